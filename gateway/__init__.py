@@ -1,0 +1,43 @@
+"""sockgw: a declarative, hot-reloading Socket.IO gateway. What plugins import."""
+
+from gateway.api import (
+    Context,
+    Gateway,
+    Handler,
+    Handshake,
+    Middleware,
+    Namespace,
+    Next,
+    Services,
+    Socket,
+    Value,
+)
+from gateway.errors import (
+    ConfigError,
+    GatewayError,
+    Place,
+    PluginError,
+    Problem,
+    Reject,
+    UsageError,
+)
+
+__all__ = [
+    "ConfigError",
+    "Context",
+    "Gateway",
+    "GatewayError",
+    "Handler",
+    "Handshake",
+    "Middleware",
+    "Namespace",
+    "Next",
+    "Place",
+    "PluginError",
+    "Problem",
+    "Reject",
+    "Services",
+    "Socket",
+    "UsageError",
+    "Value",
+]

@@ -1,0 +1,279 @@
+"""The plugin's world: what middleware, handlers and services are given to work with.
+
+Everything here is re-exported by `gateway`; plugins import nothing below it. The classes hold no
+logic of their own: what reaches the wire goes through `Transport`, which the gateway provides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+
+__all__ = [
+    "Context",
+    "Gateway",
+    "Handler",
+    "Handshake",
+    "Middleware",
+    "Namespace",
+    "Next",
+    "Services",
+    "Socket",
+    "Transport",
+    "Value",
+]
+
+Value: TypeAlias = Union[  # noqa: UP007 - a recursive alias needs the names in strings
+    None, bool, int, float, str, bytes, "list[Value]", "dict[str, Value]"
+]
+"""What a client can send: JSON, with `bytes` anywhere in it."""
+
+Next: TypeAlias = Callable[[], Awaitable[None]]
+"""Runs the rest of the chain. In a connection chain it returns when the socket is gone."""
+
+Middleware: TypeAlias = "Callable[[Context, Next], Awaitable[None]]"
+"""One link of a connection chain or a packet chain."""
+
+Handler: TypeAlias = Callable[..., Awaitable[object]]
+"""Answers one event. Called with the context, then the event's arguments if it names any; what
+it returns is the ack: a tuple is several arguments, `None` is none."""
+
+
+class Transport(Protocol):
+    """What the gateway asks of the wire. A socket that is gone is no error: nothing is sent."""
+
+    async def emit(self, socket: Socket, event: str, args: Sequence[object]) -> None: ...
+
+    async def call(
+        self, socket: Socket, event: str, args: Sequence[object], timeout: float
+    ) -> list[Value]: ...
+
+    async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
+
+    async def join(self, socket: Socket, room: str) -> None: ...
+
+    async def leave(self, socket: Socket, room: str) -> None: ...
+
+    async def disconnect(self, socket: Socket) -> None: ...
+
+    def rooms(self, socket: Socket) -> frozenset[str]: ...
+
+    def sockets(self, target: Namespace) -> tuple[Socket, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """How a socket introduced itself.
+
+    `auth` is what the client passed as `auth` (`{}` when nothing), `query` the first value of
+    each query parameter, `headers` those of the first HTTP request with lower-case names,
+    `address` the peer's address, `url` path and query, `time` seconds since the epoch, `secure`
+    whether the connection came over TLS.
+    """
+
+    auth: Mapping[str, Value] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+    url: str = ""
+    time: float = 0.0
+    secure: bool = False
+
+
+class Socket:
+    """One client in one namespace.
+
+    `data` is this connection's own dict: it survives reloads and is still there after `next()`
+    has returned, so keep plain data in it, no instances of plugin classes.
+    """
+
+    __slots__ = ("__weakref__", "_transport", "data", "handshake", "id", "namespace")
+
+    def __init__(
+        self, id: str, namespace: str, handshake: Handshake, transport: Transport
+    ) -> None:
+        self.id = id
+        self.namespace = namespace
+        self.handshake = handshake
+        self.data: dict[str, object] = {}
+        self._transport = transport
+
+    def __repr__(self) -> str:
+        return f"<Socket {self.id} in {self.namespace}>"
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms the socket is in; its own id is one of them."""
+        return self._transport.rooms(self)
+
+    def emit(self, event: str, *args: object) -> Awaitable[None]:
+        """Send an event to this client. Before `next()` it waits until the client is accepted."""
+        return self._transport.emit(self, event, args)
+
+    def call(self, event: str, *args: object, timeout: float = 60.0) -> Awaitable[list[Value]]:
+        """Send an event and return the arguments of the client's ack.
+
+        Raises `TimeoutError` when no ack has come after `timeout` seconds, and `UsageError`
+        before `next()`, when the client is not there to answer.
+        """
+        return self._transport.call(self, event, args, timeout)
+
+    def join(self, room: str) -> Awaitable[None]:
+        """Enter a room."""
+        return self._transport.join(self, room)
+
+    def leave(self, room: str) -> Awaitable[None]:
+        """Leave a room."""
+        return self._transport.leave(self, room)
+
+    def to(self, *rooms: str) -> Namespace:
+        """Everyone in these rooms but this socket."""
+        return Namespace(self.namespace, self._transport, rooms, (self.id,))
+
+    def disconnect(self) -> Awaitable[None]:
+        """End this socket. Before `next()` it refuses the connection."""
+        return self._transport.disconnect(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The sockets of a namespace: all of them, or after `to` and `except_` a part.
+
+    `rooms` empty means the whole namespace; a socket in any room of `excluded` is left out.
+    """
+
+    name: str
+    _transport: Transport = field(repr=False)
+    rooms: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+    def to(self, *rooms: str) -> Namespace:
+        """Only the sockets in these rooms, added to those named before."""
+        return replace(self, rooms=self.rooms + rooms)
+
+    def except_(self, *rooms: str) -> Namespace:
+        """Without the sockets in these rooms. A socket's id is the room it is alone in."""
+        return replace(self, excluded=self.excluded + rooms)
+
+    def emit(self, event: str, *args: object) -> Awaitable[None]:
+        """Send an event to each of the sockets once."""
+        return self._transport.broadcast(self, event, args)
+
+    def sockets(self) -> tuple[Socket, ...]:
+        """The sockets connected to this process."""
+        return self._transport.sockets(self)
+
+    async def disconnect_sockets(self) -> None:
+        """End each of the sockets."""
+        for socket in self._transport.sockets(self):
+            await self._transport.disconnect(socket)
+
+
+class Gateway:
+    """The emitter: every namespace, from anywhere. Given to a service that asks for `gateway`."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def of(self, namespace: str) -> Namespace:
+        """The sockets of a namespace; a name without its leading `/` gets one."""
+        return Namespace("/" + namespace.removeprefix("/"), self._transport)
+
+
+class Services:
+    """The running services by name: `ctx.service.user` is what the factory of `user` made."""
+
+    __slots__ = ("_instances",)
+
+    def __init__(self, instances: Mapping[str, object]) -> None:
+        self._instances = instances
+
+    def __getattr__(self, name: str) -> Any:  # the one Any: only the YAML knows the type
+        try:
+            return self._instances[name]
+        except KeyError:
+            known = ", ".join(sorted(self._instances)) or "none"
+            raise AttributeError(f"no service {name!r}; services: {known}") from None
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._instances)
+
+
+if TYPE_CHECKING:
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _Adapter = logging.LoggerAdapter
+
+
+class _Log(_Adapter):
+    """Adds the socket's facts to every record."""
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        return msg, kwargs
+
+
+LOG = logging.getLogger("sockgw.plugin")
+
+
+class Context:
+    """One connection's or one packet's passage through its chain.
+
+    A packet context is new for every packet. `event` is the event's name (`connect` in a
+    connection chain), `args` its arguments, `state` a dict for the middleware of this one
+    packet, `reply` what the ack will carry.
+    """
+
+    __slots__ = (
+        "_at",
+        "_ended",
+        "args",
+        "event",
+        "gateway",
+        "namespace",
+        "reply",
+        "service",
+        "socket",
+        "state",
+    )
+
+    def __init__(
+        self,
+        socket: Socket,
+        event: str,
+        args: list[Value],
+        service: Services,
+        namespace: Namespace,
+        gateway: Gateway,
+    ) -> None:
+        self.socket = socket
+        self.event = event
+        self.args = args
+        self.service = service
+        self.namespace = namespace
+        self.gateway = gateway
+        self.reply: object = None
+        self.state: dict[str, object] = {}
+        self._at = 0  # how far the chain has come
+        self._ended = False  # whether it came to its end
+
+    @property
+    def packet(self) -> list[Value]:
+        """The packet as it came: `[event, *args]`."""
+        return [self.event, *self.args]
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records name this socket, its namespace and the event."""
+        facts = {
+            "socket": self.socket.id,
+            "namespace": self.socket.namespace,
+            "event": self.event,
+        }
+        return _Log(LOG, facts)

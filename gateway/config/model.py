@@ -1,0 +1,98 @@
+"""The config: what gateway.yaml says, validated and frozen.
+
+Names and defaults are those of `schema/gateway.schema.json`; a test holds the two equal.
+Durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from gateway.errors import Place, Problem
+
+__all__ = ["At", "GatewayConfig", "NamespaceConfig", "RouteConfig", "ServerConfig", "Use"]
+
+Order = Literal["concurrent", "serial"]
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a value stands: its dotted path in the config and its place in a file."""
+
+    path: str
+    place: Place
+
+    def problem(self, message: str) -> Problem:
+        return Problem(self.place, self.path, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A plugin by name, and the options it is made with.
+
+    `option_at` tells for each option where it stands.
+    """
+
+    name: str
+    at: At
+    options: Mapping[str, object] = NOTHING
+    option_at: Mapping[str, At] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """One event's handler. `timeout` and `order` of `None` mean: as the namespace says."""
+
+    use: Use
+    timeout: float | None = None
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    order: Order | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceConfig:
+    """One namespace; `routes` maps an event, a gateway event or `*` to its handler."""
+
+    connection_middleware: tuple[Use, ...] = ()
+    packet_middleware: tuple[Use, ...] = ()
+    routes: Mapping[str, RouteConfig] = field(default_factory=dict)
+    connect_timeout: float = 20.0
+    packet_timeout: float = 60.0
+    order: Order = "concurrent"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where and how the daemon listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 7001
+    path: str = "/socket.io/"
+    transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
+    cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0
+    max_payload: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """A whole gateway.yaml, its includes merged in.
+
+    `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
+    files that were read, `digest` is the SHA-256 of what they said, variables filled in.
+    """
+
+    file: Path
+    at: At
+    files: tuple[Path, ...]
+    digest: str
+    server: ServerConfig
+    plugins: tuple[tuple[Path, At], ...]
+    services: Mapping[str, Use]
+    namespaces: Mapping[str, NamespaceConfig]

@@ -1,0 +1,108 @@
+"""The errors, and who each is for.
+
+    GatewayError                 anything sockgw raises on purpose
+    |-- ConfigError              the operator: every problem of the configuration, with its place
+    |-- PluginError              the operator: one plugin does not load, resolve or fit
+    |-- Reject                   the client: a plugin's "no", with a code
+    `-- UsageError               the plugin author: the plugin API was used in a way that cannot work
+
+Everything else that leaves a plugin is a fault of that plugin: it is logged with its traceback,
+and the client sees the code `internal` and no detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = [
+    "ConfigError",
+    "GatewayError",
+    "Place",
+    "PluginError",
+    "Problem",
+    "Reject",
+    "UsageError",
+]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something stands in a file; line and column count from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing the operator has to mend.
+
+    `path` is the dotted path in the configuration (`namespaces./chat.routes.chat`), or "" when
+    the problem is the file's as a whole. `message` says what is wrong and what to write instead.
+    """
+
+    place: Place
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"{self.place}: {where}{self.message}"
+
+
+class GatewayError(Exception):
+    """Base class of every error sockgw raises on purpose."""
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used. `problems` holds all of them, sorted by place."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+class PluginError(GatewayError):
+    """A plugin does not load, resolve or fit.
+
+    `place` is the plugin author's own file and line where there is one to name, else `None`:
+    then the mistake is in the configuration that names the plugin.
+    """
+
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        self.message = message
+        self.place = place
+        super().__init__(message)
+
+
+class Reject(GatewayError):
+    """Refuse a connection or a packet; raised by middleware and handlers.
+
+    A refused connection reaches the client as `connect_error` with `message`, and `code` (and
+    `data`, when given) in its `data`. A refused packet is answered with
+    `{"error": {"code", "message", "data"}}`.
+
+    `code` is a short word for programs, `message` a sentence for people, `data` anything that
+    can be sent.
+    """
+
+    def __init__(self, code: str, message: str = "", data: object = None) -> None:
+        self.code = code
+        self.message = message or code
+        self.data = data
+        super().__init__(code, self.message)
+
+    def __str__(self) -> str:
+        return self.message if self.message == self.code else f"{self.code}: {self.message}"
+
+
+class UsageError(GatewayError):
+    """A plugin used the API in a way that cannot work, such as calling `next()` twice."""
