@@ -25,9 +25,7 @@ __all__ = [
     "Value",
 ]
 
-Value: TypeAlias = Union[  # noqa: UP007 - a recursive alias needs the names in strings
-    None, bool, int, float, str, bytes, "list[Value]", "dict[str, Value]"
-]
+Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str, Value]", None]
 """What a client can send: JSON, with `bytes` anywhere in it."""
 
 Next: TypeAlias = Callable[[], Awaitable[None]]
@@ -91,9 +89,7 @@ class Socket:
 
     __slots__ = ("__weakref__", "_transport", "data", "handshake", "id", "namespace")
 
-    def __init__(
-        self, id: str, namespace: str, handshake: Handshake, transport: Transport
-    ) -> None:
+    def __init__(self, id: str, namespace: str, handshake: Handshake, transport: Transport) -> None:
         self.id = id
         self.namespace = namespace
         self.handshake = handshake

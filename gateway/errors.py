@@ -4,7 +4,7 @@
     |-- ConfigError              the operator: every problem of the configuration, with its place
     |-- PluginError              the operator: one plugin does not load, resolve or fit
     |-- Reject                   the client: a plugin's "no", with a code
-    `-- UsageError               the plugin author: the plugin API was used in a way that cannot work
+    `-- UsageError               the plugin author: the API was used in a way that cannot work
 
 Everything else that leaves a plugin is a fault of that plugin: it is logged with its traceback,
 and the client sees the code `internal` and no detail.
