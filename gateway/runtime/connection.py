@@ -1,0 +1,55 @@
+"""One socket's stay in the gateway, from its CONNECT until its connection chain has unwound."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.api import Socket
+from gateway.runtime.blueprint import Generation, NamespaceBlueprint
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """The runtime's half of a socket; the transport keeps it beside the wire's half.
+
+    `generation` and `namespace` are those that accepted the socket. `accepted` turns true when
+    the connection chain reaches its end. `reason` is why the socket left, `None` while it is
+    there; `gone` is done when it has left for good, and the chain unwinds.
+    """
+
+    __slots__ = (
+        "_queues",
+        "accepted",
+        "cancellable",
+        "generation",
+        "gone",
+        "limit",
+        "namespace",
+        "reason",
+        "socket",
+        "task",
+    )
+
+    def __init__(
+        self, socket: Socket, generation: Generation, namespace: NamespaceBlueprint
+    ) -> None:
+        self.socket = socket
+        self.generation = generation
+        self.namespace = namespace
+        self.accepted = False
+        self.reason: str | None = None
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.limit: asyncio.Timeout | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.cancellable: set[asyncio.Task[None]] = set()
+        self._queues: dict[str, asyncio.Lock] = {}
+
+    def queue(self, name: str) -> asyncio.Lock:
+        """The queue of that name: a lock, since asyncio's are taken in the order of asking."""
+        return self._queues.setdefault(name, asyncio.Lock())
+
+    def cancellable_until_done(self, task: asyncio.Task[None]) -> None:
+        """Have `task` cancelled when the socket is gone."""
+        self.cancellable.add(task)
+        task.add_done_callback(self.cancellable.discard)

@@ -1,0 +1,245 @@
+"""The dispatcher: what a CONNECT, a packet and a lost socket lead to.
+
+It knows no wire: what goes out passes through `Wire`, what comes in arrives as calls of `connect`,
+`packet` and `gone`. The outcome of a packet is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.api import Context, Gateway, Namespace, Socket, Transport, Value
+from gateway.errors import Reject
+from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
+from gateway.runtime.connection import Connection
+from gateway.runtime.fault import FAULTS, log_fault
+from gateway.runtime.live import Live
+from gateway.runtime.services import ServicePool
+
+__all__ = ["Dispatcher", "Wire"]
+
+
+class Wire(Transport, Protocol):
+    """What only the dispatcher asks of the wire. None of these raises for a socket that is gone."""
+
+    async def accept(self, socket: Socket) -> None:
+        """Send CONNECT, then what was emitted before it."""
+
+    async def refuse(self, socket: Socket, message: str, data: object) -> None:
+        """Send CONNECT_ERROR and forget the socket."""
+
+    async def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
+        """Answer the packet whose ack id is `id`; raises what encoding `args` raises."""
+
+    def leave_all(self, socket: Socket) -> None:
+        """Take a socket that is gone out of its rooms."""
+
+
+class Dispatcher:
+    """Leads connections and packets through the chains of the generation that serves."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._gateway = Gateway(wire)
+        self.live = Live(ServicePool(self._gateway))
+
+    def serves(self, namespace: str) -> bool:
+        """Whether the current generation has this namespace."""
+        current = self.live.current
+        return current is not None and namespace in current.blueprint.namespaces
+
+    def connect(self, socket: Socket) -> Connection:
+        """Lead a new socket through its connection chain, in a task of its own.
+
+        The namespace must be one that `serves` accepts.
+        """
+        generation = self.live.current
+        assert generation is not None
+        namespace = generation.blueprint.namespaces[socket.namespace]
+        connection = Connection(socket, generation, namespace)
+        connection.task = self.live.spawn(generation, self._stay(connection), pinned=True)
+        return connection
+
+    def packet(
+        self, connection: Connection, event: str, args: list[Value], ack: int | None
+    ) -> None:
+        """Lead one packet through its chain. `ack` is the id of the ack asked for, if any."""
+        generation, namespace = self._newest(connection)
+        route = namespace.routes.get(event, namespace.fallback)
+        ctx = self._context(connection, generation, event, args)
+        work = self._answer(connection, namespace, route, ctx, ack)
+        task = self.live.spawn(generation, work)
+        if route.cancel_on_disconnect:
+            connection.cancellable_until_done(task)
+
+    def gone(self, connection: Connection, reason: str) -> None:
+        """Tell that a socket is gone, and why, in Socket.IO's words."""
+        if connection.reason is not None:
+            return
+        connection.reason = reason
+        if not connection.accepted:
+            assert connection.task is not None
+            connection.task.cancel()
+        for task in tuple(connection.cancellable):
+            task.cancel()
+        generation, namespace = self._newest(connection)
+        if connection.accepted and namespace.events.keys() & {"disconnecting", "disconnect"}:
+            self.live.spawn(generation, self._leave(connection, reason))
+        else:
+            self._wire.leave_all(connection.socket)
+            connection.gone.set_result(None)
+
+    async def refuse(self, connection: Connection, verdict: Reject) -> None:
+        """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
+        if connection.reason is not None:
+            return
+        connection.reason = verdict.code
+        connection.gone.set_result(None)
+        error = _error(verdict)
+        del error["message"]
+        await self._wire.refuse(connection.socket, verdict.message, error)
+
+    def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
+        current = self.live.current
+        name = connection.socket.namespace
+        if current is not None and (namespace := current.blueprint.namespaces.get(name)):
+            return current, namespace
+        return connection.generation, connection.namespace
+
+    def _context(
+        self, connection: Connection, generation: Generation, event: str, args: list[Value]
+    ) -> Context:
+        socket = connection.socket
+        namespace = Namespace(socket.namespace, self._wire)
+        return Context(socket, event, args, generation.service, namespace, self._gateway)
+
+    async def _stay(self, connection: Connection) -> None:
+        ctx = self._context(connection, connection.generation, "connect", [])
+        ctx._end = lambda _: self._hold(connection)
+        verdict = Reject("refused", "connection refused")
+        try:
+            async with asyncio.timeout(connection.namespace.connect_timeout) as connection.limit:
+                await connection.namespace.connection(ctx)
+        except FAULTS as error:
+            verdict = _verdict(ctx, error, connection.limit)
+        if not connection.accepted:
+            await self.refuse(connection, verdict)
+        elif connection.reason is None:
+            # A middleware that stops waiting in next() has ended the socket's passage.
+            await self._wire.disconnect(connection.socket)
+
+    async def _hold(self, connection: Connection) -> None:
+        if connection.reason is not None:
+            return
+        assert connection.limit is not None
+        connection.limit.reschedule(None)
+        connection.accepted = True
+        await self._wire.accept(connection.socket)
+        # A task that a middleware cancels must not take the future with it that others await.
+        await asyncio.shield(connection.gone)
+
+    async def _leave(self, connection: Connection, reason: str) -> None:
+        await self._event(connection, "disconnecting", [reason])
+        self._wire.leave_all(connection.socket)
+        await self._event(connection, "disconnect", [reason])
+        connection.gone.set_result(None)
+
+    async def _event(self, connection: Connection, event: str, args: list[Value]) -> None:
+        generation, namespace = self._newest(connection)
+        route = namespace.events.get(event)
+        if route is None:
+            return
+        ctx = self._context(connection, generation, event, args)
+        try:
+            async with asyncio.timeout(route.timeout):
+                await route.end(ctx)
+        except FAULTS as error:
+            log_fault(ctx, f"in the route of the gateway event '{event}'", error)
+
+    async def _answer(
+        self,
+        connection: Connection,
+        namespace: NamespaceBlueprint,
+        route: Route,
+        ctx: Context,
+        ack: int | None,
+    ) -> None:
+        ctx._end = route.end
+        if route.serial is None:
+            verdict = await self._run(connection, namespace, route, ctx)
+        else:
+            async with connection.queue(route.serial):
+                verdict = await self._run(connection, namespace, route, ctx)
+        if ack is not None:
+            verdict = await self._ack(ctx, ack, verdict)
+        elif verdict is not None and verdict.code not in ("dropped", "unknown_event"):
+            await self._wire.emit(
+                ctx.socket, "error", [{"error": _error(verdict), "event": ctx.event}]
+            )
+        if verdict is not None and verdict.code not in ("dropped", "unknown_event"):
+            await self._event(connection, "error", [verdict.code, verdict.message])
+
+    async def _run(
+        self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
+    ) -> Reject | None:
+        """Run a packet's chain; return what went wrong, `None` when it is to be answered."""
+        limit: asyncio.Timeout | None = None
+        try:
+            async with asyncio.timeout(route.timeout) as limit:
+                await namespace.packet(ctx)
+        except FAULTS as error:
+            return _verdict(ctx, error, limit)
+        except asyncio.CancelledError as error:
+            if connection.reason is not None:
+                raise
+            return _cancelled(ctx, error)
+        if ctx.reply is not None:
+            return None
+        if not ctx._ended:
+            return Reject("dropped", f"event '{ctx.event}' was dropped")
+        if route.handler is None:
+            return Reject("unknown_event", f"no route for event '{ctx.event}'")
+        return None
+
+    async def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
+        if verdict is None:
+            try:
+                await self._wire.ack(ctx.socket, id, _arguments(ctx.reply))
+            except (TypeError, ValueError) as error:
+                verdict = _verdict(ctx, error, None)
+        if verdict is not None:
+            await self._wire.ack(ctx.socket, id, [{"error": _error(verdict)}])
+        return verdict
+
+
+def _verdict(ctx: Context, error: BaseException, limit: asyncio.Timeout | None) -> Reject:
+    if isinstance(error, Reject):
+        return error
+    if limit is not None and limit.expired():
+        return Reject("timeout", f"event '{ctx.event}' took too long")
+    log_fault(ctx, f"in event '{ctx.event}'", error)
+    return Reject("internal", "internal error")
+
+
+def _cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
+    """The socket is still there, so its ack is owed even though the handler did not get to it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return Reject("timeout", f"event '{ctx.event}' was cancelled")
+    log_fault(ctx, f"in event '{ctx.event}'", error)
+    return Reject("internal", "internal error")
+
+
+def _arguments(reply: object) -> Sequence[object]:
+    if reply is None:
+        return ()
+    return reply if isinstance(reply, tuple) else (reply,)
+
+
+def _error(verdict: Reject) -> dict[str, object]:
+    error: dict[str, object] = {"code": verdict.code, "message": verdict.message}
+    if verdict.data is not None:
+        error["data"] = verdict.data
+    return error

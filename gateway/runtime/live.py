@@ -1,0 +1,102 @@
+"""The live cell: which generation serves, and what still runs in each.
+
+Everything before `swap` may fail; `swap` is one assignment and cannot. A generation is released
+when it no longer serves and no task runs in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+
+from gateway.runtime.blueprint import Blueprint, Generation
+from gateway.runtime.services import ServicePool
+
+__all__ = ["Live"]
+
+log = logging.getLogger("sockgw.reload")
+
+
+class Live:
+    """The one mutable cell a packet looks at, once, when it enters."""
+
+    def __init__(self, pool: ServicePool) -> None:
+        self.current: Generation | None = None
+        self._pool = pool
+        self._count = 0
+        self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
+        self._pinned: set[asyncio.Task[None]] = set()
+        self._releases: set[asyncio.Task[None]] = set()
+
+    async def start(self, blueprint: Blueprint) -> Generation:
+        """Start a blueprint's services. Raises `ConfigError` when one fails."""
+        service = await self._pool.start(blueprint.services)
+        self._count += 1
+        return Generation(self._count, blueprint, service)
+
+    def swap(self, generation: Generation | None) -> None:
+        """Make `generation` the one that new packets enter; `None` ends the service."""
+        former, self.current = self.current, generation
+        if generation is not None:
+            self._inside[generation] = set()
+        if former is not None:
+            self._release_if_idle(former)
+
+    def spawn(
+        self, generation: Generation, work: Coroutine[None, None, None], *, pinned: bool = False
+    ) -> asyncio.Task[None]:
+        """Run `work` inside `generation`, which stays whole until it is done.
+
+        `pinned` work, a socket's connection chain, lasts as long as its socket.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        inside = self._inside[generation]
+        inside.add(task)
+        if pinned:
+            self._pinned.add(task)
+        task.add_done_callback(lambda done: self._left(generation, done))
+        return task
+
+    def _left(self, generation: Generation, task: asyncio.Task[None]) -> None:
+        self._inside[generation].discard(task)
+        self._pinned.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a fault in the gateway itself", exc_info=error)
+        self._release_if_idle(generation)
+
+    def _release_if_idle(self, generation: Generation) -> None:
+        if generation is self.current or self._inside[generation]:
+            return
+        del self._inside[generation]
+        # The last packet's ack must not wait until a slow service has closed.
+        release = asyncio.get_running_loop().create_task(
+            self._pool.release(generation.blueprint.services)
+        )
+        self._releases.add(release)
+        release.add_done_callback(self._releases.discard)
+
+    async def drain(self, seconds: float) -> int:
+        """Wait for the packets that are inside; cancel those still there after `seconds`.
+
+        Returns how many were cancelled.
+        """
+        tasks = {task for inside in self._inside.values() for task in inside}
+        return await _finish(tasks - self._pinned, seconds)
+
+    async def close(self, seconds: float) -> None:
+        """Serve nothing any more: when all that runs has ended, or been cancelled, release all."""
+        self.swap(None)
+        await _finish({task for inside in self._inside.values() for task in inside}, seconds)
+        await _finish(self._releases, seconds)
+
+
+async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> int:
+    if not tasks:
+        return 0
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=seconds)
+    return len(late)

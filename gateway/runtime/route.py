@@ -1,0 +1,48 @@
+"""The ends of a packet chain: the handler of a route, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.api import Context, Handler, Value
+from gateway.errors import Reject
+from gateway.runtime.chain import Chain
+
+__all__ = ["Arguments", "answer", "nothing"]
+
+
+class Arguments(Protocol):
+    """How an event's arguments become a handler's parameters.
+
+    `bind` raises `ValueError`, with a sentence for the client, when they do not fit.
+    """
+
+    @property
+    def takes_all(self) -> bool: ...
+
+    def bind(self, args: list[Value]) -> Sequence[object]: ...
+
+
+def answer(handler: Handler, arguments: Arguments) -> Chain:
+    """The end that runs `handler` and keeps what it returns as the reply.
+
+    Arguments that do not fit are the client's mistake: `Reject` with `bad_request`.
+    """
+    bind = arguments.bind
+
+    async def with_context(ctx: Context) -> None:
+        ctx.reply = await handler(ctx)
+
+    async def with_arguments(ctx: Context) -> None:
+        try:
+            args = bind(ctx.args)
+        except ValueError as error:
+            raise Reject("bad_request", str(error)) from None
+        ctx.reply = await handler(ctx, *args)
+
+    return with_context if arguments.takes_all else with_arguments
+
+
+async def nothing(ctx: Context) -> None:
+    """The end of an event that has no route."""

@@ -1,0 +1,131 @@
+"""The service pool: starts services, shares equal ones between generations, ends the unused.
+
+A service that is an async context manager is entered and left in one task of its own: task groups
+and cancel scopes refuse to be left in another task than they were entered in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from gateway.api import Gateway, Services
+from gateway.errors import ConfigError, Problem
+from gateway.runtime.blueprint import Recipe
+from gateway.runtime.fault import FAULTS
+
+__all__ = ["ServicePool"]
+
+log = logging.getLogger("sockgw.service")
+
+
+class ServicePool:
+    """The running services, counted by the generations that use them."""
+
+    def __init__(
+        self, gateway: Gateway, start_timeout: float = 30.0, stop_timeout: float = 10.0
+    ) -> None:
+        """Both limits are seconds a single service may take."""
+        self._gateway = gateway
+        self._start_timeout = start_timeout
+        self._stop_timeout = stop_timeout
+        self._running: dict[Hashable, _Running] = {}
+
+    async def start(self, recipes: Mapping[str, Recipe]) -> Services:
+        """Return the services of `recipes`, starting those that do not run yet.
+
+        Raises `ConfigError` with a problem for each that fails; what had been started for this
+        call is then given back.
+        """
+        problems: list[Problem] = []
+        acquired: dict[str, Recipe] = {}
+        for name, recipe in recipes.items():
+            try:
+                await self._acquire(name, recipe)
+            except FAULTS as error:
+                log.debug("service %s did not start", name, exc_info=error)
+                problems.append(recipe.problem(_reason(error, self._start_timeout)))
+            else:
+                acquired[name] = recipe
+        if problems:
+            await self.release(acquired)
+            raise ConfigError(problems)
+        return Services({n: self._running[r.key].instance for n, r in acquired.items()})
+
+    async def release(self, recipes: Mapping[str, Recipe]) -> None:
+        """Give services back, last started first; those without a user are ended."""
+        for recipe in reversed(list(recipes.values())):
+            running = self._running[recipe.key]
+            running.users -= 1
+            if not running.users:
+                del self._running[recipe.key]
+                await running.end(self._stop_timeout)
+
+    async def _acquire(self, name: str, recipe: Recipe) -> None:
+        running = self._running.get(recipe.key)
+        if running is None:
+            running = _Running(name)
+            async with asyncio.timeout(self._start_timeout):
+                await running.begin(recipe.make(self._gateway))
+            self._running[recipe.key] = running
+        running.users += 1
+
+
+class _Running:
+    """One running service: a task that enters it, waits, and leaves it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.instance: object = None
+        self.users = 0
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, made: object) -> None:
+        """Enter the service. Raises what entering it raises."""
+        if not isinstance(made, AbstractAsyncContextManager):
+            self.instance = made
+            return
+        ready: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._stay(made, ready), name=f"service {self.name}")
+        try:
+            self.instance = await ready
+        except asyncio.CancelledError:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            raise
+
+    async def end(self, limit: float) -> None:
+        """Leave the service, by force after `limit` seconds. Errors are logged, never raised."""
+        if self._task is None:
+            return
+        self._stop.set()
+        _, late = await asyncio.wait({self._task}, timeout=limit)
+        if late:
+            log.error("service %s did not close within %g s", self.name, limit)
+            self._task.cancel()
+
+    async def _stay(
+        self, made: AbstractAsyncContextManager[object], ready: asyncio.Future[object]
+    ) -> None:
+        try:
+            async with made as instance:
+                ready.set_result(instance)
+                await self._stop.wait()
+        except FAULTS as error:
+            if ready.done():
+                log.error("service %s failed while it closed", self.name, exc_info=error)
+            else:
+                ready.set_exception(_as_exception(error))
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(f"it called exit: {error}")
+
+
+def _reason(error: BaseException, limit: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"the service did not start within {limit:g} s"
+    return f"the service did not start: {type(error).__name__}: {error}"

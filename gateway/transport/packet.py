@@ -1,0 +1,158 @@
+"""Socket.IO protocol 5 packets: decoded once and strictly, before anything looks at them.
+
+The class stands where python-socketio asks for its packet class (`serializer`). Source:
+https://socket.io/docs/v4/socket-io-protocol/ and, for what is refused, socket.io-parser 4.2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from gateway.transport import json as strict
+
+__all__ = [
+    "ACK",
+    "BINARY_ACK",
+    "BINARY_EVENT",
+    "CONNECT",
+    "CONNECT_ERROR",
+    "DISCONNECT",
+    "EVENT",
+    "MAX_ATTACHMENTS",
+    "RESERVED",
+    "Packet",
+    "PacketError",
+]
+
+CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
+
+MAX_ATTACHMENTS = 10
+"""As many as socket.io-parser lets a packet announce."""
+
+RESERVED = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+"""Events a client must not send (socket.io-parser, RESERVED_EVENTS)."""
+
+_HEAD = re.compile(
+    r"(?P<type>[0-6])"
+    r"(?:(?P<attachments>[0-9]{1,4})-)?"
+    r"(?:(?P<namespace>/[^,]{0,255})(?:,|\Z))?"
+    r"(?P<id>[0-9]{1,15})?"
+    r"(?![0-9])"
+)
+
+
+class PacketError(ValueError):
+    """A packet that the protocol does not allow; the message says why."""
+
+
+class Packet:
+    """One packet. `data` holds the payload: `[event, *args]` for an event, a list for an ack.
+
+    A packet that announced attachments is whole once `add_attachment` has returned `True`.
+    """
+
+    __slots__ = ("attachment_count", "attachments", "data", "id", "namespace", "packet_type")
+
+    uses_binary_events: ClassVar[bool] = True
+    json: ClassVar[object] = strict
+
+    def __init__(
+        self,
+        packet_type: int = EVENT,
+        data: Any = None,
+        namespace: str | None = None,
+        id: int | None = None,
+        binary: bool | None = None,
+        encoded_packet: str | bytes | None = None,
+    ) -> None:
+        self.packet_type = packet_type
+        self.data = data
+        self.namespace = namespace or "/"
+        self.id = id
+        self.attachment_count = 0
+        self.attachments: list[bytes] = []
+        if encoded_packet is not None:
+            self._decode(encoded_packet)
+
+    def encode(self) -> list[str | bytes]:
+        """The packet as messages: its text, then one message of bytes for each attachment.
+
+        Raises `TypeError` or `ValueError` for data that cannot be sent.
+        """
+        attachments: list[bytes] = []
+        text = "" if self.data is None else strict.dumps(self.data, attachments)
+        head = str(self.packet_type)
+        if attachments:
+            head = f"{self.packet_type + BINARY_EVENT - EVENT}{len(attachments)}-"
+        if self.namespace != "/":
+            head += f"{self.namespace},"
+        if self.id is not None:
+            head += str(self.id)
+        return [head + text, *attachments]
+
+    def check_arrival(self) -> None:
+        """Raise `PacketError` when this is nothing a client may send."""
+        data = self.data
+        if self.packet_type in (EVENT, BINARY_EVENT):
+            if not isinstance(data, list) or not data or not isinstance(data[0], str):
+                raise PacketError("an event is an array that begins with its name")
+            if data[0] in RESERVED:
+                raise PacketError(f"event '{data[0]}' is reserved")
+        elif self.packet_type in (ACK, BINARY_ACK):
+            if not isinstance(data, list) or self.id is None:
+                raise PacketError("an ack is an array with an id")
+        elif self.packet_type == CONNECT:
+            if data is not None and not isinstance(data, dict):
+                raise PacketError("auth must be an object")
+        elif self.packet_type == DISCONNECT:
+            if data is not None:
+                raise PacketError("a DISCONNECT carries nothing")
+        else:
+            raise PacketError("a client cannot send CONNECT_ERROR")
+
+    def add_attachment(self, attachment: bytes) -> bool:
+        """Take the next attachment; `True` when it was the last and `data` is whole."""
+        self.attachments.append(attachment)
+        if len(self.attachments) < self.attachment_count:
+            return False
+        self.data = _fill(self.data, self.attachments)
+        return True
+
+    def _decode(self, text: str | bytes) -> None:
+        if not isinstance(text, str):
+            raise PacketError("bytes that belong to no packet")
+        head = _HEAD.match(text)
+        if head is None:
+            raise PacketError("not a packet")
+        self.packet_type = int(head["type"])
+        self.namespace = (head["namespace"] or "/").partition("?")[0]
+        self.id = int(head["id"]) if head["id"] else None
+        self._check_attachments(head["attachments"])
+        payload = text[head.end() :]
+        try:
+            self.data = strict.loads(payload) if payload else None
+        except ValueError as error:
+            raise PacketError(f"payload is not JSON: {error}") from None
+
+    def _check_attachments(self, announced: str | None) -> None:
+        if (announced is not None) != (self.packet_type in (BINARY_EVENT, BINARY_ACK)):
+            raise PacketError("attachments in the wrong type of packet")
+        self.attachment_count = int(announced or 0)
+        if self.attachment_count > MAX_ATTACHMENTS:
+            raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
+
+
+def _fill(data: object, attachments: list[bytes]) -> object:
+    if isinstance(data, list):
+        return [_fill(item, attachments) for item in data]
+    if isinstance(data, dict):
+        if data.get("_placeholder") is True:
+            number = data.get("num")
+            if type(number) is not int or not 0 <= number < len(attachments):
+                raise PacketError("a placeholder without its attachment")
+            return attachments[number]
+        return {key: _fill(value, attachments) for key, value in data.items()}
+    return data
