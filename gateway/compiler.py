@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
-from gateway.api import Gateway, Middleware
+from gateway.api import Gateway, Handler, Middleware
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Use
 from gateway.errors import ConfigError, PluginError, Problem
 from gateway.loader import (
+    Bound,
+    BrokenPlugin,
     Plugin,
     PluginSet,
     arguments_of,
     bind_options,
-    folder_fault,
     handler_fault,
     load_plugins,
     middleware_fault,
@@ -39,28 +42,35 @@ from gateway.runtime.fault import FAULTS
 from gateway.runtime.route import answer, nothing
 from gateway.runtime.trace import trace_middleware, trace_route
 
-__all__ = ["compile_config", "load"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+__all__ = ["Build", "compile_config", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A file that can be served: what it says, the plugins it names, and the blueprint of both."""
+
+    config: GatewayConfig
+    plugins: PluginSet
+    blueprint: Blueprint
 
 
 def load(
-    file: Path,
-    environ: Mapping[str, str],
-    *,
-    trace: bool = False,
-    former: Blueprint | None = None,
-) -> tuple[GatewayConfig, Blueprint]:
+    file: Path, environ: Mapping[str, str], *, trace: bool = False, former: Build | None = None
+) -> Build:
     """Read `file` and its plugins and compile them: all that start, reload and check share.
 
-    Raises `ConfigError` with every problem found.
+    Plugin code, and what its factories made, is carried over from `former` where nothing it was
+    made from has changed. `trace` wraps every link and handler with log lines. Raises
+    `ConfigError` with every problem found.
     """
     config = configs.load(file, environ)
-    problems = [
-        at.problem(fault) for folder, at in config.plugins if (fault := folder_fault(folder))
-    ]
-    if problems:
-        raise ConfigError(problems)
-    plugins = load_plugins([folder for folder, _ in config.plugins])
-    return config, compile_config(config, plugins, trace=trace, former=former)
+    folders = [folder for folder, _ in config.plugins]
+    plugins = load_plugins(folders, former.plugins if former else None)
+    made = former.blueprint.instances if former else {}
+    return Build(config, plugins, compile_config(config, plugins, trace=trace, made=made))
 
 
 def compile_config(
@@ -68,51 +78,67 @@ def compile_config(
     plugins: PluginSet,
     *,
     trace: bool = False,
-    former: Blueprint | None = None,
+    made: Mapping[Hashable, object] = MappingProxyType({}),
 ) -> Blueprint:
     """Compile `config` with `plugins`. Raises `ConfigError` with every problem found.
 
-    What a factory made for `former` is carried over where nothing it was made from has changed.
-    `trace` wraps every link and handler with log lines.
+    `made` are the instances that may be used again.
     """
-    return _Compilation(config, plugins, trace, former).blueprint()
+    return _Compilation(config, plugins, trace, made).blueprint()
 
 
 class _Compilation:
     """One run of the compiler: collects problems instead of stopping at the first."""
 
     def __init__(
-        self, config: GatewayConfig, plugins: PluginSet, trace: bool, former: Blueprint | None
+        self,
+        config: GatewayConfig,
+        plugins: PluginSet,
+        trace: bool,
+        made: Mapping[Hashable, object],
     ) -> None:
         self._config = config
         self._plugins = plugins
         self._trace = trace
-        self._former = former.instances if former else {}
+        self._former = made
         self._instances: dict[Hashable, object] = {}
-        self._problems: list[Problem] = list(plugins.problems)
+        self._problems = [*plugins.problems, *_folder_problems(config, plugins)]
 
     def blueprint(self) -> Blueprint:
-        namespaces = {
-            name: self._namespace(name, config) for name, config in self._config.namespaces.items()
+        config = self._config
+        namespaces = {name: self._namespace(name, each) for name, each in config.namespaces.items()}
+        services = {
+            name: recipe
+            for name, use in config.services.items()
+            if (recipe := self._collect(self._recipe, name, use)) is not None
         }
-        services = {name: self._recipe(name, use) for name, use in self._config.services.items()}
         if self._problems:
             raise ConfigError(self._problems)
-        digest = hashlib.sha256(f"{self._config.digest} {self._plugins.digest}".encode())
+        digest = hashlib.sha256(f"{config.digest} {self._plugins.digest}".encode())
         return Blueprint(
             digest=digest.hexdigest(),
             namespaces=MappingProxyType(namespaces),
-            services=MappingProxyType({n: r for n, r in services.items() if r is not None}),
+            services=MappingProxyType(services),
             instances=MappingProxyType(self._instances),
+            install=self._plugins.install,
         )
+
+    def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What `part` makes; `None`, and its problems kept, when it cannot."""
+        try:
+            return part(*args, **kwargs)
+        except ConfigError as error:
+            self._problems += error.problems
+            return None
 
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
         connection = self._links(config.connection_middleware)
         packet = self._links(config.packet_middleware)
-        routes: dict[str, Route] = {}
-        for event, route in config.routes.items():
-            if (built := self._route(event, route, config)) is not None:
-                routes[event] = built
+        routes = {
+            event: route
+            for event, each in config.routes.items()
+            if (route := self._collect(self._route, event, each, config)) is not None
+        }
         serial = "namespace" if config.order == "serial" else None
         unrouted = Route(end=nothing, timeout=config.packet_timeout, serial=serial)
         return NamespaceBlueprint(
@@ -128,27 +154,23 @@ class _Compilation:
         )
 
     def _links(self, uses: tuple[Use, ...]) -> tuple[Link, ...]:
-        return tuple(link for use in uses if (link := self._link(use)) is not None)
+        links = (self._collect(self._link, use) for use in uses)
+        return tuple(link for link in links if link is not None)
 
-    def _link(self, use: Use) -> Link | None:
+    def _link(self, use: Use) -> Link:
         plugin = self._resolve(use)
-        made = plugin and self._made(use, plugin)
-        if not plugin or not made:
-            return None
-        if fault := middleware_fault(made):
-            return self._report(use.at, fault)
-        run: Middleware = made  # type: ignore[assignment]  # middleware_fault has just said so
+        run: Middleware = self._made(use, plugin)
+        if fault := middleware_fault(run):
+            raise _error(use.at, f"'{plugin.name}': {fault}")
         if self._trace:
             run = trace_middleware(plugin.name, run)
         return Link(plugin.name, run, plugin.place)
 
-    def _route(self, event: str, config: RouteConfig, namespace: NamespaceConfig) -> Route | None:
+    def _route(self, event: str, config: RouteConfig, namespace: NamespaceConfig) -> Route:
         plugin = self._resolve(config.use)
-        handler = plugin and self._made(config.use, plugin)
-        if not plugin or not handler:
-            return None
+        handler: Handler = self._made(config.use, plugin)
         if fault := handler_fault(handler):
-            return self._report(config.use.at, fault)
+            raise _error(config.use.at, f"'{plugin.name}': {fault}")
         end = answer(handler, arguments_of(handler))
         if self._trace:
             end = trace_route(event, plugin.name, end)
@@ -161,60 +183,63 @@ class _Compilation:
             serial=_queue(event, config, namespace),
         )
 
-    def _recipe(self, name: str, use: Use) -> Recipe | None:
+    def _recipe(self, name: str, use: Use) -> Recipe:
         plugin = self._resolve(use)
-        if plugin is None:
-            return None
         if not plugin.is_factory or plugin.method:
-            return self._report(
+            raise _error(
                 use.at, f"'{plugin.name}' is no factory: a service is made by a class or a def"
             )
-        options = self._options(use, plugin, given=("gateway",))
-        if options is None:
-            return None
+        bound = self._bound(use, plugin, given=("gateway",))
         key = (name, *_key(use, plugin))
-        return Recipe(key, partial(_make_service, plugin, options), use.at.problem)
+        return Recipe(key, partial(_make_service, plugin, bound), use.at.problem)
 
-    def _made(self, use: Use, plugin: Plugin) -> object | None:
+    def _made(self, use: Use, plugin: Plugin) -> Callable[..., Any]:
         """What `use` stands for: the plugin itself, or what its factory makes of the options."""
         if not plugin.is_factory:
             if use.options:
                 at = next(iter(use.option_at.values()), use.at)
-                return self._report(at, f"'{plugin.name}' is an async def, it takes no options")
+                raise _error(at, f"'{plugin.name}' is an async def: it takes no options")
             return plugin.target
         key = _key(use, plugin)
         if key not in self._instances:
-            options = self._options(use, plugin)
-            if options is None:
-                return None
-            try:
-                made = self._former.get(key) or plugin.make(options)
-            except FAULTS as error:
-                reason = f"{type(error).__name__}: {error}"
-                return self._report(use.at, f"'{plugin.name}' could not be made: {reason}")
-            self._instances[key] = made
+            self._instances[key] = self._former.get(key) or self._make(use, plugin)
         made = self._instances[key]
         return getattr(made, plugin.method) if plugin.method else made
 
-    def _options(
-        self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()
-    ) -> Mapping[str, object] | None:
-        bound = bind_options(plugin.target, use.options, given)
-        for option, fault in bound.faults:
-            self._report(use.option_at.get(option or "", use.at), f"'{plugin.name}': {fault}")
-        return None if bound.faults else bound.options
+    def _make(self, use: Use, plugin: Plugin) -> Any:
+        bound = self._bound(use, plugin)
+        try:
+            return plugin.target(**bound.kwargs)
+        except FAULTS as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise _error(use.at, f"'{plugin.name}' could not be made: {reason}") from error
 
-    def _resolve(self, use: Use) -> Plugin | None:
+    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> Bound:
+        bound = bind_options(plugin.target, use.options, given)
+        if bound.faults:
+            raise ConfigError(
+                use.option_at.get(option or "", use.at).problem(f"'{plugin.name}': {fault}")
+                for option, fault in bound.faults
+            )
+        return bound
+
+    def _resolve(self, use: Use) -> Plugin:
         try:
             return self._plugins.resolve(use.name)
+        except BrokenPlugin:
+            raise ConfigError([]) from None  # the problem of its file says it all
         except PluginError as error:
-            # A name in a file that does not import: the import's own problem says it all.
-            if not error.reported:
-                self._report(use.at, error.message)
-            return None
+            raise _error(use.at, error.message) from None
 
-    def _report(self, at: At, message: str) -> None:
-        self._problems.append(at.problem(message))
+
+def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Problem]:
+    for folder, at in config.plugins:
+        if folder in plugins.faults:
+            yield at.problem(plugins.faults[folder])
+
+
+def _error(at: At, message: str) -> ConfigError:
+    return ConfigError([at.problem(message)])
 
 
 def _queue(event: str, config: RouteConfig, namespace: NamespaceConfig) -> str | None:
@@ -229,6 +254,5 @@ def _key(use: Use, plugin: Plugin) -> tuple[str, str, str]:
     return (made_from, json.dumps(use.options, sort_keys=True, default=repr), plugin.digest)
 
 
-def _make_service(plugin: Plugin, options: Mapping[str, object], gateway: Gateway) -> object:
-    wants_gateway = plugin.takes("gateway")
-    return plugin.make({**options, "gateway": gateway} if wants_gateway else options)
+def _make_service(plugin: Plugin, bound: Bound, gateway: Gateway) -> object:
+    return plugin.target(**bound.kwargs, **dict.fromkeys(bound.given, gateway))

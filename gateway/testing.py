@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from gateway.api import Gateway, Value
-from gateway.compiler import load
+from gateway.compiler import Build, load
+from gateway.engine.frame import Frames
 from gateway.errors import GatewayError
 from gateway.transport.adapter import Adapter
 from gateway.transport.packet import (
@@ -62,7 +63,7 @@ class TestGateway:
     """A gateway in this process, made from `file` exactly as the daemon makes it.
 
     Raises `ConfigError` when entered with a file the daemon would refuse. `gateway` is the
-    emitter that services are given.
+    emitter that services are given, `drain` the seconds that handlers in flight get at the end.
     """
 
     __test__ = False
@@ -73,6 +74,8 @@ class TestGateway:
         self._file = Path(file)
         self._environ = environ
         self._adapter = Adapter(_Engine, {})
+        self._build: Build | None = None
+        self.drain = 5.0
         self.gateway = Gateway(self._adapter)
 
     async def __aenter__(self) -> Self:
@@ -85,15 +88,16 @@ class TestGateway:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._adapter.live.drain(self.drain)
         await self._engine.shutdown()
-        await self._adapter.live.close(5.0)
+        await self._adapter.live.close(self.drain)
 
     async def reload(self) -> None:
         """Read the file and its plugins again; clients stay connected."""
+        build = load(self._file, self._environ, former=self._build)
         live = self._adapter.live
-        former = live.current.blueprint if live.current else None
-        _, blueprint = load(self._file, self._environ, former=former)
-        live.swap(await live.start(blueprint))
+        live.swap(await live.start(build.blueprint))
+        self._build = build
 
     async def connect(
         self,
@@ -109,6 +113,20 @@ class TestGateway:
         `query` is a query string such as `room=7&debug=1`; `timeout` is in seconds and holds for
         every wait of the client.
         """
+        client = self.client(namespace, auth=auth, headers=headers, query=query, timeout=timeout)
+        await client.connect()
+        return client
+
+    def client(
+        self,
+        namespace: str = "/",
+        *,
+        auth: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
+        timeout: float = 5.0,
+    ) -> TestClient:
+        """A client that has not connected yet, with the arguments of `connect`."""
         environ = {
             "QUERY_STRING": query,
             "RAW_URI": f"/socket.io/?{query}",
@@ -117,10 +135,8 @@ class TestGateway:
         }
         for name, value in (headers or {}).items():
             environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
-        session = await self._engine.open(environ)
-        client = TestClient(session, namespace, timeout)
-        await client._connect(auth)
-        return client
+        session = _Session(self._engine, environ)
+        return TestClient(session, namespace, auth, timeout)
 
     @property
     def _engine(self) -> _Engine:
@@ -133,14 +149,31 @@ class TestClient:
 
     __test__ = False
 
-    def __init__(self, session: _Session, namespace: str, timeout: float) -> None:
+    def __init__(
+        self,
+        session: _Session,
+        namespace: str,
+        auth: Mapping[str, object] | None,
+        timeout: float,
+    ) -> None:
         self.id = ""
         self.connected = False
         self._session = session
         self._namespace = namespace
+        self._auth = auth
         self._timeout = timeout
         self._ids = count()
         self._kept: list[Packet] = []
+
+    async def connect(self) -> None:
+        """Connect and wait for the answer. Raises `Refused`, `TimeoutError`."""
+        await self._session.open()
+        await self._send(CONNECT, None if self._auth is None else dict(self._auth))
+        packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
+        if packet.packet_type == CONNECT_ERROR:
+            raise Refused(packet.data["message"], packet.data.get("data"))
+        self.id = packet.data["sid"]
+        self.connected = True
 
     async def emit(self, event: str, *args: object) -> None:
         """Send an event and ask for no ack."""
@@ -154,10 +187,11 @@ class TestClient:
         answer: list[Value] = packet.data
         return answer
 
-    async def receive(self, event: str | None = None) -> Event:
+    async def receive(self, event: str | None = None, timeout: float | None = None) -> Event:
         """The next event, or the next of this name. Raises `TimeoutError`."""
         packet = await self._wait(
-            lambda p: p.packet_type in (EVENT, BINARY_EVENT) and event in (None, p.data[0])
+            lambda p: p.packet_type in (EVENT, BINARY_EVENT) and event in (None, p.data[0]),
+            timeout,
         )
         return Event(packet.data[0], packet.data[1:], packet.id)
 
@@ -180,20 +214,12 @@ class TestClient:
         await self._wait(lambda p: p.packet_type == DISCONNECT)
         self.connected = False
 
-    async def _connect(self, auth: Mapping[str, object] | None) -> None:
-        await self._send(CONNECT, None if auth is None else dict(auth))
-        packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
-        if packet.packet_type == CONNECT_ERROR:
-            raise Refused(packet.data["message"], packet.data.get("data"))
-        self.id = packet.data["sid"]
-        self.connected = True
-
     async def _send(self, kind: int, data: object, ack: int | None = None) -> None:
         for frame in Packet(kind, data, self._namespace, ack).encode():
             await self._session.arrive(frame)
 
-    async def _wait(self, wanted: Callable[[Packet], bool]) -> Packet:
-        async with asyncio.timeout(self._timeout):
+    async def _wait(self, wanted: Callable[[Packet], bool], timeout: float | None = None) -> Packet:
+        async with asyncio.timeout(self._timeout if timeout is None else timeout):
             while True:
                 for at, packet in enumerate(self._kept):
                     if wanted(packet):
@@ -204,19 +230,25 @@ class TestClient:
 class _Session:
     """An Engine.IO session in memory: what the gateway sends waits in a queue."""
 
-    def __init__(self, id: str, engine: _Engine) -> None:
-        self.id = id
+    def __init__(self, engine: _Engine, environ: Mapping[str, Any]) -> None:
+        self.id = engine.generate_id()
         self._engine = engine
-        self._sent: asyncio.Queue[Sequence[Frame]] = asyncio.Queue()
+        self._environ = environ
+        self._sent: asyncio.Queue[Frames] = asyncio.Queue()
 
-    def send_many(self, frames: Sequence[Frame]) -> None:
+    async def open(self) -> None:
+        self._engine.sessions[self.id] = self
+        await self._engine.handlers["connect"](self.id, self._environ)
+
+    def send_many(self, frames: Frames) -> None:
         self._sent.put_nowait(frames)
 
     async def next_packet(self) -> Packet:
-        text, *attachments = await self._sent.get()
-        packet = Packet(encoded_packet=text)
+        text, *attachments = (await self._sent.get()).packets
+        packet = Packet(encoded_packet=text[1:])
         for attachment in attachments:
-            packet.add_attachment(bytes(attachment))  # type: ignore[arg-type]
+            assert isinstance(attachment, bytes)
+            packet.add_attachment(attachment)
         return packet
 
     async def arrive(self, frame: Frame) -> None:
@@ -242,16 +274,10 @@ class _Engine:
     def generate_id(self) -> str:
         return f"id{next(self._ids)}"
 
-    async def open(self, environ: Mapping[str, Any]) -> _Session:
-        session = _Session(self.generate_id(), self)
-        self.sessions[session.id] = session
-        await self.handlers["connect"](session.id, environ)
-        return session
-
     async def disconnect(self, id: str, reason: str = "forced close") -> None:
         if self.sessions.pop(id, None) is not None:
             await self.handlers["disconnect"](id, reason)
 
     async def shutdown(self) -> None:
-        for id in tuple(self.sessions):
-            await self.disconnect(id, "server shutting down")
+        for session in tuple(self.sessions):
+            await self.disconnect(session, "server shutting down")

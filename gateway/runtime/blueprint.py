@@ -76,13 +76,15 @@ class Blueprint:
 
     `digest` is that of everything it was made from. `instances` holds what the factories of
     middleware and handlers made, by the same kind of key as a recipe's, for the next blueprint
-    to carry on.
+    to carry on. `install` makes its plugin modules those that `import` finds, and returns what
+    takes that back.
     """
 
     digest: str
     namespaces: Mapping[str, NamespaceBlueprint]
     services: Mapping[str, Recipe]
     instances: Mapping[Hashable, object]
+    install: Callable[[], Callable[[], None]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -123,7 +123,7 @@ class Dispatcher:
             async with asyncio.timeout(connection.namespace.connect_timeout) as connection.limit:
                 await connection.namespace.connection(ctx)
         except FAULTS as error:
-            verdict = _verdict(ctx, error, connection.limit)
+            verdict = _verdict(ctx, error, connection.limit, "connecting")
         if not connection.accepted:
             await self.refuse(connection, verdict)
         elif connection.reason is None:
@@ -214,12 +214,15 @@ class Dispatcher:
         return verdict
 
 
-def _verdict(ctx: Context, error: BaseException, limit: asyncio.Timeout | None) -> Reject:
+def _verdict(
+    ctx: Context, error: BaseException, limit: asyncio.Timeout | None, what: str = ""
+) -> Reject:
     if isinstance(error, Reject):
         return error
+    what = what or f"event '{ctx.event}'"
     if limit is not None and limit.expired():
-        return Reject("timeout", f"event '{ctx.event}' took too long")
-    log_fault(ctx, f"in event '{ctx.event}'", error)
+        return Reject("timeout", f"{what} took too long")
+    log_fault(ctx, f"in {what}", error)
     return Reject("internal", "internal error")
 
 

@@ -17,6 +17,9 @@ __all__ = ["Live"]
 
 log = logging.getLogger("sockgw.reload")
 
+UNWIND = 5.0
+"""Seconds that a cancelled task gets for its clean-up."""
+
 
 class Live:
     """The one mutable cell a packet looks at, once, when it enters."""
@@ -31,7 +34,12 @@ class Live:
 
     async def start(self, blueprint: Blueprint) -> Generation:
         """Start a blueprint's services. Raises `ConfigError` when one fails."""
-        service = await self._pool.start(blueprint.services)
+        uninstall = blueprint.install()
+        try:
+            service = await self._pool.start(blueprint.services)
+        except BaseException:
+            uninstall()
+            raise
         self._count += 1
         return Generation(self._count, blueprint, service)
 
@@ -98,5 +106,5 @@ async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> int:
     for task in late:
         task.cancel()
     if late:
-        await asyncio.wait(late, timeout=seconds)
+        await asyncio.wait(late, timeout=UNWIND)
     return len(late)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.api import Context, Handler, Value
-from gateway.errors import Reject
 from gateway.runtime.chain import Chain
 
 __all__ = ["Arguments", "answer", "nothing"]
@@ -15,7 +14,7 @@ __all__ = ["Arguments", "answer", "nothing"]
 class Arguments(Protocol):
     """How an event's arguments become a handler's parameters.
 
-    `bind` raises `ValueError`, with a sentence for the client, when they do not fit.
+    `bind` raises `Reject` with the code `bad_request` when they do not fit.
     """
 
     @property
@@ -25,21 +24,14 @@ class Arguments(Protocol):
 
 
 def answer(handler: Handler, arguments: Arguments) -> Chain:
-    """The end that runs `handler` and keeps what it returns as the reply.
-
-    Arguments that do not fit are the client's mistake: `Reject` with `bad_request`.
-    """
+    """The end that runs `handler` and keeps what it returns as the reply."""
     bind = arguments.bind
 
     async def with_context(ctx: Context) -> None:
         ctx.reply = await handler(ctx)
 
     async def with_arguments(ctx: Context) -> None:
-        try:
-            args = bind(ctx.args)
-        except ValueError as error:
-            raise Reject("bad_request", str(error)) from None
-        ctx.reply = await handler(ctx, *args)
+        ctx.reply = await handler(ctx, *bind(ctx.args))
 
     return with_context if arguments.takes_all else with_arguments
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gateway.compiler import load
-from gateway.config.model import GatewayConfig, ServerConfig
+from gateway.compiler import Build, load
+from gateway.config.model import ServerConfig
 from gateway.engine import Engine
 from gateway.errors import GatewayError
-from gateway.runtime.blueprint import Blueprint
 from gateway.transport.adapter import Adapter
 
 __all__ = ["Daemon", "ListenError", "Started"]
@@ -33,10 +32,10 @@ class ListenError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a daemon that listens has to say: its config, its blueprint and its address."""
+    """What a daemon that listens has to say: what it serves, how and where."""
 
-    config: GatewayConfig
-    blueprint: Blueprint
+    build: Build
+    server: ServerConfig
     url: str
 
 
@@ -70,15 +69,15 @@ class Daemon:
         Raises `ConfigError` when the file cannot be served and `ListenError` when its address
         cannot be had.
         """
-        config, blueprint = load(self._file, self._environ, trace=self._trace)
-        server = replace(config.server, **self._override)
+        build = load(self._file, self._environ, trace=self._trace)
+        server = replace(build.config.server, **self._override)
         adapter = Adapter(Engine, _engine_options(server))
-        adapter.live.swap(await adapter.live.start(blueprint))
+        adapter.live.swap(await adapter.live.start(build.blueprint))
         try:
             runner = await _listen(server, adapter)
             try:
                 _stop_on_signals(self.stop)
-                started(Started(config, blueprint, _url(server, runner)))
+                started(Started(build, server, _url(server, runner)))
                 await self._stop.wait()
                 log.info("stopping")
                 await adapter.live.drain(DRAIN)

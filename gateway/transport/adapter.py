@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from gateway.api import Namespace, Socket, Value
+from gateway.engine.frame import Frames
 from gateway.errors import Reject, UsageError
 from gateway.runtime.connection import Connection
 from gateway.runtime.dispatch import Dispatcher
@@ -30,8 +30,6 @@ from gateway.transport.rooms import Rooms
 from gateway.transport.server import Client, Server
 
 __all__ = ["Adapter"]
-
-Frames: TypeAlias = Sequence[str | bytes]
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +68,7 @@ class Adapter:
             return
         await self._rooms.connect(socket.id, socket.namespace)
         early, peer.early = peer.early, None
-        self._send(peer, Packet(CONNECT, {"sid": socket.id}, socket.namespace).encode())
+        self._send(peer, Packet(CONNECT, {"sid": socket.id}, socket.namespace).frames())
         for frames in early:
             self._send(peer, frames)
 
@@ -81,10 +79,10 @@ class Adapter:
         self._forget(peer)
         self.leave_all(socket)
         answer = {"message": message, "data": data}
-        self._send(peer, Packet(CONNECT_ERROR, answer, socket.namespace).encode())
+        self._send(peer, Packet(CONNECT_ERROR, answer, socket.namespace).frames())
 
     async def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
-        frames = Packet(ACK, list(args), socket.namespace, id).encode()
+        frames = Packet(ACK, list(args), socket.namespace, id).frames()
         if (peer := self._peers.get(socket.id)) is not None:
             self._send(peer, frames)
 
@@ -94,7 +92,7 @@ class Adapter:
     # What plugins send
 
     async def emit(self, socket: Socket, event: str, args: Sequence[object]) -> None:
-        frames = _event(event, args, socket.namespace).encode()
+        frames = _event(event, args, socket.namespace).frames()
         peer = self._peers.get(socket.id)
         if peer is None:
             return
@@ -113,7 +111,7 @@ class Adapter:
             raise UsageError("call() before next(): the client is not there to answer yet")
         answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
         ack = self._rooms._generate_ack_id(socket.id, lambda *args: _settle(answer, args))
-        self._send(peer, _event(event, args, socket.namespace, ack).encode())
+        self._send(peer, _event(event, args, socket.namespace, ack).frames())
         peer.calls.add(answer)
         try:
             async with asyncio.timeout(timeout):
@@ -143,7 +141,7 @@ class Adapter:
             refusal = Reject("refused", "connection refused")
             await self.dispatcher.refuse(peer.connection, refusal)
             return
-        self._send(peer, Packet(DISCONNECT, None, socket.namespace).encode())
+        self._send(peer, Packet(DISCONNECT, None, socket.namespace).frames())
         self.lost(peer, "server namespace disconnect")
 
     def rooms(self, socket: Socket) -> frozenset[str]:
@@ -161,7 +159,7 @@ class Adapter:
             raise PacketError(f"a second CONNECT to {namespace}")
         if not self.dispatcher.serves(namespace):
             refusal = Packet(CONNECT_ERROR, {"message": "Invalid namespace"}, namespace)
-            self.server.send_frames(client.eio_sid, refusal.encode())
+            self.server.send_frames(client.eio_sid, refusal.frames())
             return
         sid = self._rooms.pre_connect(client.eio_sid, namespace)
         socket = Socket(sid, namespace, handshake_of(client.environ, auth), self)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from gateway.engine.frame import Frames
 from gateway.transport import json as strict
 
 __all__ = [
@@ -92,6 +93,10 @@ class Packet:
         if self.id is not None:
             head += str(self.id)
         return [head + text, *attachments]
+
+    def frames(self) -> Frames:
+        """The packet as the engine takes it, to be sent to any number of sessions."""
+        return Frames(self.encode())
 
     def check_arrival(self) -> None:
         """Raise `PacketError` when this is nothing a client may send."""

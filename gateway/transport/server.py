@@ -8,13 +8,14 @@ on a `TypeError`, keeps a session that breaks the protocol, and leaves sockets b
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import socketio
 
 from gateway.api import Value
+from gateway.engine.frame import Frames
 from gateway.transport.packet import (
     ACK,
     BINARY_ACK,
@@ -80,7 +81,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
             **options,
         )
 
-    def send_frames(self, eio_sid: str, frames: Sequence[str | bytes]) -> None:
+    def send_frames(self, eio_sid: str, frames: Frames) -> None:
         """Send the messages of one packet, in one step, to a session; none when it is gone."""
         session = self.eio.sessions.get(eio_sid)
         if session is not None:

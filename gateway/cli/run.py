@@ -1,0 +1,82 @@
+"""`sockgw run`: serve a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
+from gateway.errors import ConfigError
+from gateway.runtime.blueprint import NamespaceBlueprint
+from gateway.server.daemon import Daemon, ListenError, Started
+from gateway.server.log import Format, set_up
+
+__all__ = ["run"]
+
+
+@click.command()
+@file_argument
+@click.option("--host", help="Listen on this address instead of the file's.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen on this port instead.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    default="console",
+    help="How to log: for people or one JSON object a line.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log every step a packet takes.")
+def run(file: Path, host: str | None, port: int | None, log_format: Format, verbose: bool) -> None:
+    """Serve FILE until Ctrl-C.
+
+    Exits with 78 when FILE cannot be served and with 1 when its address cannot be had.
+    """
+    set_up(log_format, verbose)
+    say = _say_json if log_format == "json" else _say
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            daemon = Daemon(file, host=host, port=port, trace=verbose)
+            runner.run(daemon.run(say))
+    except ConfigError as error:
+        show_problems(error)
+        raise SystemExit(BAD_CONFIG) from None
+    except ListenError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415 - not to be had on every platform
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _say(started: Started) -> None:
+    build, server = started.build, started.server
+    click.echo(f"sockgw {version('sockgw')} serves {build.config.file}")
+    click.echo(f"  {click.style(started.url, bold=True)}  {', '.join(server.transports)}")
+    rows = [_row(namespace) for namespace in build.blueprint.namespaces.values()]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for name, chains, routes in rows:
+        click.echo(f"  {name:<{widths[0]}}  {chains:<{widths[1]}}  {routes}")
+    if server.cors_origins == "*":
+        click.secho("  any web site may connect: server.cors_origins is '*'", fg="yellow")
+
+
+def _row(namespace: NamespaceBlueprint) -> tuple[str, str, str]:
+    links = [link.name for link in (*namespace.connection_links, *namespace.packet_links)]
+    count = len(namespace.routes) + len(namespace.events) + bool(namespace.fallback.handler)
+    return (
+        namespace.name,
+        " -> ".join(links) or "no middleware",
+        f"{count} route{'' if count == 1 else 's'}",
+    )
+
+
+def _say_json(started: Started) -> None:
+    logging.getLogger("sockgw.server").info("listening on %s", started.url)

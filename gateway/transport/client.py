@@ -1,0 +1,259 @@
+"""A client: one socket at a Socket.IO server, for the terminal.
+
+python-socketio speaks the protocol. What it hides is brought out: why there is no connection, in
+the server's own words, and why a connection ended, in those of the JavaScript client. It is not
+left to reconnect, since it tells nobody and gives a connection chain one second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import aiohttp
+import engineio
+import socketio
+from engineio.payload import Payload
+
+from gateway.api import Value
+from gateway.errors import GatewayError
+
+__all__ = ["ClientSocket", "ConnectError", "Disconnected", "Target", "connect"]
+
+T = TypeVar("T")
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds a server has to take note that the client leaves."""
+
+LOG = logging.getLogger("sockgw.client")
+LOG.addHandler(logging.NullHandler())  # or what is raised and told anyway is on stderr as well
+
+# Stock: 16, and with more in one answer of a poll the connection is given up.
+Payload.max_decode_packets = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect, and as whom; `transports` are tried as the JavaScript client does."""
+
+    url: str
+    namespace: str = "/"
+    path: str = "/socket.io/"
+    auth: Mapping[str, Value] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
+
+
+class ConnectError(GatewayError):
+    """There is no connection: the JavaScript client's `connect_error`.
+
+    `refused` tells that the namespace said no, so that trying again is pointless; `message` and
+    `data` are then the server's. `data` of `None` means: none.
+    """
+
+    def __init__(self, message: str, data: object = None, *, refused: bool = False) -> None:
+        self.message = message
+        self.data = data
+        self.refused = refused
+        super().__init__(message)
+
+
+class Disconnected(GatewayError):
+    """The socket is gone. `reason` is the JavaScript client's `disconnect` reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class ClientSocket:
+    """A connected socket, as `connect` gives it. Not to be used again once it is gone."""
+
+    def __init__(
+        self,
+        target: Target,
+        http: aiohttp.ClientSession,
+        on_event: Callable[[str, list[Value]], None],
+        timeout: float,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._target = target
+        self._on_event = on_event
+        self._answer: asyncio.Future[ConnectError | None] = loop.create_future()
+        self._gone: asyncio.Future[str] = loop.create_future()
+        self._early: list[tuple[str, list[Value]]] | None = []
+        self._sio = socketio.AsyncClient(
+            reconnection=False,
+            handle_sigint=False,
+            logger=LOG,
+            engineio_logger=LOG,
+            http_session=http,
+            request_timeout=timeout + 1,  # so that ours is the one that runs out
+            websocket_extra_options={"max_msg_size": 0},
+        )
+        for event, handler in {
+            "connect": self._accepted,
+            "connect_error": self._refused,
+            "disconnect": self._disconnected,
+            "*": self._received,
+        }.items():
+            self._sio.on(event, handler, namespace=target.namespace)
+
+    @property
+    def id(self) -> str:
+        """The socket's id."""
+        return str(self._sio.get_sid(self._target.namespace))
+
+    @property
+    def transport(self) -> str:
+        """The transport in use: `polling` or `websocket`."""
+        return str(self._sio.transport())
+
+    async def emit(self, event: str, args: Sequence[Value]) -> None:
+        """Send an event. Raises `Disconnected`."""
+        await self._send(event, args, None)
+
+    async def ask(self, event: str, args: Sequence[Value]) -> asyncio.Future[list[Value]]:
+        """Send an event, and return the future of its ack's arguments.
+
+        Await it with `while_connected`: nothing becomes of it once the socket is gone.
+        """
+        ack: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
+        await self._send(event, args, lambda *values: _settle(ack, list(values)))
+        return ack
+
+    async def while_connected(self, wish: Awaitable[T]) -> T:
+        """Await `wish`; raises `Disconnected` when the socket is gone before."""
+        task = asyncio.ensure_future(wish)
+        try:
+            await asyncio.wait((task, self._gone), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Disconnected(self._gone.result())
+        finally:
+            task.cancel()
+
+    async def gone(self) -> str:
+        """Wait until the socket is gone, and return the reason."""
+        await asyncio.wait((self._gone,))
+        return self._gone.result()
+
+    async def _send(
+        self, event: str, args: Sequence[Value], callback: Callable[..., None] | None
+    ) -> None:
+        namespace = self._target.namespace
+        try:
+            await self._sio.emit(event, tuple(args), namespace, callback)
+        except socketio.exceptions.BadNamespaceError:
+            raise Disconnected(await self.gone()) from None
+
+    async def _open(self, timeout: float) -> None:
+        target = self._target
+        try:
+            async with asyncio.timeout(timeout):
+                await self._sio.connect(
+                    target.url,
+                    auth=dict(target.auth),
+                    transports=list(target.transports),
+                    namespaces=[target.namespace],
+                    socketio_path=target.path,
+                    # With it, a DISCONNECT right behind CONNECT would be overlooked.
+                    wait=False,
+                )
+                # An end before the namespace has answered is no `disconnect` to python-socketio.
+                self._sio.eio.read_loop_task.add_done_callback(
+                    lambda _: _settle(self._gone, "transport close")
+                )
+                refusal = await self.while_connected(self._answer)
+        except TimeoutError:
+            raise ConnectError(f"no answer within {timeout:g} s") from None
+        except Disconnected as error:
+            raise ConnectError(f"{error.reason} before the namespace has answered") from None
+        except Exception as error:
+            raise _failure(error, target.path) from error
+        if refusal:
+            raise refusal
+
+    async def _close(self) -> None:
+        engine = self._sio.eio
+        if engine.read_loop_task is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                if engine.state == "connected":
+                    # disconnect() closes a websocket before what was sent last is written.
+                    await engine.queue.join()
+                    await self._sio.disconnect()
+                await engine.wait()
+
+    def _accepted(self, *_: object) -> None:
+        _settle(self._answer, None)
+
+    def _refused(self, answer: object = None, *_: object) -> None:
+        if isinstance(answer, dict):
+            message, data = str(answer.get("message", "")), answer.get("data")
+        else:
+            message, data = str(answer or ""), None
+        _settle(self._answer, ConnectError(message or "refused", data, refused=True))
+
+    def _disconnected(self, reason: str) -> None:
+        if reason == "server disconnect":
+            # Of the socket (DISCONNECT), or of the connection under it.
+            socket = self._sio.eio.state == "connected"
+            reason = "io server disconnect" if socket else "transport close"
+        # Packets that came before are in tasks that have not run yet.
+        asyncio.get_running_loop().call_soon(_settle, self._gone, reason)
+
+    def _received(self, event: str, *args: Value) -> None:
+        if self._early is None:
+            self._on_event(event, list(args))
+        else:
+            self._early.append((event, list(args)))
+
+    def _release(self) -> None:
+        early, self._early = self._early or [], None
+        for event, args in early:
+            self._on_event(event, args)
+
+
+@asynccontextmanager
+async def connect(
+    target: Target, on_event: Callable[[str, list[Value]], None], *, timeout: float
+) -> AsyncIterator[ClientSocket]:
+    """Connect, and disconnect at the end.
+
+    `on_event` is called with every event's name and arguments, those that came with the connection
+    included, from the block's first `await` on. An ack the server asks for is sent, without
+    arguments. Raises `ConnectError`, after `timeout` seconds at the latest.
+    """
+    async with aiohttp.ClientSession(headers=target.headers) as http:
+        socket = ClientSocket(target, http, on_event, timeout)
+        try:
+            await socket._open(timeout)
+            asyncio.get_running_loop().call_soon(socket._release)
+            yield socket
+        finally:
+            await socket._close()
+
+
+def _settle(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _failure(error: Exception, path: str) -> ConnectError:
+    cause = error.__cause__
+    if not isinstance(cause, engineio.exceptions.ConnectionError):
+        # engine.io's client trips over what a stranger answers, in ways of its own.
+        return ConnectError(f"no Socket.IO server answers at {path}")
+    message, *data = cause.args
+    hidden = cause.__context__  # behind a mere "Connection error", when there is one
+    if isinstance(hidden, aiohttp.WSServerHandshakeError):
+        message = f"Unexpected status code {hidden.status} in server response"
+    elif isinstance(hidden, aiohttp.ClientError):
+        message = str(hidden)
+    return ConnectError(message[:1].lower() + message[1:], data[0] if data else None)

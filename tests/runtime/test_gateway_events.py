@@ -1,0 +1,88 @@
+"""The gateway events `disconnecting`, `disconnect` and `error`."""
+
+from __future__ import annotations
+
+import pytest
+
+CONFIG = """
+namespaces:
+  /:
+    connection_middleware: [plugin.chain]
+    packet_middleware: [plugin.never]
+    routes:
+      disconnecting: plugin.leaving
+      disconnect: plugin.left
+      error: plugin.failed
+      fail: plugin.fail
+  /watch:
+    routes:
+      seen: plugin.seen
+"""
+
+PLUGIN = """
+import asyncio
+from gateway import Reject
+
+seen_so_far = asyncio.Queue()
+
+async def chain(ctx, next):
+    await ctx.socket.join("lobby")
+    await next()
+    seen_so_far.put_nowait(["unwound"])
+
+async def never(ctx, next):
+    assert ctx.event == "fail"
+    await next()
+
+async def leaving(ctx):
+    await asyncio.sleep(0)
+    seen_so_far.put_nowait([ctx.event, *ctx.args, "lobby" in ctx.socket.rooms])
+
+async def left(ctx, reason):
+    await asyncio.sleep(0)
+    seen_so_far.put_nowait([ctx.event, reason, "lobby" in ctx.socket.rooms])
+
+async def failed(ctx, code, message):
+    seen_so_far.put_nowait([ctx.event, code, message])
+
+async def fail(ctx, code):
+    raise Reject(code, "as asked")
+
+async def seen(ctx):
+    return await seen_so_far.get()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("disconnect", "client namespace disconnect"), ("lose", "transport close")],
+)
+async def test_a_socket_ends_in_order(scenario, how, reason):
+    async with scenario(CONFIG, plugin=PLUGIN) as gateway:
+        watcher = await gateway.connect("/watch")
+        client = await gateway.connect()
+        await getattr(client, how)()
+        assert [await watcher.call("seen") for _ in range(3)] == [
+            [["disconnecting", reason, True]],
+            [["disconnect", reason, False]],
+            [["unwound"]],
+        ]
+
+
+async def test_the_error_route_hears_of_a_packet_that_failed(scenario):
+    async with scenario(CONFIG, plugin=PLUGIN) as gateway:
+        watcher = await gateway.connect("/watch")
+        client = await gateway.connect()
+        await client.call("fail", "busy")
+        assert await watcher.call("seen") == [["error", "busy", "as asked"]]
+
+
+async def test_a_gateway_event_whose_handler_fails_does_not_stop_the_rest(scenario, caplog):
+    plugin = PLUGIN.replace("async def leaving(ctx):", "async def leaving(ctx):\n    1 / 0")
+    async with scenario(CONFIG, plugin=plugin) as gateway:
+        watcher = await gateway.connect("/watch")
+        client = await gateway.connect()
+        await client.disconnect()
+        assert (await watcher.call("seen"))[0][0] == "disconnect"
+        assert await watcher.call("seen") == [["unwound"]]
+    assert "ZeroDivisionError in the route of the gateway event 'disconnecting'" in caplog.text
