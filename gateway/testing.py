@@ -89,7 +89,7 @@ class TestGateway:
         trace: TracebackType | None,
     ) -> None:
         await self._adapter.live.drain(self.drain)
-        await self._engine.shutdown()
+        self._engine.shutdown()
         await self._adapter.live.close(self.drain)
 
     async def reload(self) -> None:
@@ -206,7 +206,7 @@ class TestClient:
 
     async def lose(self) -> None:
         """Lose the connection without a word."""
-        await self._session.end("transport close")
+        self._session.end("transport close")
         self.connected = False
 
     async def wait_disconnected(self) -> None:
@@ -232,6 +232,7 @@ class _Session:
 
     def __init__(self, engine: _Engine, environ: Mapping[str, Any]) -> None:
         self.id = engine.generate_id()
+        self.owner: Any = None
         self._engine = engine
         self._environ = environ
         self._sent: asyncio.Queue[Frames] = asyncio.Queue()
@@ -252,16 +253,22 @@ class _Session:
         return packet
 
     async def arrive(self, frame: Frame) -> None:
-        await self._engine.handlers["message"](self.id, frame)
+        if self.id in self._engine.sessions:
+            answer = self._engine.on_message(self, frame)
+            if answer is not None:
+                await answer
 
-    async def end(self, reason: str) -> None:
-        await self._engine.disconnect(self.id, reason)
+    def end(self, reason: str) -> None:
+        if self._engine.sessions.pop(self.id, None) is not None:
+            self._engine.on_disconnect(self, reason)
 
 
 class _Engine:
-    """The calls that python-socketio makes of its Engine.IO server, without a network."""
+    """What a `transport.Server` needs of an Engine.IO server, without a network."""
 
     async_mode = "memory"
+    on_message: Callable[[_Session, Frame], Awaitable[None] | None]
+    on_disconnect: Callable[[_Session, str], None]
 
     def __init__(self, **options: object) -> None:
         self.handlers: dict[str, Callable[..., Awaitable[None]]] = {}
@@ -274,10 +281,6 @@ class _Engine:
     def generate_id(self) -> str:
         return f"id{next(self._ids)}"
 
-    async def disconnect(self, id: str, reason: str = "forced close") -> None:
-        if self.sessions.pop(id, None) is not None:
-            await self.handlers["disconnect"](id, reason)
-
-    async def shutdown(self) -> None:
-        for session in tuple(self.sessions):
-            await self.disconnect(session, "server shutting down")
+    def shutdown(self) -> None:
+        for session in tuple(self.sessions.values()):
+            session.end("server shutting down")

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.compiler import Build, load
 from gateway.config.model import ServerConfig
-from gateway.engine import Engine
+from gateway.engine.server import Engine
 from gateway.errors import GatewayError
 from gateway.transport.adapter import Adapter
 

@@ -7,7 +7,7 @@ python-socketio and a reload does not touch it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.api import Namespace, Socket, Value
@@ -159,9 +159,9 @@ class Adapter:
             raise PacketError(f"a second CONNECT to {namespace}")
         if not self.dispatcher.serves(namespace):
             refusal = Packet(CONNECT_ERROR, {"message": "Invalid namespace"}, namespace)
-            self.server.send_frames(client.eio_sid, refusal.frames())
+            client.session.send_many(refusal.frames())
             return
-        sid = self._rooms.pre_connect(client.eio_sid, namespace)
+        sid = self._rooms.pre_connect(client.session.id, namespace)
         socket = Socket(sid, namespace, handshake_of(client.environ, auth), self)
         peer = client.peers[namespace] = self._peers[sid] = Peer(client, socket)
         peer.connection = self.dispatcher.connect(socket)
@@ -173,10 +173,11 @@ class Adapter:
         assert isinstance(event, str)
         self.dispatcher.packet(peer.connection, event, args, id)
 
-    async def acked(self, peer: Peer, data: list[Value], id: int) -> None:
+    def acked(self, peer: Peer, data: list[Value], id: int) -> Awaitable[None] | None:
         # python-socketio keeps its counter under id 0, which a client must not reach.
         if id and id in self._rooms.callbacks.get(peer.socket.id, ()):
-            await self._rooms.trigger_callback(peer.socket.id, id, data)
+            return self._rooms.trigger_callback(peer.socket.id, id, data)
+        return None
 
     def lost(self, peer: Peer, reason: str) -> None:
         self._forget(peer)
@@ -194,7 +195,7 @@ class Adapter:
         peer.client.left.add(namespace)
 
     def _send(self, peer: Peer, frames: Frames) -> None:
-        self.server.send_frames(peer.client.eio_sid, frames)
+        peer.client.session.send_many(frames)
 
 
 def _event(event: str, args: Sequence[object], namespace: str, id: int | None = None) -> Packet:

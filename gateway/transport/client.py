@@ -201,10 +201,9 @@ class ClientSocket:
         _settle(self._answer, ConnectError(message or "refused", data, refused=True))
 
     def _disconnected(self, reason: str) -> None:
-        if reason == "server disconnect":
-            # Of the socket (DISCONNECT), or of the connection under it.
-            socket = self._sio.eio.state == "connected"
-            reason = "io server disconnect" if socket else "transport close"
+        # DISCONNECT leaves the connection standing. If that is gone, python-engineio knows no more.
+        kicked = reason == "server disconnect" and self._sio.eio.state == "connected"
+        reason = "io server disconnect" if kicked else "transport close"
         # Packets that came before are in tasks that have not run yet.
         asyncio.get_running_loop().call_soon(_settle, self._gone, reason)
 

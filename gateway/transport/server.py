@@ -8,9 +8,9 @@ on a `TypeError`, keeps a session that breaks the protocol, and leaves sockets b
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import socketio
 
@@ -30,6 +30,21 @@ __all__ = ["Client", "Receiver", "Server"]
 
 log = logging.getLogger("sockgw.transport")
 
+REASONS = {"client disconnect": "transport close", "server disconnect": "forced server close"}
+"""Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
+
+
+class Session(Protocol):
+    """What is needed of an Engine.IO session; `owner` is ours to set."""
+
+    id: str
+    owner: Any
+
+    def send_many(self, frames: Frames) -> None: ...
+
+    def end(self, reason: Literal["parse error"]) -> None: ...
+
+
 PeerT = TypeVar("PeerT")
 
 
@@ -41,7 +56,7 @@ class Client(Generic[PeerT]):
     is no offence. `partial` is a packet whose attachments have not all come.
     """
 
-    eio_sid: str
+    session: Session
     environ: Mapping[str, Any]
     peers: dict[str, PeerT] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
@@ -55,7 +70,7 @@ class Receiver(Protocol[PeerT]):
 
     def event(self, peer: PeerT, data: list[Value], id: int | None) -> None: ...
 
-    async def acked(self, peer: PeerT, data: list[Value], id: int) -> None: ...
+    def acked(self, peer: PeerT, data: list[Value], id: int) -> Awaitable[None] | None: ...
 
     def lost(self, peer: PeerT, reason: str) -> None: ...
 
@@ -71,15 +86,11 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     ) -> None:
         self._receiver = receiver
         self._engine = engine
-        self._clients: dict[str, Client[PeerT]] = {}
         super().__init__(
-            client_manager=Rooms(),
-            serializer=Packet,
-            namespaces="*",
-            logger=log,
-            engineio_logger=logging.getLogger("sockgw.engine"),
-            **options,
+            client_manager=Rooms(), serializer=Packet, namespaces="*", logger=log, **options
         )
+        self.eio.on_message = self._message
+        self.eio.on_disconnect = self._closed
 
     def send_frames(self, eio_sid: str, frames: Frames) -> None:
         """Send the messages of one packet, in one step, to a session; none when it is gone."""
@@ -92,26 +103,24 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
 
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
-        self._clients[eio_sid] = Client(eio_sid, environ)
+        session = self.eio.sessions[eio_sid]
+        session.owner = Client(session, environ)
 
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        self.environ.pop(eio_sid, None)
-        client = self._clients.pop(eio_sid, None)
-        if client is not None:
-            for peer in tuple(client.peers.values()):
-                self._receiver.lost(peer, reason)
+    def _closed(self, session: Session, reason: str) -> None:
+        self.environ.pop(session.id, None)
+        client: Client[PeerT] = session.owner
+        for peer in tuple(client.peers.values()):
+            self._receiver.lost(peer, REASONS.get(reason, reason))
 
-    async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        client = self._clients.get(eio_sid)
-        if client is None:
-            return
+    def _message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
+        client: Client[PeerT] = session.owner
         try:
             packet = self._whole(client, data)
-            if packet is not None:
-                await self._take(client, packet)
+            return None if packet is None else self._take(client, packet)
         except PacketError as error:
-            log.info("session %s ended: %s", eio_sid, error)
-            await self.eio.disconnect(eio_sid, "parse error")
+            log.info("session %s ended: %s", session.id, error)
+            session.end("parse error")
+            return None
 
     def _whole(self, client: Client[PeerT], data: str | bytes) -> Packet | None:
         """The packet that `data` is or completes; `None` while attachments are missing."""
@@ -136,18 +145,19 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         if namespace not in client.peers and namespace not in client.left:
             raise PacketError(f"a packet for {namespace} before its CONNECT")
 
-    async def _take(self, client: Client[PeerT], packet: Packet) -> None:
+    def _take(self, client: Client[PeerT], packet: Packet) -> Awaitable[None] | None:
         namespace, data = packet.namespace, packet.data
         if packet.packet_type == CONNECT:
             self._receiver.connected(client, namespace, data or {})
-            return
+            return None
         peer = client.peers.get(namespace)
         if peer is None:
-            return
+            return None
         if packet.packet_type == DISCONNECT:
             self._receiver.lost(peer, "client namespace disconnect")
         elif packet.packet_type in (ACK, BINARY_ACK):
             assert packet.id is not None
-            await self._receiver.acked(peer, data, packet.id)
+            return self._receiver.acked(peer, data, packet.id)
         else:
             self._receiver.event(peer, data, packet.id)
+        return None
