@@ -228,6 +228,7 @@ class Context:
 
     __slots__ = (
         "_at",
+        "_end",
         "_ended",
         "args",
         "event",
@@ -256,8 +257,9 @@ class Context:
         self.gateway = gateway
         self.reply: object = None
         self.state: dict[str, object] = {}
-        self._at = 0  # how far the chain has come
-        self._ended = False  # whether it came to its end
+        self._at = 0  # how many links have called next()
+        self._ended = False  # whether the chain came to its end
+        self._end: Callable[[Context], Awaitable[None]]  # what its last next() runs
 
     @property
     def packet(self) -> list[Value]:

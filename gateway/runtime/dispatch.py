@@ -22,15 +22,15 @@ __all__ = ["Dispatcher", "Wire"]
 
 
 class Wire(Transport, Protocol):
-    """What only the dispatcher asks of the wire. None of these raises for a socket that is gone."""
+    """What only the dispatcher asks of the wire. A socket that is gone is no error here either."""
 
-    async def accept(self, socket: Socket) -> None:
+    def accept(self, socket: Socket) -> None:
         """Send CONNECT, then what was emitted before it."""
 
-    async def refuse(self, socket: Socket, message: str, data: object) -> None:
+    def refuse(self, socket: Socket, message: str, data: object) -> None:
         """Send CONNECT_ERROR and forget the socket."""
 
-    async def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
+    def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
         """Answer the packet whose ack id is `id`; raises what encoding `args` raises."""
 
     def leave_all(self, socket: Socket) -> None:
@@ -53,13 +53,17 @@ class Dispatcher:
     def connect(self, socket: Socket) -> Connection:
         """Lead a new socket through its connection chain, in a task of its own.
 
-        The namespace must be one that `serves` accepts.
+        The namespace must be one that `serves` accepts. A socket that no middleware waits for is
+        accepted at once and costs no task.
         """
         generation = self.live.current
         assert generation is not None
         namespace = generation.blueprint.namespaces[socket.namespace]
         connection = Connection(socket, generation, namespace)
-        connection.task = self.live.spawn(generation, self._stay(connection), pinned=True)
+        if namespace.connection_links:
+            connection.task = self.live.spawn(generation, self._stay(connection), pinned=True)
+        else:
+            self._accept(connection)
         return connection
 
     def packet(
@@ -91,7 +95,7 @@ class Dispatcher:
             self._wire.leave_all(connection.socket)
             connection.gone.set_result(None)
 
-    async def refuse(self, connection: Connection, verdict: Reject) -> None:
+    def refuse(self, connection: Connection, verdict: Reject) -> None:
         """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
         if connection.reason is not None:
             return
@@ -99,7 +103,7 @@ class Dispatcher:
         connection.gone.set_result(None)
         error = _error(verdict)
         del error["message"]
-        await self._wire.refuse(connection.socket, verdict.message, error)
+        self._wire.refuse(connection.socket, verdict.message, error)
 
     def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
         current = self.live.current
@@ -125,7 +129,7 @@ class Dispatcher:
         except FAULTS as error:
             verdict = _verdict(ctx, error, connection.limit, "connecting")
         if not connection.accepted:
-            await self.refuse(connection, verdict)
+            self.refuse(connection, verdict)
         elif connection.reason is None:
             # A middleware that stops waiting in next() has ended the socket's passage.
             await self._wire.disconnect(connection.socket)
@@ -135,10 +139,13 @@ class Dispatcher:
             return
         assert connection.limit is not None
         connection.limit.reschedule(None)
-        connection.accepted = True
-        await self._wire.accept(connection.socket)
+        self._accept(connection)
         # A task that a middleware cancels must not take the future with it that others await.
         await asyncio.shield(connection.gone)
+
+    def _accept(self, connection: Connection) -> None:
+        connection.accepted = True
+        self._wire.accept(connection.socket)
 
     async def _leave(self, connection: Connection, reason: str) -> None:
         await self._event(connection, "disconnecting", [reason])
@@ -173,7 +180,7 @@ class Dispatcher:
             async with connection.queue(route.serial):
                 verdict = await self._run(connection, namespace, route, ctx)
         if ack is not None:
-            verdict = await self._ack(ctx, ack, verdict)
+            verdict = self._ack(ctx, ack, verdict)
         elif verdict is not None and verdict.code not in ("dropped", "unknown_event"):
             await self._wire.emit(
                 ctx.socket, "error", [{"error": _error(verdict), "event": ctx.event}]
@@ -203,14 +210,14 @@ class Dispatcher:
             return Reject("unknown_event", f"no route for event '{ctx.event}'")
         return None
 
-    async def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
+    def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
         if verdict is None:
             try:
-                await self._wire.ack(ctx.socket, id, _arguments(ctx.reply))
+                self._wire.ack(ctx.socket, id, _arguments(ctx.reply))
             except (TypeError, ValueError) as error:
                 verdict = _verdict(ctx, error, None)
         if verdict is not None:
-            await self._wire.ack(ctx.socket, id, [{"error": _error(verdict)}])
+            self._wire.ack(ctx.socket, id, [{"error": _error(verdict)}])
         return verdict
 
 

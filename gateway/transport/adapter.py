@@ -62,17 +62,17 @@ class Adapter:
 
     # The dispatcher's wire
 
-    async def accept(self, socket: Socket) -> None:
+    def accept(self, socket: Socket) -> None:
         peer = self._peers.get(socket.id)
         if peer is None or peer.early is None:
             return
-        await self._rooms.connect(socket.id, socket.namespace)
+        self._rooms.admit(socket.id, socket.namespace)
         early, peer.early = peer.early, None
         self._send(peer, Packet(CONNECT, {"sid": socket.id}, socket.namespace).frames())
         for frames in early:
             self._send(peer, frames)
 
-    async def refuse(self, socket: Socket, message: str, data: object) -> None:
+    def refuse(self, socket: Socket, message: str, data: object) -> None:
         peer = self._peers.get(socket.id)
         if peer is None:
             return
@@ -81,7 +81,7 @@ class Adapter:
         answer = {"message": message, "data": data}
         self._send(peer, Packet(CONNECT_ERROR, answer, socket.namespace).frames())
 
-    async def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
+    def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
         frames = Packet(ACK, list(args), socket.namespace, id).frames()
         if (peer := self._peers.get(socket.id)) is not None:
             self._send(peer, frames)
@@ -139,7 +139,7 @@ class Adapter:
             return
         if peer.early is not None:
             refusal = Reject("refused", "connection refused")
-            await self.dispatcher.refuse(peer.connection, refusal)
+            self.dispatcher.refuse(peer.connection, refusal)
             return
         self._send(peer, Packet(DISCONNECT, None, socket.namespace).frames())
         self.lost(peer, "server namespace disconnect")

@@ -38,7 +38,7 @@ class Rooms(socketio.AsyncManager):  # type: ignore[misc]
         self._waiting[sid] = eio_sid
         return sid
 
-    async def connect(self, sid: str, namespace: str) -> None:
+    def admit(self, sid: str, namespace: str) -> None:
         """The socket is accepted: from here on its rooms count."""
         eio_sid = self._waiting.pop(sid)
         for room in self._entered[sid]:
