@@ -251,7 +251,7 @@ def _queue(event: str, config: RouteConfig, namespace: NamespaceConfig) -> str |
 
 def _key(use: Use, plugin: Plugin) -> tuple[str, str, str]:
     made_from = plugin.name.removesuffix(f".{plugin.method}")
-    return (made_from, json.dumps(use.options, sort_keys=True, default=repr), plugin.digest)
+    return (made_from, json.dumps(dict(use.options), sort_keys=True, default=repr), plugin.digest)
 
 
 def _make_service(plugin: Plugin, bound: Bound, gateway: Gateway) -> object:

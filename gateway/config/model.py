@@ -17,7 +17,6 @@ from gateway.errors import Place, Problem
 __all__ = ["At", "GatewayConfig", "NamespaceConfig", "RouteConfig", "ServerConfig", "Use"]
 
 Order = Literal["concurrent", "serial"]
-NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,8 @@ class Use:
 
     name: str
     at: At
-    options: Mapping[str, object] = NOTHING
-    option_at: Mapping[str, At] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    option_at: Mapping[str, At] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class NamespaceConfig:
 
     connection_middleware: tuple[Use, ...] = ()
     packet_middleware: tuple[Use, ...] = ()
-    routes: Mapping[str, RouteConfig] = field(default_factory=dict)
+    routes: Mapping[str, RouteConfig] = field(default_factory=lambda: MappingProxyType({}))
     connect_timeout: float = 20.0
     packet_timeout: float = 60.0
     order: Order = "concurrent"

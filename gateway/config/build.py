@@ -1,0 +1,130 @@
+"""A document without problems to the frozen config.
+
+Everything in the config is frozen but the values of options: a plugin is called with them, and
+its author expects lists and dicts. They are read for this config alone, so nobody shares them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, ItemsView, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from gateway.config.include import Document
+from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, ServerConfig, Use
+from gateway.config.rules import with_slash
+from gateway.config.units import byte_count, seconds
+from gateway.errors import Place
+
+__all__ = ["build"]
+
+_Kinds: TypeAlias = Mapping[str, Callable[[Any], object]]
+
+
+def _url_path(written: str) -> str:
+    inner = written.strip("/")
+    return f"/{inner}/" if inner else "/"
+
+
+def _origins(written: str | list[str]) -> str | tuple[str, ...]:
+    """Browsers send origins in lower case."""
+    return written if isinstance(written, str) else tuple(origin.lower() for origin in written)
+
+
+_SERVER: _Kinds = {
+    "host": str,
+    "port": int,
+    "path": _url_path,
+    "transports": tuple,
+    "cors_origins": _origins,
+    "ping_interval": seconds,
+    "ping_timeout": seconds,
+    "max_payload": byte_count,
+}
+_NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
+_ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
+
+
+def build(file: Path, document: Document) -> GatewayConfig:
+    """The config of a document in which neither the schema nor the rules find a problem."""
+    data: Any = document.data
+    return GatewayConfig(
+        file=file,
+        at=At("", Place(str(file))),
+        files=document.files,
+        digest=_digest(data),
+        server=ServerConfig(**_given(data.get("server"), _SERVER)),
+        plugins=_plugins(file, document),
+        services=MappingProxyType(
+            {
+                name: _use(document, value, "services", name)
+                for name, value in _items(data, "services")
+            }
+        ),
+        namespaces=MappingProxyType(
+            {
+                with_slash(name): _namespace(document, value or {}, "namespaces", name)
+                for name, value in _items(data, "namespaces")
+            }
+        ),
+    )
+
+
+def _digest(data: object) -> str:
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _given(data: Mapping[str, Any] | None, kinds: _Kinds) -> dict[str, Any]:
+    """The keys that are there; for the others the config knows the default."""
+    return {key: kind(data[key]) for key, kind in kinds.items() if data and key in data}
+
+
+def _items(data: Mapping[str, Any], key: str) -> ItemsView[str, Any]:
+    return (data.get(key) or {}).items()
+
+
+def _plugins(file: Path, document: Document) -> tuple[tuple[Path, At], ...]:
+    folders: Any = document.data.get("plugins")
+    if folders is None:
+        return ((file.parent / "plugins", At("plugins", Place(str(file)))),)
+    if isinstance(folders, str):
+        return ((file.parent / folders, document.at("plugins")),)
+    return tuple(
+        (file.parent / folder, document.at("plugins", index))
+        for index, folder in enumerate(folders)
+    )
+
+
+def _namespace(document: Document, data: Mapping[str, Any], *path: str | int) -> NamespaceConfig:
+    def chain(key: str) -> tuple[Use, ...]:
+        listed = enumerate(data.get(key) or ())
+        return tuple(_use(document, value, *path, key, index) for index, value in listed)
+
+    routes = {
+        event: _route(document, value, *path, "routes", event)
+        for event, value in _items(data, "routes")
+    }
+    return NamespaceConfig(
+        connection_middleware=chain("connection_middleware"),
+        packet_middleware=chain("packet_middleware"),
+        routes=MappingProxyType(routes),
+        **_given(data, _NAMESPACE),
+    )
+
+
+def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:
+    long_form = value if isinstance(value, dict) else {}
+    return RouteConfig(_use(document, value, *path), **_given(long_form, _ROUTE))
+
+
+def _use(document: Document, value: Any, *path: str | int) -> Use:
+    if isinstance(value, str):
+        return Use(value, document.at(*path))
+    options = value.get("with") or {}
+    stand = {key: document.key_at(*path, "with", key) for key in options}
+    at = document.at(*path, "use")
+    return Use(value["use"], at, MappingProxyType(options), MappingProxyType(stand))

@@ -1,0 +1,234 @@
+"""YAML text to a tree of places. The only file that knows PyYAML.
+
+PyYAML reads the events; what they mean is decided here, because its own constructor lets the
+last of two equal keys win, reads values as YAML 1.1 does and drops every place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Protocol
+
+import yaml
+from yaml.reader import ReaderError
+
+from gateway.config.node import Entry, ListNode, MappingNode, Node, ScalarNode, twice
+from gateway.config.scalars import typed
+from gateway.config.syntax import explain
+from gateway.config.variables import fill
+from gateway.config.words import KeyPath, dotted, shown
+from gateway.errors import Place, Problem
+
+__all__ = ["parse"]
+
+DEPTH = 64
+"""Mappings and lists in one another: far above any gateway's need, far below Python's stack."""
+
+REPEATS = 100_000
+"""Values that aliases may repeat: nine lines of aliases of aliases can mean a billion."""
+
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Problem]) -> MappingNode:
+    """The tree of one YAML file, variables filled in. What is wrong is added to `problems`.
+
+    The mapping is empty when the text is not YAML, and a value with a problem of its own is null.
+    """
+    try:
+        return _Composer(_events(text, file), file, environ, problems).document()
+    except _SyntaxError as error:
+        problems.append(error.problem)
+        return MappingNode(Place(file), {})
+
+
+class _SyntaxError(Exception):
+    """The text cannot be read any further."""
+
+    def __init__(self, place: Place, message: str) -> None:
+        self.problem = Problem(place, "", message)
+        super().__init__(self.problem)
+
+
+def _events(text: str, file: str) -> list[yaml.Event]:
+    try:
+        loader = yaml.SafeLoader(text)
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        place = Place(file, line, error.position - text.rfind("\n", 0, error.position))
+        character = f"U+{ord(text[error.position]):04X}"
+        raise _SyntaxError(place, f"the character {character} cannot stand in YAML") from None
+    try:
+        return list(iter(loader.get_event, None))
+    except yaml.MarkedYAMLError as error:
+        start, stop = _place(file, error.context_mark), _place(file, error.problem_mark)
+        message, began = explain(f"{error.context or ''} {error.problem}".strip(), start.line)
+        raise _SyntaxError(start if began else stop, message) from None
+    except (ValueError, OverflowError):  # PyYAML hands the number of "\UFFFFFFFF" to chr() as is
+        place = _place(file, loader.get_mark())
+        raise _SyntaxError(place, "this escape names no character") from None
+
+
+class _Mark(Protocol):
+    """PyYAML's marks count from 0."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+
+
+def _place(file: str, mark: _Mark | None) -> Place:
+    return Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
+
+
+class _Composer:
+    """Builds the tree from the events. At an alias it goes back and reads the anchor's again."""
+
+    def __init__(
+        self,
+        events: list[yaml.Event],
+        file: str,
+        environ: Mapping[str, str],
+        problems: list[Problem],
+    ) -> None:
+        self._events = events
+        self._file = file
+        self._environ = environ
+        self._problems = problems
+        self._at = 0
+        self._anchors: dict[str, int] = {}
+        self._aliases = 0  # how many we are inside of
+        self._repeats = 0
+
+    def document(self) -> MappingNode:
+        root: Node = ScalarNode(Place(self._file), None)
+        if isinstance(self._events[1], yaml.DocumentStartEvent):
+            self._at = 2
+            root = self._node(())
+            self._end()
+        if isinstance(root, MappingNode):
+            return root
+        if isinstance(root, ListNode) or root.value is not None:
+            got = "a list" if isinstance(root, ListNode) else shown(root.value)
+            message = f"expected keys with values, such as 'namespaces:', got {got}"
+            self._report(root.place, (), message)
+        return MappingNode(root.place, {})
+
+    def _end(self) -> None:
+        after = self._events[self._at + 1]
+        if isinstance(after, yaml.DocumentStartEvent):
+            place = _place(self._file, after.start_mark)
+            self._report(place, (), "a second document starts here; write one document a file")
+
+    def _report(self, place: Place, path: KeyPath, message: str) -> None:
+        merged = tuple(key for key in path if key != "<<")
+        self._problems.append(Problem(place, dotted(merged), message))
+
+    def _node(self, path: KeyPath) -> Node:
+        start = self._at
+        event = self._events[start]
+        place = _place(self._file, event.start_mark)
+        self._bound(place, path)
+        self._at += 1
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, place, path)
+        assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
+        self._check_tag(event.tag, place, path)
+        node: Node
+        if isinstance(event, yaml.ScalarEvent):
+            node = self._scalar(event, place, path)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._list(place, path)
+        else:
+            node = self._mapping(place, path)
+        if event.anchor and self._anchors.setdefault(event.anchor, start) != start:
+            self._report(place, path, f"the anchor '&{event.anchor}' is given twice")
+        return node
+
+    def _bound(self, place: Place, path: KeyPath) -> None:
+        if len(path) > DEPTH:
+            raise _SyntaxError(place, f"nested more than {DEPTH} levels deep")
+        self._repeats += self._aliases > 0
+        if self._repeats > REPEATS:
+            raise _SyntaxError(place, f"aliases repeat more than {REPEATS} values")
+
+    def _alias(self, event: yaml.AliasEvent, place: Place, path: KeyPath) -> Node:
+        start = self._anchors.get(event.anchor or "")
+        if start is None:
+            self._report(place, path, f"no anchor '&{event.anchor}' above this alias")
+            return ScalarNode(place, None)
+        back, self._at = self._at, start
+        self._aliases += 1
+        node = self._node(path)
+        self._aliases -= 1
+        self._at = back
+        return node
+
+    def _scalar(self, event: yaml.ScalarEvent, place: Place, path: KeyPath) -> ScalarNode:
+        text, wrong = fill(event.value, self._environ)
+        for message in wrong:
+            self._report(place, path, message)
+        unquoted, _ = event.implicit
+        missing = unquoted and not event.value
+        if wrong or missing or not self._check_text(text, place, path):
+            return ScalarNode(place, None)
+        return ScalarNode(place, typed(text) if unquoted else text)
+
+    def _list(self, place: Place, path: KeyPath) -> ListNode:
+        items: list[Node] = []
+        while not self._ends(yaml.SequenceEndEvent):
+            items.append(self._node((*path, len(items))))
+        return ListNode(place, tuple(items))
+
+    def _mapping(self, place: Place, path: KeyPath) -> MappingNode:
+        entries: dict[str, Entry] = {}
+        while not self._ends(yaml.MappingEndEvent):
+            key, at = self._key(path)
+            new = Entry(at, self._node((*path, key)))
+            old = entries.setdefault(key, new)
+            if old is not new:
+                self._problems.append(twice((*path, key), old, new))
+        self._inherit(entries, path)
+        return MappingNode(place, entries)
+
+    def _ends(self, kind: type[yaml.Event]) -> bool:
+        end = isinstance(self._events[self._at], kind)
+        self._at += end
+        return end
+
+    def _key(self, path: KeyPath) -> tuple[str, Place]:
+        event = self._events[self._at]
+        place = _place(self._file, event.start_mark)
+        if not isinstance(event, yaml.ScalarEvent):
+            raise _SyntaxError(place, "a key is text; put it in quotes")
+        self._at += 1
+        self._check_tag(event.tag, place, path)
+        self._check_text(event.value, place, path)
+        return event.value, place
+
+    def _inherit(self, entries: dict[str, Entry], path: KeyPath) -> None:
+        """Add what `<<: *base` or `<<: [*one, *two]` says; own keys win, then the earlier ones."""
+        merged = entries.pop("<<", None)
+        if merged is None:
+            return
+        bases = merged.value.items if isinstance(merged.value, ListNode) else (merged.value,)
+        for base in bases:
+            if isinstance(base, MappingNode):
+                for key, entry in base.entries.items():
+                    entries.setdefault(key, entry)
+            else:
+                self._report(base.place, path, "'<<' takes a mapping or a list of mappings")
+
+    def _check_tag(self, tag: str | None, place: Place, path: KeyPath) -> None:
+        if tag is not None:
+            short = tag.replace("tag:yaml.org,2002:", "!!")
+            advice = "put text that starts with '!' in quotes"
+            self._report(place, path, f"the tag {shown(short)} has no meaning here; {advice}")
+
+    def _check_text(self, text: str, place: Place, path: KeyPath) -> bool:
+        found = _UNSENDABLE.search(text)
+        if found:
+            self._report(place, path, f"the character U+{ord(found[0]):04X} cannot stand in text")
+        return not found

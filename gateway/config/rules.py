@@ -1,0 +1,42 @@
+"""What a gateway.yaml must keep to besides its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.config.include import Data, Document
+from gateway.errors import Problem
+
+__all__ = ["problems", "with_slash"]
+
+_UNSENDABLE = {
+    "connect": "connection_middleware sees who connects",
+    "connect_error": "a connection is refused by connection_middleware",
+    "newListener": "choose another name",
+    "removeListener": "choose another name",
+}
+
+
+def with_slash(namespace: str) -> str:
+    """The name of a namespace on the wire, always with its leading `/`."""
+    return "/" + namespace.removeprefix("/")
+
+
+def problems(document: Document) -> Iterator[Problem]:
+    """Namespaces that are one and the same, and routes that no packet can take."""
+    namespaces = _mapping(document.data.get("namespaces"))
+    first: dict[str, str] = {}
+    for name, namespace in namespaces.items():
+        other = first.setdefault(with_slash(name), name)
+        if other != name:
+            place = document.key_at("namespaces", other).place
+            message = f"this is the namespace {other!r} at {place} again"
+            yield document.key_at("namespaces", name).problem(message)
+        for event in _mapping(_mapping(namespace).get("routes")):
+            if event in _UNSENDABLE:
+                message = f"a client can never send {event!r}; {_UNSENDABLE[event]}"
+                yield document.key_at("namespaces", name, "routes", event).problem(message)
+
+
+def _mapping(data: Data) -> dict[str, Data]:
+    return data if isinstance(data, dict) else {}

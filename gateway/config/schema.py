@@ -1,0 +1,105 @@
+"""The shape of a gateway.yaml. The only file that knows jsonschema, and where the schema lies.
+
+The schema says what is expected in its `errorMessage`s, which editors show as well. It holds no
+`anyOf` and no `oneOf`: a mistake in one of those has as many messages as branches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from gateway.config.include import Document
+from gateway.config.scalars import typed
+from gateway.config.words import expected, guess, shown
+from gateway.errors import Problem
+
+__all__ = ["problems", "schema_text"]
+
+INSTALLED = Path(__file__).parents[1] / "schema" / "gateway.schema.json"
+CHECKOUT = Path(__file__).parents[2] / "schema" / "gateway.schema.json"
+
+
+def schema_text() -> str:
+    """The schema as it is shipped, for editors and other tools."""
+    return (INSTALLED if INSTALLED.is_file() else CHECKOUT).read_text("utf-8")
+
+
+def problems(document: Document) -> Iterator[Problem]:
+    """What of a document the schema refuses, in no order."""
+    for error in _validator().iter_errors(document.data):
+        yield from _explain(error, document)
+
+
+def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
+    path = tuple(error.absolute_path)
+    instance: Any = error.instance
+    rule: Any = error.schema
+    if error.validator == "additionalProperties":
+        for key in instance.keys() - rule["properties"]:
+            message = f"unknown key {shown(key)}{guess(key, rule['properties'])}"
+            yield document.key_at(*path, key).problem(message)
+    elif error.validator == "required":
+        for key in rule["required"]:
+            if key not in instance:
+                wanted = expected(_resolved(rule["properties"][key]))
+                message = f"key {key!r} is missing; {wanted}"
+                yield document.at(*path).problem(message)
+    elif error.validator == "uniqueItems":
+        for index, item in enumerate(instance):
+            if item in instance[:index]:
+                yield document.at(*path, index).problem(f"{shown(item)} is given twice")
+    else:
+        is_key = "propertyNames" in error.absolute_schema_path
+        at = document.key_at(*path, instance) if is_key else document.at(*path)
+        yield at.problem(f"{expected(rule)}, got {shown(instance)}{_hint(rule, instance)}")
+
+
+def _resolved(rule: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = rule.get("$ref", "").removeprefix("#/$defs/")
+    return {**_schema()["$defs"][name], **rule} if name else rule
+
+
+def _hint(rule: Mapping[str, Any], instance: object) -> str:
+    """Text in quotes that would be right without them."""
+    unquoted = typed(instance) if isinstance(instance, str) else instance
+    is_right = unquoted != instance and _validator().evolve(schema=rule).is_valid(unquoted)
+    return "; leave out the quotes" if is_right else ""
+
+
+@cache
+def _schema() -> Mapping[str, Any]:
+    return dict(json.loads(schema_text()))
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    types = Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number)
+    rules: Any = {"pattern": _pattern}
+    extended: Any = extend(Draft202012Validator, rules, type_checker=types)  # type: ignore[no-untyped-call]
+    validator: Draft202012Validator = extended(_schema())
+    return validator
+
+
+def _is_number(_: object, instance: object) -> bool:
+    """`.inf` and `.nan` are numbers to YAML, but neither durations nor sizes."""
+    return type(instance) is int or (type(instance) is float and math.isfinite(instance))
+
+
+def _pattern(
+    validator: object, pattern: str, instance: object, rule: object
+) -> Iterator[ValidationError]:
+    """Match the whole text, as `$` alone would let a line break through.
+
+    The patterns let `${VAR}` pass, so that editors do; here every variable is filled in already.
+    """
+    if isinstance(instance, str) and ("${" in instance or not re.fullmatch(pattern, instance)):
+        yield ValidationError("")

@@ -1,0 +1,73 @@
+"""How problems speak: values, lists of choices and guesses, the way a person would say them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+__all__ = ["KeyPath", "choice", "dotted", "expected", "guess", "shown"]
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""The keys and list positions that lead to a value."""
+
+_LONGEST = 40
+_TYPES = {
+    "object": "expected a mapping",
+    "array": "expected a list",
+    "string": "expected text",
+    "integer": "expected a whole number",
+    "number": "expected a number",
+    "boolean": "write true or false",
+}
+
+
+def shown(value: object) -> str:
+    """A value as it stands in YAML, cut to one short line."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return repr(value if len(value) <= _LONGEST else value[:_LONGEST] + "...")
+        case dict():
+            return "a mapping" if value else "an empty mapping"
+        case list():
+            return "a list" if value else "an empty list"
+        case _:
+            return str(value)
+
+
+def choice(words: Iterable[object], link: str = "or") -> str:
+    """`a, b or c`."""
+    *most, last = map(str, words)
+    return f"{', '.join(most)} {link} {last}" if most else last
+
+
+def expected(rule: Mapping[str, Any]) -> str:
+    """What a part of the schema wants, in its own words if it has some."""
+    if "errorMessage" in rule:
+        return str(rule["errorMessage"])
+    if "enum" in rule:
+        return f"expected {choice(rule['enum'])}"
+    kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
+    return _TYPES[kinds[0]]
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` when a known word is near, else `; known: a, b and c`."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else f"; known: {choice(known, 'and')}"
+
+
+def dotted(path: KeyPath) -> str:
+    """`namespaces./chat.packet_middleware[0]`; a key that would spoil the line is quoted."""
+    parts = (f"[{key}]" if isinstance(key, int) else f".{_key(key)}" for key in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[^\s.'\"\[\]]+", key) and key.isprintable() else repr(key)

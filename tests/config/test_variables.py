@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.config.variables import fill
+
+ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("no variable", "no variable"),
+        ("${PORT}", "7001"),
+        ("a${PORT}b${PORT}", "a7001b7001"),
+        ("${EMPTY}", ""),
+        ("${PORT:-80}", "7001"),
+        ("${NO:-80}", "80"),
+        ("${NO:-}", ""),
+        ("${EMPTY:-80}", "80"),
+        ("${NO:-a:-b ? $ \n{}", "a:-b ? $ \n{"),
+        ("${PORT:?say which}", "7001"),
+        ("$${PORT}", "${PORT}"),
+        ("$$${PORT}", "$${PORT}"),
+        ("$PORT $ { } $$", "$PORT $ { } $$"),
+        ("${NESTED}", "${PORT}"),
+    ],
+)
+def test_a_variable_is_filled_in(text: str, filled: str) -> None:
+    assert fill(text, ENVIRON) == (filled, [])
+
+
+FORMS = "write ${VAR}, ${VAR:-default} or ${VAR:?message}, and $${ for a literal ${"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "${NO}",
+            "environment variable 'NO' is not set; write ${NO:-default} to give a default",
+        ),
+        ("${NO:?say  \n which}", "environment variable 'NO' is not set: say which"),
+        ("${EMPTY:?say which}", "environment variable 'EMPTY' is empty: say which"),
+        (
+            "${EMPTY:?}",
+            "environment variable 'EMPTY' is empty; write ${EMPTY:-default} to give a default",
+        ),
+        *(
+            (text, f"{text!r} is no variable; {FORMS}")
+            for text in ("${", "${}", "${PORT", "${1}", "${PORT-80}", "${ PORT }", "${PORT:80}")
+        ),
+    ],
+)
+def test_what_cannot_be_filled_in_is_told(text: str, message: str) -> None:
+    assert fill(text, ENVIRON) == (text, [message])
+
+
+def test_variables_do_not_nest() -> None:
+    filled, wrong = fill("${NO:-${PORT}}", ENVIRON)
+    assert filled == "${NO:-${PORT}}"
+    assert wrong == [f"'${{NO:-${{PORT}}' is no variable; {FORMS}"]
+
+
+def test_every_variable_that_is_missing_is_told() -> None:
+    _, wrong = fill("${A} ${PORT} ${B}", ENVIRON)
+    assert [message.split("'")[1] for message in wrong] == ["A", "B"]
