@@ -1,0 +1,31 @@
+"""Files to Python objects: plugins by name, and how they want to be called.
+
+    sources                        plugin folders -> their bytes at one moment
+    modules                        these bytes -> modules, made together
+    plugin_set                     a name in the configuration -> a plugin
+    signature, options, arguments  a callable -> how it wants to be called
+
+Knows neither the configuration nor the event loop.
+"""
+
+from gateway.loader.arguments import Arguments, arguments_of
+from gateway.loader.folder import BrokenPlugin
+from gateway.loader.options import Bound, bind_options
+from gateway.loader.plugin_set import Plugin, PluginSet, load_plugins
+from gateway.loader.signature import handler_fault, is_async_callable, middleware_fault
+from gateway.loader.sources import folder_fault
+
+__all__ = [
+    "Arguments",
+    "Bound",
+    "BrokenPlugin",
+    "Plugin",
+    "PluginSet",
+    "arguments_of",
+    "bind_options",
+    "folder_fault",
+    "handler_fault",
+    "is_async_callable",
+    "load_plugins",
+    "middleware_fault",
+]

@@ -1,0 +1,114 @@
+"""What a parameter's annotation says about values; msgspec checks and converts them.
+
+An annotation that cannot be resolved (its name is imported under `if TYPE_CHECKING` only), or
+that msgspec does not know, asks for nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+
+from gateway.loader.signature import signature_of
+
+__all__ = ["convert", "misfit", "parameters_of"]
+
+
+def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
+    """The parameters, each annotated with what `convert` can check, or with nothing.
+
+    Raises `ValueError` or `TypeError` for what is written in C and does not tell.
+    """
+    names = _names_seen_by(target)
+    return tuple(
+        parameter.replace(annotation=_resolved(parameter.annotation, names))
+        for parameter in signature_of(target).parameters.values()
+    )
+
+
+def convert(value: object, hint: object) -> object:
+    """The value as the annotation wants it. Raises `msgspec.ValidationError`.
+
+    A number becomes a `float`, a mapping a dataclass, a string a `Path`, but never a string a
+    number, nor a string `bytes`.
+    """
+    try:
+        return msgspec.convert(value, hint, builtin_types=(bytes,), dec_hook=_custom)
+    except NotImplementedError:  # a class of the author's own, deep in the annotation
+        return value
+
+
+def misfit(
+    kind: str,
+    name: str,
+    hint: object,
+    error: msgspec.ValidationError,
+    words: Mapping[str, str],
+) -> str:
+    """One sentence on why `convert` failed; `words` are the reader's names for types."""
+    what, _, where = str(error).partition(" - at ")
+    path = where.rstrip("`").partition("$")[2]
+    subject = f"{kind} '{name}{path}'"
+    if where.startswith("`key`"):
+        subject = f"a key of {subject}"
+    if what.startswith("Expected "):
+        wanted = re.sub("`([^`]+)`", lambda match: _told(match[1], words), what)
+        return f"{subject} must be {wanted.removeprefix('Expected ')}"
+    choices = list(_choices(hint))
+    if choices and not path and what.startswith("Invalid enum value "):
+        allowed = ", ".join(map(repr, choices))
+        return f"{subject} must be one of {allowed}, got {what.removeprefix('Invalid enum value ')}"
+    return f"{subject}: {what[:1].lower()}{what[1:].replace('`', chr(39))}"
+
+
+def _told(types: str, words: Mapping[str, str]) -> str:
+    return " or ".join(words.get(each, each) for each in types.split(" | "))
+
+
+def _choices(hint: object) -> Iterable[object]:
+    if inspect.isclass(hint) and issubclass(hint, enum.Enum):
+        return (each.value for each in hint)
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def _custom(kind: type, value: object) -> object:
+    if kind is not Path:
+        raise NotImplementedError
+    return Path(value) if isinstance(value, str) else value
+
+
+def _resolved(annotation: object, names: dict[str, object]) -> object:
+    if annotation is Parameter.empty:
+        return Parameter.empty
+    single = SimpleNamespace(__annotations__={"value": annotation})
+    try:
+        hint = typing.get_type_hints(single, names, include_extras=True)["value"]
+        msgspec.convert("", hint, dec_hook=_custom)
+    except msgspec.ValidationError:
+        return hint
+    except Exception:  # whatever an author's annotation does when evaluated
+        return Parameter.empty
+    return Parameter.empty if hint in (typing.Any, object) else hint
+
+
+def _names_seen_by(target: Callable[..., object]) -> dict[str, object]:
+    """The names that the annotations of a function, class or callable object may use."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    if inspect.isclass(target):
+        function = target.__init__
+    else:
+        function = target if inspect.isroutine(target) else type(target).__call__
+    function = inspect.unwrap(function)
+    module = sys.modules.get(target.__module__)
+    return getattr(function, "__globals__", None) or (vars(module) if module else {})
