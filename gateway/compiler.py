@@ -84,7 +84,11 @@ def compile_config(
 
     `made` are the instances that may be used again.
     """
-    return _Compilation(config, plugins, trace, made).blueprint()
+    uninstall = plugins.install()  # annotations and pickles are looked up in sys.modules
+    try:
+        return _Compilation(config, plugins, trace, made).blueprint()
+    finally:
+        uninstall()
 
 
 class _Compilation:
@@ -203,7 +207,7 @@ class _Compilation:
         key = _key(use, plugin)
         if key not in self._instances:
             self._instances[key] = self._former.get(key) or self._make(use, plugin)
-        made = self._instances[key]
+        made: Any = self._instances[key]
         return getattr(made, plugin.method) if plugin.method else made
 
     def _make(self, use: Use, plugin: Plugin) -> Any:
@@ -234,7 +238,8 @@ class _Compilation:
 
 def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Problem]:
     for folder, at in config.plugins:
-        if folder in plugins.faults:
+        is_default = at.place == config.at.place
+        if folder in plugins.faults and (folder.exists() or not is_default):
             yield at.problem(plugins.faults[folder])
 
 

@@ -38,7 +38,11 @@ class _Verbs(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="VERB [ARGS]...",
+)
 @click.version_option(package_name="sockgw", prog_name="sockgw")
 @click.pass_context
 def main(ctx: click.Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from typing import Literal
@@ -19,7 +20,7 @@ _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICA
 def set_up(format: Format, verbose: bool) -> None:
     """Send the records of every `sockgw` logger to standard error."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if format == "json" else _Console(sys.stderr.isatty()))
+    handler.setFormatter(_Json() if format == "json" else _Console(sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
     logger = logging.getLogger("sockgw")
     logger.handlers = [handler]
     logger.propagate = False

@@ -176,7 +176,8 @@ class Adapter:
     def acked(self, peer: Peer, data: list[Value], id: int) -> Awaitable[None] | None:
         # python-socketio keeps its counter under id 0, which a client must not reach.
         if id and id in self._rooms.callbacks.get(peer.socket.id, ()):
-            return self._rooms.trigger_callback(peer.socket.id, id, data)
+            answered: Awaitable[None] = self._rooms.trigger_callback(peer.socket.id, id, data)
+            return answered
         return None
 
     def lost(self, peer: Peer, reason: str) -> None:

@@ -203,9 +203,7 @@ class ClientSocket:
     def _disconnected(self, reason: str) -> None:
         # DISCONNECT leaves the connection standing. If that is gone, python-engineio knows no more.
         kicked = reason == "server disconnect" and self._sio.eio.state == "connected"
-        reason = "io server disconnect" if kicked else "transport close"
-        # Packets that came before are in tasks that have not run yet.
-        asyncio.get_running_loop().call_soon(_settle, self._gone, reason)
+        _settle(self._gone, "io server disconnect" if kicked else "transport close")
 
     def _received(self, event: str, *args: Value) -> None:
         if self._early is None:

@@ -29,6 +29,8 @@ from gateway.transport.rooms import Rooms
 __all__ = ["Client", "Receiver", "Server"]
 
 log = logging.getLogger("sockgw.transport")
+quiet = logging.getLogger("sockgw.socketio")
+quiet.setLevel(logging.WARNING)
 
 REASONS = {"client disconnect": "transport close", "server disconnect": "forced server close"}
 """Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
@@ -87,7 +89,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         self._receiver = receiver
         self._engine = engine
         super().__init__(
-            client_manager=Rooms(), serializer=Packet, namespaces="*", logger=log, **options
+            client_manager=Rooms(), serializer=Packet, namespaces="*", logger=quiet, **options
         )
         self.eio.on_message = self._message
         self.eio.on_disconnect = self._closed

@@ -1,0 +1,26 @@
+"""`sockgw completion`: the script that lets a shell complete verbs, options and files."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+__all__ = ["completion"]
+
+FILES = {
+    "bash": "~/.local/share/bash-completion/completions/sockgw",
+    "zsh": '"${fpath[1]}/_sockgw"',
+    "fish": "~/.config/fish/completions/sockgw.fish",
+}
+
+
+@click.command(short_help="Print the completion script for SHELL.")
+@click.argument("shell", type=click.Choice(list(FILES)))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script for SHELL; its last line tells how to install it."""
+    script = get_completion_class(shell)
+    assert script is not None
+    click.echo(script(context.find_root().command, {}, "sockgw", "_SOCKGW_COMPLETE").source())
+    # Last, since zsh looks for `#compdef` in the first line.
+    click.echo(f"# Install it: sockgw completion {shell} > {FILES[shell]}")

@@ -1,0 +1,117 @@
+"""`sockgw emit`: send one event from a script."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import click
+
+from gateway.api import Value
+from gateway.cli.line import document, parse_argument, parse_event
+from gateway.cli.target import connect_error, takes_target
+from gateway.transport.client import ClientSocket, ConnectError, Disconnected, Target, connect
+
+__all__ = ["command"]
+
+
+@dataclass(slots=True)
+class Errand:
+    """One `sockgw emit`: what to send, and what is still to come back.
+
+    `ack` tells whether an ack is, `left` how many events with a name in `listen` are.
+    """
+
+    event: str
+    args: list[Value]
+    ack: bool
+    listen: tuple[str, ...]
+    left: int
+    whole: bool
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def on_event(self, event: str, args: list[Value]) -> None:
+        """Print an event that is listened for."""
+        if event not in self.listen or not self.left:
+            return
+        self._print({"event": event, "args": args}, args)
+        self.left -= 1
+        if not self.left:
+            self.heard.set()
+
+    async def run(self, socket: ClientSocket) -> bool:
+        """Send, and print what comes until all has; false when the ack is an error."""
+        start = time.perf_counter()
+        if self.ack:
+            args = await socket.while_connected(await socket.ask(self.event, self.args))
+            ms = round((time.perf_counter() - start) * 1000, 1)
+            self.ack = False
+            self._print({"ack": args, "ms": ms}, args)
+            if args and isinstance(args[0], dict) and "error" in args[0]:
+                return False
+        else:
+            await socket.emit(self.event, self.args)
+        if self.left:
+            await socket.while_connected(self.heard.wait())
+        return True
+
+    def missing(self) -> str:
+        """What has not come, to be put behind the reason."""
+        ack = [f"the ack of {self.event}"] if self.ack else []
+        events = [f"{self.left} more {' or '.join(self.listen)}"] if self.left else []
+        return "; missing: " + " and ".join(ack + events) if ack or events else ""
+
+    def _print(self, whole: dict[str, object], args: list[Value]) -> None:
+        value = args[0] if len(args) == 1 else args or None
+        click.echo(document(whole if self.whole else value))
+
+
+@click.command("emit", short_help="Send one event, from a script.")
+@takes_target
+@click.argument("event")
+@click.argument("args", nargs=-1)
+@click.option("--ack", is_flag=True, help="Ask for an ack and print it.")
+@click.option("--listen", metavar="EVENT", multiple=True, help="Print this event; repeatable.")
+@click.option("--count", metavar="N", type=click.IntRange(1), help="How many: 1 if not given.")
+@click.option("--json", "whole", is_flag=True, help='Print {"event", "args"} and {"ack", "ms"}.')
+def command(
+    target: Target,
+    timeout: float,
+    event: str,
+    args: tuple[str, ...],
+    ack: bool,
+    listen: tuple[str, ...],
+    count: int | None,
+    whole: bool,
+) -> None:
+    """Send EVENT with ARGS, and print what comes back: one JSON document a line.
+
+    ARGS are JSON where they can be read as JSON, otherwise text; @FILE is a file's bytes. Put
+    -- before what begins with a dash. An ack or event is printed as its argument: null if it has
+    none, an array if several. Bytes are {"$bytes": base64}.
+
+    Ends with 0 when all that was asked for has come, and with 1 when not, or when the ack is
+    {"error": ...}. What goes wrong is told on stderr.
+    """
+    if count and not listen:
+        raise click.UsageError("--count counts what --listen names: give both")
+    left = (count or 1) if listen else 0
+    values = [parse_argument(arg) for arg in args]
+    errand = Errand(parse_event(event), values, ack, listen, left, whole)
+    raise SystemExit(not asyncio.run(_send(target, errand, timeout)))
+
+
+async def _send(target: Target, errand: Errand, timeout: float) -> bool:
+    try:
+        async with connect(target, errand.on_event, timeout=timeout) as socket:
+            click.echo(f"connected to {target.namespace} as {socket.id}", err=True)
+            async with asyncio.timeout(timeout):
+                return await errand.run(socket)
+    except ConnectError as error:
+        click.echo(connect_error(error), err=True)
+    except Disconnected as error:
+        click.echo(f"disconnected: {error.reason}{errand.missing()}", err=True)
+    except TimeoutError:
+        click.echo(f"time-out after {timeout:g} s{errand.missing()}", err=True)
+    return False

@@ -1,0 +1,113 @@
+"""`sockgw routes`: which event leads where."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
+from gateway.compiler import load
+from gateway.errors import ConfigError
+from gateway.runtime.blueprint import NamespaceBlueprint, Route
+from gateway.runtime.chain import Link
+
+__all__ = ["routes"]
+
+HEAD = ("NAMESPACE", "EVENT", "CONNECTION CHAIN", "PACKET CHAIN", "HANDLER", "FILE")
+Kind = Literal["event", "any other event", "gateway event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One route. `file` is that of the handler, relative where that is shorter."""
+
+    event: str
+    kind: Kind
+    handler: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The routes of one namespace, and the middleware on the way to them, by name."""
+
+    namespace: str
+    connection_chain: tuple[str, ...]
+    packet_chain: tuple[str, ...]
+    routes: tuple[Row, ...]
+
+
+@click.command(short_help="List where each event of FILE leads.")
+@file_argument
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How to write the routes: for people or programs.",
+)
+def routes(file: Path, format: str) -> None:
+    """List the routes of FILE: where each event goes, and through which middleware.
+
+    `*` takes every event that has no route; gateway events pass through no middleware. Exits
+    with 78 when `run` would not serve FILE.
+    """
+    try:
+        blueprint = load(file, os.environ).blueprint
+    except ConfigError as error:
+        show_problems(error)
+        raise SystemExit(BAD_CONFIG) from None
+    tables = [_table(namespace) for namespace in blueprint.namespaces.values()]
+    if format == "json":
+        entries = [asdict(table) for table in tables]
+        click.echo(json.dumps({"namespaces": entries}, indent=2, ensure_ascii=False))
+    else:
+        _show([line for table in tables for line in _lines(table)])
+
+
+def _table(namespace: NamespaceBlueprint) -> Table:
+    rows = [_row(event, "event", route) for event, route in namespace.routes.items()]
+    if namespace.fallback.handler is not None:
+        rows.append(_row("*", "any other event", namespace.fallback))
+    rows += [_row(event, "gateway event", route) for event, route in namespace.events.items()]
+    return Table(
+        namespace.name,
+        _names(namespace.connection_links),
+        _names(namespace.packet_links),
+        tuple(rows),
+    )
+
+
+def _row(event: str, kind: Kind, route: Route) -> Row:
+    assert route.handler is not None
+    assert route.place is not None
+    file = min(os.path.relpath(route.place.file), route.place.file, key=len)
+    return Row(event, kind, route.handler, file, route.place.line)
+
+
+def _names(links: Sequence[Link]) -> tuple[str, ...]:
+    return tuple(link.name for link in links)
+
+
+def _lines(table: Table) -> Iterator[tuple[str, ...]]:
+    connection = " -> ".join(table.connection_chain) or "-"
+    packet = " -> ".join(table.packet_chain) or "-"
+    if not table.routes:
+        yield table.namespace, "-", connection, packet, "-", "-"
+    for row in table.routes:
+        event = row.event if row.kind == "event" else f"{row.event} ({row.kind})"
+        chains = ("-", "-") if row.kind == "gateway event" else (connection, packet)
+        yield table.namespace, event, *chains, row.handler, f"{row.file}:{row.line}"
+
+
+def _show(lines: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(HEAD, *lines, strict=True)]
+    for number, line in enumerate((HEAD, *lines)):
+        cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        click.secho("  ".join(cells).rstrip(), bold=number == 0)

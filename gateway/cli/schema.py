@@ -1,0 +1,15 @@
+"""`sockgw schema`: the JSON Schema of gateway.yaml."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.config.schema import schema_text
+
+__all__ = ["schema"]
+
+
+@click.command(short_help="Print the JSON Schema of gateway.yaml.")
+def schema() -> None:
+    """Print the JSON Schema of gateway.yaml, for editors and other tools."""
+    click.echo(schema_text(), nl=False)

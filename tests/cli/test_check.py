@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.verbs import invoke
+from tests.scenario import write
+
+BAD_CONFIG = 78
+CHAT = "async def index(ctx): ...\n"
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with two mistakes, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "namespaces:\n  /:\n    routs: {}\n    order: 100%\n")
+    return Path("gateway.yaml")
+
+
+@pytest.fixture
+def unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that names a plugin there is not."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "namespaces: {/: {routes: {chat: chat.indx}}}", chat=CHAT)
+    return Path("gateway.yaml")
+
+
+def test_a_good_file_is_told_so_in_one_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "namespaces: {/: {routes: {chat: chat.index}}, /b: }", chat=CHAT)
+    result = invoke("check", file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{file} is good: 2 namespaces, 1 route\n"
+
+
+def test_gateway_yaml_is_what_is_checked_when_nothing_is_named(unknown: Path) -> None:
+    assert invoke("check").stderr == invoke("check", unknown).stderr
+
+
+def test_problems_are_lines_on_stderr_and_their_number(broken: Path) -> None:
+    result = invoke("check", broken)
+    assert (result.exit_code, result.stdout) == (BAD_CONFIG, "")
+    assert result.stderr.splitlines() == [
+        "gateway.yaml:3:5: namespaces./.routs: unknown key 'routs', did you mean 'routes'?",
+        "gateway.yaml:4:12: namespaces./.order: expected concurrent or serial, got '100%'",
+        "2 problems",
+    ]
+
+
+def test_an_unknown_plugin_is_a_problem(unknown: Path) -> None:
+    assert invoke("check", unknown).stderr.splitlines() == [
+        (
+            "gateway.yaml:1:33: namespaces./.routes.chat: "
+            "no plugin 'chat.indx', did you mean 'chat.index'?"
+        ),
+        "1 problem",
+    ]
+
+
+def test_json_is_for_programs(broken: Path) -> None:
+    result = invoke("check", broken, "--format", "json")
+    assert (result.exit_code, result.stderr) == (BAD_CONFIG, "")
+    first, _ = json.loads(result.stdout)["problems"]
+    assert first == {
+        "file": "gateway.yaml",
+        "line": 3,
+        "column": 5,
+        "path": "namespaces./.routs",
+        "message": "unknown key 'routs', did you mean 'routes'?",
+    }
+
+
+def test_json_of_a_good_file_is_an_empty_list(tmp_path: Path) -> None:
+    result = invoke("check", write(tmp_path, "namespaces: {/: }"), "--format", "json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"problems": []})
+
+
+def test_github_gets_annotations(broken: Path) -> None:
+    result = invoke("check", broken, "--format", "github")
+    assert (result.exit_code, result.stderr) == (BAD_CONFIG, "")
+    assert result.stdout.splitlines() == [
+        (
+            "::error file=gateway.yaml,line=3,col=5::"
+            "namespaces./.routs: unknown key 'routs', did you mean 'routes'?"
+        ),
+        (
+            "::error file=gateway.yaml,line=4,col=12::"
+            "namespaces./.order: expected concurrent or serial, got '100%25'"
+        ),
+    ]
+
+
+def test_a_file_that_is_not_there_is_a_problem_like_others(tmp_path: Path) -> None:
+    result = invoke("check", tmp_path / "none.yaml")
+    assert result.exit_code == BAD_CONFIG
+    assert result.stderr.startswith(f"{tmp_path / 'none.yaml'}:1:1: ")
+
+
+def test_colours_are_for_terminals_and_for_those_who_want_them(broken: Path) -> None:
+    assert "\033[" in invoke("check", broken, color=True).stderr
+    assert "\033[" not in invoke("check", broken, color=True, NO_COLOR="1").stderr
+    assert "\033[" not in invoke("check", broken).stderr

@@ -1,0 +1,173 @@
+"""The daemon as its operator meets it: a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cli.verbs import invoke
+from tests.scenario import write
+
+ROOT = Path(__file__).parents[2]
+BAD_CONFIG = 78
+
+
+@dataclass(slots=True)
+class Run:
+    """A `sockgw run` in a process in which warnings are errors; `lines` is its stdout so far."""
+
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+
+    async def url(self) -> str:
+        """Wait until it has said where it listens."""
+        assert self.process.stdout is not None
+        while line := (await self.process.stdout.readline()).decode():
+            self.lines.append(line.rstrip("\n"))
+            if found := re.search(r"http://\S+", line):
+                return found[0]
+        raise AssertionError(f"it has ended: {self.lines}, {await self.errors()}")
+
+    async def errors(self) -> str:
+        """Wait for its end; what it has written to stderr."""
+        assert self.process.stderr is not None
+        return (await self.process.stderr.read()).decode()
+
+    async def stop(self, by: signal.Signals) -> tuple[int | None, str]:
+        """Stop it by a signal; its exit code, and what it has written to stderr."""
+        self.process.send_signal(by)
+        errors = await self.errors()
+        return await self.process.wait(), errors
+
+
+@asynccontextmanager
+async def running(file: Path, *args: str) -> AsyncIterator[Run]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-X", "dev", "-m", "gateway", "run", file, *args),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Run(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The example that `init` writes."""
+    assert invoke("init", tmp_path).exit_code == 0
+    return tmp_path / "gateway.yaml"
+
+
+def address(url: str) -> str:
+    return f"http://{urlsplit(url).netloc}"
+
+
+async def test_what_init_writes_answers_emit(file: Path, sockgw: Any) -> None:
+    assert invoke("check", file).exit_code == 0
+    async with running(file, "--port", "0") as run:
+        url = address(await run.url())
+        ended = await sockgw("emit", url, "chat", "hello world!", "--ack", "--listen", "chat")
+    assert sorted(ended.out.splitlines()) == ['["guest","hello world!"]', '{"ok":true}']
+    assert ended.status == 0
+
+
+async def test_the_start_says_what_is_served_and_where(file: Path) -> None:
+    async with running(file, "--port", "0") as run:
+        port = urlsplit(await run.url()).port
+        assert port
+        await run.stop(signal.SIGTERM)
+    assert len(run.lines) == 2
+    assert re.fullmatch(rf"sockgw \S+ serves {file}", run.lines[0])
+    assert re.search(rf"http://127.0.0.1:{port}\b.*  polling, websocket", run.lines[1])
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_with_0_and_without_a_traceback(
+    file: Path, by: signal.Signals
+) -> None:
+    async with running(file, "--port", "0") as run:
+        await run.url()
+        status, errors = await run.stop(by)
+    assert status == 0
+    assert "Traceback" not in errors
+    assert "stopping" in errors
+
+
+async def test_a_busy_port_is_one_sentence(file: Path) -> None:
+    async with running(file, "--port", "0") as first:
+        port = str(urlsplit(await first.url()).port)
+        async with running(file, "--port", port) as second:
+            errors = await second.errors()
+            assert await second.process.wait() == 1
+    [sentence] = errors.splitlines()
+    assert sentence.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+
+
+async def test_a_broken_file_is_refused_as_check_refuses_it(tmp_path: Path) -> None:
+    file = write(tmp_path, "namespaces: {/: {routs: {}}}\nserver: {port: 7001x}\n")
+    async with running(file) as run:
+        errors = await run.errors()
+        assert await run.process.wait() == BAD_CONFIG
+    assert errors == invoke("check", file).stderr
+    assert errors.splitlines()[-1] == "2 problems"
+
+
+async def test_a_service_that_does_not_start_is_a_problem_at_its_line(tmp_path: Path) -> None:
+    config = "services:\n  user: user.User\nnamespaces: {/: }\n"
+    file = write(tmp_path, config, user="class User:\n    def __init__(self): 1 / 0\n")
+    async with running(file) as run:
+        errors = await run.errors()
+        assert await run.process.wait() == BAD_CONFIG
+    assert errors.splitlines() == [
+        (
+            f"{file}:2:9: services.user: "
+            "the service did not start: ZeroDivisionError: division by zero"
+        ),
+        "1 problem",
+    ]
+
+
+async def test_json_is_one_object_a_line(file: Path) -> None:
+    async with running(file, "--port", "0", "--log-format", "json") as run:
+        assert run.process.stderr is not None
+        entry = json.loads(await run.process.stderr.readline())
+        status, errors = await run.stop(signal.SIGTERM)
+    assert status == 0
+    assert entry["level"] == "info"
+    assert re.match(r"listening on http://127\.0\.0\.1:[1-9]", entry["message"])
+    assert all(isinstance(json.loads(line), dict) for line in errors.splitlines())
+
+
+async def test_verbose_logs_each_step_of_a_packet(file: Path, sockgw: Any) -> None:
+    async with running(file, "--port", "0", "-v") as run:
+        url = address(await run.url())
+        await sockgw("emit", url, "chat", "hello", "--ack")
+        _, errors = await run.stop(signal.SIGTERM)
+    steps = [
+        re.sub(r"[0-9.]+ ms", "N ms", re.split(r" (?:connect|chat) +", line)[-1])
+        for line in errors.splitlines()
+    ]
+    wanted = [
+        "-> auth.auth",
+        "route 'chat' -> chat.send",
+        "chat.send took N ms",
+        "<- auth.auth after N ms",
+    ]
+    assert [step for step in steps if step in wanted] == wanted

