@@ -18,7 +18,9 @@ from gateway.runtime.fault import FAULTS, log_fault
 from gateway.runtime.live import Live
 from gateway.runtime.services import ServicePool
 
-__all__ = ["Dispatcher", "Wire"]
+__all__ = ["OUTCOMES", "Dispatcher", "Wire"]
+
+OUTCOMES = ("ok", "unknown_event", "bad_request", "dropped", "timeout", "internal", "rejected")
 
 
 class Wire(Transport, Protocol):
@@ -38,12 +40,16 @@ class Wire(Transport, Protocol):
 
 
 class Dispatcher:
-    """Leads connections and packets through the chains of the generation that serves."""
+    """Leads connections and packets through the chains of the generation that serves.
+
+    `outcomes` counts packets by what became of them; a plugin's own codes are `rejected`.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._gateway = Gateway(wire)
         self.live = Live(ServicePool(self._gateway))
+        self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
 
     def serves(self, namespace: str) -> bool:
         """Whether the current generation has this namespace."""
@@ -94,6 +100,11 @@ class Dispatcher:
         else:
             self._wire.leave_all(connection.socket)
             connection.gone.set_result(None)
+
+    def keep(self, connection: Connection, generation: Generation) -> None:
+        """Let the routes of `generation` see this socket off: its namespace is served no more."""
+        connection.generation = generation
+        connection.namespace = generation.blueprint.namespaces[connection.socket.namespace]
 
     def refuse(self, connection: Connection, verdict: Reject) -> None:
         """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
@@ -181,12 +192,14 @@ class Dispatcher:
                 verdict = await self._run(connection, namespace, route, ctx)
         if ack is not None:
             verdict = self._ack(ctx, ack, verdict)
-        elif verdict is not None and verdict.code not in ("dropped", "unknown_event"):
-            await self._wire.emit(
-                ctx.socket, "error", [{"error": _error(verdict), "event": ctx.event}]
-            )
-        if verdict is not None and verdict.code not in ("dropped", "unknown_event"):
-            await self._event(connection, "error", [verdict.code, verdict.message])
+        outcome = verdict.code if verdict else "ok"
+        self.outcomes[outcome if outcome in self.outcomes else "rejected"] += 1
+        if verdict is None or outcome in ("dropped", "unknown_event"):
+            return
+        if ack is None:
+            failure = {"error": _error(verdict), "event": ctx.event}
+            await self._wire.emit(ctx.socket, "error", [failure])
+        await self._event(connection, "error", [verdict.code, verdict.message])
 
     async def _run(
         self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 
 from gateway.runtime.blueprint import Blueprint, Generation
 from gateway.runtime.services import ServicePool
@@ -22,10 +22,14 @@ UNWIND = 5.0
 
 
 class Live:
-    """The one mutable cell a packet looks at, once, when it enters."""
+    """The one mutable cell a packet looks at, once, when it enters.
+
+    `cancelled` counts the packets that outstayed a swap's drain.
+    """
 
     def __init__(self, pool: ServicePool) -> None:
         self.current: Generation | None = None
+        self.cancelled = 0
         self._pool = pool
         self._count = 0
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
@@ -43,13 +47,24 @@ class Live:
         self._count += 1
         return Generation(self._count, blueprint, service)
 
-    def swap(self, generation: Generation | None) -> None:
-        """Make `generation` the one that new packets enter; `None` ends the service."""
+    @property
+    def alive(self) -> Mapping[int, int]:
+        """How many tasks run in each generation, by its number; the current one is the last."""
+        return {generation.number: len(inside) for generation, inside in self._inside.items()}
+
+    def swap(self, generation: Generation | None, drain: float | None = None) -> None:
+        """Make `generation` the one that new packets enter; `None` ends the service.
+
+        Packets still in the former one are cancelled after `drain` seconds, if that is given.
+        """
         former, self.current = self.current, generation
         if generation is not None:
             self._inside[generation] = set()
-        if former is not None:
-            self._release_if_idle(former)
+        if former is None:
+            return
+        if drain is not None:
+            asyncio.get_running_loop().call_later(drain, self._cancel_packets, former)
+        self._release_if_idle(former)
 
     def spawn(
         self, generation: Generation, work: Coroutine[None, None, None], *, pinned: bool = False
@@ -65,6 +80,14 @@ class Live:
             self._pinned.add(task)
         task.add_done_callback(lambda done: self._left(generation, done))
         return task
+
+    def _cancel_packets(self, generation: Generation) -> None:
+        late = self._inside.get(generation, set()) - self._pinned
+        if late:
+            log.warning("generation %d: cancelled %d late packets", generation.number, len(late))
+        for task in late:
+            self.cancelled += 1
+            task.cancel()
 
     def _left(self, generation: Generation, task: asyncio.Task[None]) -> None:
         self._inside[generation].discard(task)

@@ -7,12 +7,14 @@ python-socketio and a reload does not touch it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.api import Namespace, Socket, Value
 from gateway.engine.frame import Frames
 from gateway.errors import Reject, UsageError
+from gateway.runtime.blueprint import Generation
 from gateway.runtime.connection import Connection
 from gateway.runtime.dispatch import Dispatcher
 from gateway.transport.handshake import handshake_of
@@ -151,6 +153,27 @@ class Adapter:
         left_out = self._rooms.members(target.name, target.excluded)
         found = self._rooms.get_participants(target.name, target.rooms or None)
         return tuple(self._peers[sid].socket for sid, _ in found if sid not in left_out)
+
+    # Reload and shutdown
+
+    def count(self) -> Mapping[str, int]:
+        """How many sockets each namespace has."""
+        return Counter(peer.socket.namespace for peer in self._peers.values())
+
+    async def close_namespaces(
+        self, names: Collection[str], former: Generation, window: float
+    ) -> None:
+        """Disconnect the sockets of namespaces that are served no more, spread over `window`.
+
+        `former` is the generation that served them; its routes see them off. Seconds.
+        """
+        leaving = [peer for peer in self._peers.values() if peer.socket.namespace in names]
+        for peer in leaving:
+            if peer.connection is not None:
+                self.dispatcher.keep(peer.connection, former)
+        for peer in leaving:
+            await self.disconnect(peer.socket)
+            await asyncio.sleep(window / len(leaving))
 
     # The server's receiver
 
