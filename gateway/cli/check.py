@@ -35,7 +35,7 @@ def check(file: Path, format: str) -> None:
     if format == "json":
         click.echo('{\n  "problems": []\n}')
     elif format == "text":
-        routes = sum(len(n.routes) + len(n.events) for n in blueprint.namespaces.values())
+        routes = sum(n.route_count for n in blueprint.namespaces.values())
         names = len(blueprint.namespaces)
         click.echo(f"{file} is good: {_count(names, 'namespace')}, {_count(routes, 'route')}")
 

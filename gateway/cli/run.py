@@ -13,7 +13,8 @@ import click
 from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint
-from gateway.server.daemon import Daemon, ListenError, Started
+from gateway.server.daemon import Daemon, Started
+from gateway.server.listener import ListenError
 from gateway.server.log import Format, set_up
 
 __all__ = ["run"]
@@ -29,9 +30,19 @@ __all__ = ["run"]
     default="console",
     help="How to log: for people or one JSON object a line.",
 )
+@click.option(
+    "--last-good", is_flag=True, help="Serve the last accepted configuration if FILE is broken."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log every step a packet takes.")
-def run(file: Path, host: str | None, port: int | None, log_format: Format, verbose: bool) -> None:
-    """Serve FILE until Ctrl-C.
+def run(
+    file: Path,
+    host: str | None,
+    port: int | None,
+    log_format: Format,
+    last_good: bool,
+    verbose: bool,
+) -> None:
+    """Serve FILE until Ctrl-C; changes of it and of its plugins are taken over as they come.
 
     Exits with 78 when FILE cannot be served and with 1 when its address cannot be had.
     """
@@ -39,7 +50,7 @@ def run(file: Path, host: str | None, port: int | None, log_format: Format, verb
     say = _say_json if log_format == "json" else _say
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            daemon = Daemon(file, host=host, port=port, trace=verbose)
+            daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
             runner.run(daemon.run(say))
     except ConfigError as error:
         show_problems(error)
@@ -58,8 +69,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _say(started: Started) -> None:
     build, server = started.build, started.server
+    if started.degraded is not None:
+        show_problems(started.degraded)
+        click.secho("serving the last configuration that was accepted instead", fg="yellow")
     click.echo(f"sockgw {version('sockgw')} serves {build.config.file}")
-    click.echo(f"  {click.style(started.url, bold=True)}  {', '.join(server.transports)}")
+    path = "" if server.path == "/socket.io/" else f"  path {server.path}"
+    click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")
     rows = [_row(namespace) for namespace in build.blueprint.namespaces.values()]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for name, chains, routes in rows:
@@ -70,7 +85,7 @@ def _say(started: Started) -> None:
 
 def _row(namespace: NamespaceBlueprint) -> tuple[str, str, str]:
     links = [link.name for link in (*namespace.connection_links, *namespace.packet_links)]
-    count = len(namespace.routes) + len(namespace.events) + bool(namespace.fallback.handler)
+    count = namespace.route_count
     return (
         namespace.name,
         " -> ".join(links) or "no middleware",

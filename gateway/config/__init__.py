@@ -8,15 +8,28 @@ from pathlib import Path
 from gateway.config import rules, schema
 from gateway.config.build import build
 from gateway.config.include import read
-from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, ServerConfig, Use
+from gateway.config.model import (
+    AdminConfig,
+    At,
+    GatewayConfig,
+    NamespaceConfig,
+    ReloadConfig,
+    RouteConfig,
+    ServerConfig,
+    TlsConfig,
+    Use,
+)
 from gateway.errors import ConfigError, Place, Problem
 
 __all__ = [
+    "AdminConfig",
     "At",
     "GatewayConfig",
     "NamespaceConfig",
+    "ReloadConfig",
     "RouteConfig",
     "ServerConfig",
+    "TlsConfig",
     "Use",
     "load",
 ]

@@ -14,7 +14,17 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gateway.config.include import Document
-from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, ServerConfig, Use
+from gateway.config.model import (
+    AdminConfig,
+    At,
+    GatewayConfig,
+    NamespaceConfig,
+    ReloadConfig,
+    RouteConfig,
+    ServerConfig,
+    TlsConfig,
+    Use,
+)
 from gateway.config.rules import with_slash
 from gateway.config.units import byte_count, seconds
 from gateway.errors import Place
@@ -44,6 +54,15 @@ _SERVER: _Kinds = {
     "ping_timeout": seconds,
     "max_payload": byte_count,
 }
+_RELOAD: _Kinds = {
+    "watch": str,
+    "quiet": seconds,
+    "poll_interval": seconds,
+    "load_timeout": seconds,
+    "drain": seconds,
+    "close_window": seconds,
+    "last_good": bool,
+}
 _NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
 _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
 
@@ -56,7 +75,9 @@ def build(file: Path, document: Document) -> GatewayConfig:
         at=At("", Place(str(file))),
         files=document.files,
         digest=_digest(data),
-        server=ServerConfig(**_given(data.get("server"), _SERVER)),
+        server=ServerConfig(**_given(data.get("server"), {**_SERVER, "tls": _tls(file)})),
+        reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
+        admin=_admin(file, data),
         plugins=_plugins(file, document),
         services=MappingProxyType(
             {
@@ -85,6 +106,27 @@ def _given(data: Mapping[str, Any] | None, kinds: _Kinds) -> dict[str, Any]:
 
 def _items(data: Mapping[str, Any], key: str) -> ItemsView[str, Any]:
     return (data.get(key) or {}).items()
+
+
+def _tls(file: Path) -> Callable[[Any], TlsConfig | None]:
+    def tls(written: Mapping[str, str] | None) -> TlsConfig | None:
+        if written is None:
+            return None
+        return TlsConfig(file.parent / written["cert"], file.parent / written["key"])
+
+    return tls
+
+
+def _admin(file: Path, data: Mapping[str, Any]) -> AdminConfig | None:
+    if "admin" not in data:
+        return None
+    kinds: _Kinds = {
+        "host": str,
+        "port": int,
+        "socket": lambda written: written and file.parent / written,
+        "token": lambda written: written,
+    }
+    return AdminConfig(**_given(data["admin"], kinds))
 
 
 def _plugins(file: Path, document: Document) -> tuple[tuple[Path, At], ...]:

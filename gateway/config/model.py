@@ -14,7 +14,17 @@ from typing import Literal
 
 from gateway.errors import Place, Problem
 
-__all__ = ["At", "GatewayConfig", "NamespaceConfig", "RouteConfig", "ServerConfig", "Use"]
+__all__ = [
+    "AdminConfig",
+    "At",
+    "GatewayConfig",
+    "NamespaceConfig",
+    "ReloadConfig",
+    "RouteConfig",
+    "ServerConfig",
+    "TlsConfig",
+    "Use",
+]
 
 Order = Literal["concurrent", "serial"]
 
@@ -66,6 +76,14 @@ class NamespaceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """The certificate chain and its private key, both PEM files."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Where and how the daemon listens."""
 
@@ -77,6 +95,30 @@ class ServerConfig:
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     max_payload: int = 1_000_000
+    tls: TlsConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadConfig:
+    """How changes of the files are noticed and taken over."""
+
+    watch: Literal["auto", "events", "poll", "off"] = "auto"
+    quiet: float = 0.1
+    poll_interval: float = 5.0
+    load_timeout: float = 10.0
+    drain: float = 30.0
+    close_window: float = 5.0
+    last_good: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """Where the admin listener listens: on `socket`, if there is one, else on host and port."""
+
+    host: str = "127.0.0.1"
+    port: int = 7002
+    socket: Path | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +134,8 @@ class GatewayConfig:
     files: tuple[Path, ...]
     digest: str
     server: ServerConfig
+    reload: ReloadConfig
+    admin: AdminConfig | None
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]
     namespaces: Mapping[str, NamespaceConfig]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from gateway.config.include import Data, Document
 from gateway.errors import Problem
@@ -23,7 +24,8 @@ def with_slash(namespace: str) -> str:
 
 
 def problems(document: Document) -> Iterator[Problem]:
-    """Namespaces that are one and the same, and routes that no packet can take."""
+    """An admin listener open to others, namespaces that are one, routes no packet can take."""
+    yield from _open_admin(document)
     namespaces = _mapping(document.data.get("namespaces"))
     first: dict[str, str] = {}
     for name, namespace in namespaces.items():
@@ -36,6 +38,21 @@ def problems(document: Document) -> Iterator[Problem]:
             if event in _UNSENDABLE:
                 message = f"a client can never send {event!r}; {_UNSENDABLE[event]}"
                 yield document.key_at("namespaces", name, "routes", event).problem(message)
+
+
+def _open_admin(document: Document) -> Iterator[Problem]:
+    admin = _mapping(document.data.get("admin"))
+    host = admin.get("host", "localhost")
+    if "token" not in admin and "socket" not in admin and not _is_loopback(str(host)):
+        message = f"{host} can be reached from other machines: add a token"
+        yield document.at("admin", "host").problem(message)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _mapping(data: Data) -> dict[str, Data]:

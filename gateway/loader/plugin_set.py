@@ -68,6 +68,16 @@ class PluginSet:
     _made: PluginModules
     _homes: tuple[_Home, ...]
 
+    def changes_since(self, former: PluginSet) -> tuple[str, ...]:
+        """The plugin files that came, went or changed: `+ path`, `- path`, `~ path`."""
+        now = {source.path: source.data for source in self._made.sources.files.values()}
+        was = {source.path: source.data for source in former._made.sources.files.values()}
+        return (
+            *(f"- {path}" for path in was if path not in now),
+            *(f"+ {path}" for path in now if path not in was),
+            *(f"~ {path}" for path in now if path in was and was[path] != now[path]),
+        )
+
     def install(self) -> Callable[[], None]:
         """Put the set's modules into `sys.modules`; call the result to put back what was there.
 

@@ -55,6 +55,11 @@ class NamespaceBlueprint:
     fallback: Route
     connect_timeout: float
 
+    @property
+    def route_count(self) -> int:
+        """How many routes were declared: gateway events and `*` count too."""
+        return len(self.routes) + len(self.events) + (self.fallback.handler is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

@@ -1,4 +1,4 @@
-"""The daemon: from gateway.yaml to a listening gateway, and cleanly back to nothing."""
+"""The daemon: from gateway.yaml to a listening gateway, through reloads, and cleanly to an end."""
 
 from __future__ import annotations
 
@@ -6,41 +6,52 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from aiohttp import web
+from typing import Any
 
 from gateway.compiler import Build, load
 from gateway.config.model import ServerConfig
-from gateway.engine.server import Engine
-from gateway.errors import GatewayError
-from gateway.transport.adapter import Adapter
+from gateway.errors import ConfigError
+from gateway.server.admin import admin_application, verdict_json
+from gateway.server.last_good import LastGood
+from gateway.server.listener import ListenError
+from gateway.server.loading import load_within
+from gateway.server.metrics import Metrics
+from gateway.server.notify import Notifier
+from gateway.server.plan import Plan
+from gateway.server.reloader import Reloader, Verdict
+from gateway.server.serving import Serving
+from gateway.server.watcher import Inputs, Watcher
 
-__all__ = ["Daemon", "ListenError", "Started"]
+__all__ = ["Daemon", "Started"]
 
 log = logging.getLogger("sockgw.server")
-
-DRAIN = 10.0
-"""Seconds that handlers in flight get at shutdown."""
-
-
-class ListenError(GatewayError):
-    """The address cannot be listened on; the text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a daemon that listens has to say: what it serves, how and where."""
+    """What a daemon that listens has to say: what it serves, how and where.
+
+    `degraded` are the problems of the file on disk when the last good configuration is served in
+    its place.
+    """
 
     build: Build
     server: ServerConfig
     url: str
+    degraded: ConfigError | None = None
 
 
 class Daemon:
-    """One gateway process. `host` and `port` stand before what the file says."""
+    """One gateway process. `host` and `port` stand before what the file says.
+
+    `last_good` lets a start with a broken file serve the configuration accepted last.
+    """
 
     def __init__(
         self,
@@ -50,13 +61,18 @@ class Daemon:
         host: str | None = None,
         port: int | None = None,
         trace: bool = False,
+        last_good: bool = False,
     ) -> None:
         self._file = file
-        self._environ = environ
         self._override = {
             key: value for key, value in (("host", host), ("port", port)) if value is not None
         }
-        self._trace = trace
+        self._load = partial(load, environ=environ, trace=trace)
+        self._last_good = LastGood(file, environ)
+        self._may_fall_back = last_good
+        self._notifier = Notifier(environ)
+        self._degraded: ConfigError | None = None
+        self._verdict: Verdict | None = None
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -64,60 +80,168 @@ class Daemon:
         self._stop.set()
 
     async def run(self, started: Callable[[Started], None]) -> None:
-        """Serve until `stop` or SIGINT or SIGTERM; call `started` once it listens.
+        """Serve until `stop`, SIGINT or SIGTERM; call `started` once it listens.
 
         Raises `ConfigError` when the file cannot be served and `ListenError` when its address
         cannot be had.
         """
-        build = load(self._file, self._environ, trace=self._trace)
-        server = replace(build.config.server, **self._override)
-        adapter = Adapter(Engine, _engine_options(server))
-        adapter.live.swap(await adapter.live.start(build.blueprint))
+        first = self._first()
+        self._serving = Serving(first, self._override, admin_application(self))
+        self._watcher = Watcher(_inputs(first), lambda: self._reloader.want("watch"))
+        self._metrics = Metrics(self._serving, self._watcher)
+        self._reloader = Reloader(self._reload, lambda: self._serving.generation, self._heard)
         try:
-            runner = await _listen(server, adapter)
-            try:
-                _stop_on_signals(self.stop)
-                started(Started(build, server, _url(server, runner)))
+            await self._serving.apply(first)
+            self._applied(first)
+            async with self._watching():
+                started(Started(first, self._serving.server, self._url, self._degraded))
+                self._notifier.ready(self._summary())
                 await self._stop.wait()
                 log.info("stopping")
-                await adapter.live.drain(DRAIN)
-                await adapter.server.shutdown()
-            finally:
-                await runner.cleanup()
+                self._notifier.stopping()
         finally:
-            await adapter.live.close(DRAIN)
+            await self._serving.close()
+
+    # Reload
+
+    async def _reload(self) -> tuple[Plan | None, int]:
+        """One reload, of whatever trigger; see `Reloader`."""
+        self._notifier.reloading()
+        former = self._serving.build
+        limit = former.config.reload.load_timeout
+        try:
+            build = await load_within(
+                limit, partial(self._load, self._file, former=former), str(self._file)
+            )
+            if self._serving.serves(build) and not self._degraded:
+                return None, self._serving.generation
+            plan = await self._serving.apply(build)
+        except ListenError as error:
+            raise ConfigError([former.config.at.problem(str(error))]) from None
+        self._degraded = None
+        self._applied(build)
+        return plan, self._serving.generation
+
+    def _first(self) -> Build:
+        try:
+            return self._load(self._file)
+        except ConfigError as error:
+            kept = self._last_good.file
+            if kept is None:
+                raise
+            build = self._load(kept)
+            if not (self._may_fall_back or build.config.reload.last_good):
+                raise
+            self._degraded = error
+            return build
+
+    def _applied(self, build: Build) -> None:
+        """What follows once a build serves."""
+        reload = build.config.reload
+        self._watcher.mode = reload.watch
+        self._watcher.quiet, self._watcher.poll_interval = reload.quiet, reload.poll_interval
+        if self._degraded is None:
+            self._watcher.inputs = _inputs(build)
+            try:
+                self._last_good.keep(build)
+            except OSError as error:
+                log.warning("the accepted configuration could not be kept: %s", error)
+
+    def _heard(self, verdict: Verdict) -> None:
+        """Tell everyone who listens what came of a reload."""
+        self._verdict = verdict
+        self._metrics.saw(verdict)
+        self._notifier.ready(self._summary())
+        if verdict.result == "unchanged":
+            log.info("reload: nothing has changed")
+        elif verdict.result == "failed":
+            lines = "\n".join(f"  {problem}" for problem in verdict.problems)
+            log.error("reload failed, generation %d stays:\n%s", verdict.generation, lines)
+        else:
+            lines = "".join(f"\n  {change}" for change in verdict.plan.changes)
+            ms = verdict.seconds * 1000
+            log.info("generation %d serves after %.0f ms%s", verdict.generation, ms, lines)
+            if verdict.plan.pending:
+                log.warning("pending restart: %s", ", ".join(verdict.plan.pending))
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        """Reload on file changes and SIGHUP, stop on SIGINT and SIGTERM."""
+        loop = asyncio.get_running_loop()
+        actions: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGINT: self.stop,
+            signal.SIGTERM: self.stop,
+            signal.SIGHUP: partial(self._reloader.want, "signal"),
+        }
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+        tasks = [asyncio.create_task(each.run()) for each in (self._watcher, self._reloader)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for number in actions:
+                loop.remove_signal_handler(number)
+
+    # What the admin listener asks
+
+    @property
+    def token(self) -> str | None:
+        admin = self._serving.build.config.admin
+        return admin.token if admin else None
+
+    @property
+    def ready(self) -> bool:
+        return self._serving.generation > 0 and not self._stop.is_set()
+
+    def metrics(self) -> bytes:
+        return self._metrics.text()
+
+    async def reload(self) -> Verdict:
+        return await self._reloader.request("admin")
+
+    async def plan(self, file: Path | None) -> tuple[Plan, int]:
+        former = self._serving.build
+        limit = former.config.reload.load_timeout
+        asked = file or self._file
+        build = await load_within(limit, partial(self._load, asked, former=former), str(asked))
+        plan, sockets = self._serving.plan(build), self._serving.adapter.count()
+        return plan, sum(sockets[name] for name in plan.removed)
+
+    def status(self) -> dict[str, Any]:
+        serving = self._serving
+        live = serving.adapter.live
+        return {
+            "file": str(self._file),
+            "url": self._url,
+            "generation": serving.generation,
+            "digest": serving.build.blueprint.digest,
+            "degraded": [str(problem) for problem in self._degraded.problems]
+            if self._degraded
+            else [],
+            "last_reload": verdict_json(self._verdict) if self._verdict else None,
+            "generations": live.alive,
+            "sockets": dict(serving.adapter.count()),
+            "services": sorted(serving.build.blueprint.services),
+            "pending": serving.plan(serving.build).pending,
+            "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
+            "outcomes": serving.adapter.dispatcher.outcomes,
+            "time": time.time(),
+        }
+
+    @property
+    def _url(self) -> str:
+        return self._serving.listener.url
+
+    def _summary(self) -> str:
+        return f"generation {self._serving.generation} serves at {self._url}"
 
 
-def _engine_options(server: ServerConfig) -> dict[str, object]:
-    return {
-        "ping_interval": server.ping_interval,
-        "ping_timeout": server.ping_timeout,
-        "max_payload": server.max_payload,
-        "transports": server.transports,
-        "cors_origins": server.cors_origins,
-    }
-
-
-async def _listen(server: ServerConfig, adapter: Adapter) -> web.AppRunner:
-    app = web.Application()
-    adapter.server.attach(app, server.path)
-    # A client that goes away while it polls must not eat the packets of its next poll.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, server.host, server.port).start()
-    except (OSError, OverflowError) as error:
-        await runner.cleanup()
-        reason = getattr(error, "strerror", None) or error
-        raise ListenError(f"cannot listen on {server.host}:{server.port}: {reason}") from None
-    return runner
-
-
-def _url(server: ServerConfig, runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{server.path}"
-
-
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+def _inputs(build: Build) -> Inputs:
+    config = build.config
+    tls = config.server.tls
+    certificates = (tls.cert, tls.key) if tls else ()
+    folders = tuple(folder for folder, _ in config.plugins)
+    return Inputs((*config.files, *certificates), folders)

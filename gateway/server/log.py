@@ -20,7 +20,11 @@ _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICA
 def set_up(format: Format, verbose: bool) -> None:
     """Send the records of every `sockgw` logger to standard error."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if format == "json" else _Console(sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
+    handler.setFormatter(
+        _Json()
+        if format == "json"
+        else _Console(sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    )
     logger = logging.getLogger("sockgw")
     logger.handlers = [handler]
     logger.propagate = False

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from gateway.config import NamespaceConfig, RouteConfig, ServerConfig, Use
+from gateway.config import (
+    AdminConfig,
+    NamespaceConfig,
+    ReloadConfig,
+    RouteConfig,
+    ServerConfig,
+    TlsConfig,
+    Use,
+)
 from gateway.config.model import GatewayConfig
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
 from tests.config.conftest import Load
@@ -60,6 +68,9 @@ def test_the_schema_is_shipped_where_an_installation_looks_for_it() -> None:
 def test_the_config_has_the_keys_of_the_schema() -> None:
     properties = {name: set(rule.get("properties", ())) for name, rule in DEFS.items()}
     assert names(ServerConfig) == properties["server"]
+    assert names(TlsConfig) == properties["tls"]
+    assert names(ReloadConfig) == properties["reload"]
+    assert names(AdminConfig) == properties["admin"]
     assert names(NamespaceConfig) == properties["namespace"]
     assert names(RouteConfig, "use") == properties["route"] - {"use", "with"}
     assert (
@@ -84,6 +95,8 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
             {
                 **defaults(SCHEMA),
                 "server": defaults(DEFS["server"]),
+                "reload": defaults(DEFS["reload"]),
+                "admin": defaults(DEFS["admin"]),
                 "namespaces": {
                     "/": {
                         **defaults(DEFS["namespace"]),
@@ -94,6 +107,8 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
         )
     )
     assert explicit.server == silent.server == ServerConfig()
+    assert explicit.reload == silent.reload == ReloadConfig()
+    assert (explicit.admin, silent.admin) == (AdminConfig(), None)
     assert explicit.services == silent.services
     assert [folder for folder, _ in explicit.plugins] == [folder for folder, _ in silent.plugins]
     one, other = explicit.namespaces["/"], silent.namespaces["/"]
@@ -125,6 +140,8 @@ def test_every_default_but_an_optional_one_is_told() -> None:
     assert without == {
         "/namespaces",
         "/plugin/use",
+        "/tls/cert",
+        "/tls/key",
         "/route/use",
         "/route/timeout",
         "/route/order",

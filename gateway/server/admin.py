@@ -1,0 +1,130 @@
+"""The admin listener's application: health, status, metrics, reload and plan."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from gateway.errors import ConfigError, Problem
+from gateway.server.plan import Plan
+from gateway.server.reloader import Verdict
+
+__all__ = ["Overseer", "admin_application"]
+
+OPEN = ("/healthz", "/readyz")
+
+
+class Overseer(Protocol):
+    """What the admin listener tells of and asks for."""
+
+    @property
+    def token(self) -> str | None: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    def status(self) -> dict[str, Any]: ...
+
+    def metrics(self) -> bytes: ...
+
+    async def reload(self) -> Verdict: ...
+
+    async def plan(self, file: Path | None) -> tuple[Plan, int]:
+        """The plan of serving `file` now and how many sockets it closes. Raises `ConfigError`."""
+
+
+def admin_application(overseer: Overseer) -> web.Application:
+    """The application; its answers are JSON but for `/metrics`."""
+    routes = _Routes(overseer)
+    app = web.Application(middlewares=[routes.authorize])
+    app.router.add_get("/healthz", routes.healthz)
+    app.router.add_get("/readyz", routes.readyz)
+    app.router.add_get("/-/status", routes.status)
+    app.router.add_get("/metrics", routes.metrics)
+    app.router.add_post("/-/reload", routes.reload)
+    app.router.add_post("/-/plan", routes.plan)
+    return app
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the admin listener tells it."""
+    return {
+        "trigger": verdict.trigger,
+        "result": verdict.result,
+        "generation": verdict.generation,
+        "at": verdict.at,
+        "seconds": round(verdict.seconds, 6),
+        **asdict(verdict.plan),
+        "problems": _problems(verdict.problems),
+    }
+
+
+class _Routes:
+    def __init__(self, overseer: Overseer) -> None:
+        self._overseer = overseer
+
+    @web.middleware
+    async def authorize(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        # No page that the operator's browser shows may reload a gateway on loopback.
+        if "Origin" in request.headers:
+            return web.json_response({"error": "not for web pages"}, status=403)
+        if request.path in OPEN or self._is_authorized(request):
+            return await handler(request)
+        return web.json_response({"error": "a bearer token is needed"}, status=401)
+
+    def _is_authorized(self, request: web.Request) -> bool:
+        token = self._overseer.token
+        given = request.headers.get("Authorization", "")
+        return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"healthy": True})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        ready = self._overseer.ready
+        return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._overseer.status())
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self._overseer.metrics(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    async def reload(self, request: web.Request) -> web.Response:
+        verdict = await self._overseer.reload()
+        status = 409 if verdict.result == "failed" else 200
+        return web.json_response(verdict_json(verdict), status=status)
+
+    async def plan(self, request: web.Request) -> web.Response:
+        asked = await request.json() if request.can_read_body else {}
+        file = asked.get("file") if isinstance(asked, dict) else None
+        try:
+            plan, closed = await self._overseer.plan(Path(file) if file else None)
+        except ConfigError as error:
+            return web.json_response({"problems": _problems(error.problems)}, status=409)
+        return web.json_response({**asdict(plan), "closed": closed, "problems": []})
+
+
+def _problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": problem.place.file,
+            "line": problem.place.line,
+            "column": problem.place.column,
+            "path": problem.path,
+            "message": problem.message,
+        }
+        for problem in problems
+    ]

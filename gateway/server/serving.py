@@ -1,0 +1,114 @@
+"""Serving: a build that is live, and the one way in which another takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from gateway.compiler import Build
+from gateway.config.model import ServerConfig
+from gateway.engine.server import Engine
+from gateway.server.listener import Address, Bound, Listener
+from gateway.server.plan import Plan, compare
+from gateway.transport.adapter import Adapter
+
+__all__ = ["DRAIN", "Serving"]
+
+DRAIN = 10.0
+"""Seconds that handlers in flight, and then connection chains, get at shutdown."""
+
+
+class Serving:
+    """What listens, and the build it serves.
+
+    `override` stands before what the file says of `server`; `admin` is the application of the
+    admin listener.
+    """
+
+    def __init__(self, first: Build, override: Mapping[str, Any], admin: web.Application) -> None:
+        self.build = first
+        self._override = override
+        self.server = replace(first.config.server, **override)
+        self.adapter = Adapter(Engine, _engine_options(self.server))
+        app = web.Application()
+        self.adapter.server.attach(app, self.server.path)
+        self.listener = Listener(app)
+        self.admin = Listener(admin)
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that serves; 0 before the first."""
+        current = self.adapter.live.current
+        return current.number if current else 0
+
+    def serves(self, build: Build) -> bool:
+        """Whether everything in `build` is live already. Raises `ListenError`."""
+        same = build.blueprint.digest == self.build.blueprint.digest
+        return same and all(listener.is_at(address) for listener, address in self._addresses(build))
+
+    async def apply(self, build: Build) -> Plan:
+        """Make `build` the one that serves.
+
+        Raises `ConfigError` when a service does not start and `ListenError` when an address
+        cannot be had: then nothing has changed.
+        """
+        live = self.adapter.live
+        with ExitStack() as stack:
+            moves: list[tuple[Listener, Bound]] = []
+            for listener, address in self._addresses(build):
+                if not listener.is_at(address):
+                    moves.append((listener, listener.bind(address)))
+                    stack.callback(moves[-1][1].sock.close)
+            generation = await live.start(build.blueprint)
+            stack.pop_all()
+        # From here on nothing can fail.
+        former, plan = live.current, self.plan(build)
+        live.swap(generation, build.config.reload.drain)
+        self.server = replace(build.config.server, path=self.server.path, **self._override)
+        self.build = build
+        if hasattr(self.adapter.server.eio, "configure"):  # TODO
+            self.adapter.server.eio.configure(**_engine_options(self.server))
+        for listener, bound in moves:
+            await listener.serve(bound)
+        if build.config.admin is None:
+            await self.admin.stop_accepting()
+        if former is not None and plan.removed:
+            window = build.config.reload.close_window
+            live.spawn(former, self.adapter.close_namespaces(plan.removed, former, window))
+        return plan
+
+    def plan(self, build: Build) -> Plan:
+        """What serving `build` would change."""
+        return compare(self.build, build, self.server)
+
+    async def close(self) -> None:
+        """Stop accepting, let handlers finish, end the sockets and their chains, release all."""
+        await self.listener.stop_accepting()
+        live = self.adapter.live
+        await live.drain(DRAIN)
+        await self.adapter.server.shutdown()
+        await live.close(DRAIN)
+        await self.listener.close()
+        await self.admin.close()
+
+    def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
+        server = replace(build.config.server, **self._override)
+        yield self.listener, Address(server.host, server.port, tls=server.tls)
+        admin = build.config.admin
+        if admin is not None:
+            unix = Address(path=admin.socket)
+            yield self.admin, unix if admin.socket else Address(admin.host, admin.port)
+
+
+def _engine_options(server: ServerConfig) -> dict[str, Any]:
+    return {
+        "ping_interval": server.ping_interval,
+        "ping_timeout": server.ping_timeout,
+        "max_payload": server.max_payload,
+        "transports": server.transports,
+        "cors_origins": server.cors_origins,
+    }
