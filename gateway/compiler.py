@@ -105,7 +105,7 @@ class _Compilation:
         self._plugins = plugins
         self._trace = trace
         self._former = made
-        self._instances: dict[Hashable, object] = {}
+        self._instances: dict[Hashable, Any] = {}
         self._problems = [*plugins.problems, *_folder_problems(config, plugins)]
 
     def blueprint(self) -> Blueprint:
@@ -207,8 +207,10 @@ class _Compilation:
         key = _key(use, plugin)
         if key not in self._instances:
             self._instances[key] = self._former.get(key) or self._make(use, plugin)
-        made: Any = self._instances[key]
-        return getattr(made, plugin.method) if plugin.method else made
+        made: Callable[..., Any] = self._instances[key]
+        if plugin.method:
+            made = getattr(made, plugin.method)
+        return made
 
     def _make(self, use: Use, plugin: Plugin) -> Any:
         bound = self._bound(use, plugin)
