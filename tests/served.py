@@ -16,7 +16,7 @@ __all__ = ["served"]
 async def served(file: Path) -> AsyncIterator[str]:
     """Run a daemon on a free port; gives its address without the path."""
     started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    daemon = Daemon(file, environ={}, port=0)
+    daemon = Daemon(file, environ={"XDG_STATE_HOME": str(file.parent / "state")}, port=0)
     running = asyncio.create_task(daemon.run(started.set_result))
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
     if running.done():

@@ -22,7 +22,7 @@ class LastGood:
     """Where the copy of the files behind `file` is kept."""
 
     def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
-        home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME", "."), ".local/state")
+        home = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
         name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
         self._folder = Path(home, "sockgw", name)
         self._file = file

@@ -70,8 +70,7 @@ class Serving:
         live.swap(generation, build.config.reload.drain)
         self.server = replace(build.config.server, path=self.server.path, **self._override)
         self.build = build
-        if hasattr(self.adapter.server.eio, "configure"):  # TODO
-            self.adapter.server.eio.configure(**_engine_options(self.server))
+        self.adapter.server.eio.configure(**_engine_options(self.server))
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:

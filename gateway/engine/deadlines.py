@@ -1,0 +1,100 @@
+"""What every session is due for, on one timer for all of them.
+
+Each kind of deadline is equally long for every session, so its deadlines fall in the order they
+were set: a queue per kind is sorted by itself. No heap, no timer and no task per session.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import IntEnum
+from math import inf
+from typing import Protocol
+
+__all__ = ["Deadlines", "Due", "Timed"]
+
+
+class Due(IntEnum):
+    """What a session can be due for."""
+
+    PING = 0
+    """Sending a ping."""
+    PONG = 1
+    """Having received the pong to it."""
+    UPGRADE = 2
+    """Having completed an upgrade that a client began."""
+    NOOP = 3
+    """Ending the first poll that came during an upgrade."""
+    LATER_NOOP = 4
+    """Ending a further one."""
+    CLOSE = 5
+    """Being forgotten, after the server closed it and no poll came to hear of that."""
+
+
+DUES = tuple(Due)
+
+
+class Timed(Protocol):
+    """Something that can be due."""
+
+    def due(self, due: Due, when: float) -> None:
+        """The deadline `when` has passed; it is set no more."""
+
+
+class Deadlines:
+    """Times are seconds of `clock`.
+
+    `arm` is called with the time at which `run` wants to be called next, in place of any before,
+    or with `None` when nothing is left to wait for.
+    """
+
+    def __init__(self, clock: Callable[[], float], arm: Callable[[float | None], None]) -> None:
+        self.clock = clock
+        self._arm = arm
+        self._armed = inf
+        self._queues: tuple[OrderedDict[Timed, float], ...] = tuple(OrderedDict() for _ in Due)
+
+    def set(self, timed: Timed, due: Due, seconds: float) -> None:
+        """Set a deadline that many seconds from now, in place of one of this kind."""
+        self.set_at(timed, due, self.clock() + seconds)
+
+    def set_at(self, timed: Timed, due: Due, when: float) -> None:
+        """Set a deadline no earlier than any other of its kind."""
+        queue = self._queues[due]
+        queue[timed] = when
+        queue.move_to_end(timed)
+        if when < self._armed:
+            self._armed = when
+            self._arm(when)
+
+    def cancel(self, timed: Timed, *dues: Due) -> None:
+        """Take back deadlines of these kinds, or all; those that are not set are no error."""
+        for due in dues or DUES:
+            self._queues[due].pop(timed, None)
+        if self._armed != inf and not any(self._queues):
+            self._armed = inf
+            self._arm(None)
+
+    def expire(self) -> None:
+        """Run now if something is due: whoever asks need not wait for the timer's turn."""
+        if self.clock() >= self._armed:
+            self.run()
+
+    def run(self) -> None:
+        """Tell everything that is due, then arm for the next. A call too early only arms."""
+        try:
+            self._tell(self.clock())
+        finally:  # one that fails is not to stop the clock of all
+            heads = (next(iter(queue.values())) for queue in self._queues if queue)
+            self._armed = min(heads, default=inf)
+            self._arm(None if self._armed == inf else self._armed)
+
+    def _tell(self, now: float) -> None:
+        for due, queue in zip(DUES, self._queues, strict=True):
+            while queue:
+                timed, when = next(iter(queue.items()))
+                if when > now:
+                    break
+                del queue[timed]
+                timed.due(due, when)

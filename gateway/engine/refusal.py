@@ -1,0 +1,53 @@
+"""How a request is refused: Node's engine.io answers, which its clients know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import IntEnum
+
+from aiohttp import web
+
+__all__ = ["HINT", "Refusal", "refuse", "too_large"]
+
+
+class Refusal(IntEnum):
+    """The codes of engine.io."""
+
+    UNKNOWN_TRANSPORT = 0
+    UNKNOWN_SESSION = 1
+    BAD_HANDSHAKE_METHOD = 2
+    BAD_REQUEST = 3
+    FORBIDDEN = 4
+    UNSUPPORTED_VERSION = 5
+
+
+MESSAGES = {
+    Refusal.UNKNOWN_TRANSPORT: "Transport unknown",
+    Refusal.UNKNOWN_SESSION: "Session ID unknown",
+    Refusal.BAD_HANDSHAKE_METHOD: "Bad handshake method",
+    Refusal.BAD_REQUEST: "Bad request",
+    Refusal.FORBIDDEN: "Forbidden",
+    Refusal.UNSUPPORTED_VERSION: "Unsupported protocol version",
+}
+
+HINT = "this server speaks Engine.IO 4: use socket.io-client 3 or 4"
+
+
+def refuse(refusal: Refusal, headers: Mapping[str, str]) -> web.Response:
+    """Answer 403 to the forbidden, 400 to all else; a version that is too old gets a hint."""
+    body: dict[str, object] = {"code": refusal.value, "message": MESSAGES[refusal]}
+    if refusal is Refusal.UNSUPPORTED_VERSION:
+        body["hint"] = HINT
+    return web.Response(
+        status=403 if refusal is Refusal.FORBIDDEN else 400,
+        headers={**headers, "Content-Type": "application/json"},
+        body=json.dumps(body, separators=(",", ":")).encode(),
+    )
+
+
+def too_large(headers: Mapping[str, str]) -> web.Response:
+    """Answer 413, and close the connection: the rest of the body is not worth reading."""
+    response = web.Response(status=413, headers=headers)
+    response.force_close()
+    return response

@@ -1,0 +1,302 @@
+"""The engine: where requests meet sessions, and python-socketio meets both."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+from aiohttp import hdrs, web
+
+from gateway.engine.carrier import CLOSE_LIMIT, Reason
+from gateway.engine.cors import Cors, preflight
+from gateway.engine.deadlines import Deadlines
+from gateway.engine.environ import environ
+from gateway.engine.packet import Message
+from gateway.engine.polling import answer_poll, answer_post
+from gateway.engine.refusal import HINT, Refusal, refuse
+from gateway.engine.session import Session
+from gateway.engine.settings import Settings, Transport
+from gateway.engine.websocket import WebSocketCarrier, is_websocket
+
+__all__ = ["Engine", "EnginePacket", "Handler"]
+
+LOG = logging.getLogger("sockgw.engine")
+METHODS = (hdrs.METH_GET, hdrs.METH_POST)
+WARNED_ADDRESSES = 1000  # remembered
+
+Handler = Callable[..., Awaitable[object]]
+"""What python-socketio registers: `connect(sid, environ)`, `message(sid, data)`,
+`disconnect(sid, reason)`."""
+
+
+class EnginePacket(Protocol):
+    """An `engineio.packet.Packet` of the type MESSAGE."""
+
+    data: Message
+
+
+class Engine:
+    """An Engine.IO v4 server for aiohttp, in the place of `engineio.AsyncServer`.
+
+    The options are those of `Settings`; `async_handlers`, `json` and `logger` are what
+    python-socketio adds, and mean nothing here. The web server is to cancel the handler of a
+    client that goes away (`web.AppRunner(handler_cancellation=True)`): an engine whose polls go
+    on waiting for clients that are gone loses what it tells them.
+
+    Three callables say what happens; whoever sets them is spared python-socketio's coroutines:
+    `on_connect` accepts a session or not, `on_message` takes a message and returns what the next
+    one has to wait for, `on_disconnect` is called once for a session that was accepted.
+    """
+
+    async_mode = "aiohttp"
+
+    def __init__(
+        self,
+        *,
+        ping_interval: float = 25.0,
+        ping_timeout: float = 20.0,
+        max_payload: int = 1_000_000,
+        transports: tuple[Transport, ...] = ("polling", "websocket"),
+        cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin",
+        upgrade_timeout: float = 10.0,
+        compression: bool = False,
+        async_handlers: bool = False,
+        json: object = None,
+        logger: object = None,
+    ) -> None:
+        self.settings = Settings(
+            ping_interval,
+            ping_timeout,
+            max_payload,
+            transports,
+            cors_origins,
+            upgrade_timeout,
+            compression,
+        )
+        self.deadlines = Deadlines(time.monotonic, self._arm)
+        self.sessions: dict[str, Session] = {}
+        self.on_connect: Callable[[Session, web.Request], Awaitable[bool]] = self._connect
+        self.on_message: Callable[[Session, Message], Awaitable[None] | None] = self._message
+        self.on_disconnect: Callable[[Session, Reason], None] = self._disconnect
+        self._cors = Cors(cors_origins)
+        self._handlers: dict[str, Handler] = {}
+        self._leaving: dict[str, Session] = {}  # while python-socketio is told
+        self._tasks: set[asyncio.Task[object]] = set()  # what a shutdown waits for
+        self._timer: asyncio.TimerHandle | None = None
+        self._shut = False
+        self._warned: set[str] = set()
+
+    def configure(
+        self, *, cors_origins: Literal["same-origin", "*"] | tuple[str, ...], **settings: Any
+    ) -> None:
+        """Change options, named as in `Settings`, for the sessions to come; CORS for all."""
+        self.settings = replace(self.settings, cors_origins=cors_origins, **settings)
+        self._cors = Cors(cors_origins)
+
+    # What python-socketio calls.
+
+    def attach(self, app: web.Application, path: str = "engine.io") -> None:
+        """Answer every request to a path of the application, and shut down with it."""
+        app.router.add_route("*", f"/{path.strip('/')}/", self.handle_request)
+        app.on_shutdown.append(lambda _: self.shutdown())
+
+    def on(self, event: str, handler: Handler) -> None:
+        """Register python-socketio's handler for `connect`, `message` or `disconnect`."""
+        self._handlers[event] = handler
+
+    async def send(self, sid: str, data: Message) -> None:
+        """Send a message; to a session that is gone it is dropped."""
+        if (session := self.sessions.get(sid)) is not None:
+            if isinstance(data, str):
+                session.send_text(data)
+            else:
+                session.send_bytes(data)
+
+    async def send_packet(self, sid: str, packet: EnginePacket) -> None:
+        """Send what is in a packet, the one kind there is for python-socketio: a message."""
+        await self.send(sid, packet.data)
+
+    async def disconnect(self, sid: str) -> None:
+        """Close a session, in order; one that is gone is no error."""
+        if (session := self.sessions.get(sid)) is not None:
+            session.close()
+
+    async def get_session(self, sid: str) -> dict[str, object]:
+        """The dict that python-socketio keeps with a session. Raises `KeyError` for none."""
+        store = self._find(sid).owner
+        assert isinstance(store, dict), "the session has another owner"
+        return store
+
+    def transport(self, sid: str) -> Transport:
+        """The transport of a session at the moment. Raises `KeyError` for none."""
+        return self._find(sid).transport
+
+    def generate_id(self) -> str:
+        """An id that nobody can guess."""
+        return secrets.token_urlsafe(15)
+
+    def create_event(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    def start_background_task(
+        self, target: Callable[..., Coroutine[object, object, object]], *args: object
+    ) -> asyncio.Task[object]:
+        return asyncio.create_task(target(*args))
+
+    async def sleep(self, seconds: float = 0) -> None:
+        await asyncio.sleep(seconds)
+
+    async def shutdown(self) -> None:
+        """End all sessions, take no more, and wait until their WebSockets are closed."""
+        self._shut = True
+        for session in list(self.sessions.values()):
+            session.end("server shutting down")
+        tasks = self._tasks - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=2 * CLOSE_LIMIT)
+
+    # Requests.
+
+    async def handle_request(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request: a handshake, a poll, a POST or an upgrade."""
+        headers = self._cors.headers(request)
+        if headers is None:
+            return refuse(Refusal.FORBIDDEN, {})
+        if request.method == hdrs.METH_OPTIONS:
+            return preflight(request, headers)
+        self.deadlines.expire()
+        session = self.sessions.get(request.query.get("sid", ""))
+        refusal = self._verify(request, session)
+        if refusal is not None:
+            return refuse(refusal, headers)
+        if session is None:
+            return await self._handshake(request, headers)
+        if request.query["transport"] == "websocket":
+            return await self._carry(session, request, headers)
+        answer = answer_poll if request.method == hdrs.METH_GET else answer_post
+        return await answer(session, request, headers)
+
+    def _verify(self, request: web.Request, session: Session | None) -> Refusal | None:
+        """What is wrong with a request, in the order that engine.io looks."""
+        transport, method = request.query.get("transport"), request.method
+        settings = self.settings if session is None else session.settings
+        if transport not in settings.transports:
+            return Refusal.UNKNOWN_TRANSPORT
+        if session is None and request.query.get("sid"):
+            return Refusal.UNKNOWN_SESSION
+        if session is None and method != hdrs.METH_GET:
+            return Refusal.BAD_HANDSHAKE_METHOD
+        if method not in METHODS or (transport == "websocket" and not is_websocket(request)):
+            return Refusal.BAD_REQUEST
+        if transport == "polling" and session is not None and session.transport != "polling":
+            return Refusal.BAD_REQUEST
+        if request.query.get("EIO") == "4":
+            return None
+        if session is not None:
+            return Refusal.BAD_REQUEST
+        self._warn_of_version(request)
+        return Refusal.UNSUPPORTED_VERSION
+
+    def _warn_of_version(self, request: web.Request) -> None:
+        address = request.remote or ""
+        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
+            self._warned.add(address)
+            LOG.warning("refused %s: %s", address, HINT)
+
+    async def _handshake(
+        self, request: web.Request, headers: Mapping[str, str]
+    ) -> web.StreamResponse:
+        if self._shut:
+            return web.Response(status=503, headers=headers)
+        transport: Transport = "polling"
+        if request.query["transport"] == "websocket":
+            transport = "websocket"
+        session = Session(self.generate_id(), transport, self)
+        self.sessions[session.id] = session
+        accepted = False
+        try:
+            accepted = await self.on_connect(session, request) and session.accept()
+        finally:
+            if not accepted:
+                session.end("transport close")
+        if not accepted:
+            return refuse(Refusal.FORBIDDEN, headers)
+        if transport == "polling":
+            return await answer_poll(session, request, headers)
+        try:
+            return await self._carry(session, request, headers)
+        finally:
+            session.end("transport close")
+
+    async def _carry(
+        self, session: Session, request: web.Request, headers: Mapping[str, str]
+    ) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        carrier = WebSocketCarrier(request, session.settings)
+        try:
+            with suppress(ConnectionError):  # gone before the handshake was complete
+                await carrier.carry(session, headers)
+        finally:
+            self._tasks.discard(task)
+        return carrier.response
+
+    # What sessions call.
+
+    def message(self, session: Session, message: Message) -> Awaitable[None] | None:
+        try:
+            return self.on_message(session, message)
+        except Exception:
+            LOG.exception("on_message failed")
+            return None
+
+    def closed(self, session: Session, reason: Reason) -> None:
+        try:
+            self.on_disconnect(session, reason)
+        except Exception:
+            LOG.exception("on_disconnect failed")
+
+    def forget(self, session: Session) -> None:
+        self.sessions.pop(session.id, None)
+
+    def _arm(self, when: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if when is not None:
+            delay = max(0.0, when - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self.deadlines.run)
+
+    # What python-socketio is told, when nobody else is.
+
+    async def _connect(self, session: Session, request: web.Request) -> bool:
+        session.owner = {}
+        return await self._tell("connect", session.id, environ(request)) is not False
+
+    async def _message(self, session: Session, message: Message) -> None:
+        await self._tell("message", session.id, message)
+
+    def _disconnect(self, session: Session, reason: Reason) -> None:
+        self._leaving[session.id] = session
+        task = asyncio.create_task(self._tell("disconnect", session.id, reason))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._leaving.pop(session.id, None))
+
+    async def _tell(self, event: str, *facts: object) -> object:
+        handler = self._handlers.get(event)
+        try:
+            return None if handler is None else await handler(*facts)
+        except Exception:
+            LOG.exception("the %s handler failed", event)
+            return False
+
+    def _find(self, sid: str) -> Session:
+        return self.sessions.get(sid) or self._leaving[sid]

@@ -1,0 +1,119 @@
+"""WebSocket over aiohttp: its handshake, its reader and its close, our frames.
+
+Frames go straight to the TCP transport, which takes them at once and in order: nothing sends in
+a task or waits in a queue of ours. A client that does not read is not read from, until it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+
+from aiohttp import WSMsgType, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.engine.carrier import CLOSE_LIMIT, COMPRESS_FROM, Reason
+from gateway.engine.frame import Frames, deflated_frame, frame
+from gateway.engine.packet import Packet, PacketError
+from gateway.engine.session import Session
+from gateway.engine.settings import Settings
+
+__all__ = ["WebSocketCarrier", "is_websocket"]
+
+MESSAGES = (WSMsgType.TEXT, WSMsgType.BINARY)
+
+
+def is_websocket(request: web.Request) -> bool:
+    """Whether a request asks for a WebSocket, in a way that can be granted."""
+    return request.method == hdrs.METH_GET and web.WebSocketResponse().can_prepare(request).ok
+
+
+class WebSocketCarrier:
+    """One WebSocket connection, from its handshake to its end."""
+
+    def __init__(self, request: web.Request, settings: Settings) -> None:
+        self.response = web.WebSocketResponse(
+            timeout=CLOSE_LIMIT,
+            compress=settings.compression,
+            max_msg_size=settings.max_payload + 1,  # aiohttp's limit is the first size it refuses
+        )
+        self._request = request
+        self._transport = request.transport
+        self._window_bits = 0  # of permessage-deflate, 0 without it
+        self._reading: asyncio.Timeout | None = None  # set while it is the client we wait for
+        self._closing = False
+
+    async def carry(self, session: Session, headers: Mapping[str, str]) -> None:
+        """Complete the handshake, then read until either side ends."""
+        self.response.headers.update(headers)
+        writer = await self.response.prepare(self._request)
+        self._window_bits = int(self.response.compress)
+        session.open(self)
+        reason: Reason = "transport close"
+        try:
+            async with asyncio.timeout(None) as self._reading:
+                reason = await self._read(session, writer)
+        except TimeoutError:
+            pass  # the session is over
+        finally:
+            self._reading = None
+            session.lost(self, reason)
+        await self._shut()
+
+    @property
+    def buffered(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def send(self, packet: Packet) -> None:
+        if self._window_bits and len(packet) >= COMPRESS_FROM:
+            self._write(deflated_frame(packet, self._window_bits))
+        else:
+            self._write(frame(packet))
+
+    def send_many(self, frames: Frames) -> None:
+        if self._window_bits:
+            for packet in frames.packets:
+                self.send(packet)
+        else:
+            self._write(frames.wire)
+
+    def close(self) -> None:
+        self._closing = True
+        if self._reading is not None:
+            self._reading.reschedule(asyncio.get_running_loop().time())
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def _read(self, session: Session, writer: AbstractStreamWriter) -> Reason:
+        receive, protocol = self.response.receive, self._request.protocol
+        while not self._closing:
+            message = await receive()
+            if message.type not in MESSAGES:
+                failed = message.type is WSMsgType.ERROR
+                return "transport error" if failed else "transport close"
+            try:
+                waiting = session.receive_on(self, message.data)
+            except PacketError:
+                return "parse error"
+            if waiting is not None:
+                await self._undisturbed(waiting)
+            if protocol.writing_paused:
+                await writer.drain()
+        return "transport close"
+
+    async def _undisturbed(self, waiting: Awaitable[None]) -> None:
+        """Wait for what is not to be cut short when the session ends: that may be its doing."""
+        reading, self._reading = self._reading, None
+        await waiting
+        self._reading = reading
+
+    async def _shut(self) -> None:
+        """Close the connection, in order if the client helps, in any case soon."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT):
+                await self.response.close()
+        if self.buffered and self._transport is not None:
+            asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._transport.abort)
