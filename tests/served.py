@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ __all__ = ["served"]
 async def served(file: Path) -> AsyncIterator[str]:
     """Run a daemon on a free port; gives its address without the path."""
     started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    daemon = Daemon(file, environ={"XDG_STATE_HOME": str(file.parent / "state")}, port=0)
+    state = tempfile.TemporaryDirectory()
+    daemon = Daemon(file, environ={"XDG_STATE_HOME": state.name}, port=0)
     running = asyncio.create_task(daemon.run(started.set_result))
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
     if running.done():
@@ -27,3 +29,4 @@ async def served(file: Path) -> AsyncIterator[str]:
     finally:
         daemon.stop()
         await running
+        state.cleanup()

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -226,8 +229,32 @@ def test_folder_on_pythons_own_path_is_no_clash(
     assert folder_fault(root) is None
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_folder_is_a_fault(root: Path) -> None:
-    root.chmod(0)
-    assert folder_fault(root) == f"cannot read the folder {root}: Permission denied"
-    root.chmod(0o700)
+def test_unreadable_folder_is_a_fault() -> None:
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        root = Path(parent, "plugins")
+        root.mkdir(mode=0)
+        with as_nobody():
+            assert folder_fault(root) == f"cannot read the folder {root}: Permission denied"
+        root.chmod(0o700)
+
+
+def test_folder_that_cannot_be_reached_is_a_fault() -> None:
+    with tempfile.TemporaryDirectory() as parent:
+        root = Path(parent, "locked", "plugins")
+        Path(parent).chmod(0o755)
+        root.parent.mkdir(mode=0)
+        with as_nobody():
+            assert folder_fault(root) == f"cannot read the folder {root}: Permission denied"
+        root.parent.chmod(0o700)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything, so where the tests run as root they are somebody else here."""
+    before = os.geteuid()
+    os.seteuid(65534 if before == 0 else before)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
