@@ -41,6 +41,7 @@ KNOWN_TO = {
     "jsonschema": "config.schema",
     "msgspec": "loader",
     "orjson": "transport.json",
+    "prometheus_client": "server.metrics",
     "prompt_toolkit": "cli",
     "socketio": "transport",
     "uvloop": "cli",

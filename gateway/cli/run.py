@@ -20,7 +20,7 @@ from gateway.server.log import Format, set_up
 __all__ = ["run"]
 
 
-@click.command()
+@click.command(short_help="Serve FILE, and its changes as they come.")
 @file_argument
 @click.option("--host", help="Listen on this address instead of the file's.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen on this port instead.")

@@ -14,3 +14,5 @@ On aiohttp:
     polling  websocket  cors  refusal  environ
     server      the engine: requests, sessions, and what python-socketio asks for
 """
+
+__all__: list[str] = []

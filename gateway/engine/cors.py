@@ -11,7 +11,7 @@ from typing import Literal
 
 from aiohttp import hdrs, web
 
-__all__ = ["Cors"]
+__all__ = ["Cors", "preflight"]
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 

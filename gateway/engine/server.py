@@ -8,8 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
@@ -59,32 +58,17 @@ class Engine:
     def __init__(
         self,
         *,
-        ping_interval: float = 25.0,
-        ping_timeout: float = 20.0,
-        max_payload: int = 1_000_000,
-        transports: tuple[Transport, ...] = ("polling", "websocket"),
-        cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin",
-        upgrade_timeout: float = 10.0,
-        compression: bool = False,
         async_handlers: bool = False,
         json: object = None,
         logger: object = None,
+        **settings: Any,
     ) -> None:
-        self.settings = Settings(
-            ping_interval,
-            ping_timeout,
-            max_payload,
-            transports,
-            cors_origins,
-            upgrade_timeout,
-            compression,
-        )
+        self.configure(Settings(**settings))
         self.deadlines = Deadlines(time.monotonic, self._arm)
         self.sessions: dict[str, Session] = {}
         self.on_connect: Callable[[Session, web.Request], Awaitable[bool]] = self._connect
         self.on_message: Callable[[Session, Message], Awaitable[None] | None] = self._message
         self.on_disconnect: Callable[[Session, Reason], None] = self._disconnect
-        self._cors = Cors(cors_origins)
         self._handlers: dict[str, Handler] = {}
         self._leaving: dict[str, Session] = {}  # while python-socketio is told
         self._tasks: set[asyncio.Task[object]] = set()  # what a shutdown waits for
@@ -92,12 +76,10 @@ class Engine:
         self._shut = False
         self._warned: set[str] = set()
 
-    def configure(
-        self, *, cors_origins: Literal["same-origin", "*"] | tuple[str, ...], **settings: Any
-    ) -> None:
-        """Change options, named as in `Settings`, for the sessions to come; CORS for all."""
-        self.settings = replace(self.settings, cors_origins=cors_origins, **settings)
-        self._cors = Cors(cors_origins)
+    def configure(self, settings: Settings) -> None:
+        """Set the engine to `settings`: sessions that are open keep theirs, CORS is for all."""
+        self.settings = settings
+        self._cors = Cors(settings.cors_origins)
 
     # What python-socketio calls.
 

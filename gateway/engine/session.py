@@ -31,9 +31,8 @@ class State(Enum):
 class Session:
     """One client, on whatever transport it is at the moment.
 
-    `settings` are those it was told of in its handshake, whatever the engine is set to later.
-    `owner` is the place for the object of whoever uses the engine. Messages to a session that is
-    over are dropped.
+    `settings` are those of its handshake, `owner` is a place for the object of whoever uses the
+    engine. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
@@ -58,10 +57,8 @@ class Session:
         self.id = id
         self.owner: object = None
         self.settings = host.settings
-        self.state = State.OPENING
-        self.transport = transport
-        self._host = host
-        self._deadlines = host.deadlines
+        self.state, self.transport = State.OPENING, transport
+        self._host, self._deadlines = host, host.deadlines
         self._poll: Poll | None = None  # the GET that waits
         self._answering: Poll | None = None  # the GET whose answer is being written
         self._post: Post | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from contextlib import suppress
 
 from aiohttp import WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -112,8 +111,11 @@ class WebSocketCarrier:
 
     async def _shut(self) -> None:
         """Close the connection, in order if the client helps, in any case soon."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_LIMIT):
-                await self.response.close()
-        if self.buffered and self._transport is not None:
-            asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._transport.abort)
+        if self._transport is None:
+            return
+        cut = asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._transport.abort)
+        try:
+            await self.response.close()
+        finally:
+            if not self.buffered:
+                cut.cancel()

@@ -14,7 +14,7 @@ from gateway.errors import ConfigError, Problem
 from gateway.server.plan import Plan
 from gateway.server.reloader import Verdict
 
-__all__ = ["Overseer", "admin_application"]
+__all__ = ["Overseer", "admin_application", "verdict_json"]
 
 OPEN = ("/healthz", "/readyz")
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.compiler import Build
 from gateway.config.model import ServerConfig
 from gateway.engine.server import Engine
+from gateway.engine.settings import Settings
 from gateway.server.listener import Address, Bound, Listener
 from gateway.server.plan import Plan, compare
 from gateway.transport.adapter import Adapter
@@ -70,7 +71,7 @@ class Serving:
         live.swap(generation, build.config.reload.drain)
         self.server = replace(build.config.server, path=self.server.path, **self._override)
         self.build = build
-        self.adapter.server.eio.configure(**_engine_options(self.server))
+        self.adapter.server.eio.configure(Settings(**_engine_options(self.server)))
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:

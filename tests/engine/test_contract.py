@@ -118,7 +118,7 @@ async def test_stock_server_works(transports: list[str]) -> None:
         await client.disconnect()
         await asyncio.wait_for(gone.wait(), LIMIT)
     assert told == [{"token": "x"}, "127.0.0.1", transports[-1], {"auth": {"token": "x"}}]
-    assert sio.eio.sessions == {}
+    assert sio.eio.sessions == sio.eio._leaving == {}
     with pytest.raises(KeyError):
         sio.eio.transport("gone")
 
@@ -205,6 +205,33 @@ async def test_handler_that_closes_its_own_session_is_not_cut_short(
         assert await stream.receive() is None
         await asyncio.wait_for(handlers.told.wait(), LIMIT)
     assert sorted(map(str, handlers.log)) == ["close begins", "close ends", "server disconnect"]
+
+
+async def test_handler_that_closes_its_own_session_has_its_post_answered(
+    handlers: Handlers, wire: Wire
+) -> None:
+    await wire.open()
+    assert (await wire.post("4close")).body == "ok"
+    await asyncio.wait_for(handlers.told.wait(), LIMIT)
+    assert sorted(map(str, handlers.log)) == ["close begins", "close ends", "server disconnect"]
+
+
+async def test_owner_that_fails_is_logged_and_harms_nobody(
+    server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    echo, server.engine.on_message = server.engine.on_message, fail
+    await wire.open()
+    assert (await wire.post("4fail")).body == "ok"
+    server.engine.on_message, server.engine.on_disconnect = echo, fail
+    await wire.post("4hello")
+    assert await wire.receive() == ["4hello"]
+    assert (await wire.post("1")).body == "ok"
+    assert server.engine.sessions == {}
+    assert caplog.messages.count("on_message failed") == 1
+    assert caplog.messages.count("on_disconnect failed") == 1
 
 
 async def test_handler_that_fails_is_logged_and_the_session_goes_on(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.engine.wire import LIMIT, Server, Wire, refused
+from tests.engine.wire import Server, Wire, connected, refused
 
 Served = Callable[[Any], AbstractAsyncContextManager[Wire]]
 ALLOW, CREDENTIALS = "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"
@@ -79,12 +78,9 @@ async def test_request_without_a_host_has_no_origin_and_no_name_is_looked_up(
 ) -> None:
     monkeypatch.setattr("socket.getfqdn", pytest.fail)
     async with served("same-origin") as wire:
-        reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        head = "GET /engine.io/?EIO=4&transport=polling HTTP/1.0\r\n"
-        writer.write(f"{head}Origin: http://a.example\r\n\r\n".encode())
-        async with asyncio.timeout(LIMIT):
+        head = "GET /engine.io/?EIO=4&transport=polling HTTP/1.0\nOrigin: http://a.example\n\n"
+        async with connected(wire.port, head) as (reader, _):
             assert (await reader.read()).endswith(FORBIDDEN.encode())
-        writer.close()
 
 
 async def test_headers_of_proxies_are_not_believed(served: Served) -> None:

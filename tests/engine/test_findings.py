@@ -15,7 +15,18 @@ import aiohttp
 import pytest
 
 from tests.engine.conftest import LONG
-from tests.engine.wire import LIMIT, Server, Wire
+from tests.engine.wire import LIMIT, Server, Wire, connected
+
+
+WEBSOCKET = """\
+GET /engine.io/?EIO=4&transport=websocket HTTP/1.1
+Host: x
+Connection: Upgrade
+Upgrade: websocket
+Sec-WebSocket-Version: 13
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+
+"""
 
 
 @pytest.fixture
@@ -28,20 +39,15 @@ def segments(body: bytes, number: int) -> list[bytes]:
     return [body[at : at + size] for at in range(0, len(body), size)]
 
 
-async def post_in_segments(wire: Wire, port: int, body: bytes, number: int) -> bytes:
+async def post_in_segments(wire: Wire, body: bytes, number: int) -> bytes:
     """POST by hand, the segments far enough apart for each to arrive alone; what is answered."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"POST /engine.io/?EIO=4&transport=polling&sid={wire.sid} HTTP/1.1\r\nHost: x\r\n"
-    writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
-    for segment in segments(body, number):
-        await writer.drain()
-        await asyncio.sleep(0.01)
-        writer.write(segment)
-    async with asyncio.timeout(LIMIT):
-        answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answer
+    head = f"Content-Length: {len(body)}\nConnection: close\n"
+    async with wire.raw("POST", head) as (reader, writer):
+        for segment in segments(body, number):
+            await writer.drain()
+            await asyncio.sleep(0.01)
+            writer.write(segment)
+        return await reader.read()
 
 
 @pytest.mark.parametrize("number", [2, 20])
@@ -50,7 +56,7 @@ async def test_f1_body_in_segments_is_read_whole(
     server: Server, wire: Wire, body: bytes, number: int
 ) -> None:
     await wire.open()
-    answer = await post_in_segments(wire, server.port, body, number)
+    answer = await post_in_segments(wire, body, number)
     assert answer.endswith(b"\r\n\r\nok")
     assert server.received == [body[1:].decode()]
 
@@ -85,6 +91,29 @@ async def test_f3_websocket_without_a_probe_leaves_polling_alone(
     async with wire.stream(), wire.waiting_poll(server) as poll:
         await wire.post("4hello")
         assert (await poll).packets == ["4hello"]
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+async def test_f9_body_that_never_comes_is_not_waited_for_once_the_session_is_over(
+    server: Server, wire: Wire, head: str
+) -> None:
+    await wire.open()
+    async with wire.raw("POST", f"{head}\n") as (reader, _):
+        await server.counted("POST", 1)
+        server.session(wire.sid).end("ping timeout")
+        assert await reader.read() == b""
+
+
+async def test_body_that_is_no_http_ends_the_session(
+    server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    await wire.open()
+    async with wire.raw("POST", "Transfer-Encoding: chunked\n") as (reader, writer):
+        await server.counted("POST", 1)
+        writer.write(b"no size\r\n")
+        assert await server.reason(wire.sid) == "transport error"
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    assert "ERROR" not in {record.levelname for record in caplog.records}
 
 
 async def test_f10_poll_that_went_away_takes_nothing_with_it(server: Server, wire: Wire) -> None:
@@ -137,11 +166,11 @@ class TestF15:
     async def test_websocket_that_does_not_answer_is_not_waited_for(
         self, server: Server, wire: Wire
     ) -> None:
-        reader, writer = await open_websocket(server.port)
-        async with asyncio.timeout(LIMIT):
+        async with connected(server.port, WEBSOCKET) as (reader, _):
+            await reader.readuntil(b"}")
             await server.engine.shutdown()
             assert (await reader.read()).endswith(b"\x88\x02\x03\xe8")
-        writer.close()
+        assert not server.engine._tasks
 
     async def test_nobody_is_let_in_any_more(self, server: Server, wire: Wire) -> None:
         await server.engine.shutdown()
@@ -150,16 +179,3 @@ class TestF15:
             async with wire.streaming():
                 pass
         assert server.engine.sessions == {}
-
-
-async def open_websocket(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A session on a WebSocket whose client never answers anything."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(
-        b"GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n"
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    await reader.readuntil(b"\r\n\r\n")
-    await reader.readuntil(b"}")
-    return reader, writer

@@ -166,9 +166,8 @@ async def upgraded_session_is_aborted(server: Server, wire: Wire) -> None:
 
 
 async def handshake_is_abandoned(server: Server, wire: Wire) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-    writer.write(b"GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n")
-    writer.transport.abort()
+    async with wire.raw("GET", ""):
+        pass
 
 
 Way = Callable[[Server, Wire], Awaitable[None]]

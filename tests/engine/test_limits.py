@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gateway.engine.frame import Frames
-from tests.engine.conftest import LONG
+from tests.engine.conftest import LONG, SHORT
 from tests.engine.wire import UNKNOWN_TRANSPORT, Server, Stream, Wire
 
 
@@ -24,6 +24,13 @@ class TestMaxPayload:
         await wire.open()
         assert (await wire.post(b"4" + b"x" * 999_999)).body == "ok"
         assert server.received == ["x" * 999_999]
+
+    async def test_polling_body_that_says_it_is_over_it_is_not_read(
+        self, server: Server, wire: Wire
+    ) -> None:
+        await wire.open()
+        async with wire.raw("POST", "Content-Length: 1000001\n") as (reader, _):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 413")
 
     @pytest.mark.parametrize("chunked", [False, True])
     async def test_polling_body_over_it_is_answered_413(
@@ -109,6 +116,41 @@ class TestBackPressure:
             transport.resume_reading()
             assert [await stream.receive() for _ in range(number)] == [data] * number
             await sending
+
+    async def test_connection_is_cut_once_the_session_of_a_client_that_does_not_read_is_over(
+        self, http: aiohttp.ClientSession
+    ) -> None:
+        async with Server(**SHORT) as server:
+            wire = Wire(server.port, http)
+            async with wire.streaming() as stream:
+                transport = stream.socket._conn.transport
+                transport.pause_reading()
+                server.session(stream.sid).send_bytes(b"x" * 5_000_000)
+                assert await server.reason(stream.sid) == "ping timeout"
+                await server.unconnected()
+                transport.abort()
+
+    async def test_poll_of_a_client_that_does_not_read_is_cut_once_its_session_is_over(
+        self, http: aiohttp.ClientSession
+    ) -> None:
+        async with Server(**SHORT) as server:
+            wire = await Wire(server.port, http).open()
+            server.session(wire.sid).send_bytes(b"x" * 5_000_000)
+            async with wire.raw("GET", ""):
+                assert await server.reason(wire.sid) == "ping timeout"
+                await http.close()
+                await server.unconnected()
+
+    async def test_sending_on_a_connection_that_is_closing_is_quiet(
+        self, server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with wire.streaming() as stream:
+            session = server.session(stream.sid)
+            session._websocket._transport.abort()
+            for _ in range(20):
+                session.send_text("into the void")
+            assert await server.reason(stream.sid) == "transport close"
+        assert "WARNING" not in {record.levelname for record in caplog.records}
 
     async def test_what_is_sent_to_a_client_that_does_not_read_is_counted(
         self, server: Server, wire: Wire

@@ -11,7 +11,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from gateway.engine.session import Session
 from tests.engine.wire import (
     BAD_METHOD,
     BAD_REQUEST,
@@ -113,6 +115,30 @@ class TestHandshake:
         assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == [
             "refused 127.0.0.1: this server speaks Engine.IO 4: use socket.io-client 3 or 4"
         ]
+
+    async def test_log_of_old_clients_has_a_bound(
+        self, server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.engine._warned.update(f"10.0.{n >> 8}.{n & 255}" for n in range(1000))
+        assert (await wire.poll(EIO="3")).body == UNSUPPORTED
+        assert "WARNING" not in {record.levelname for record in caplog.records}
+
+    async def test_client_that_is_gone_before_its_websocket_opens_leaves_nothing(
+        self, server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def drop(session: Session, request: web.Request) -> bool:
+            assert request.transport is not None
+            request.transport.abort()
+            return True
+
+        server.engine.on_connect = drop
+        with pytest.raises(aiohttp.ClientError):
+            async with wire.stream():
+                pass
+        await server.news.until(lambda: bool(server.reasons))
+        assert set(server.reasons.values()) == {"transport close"}
+        assert server.engine.sessions == {}
+        assert "ERROR" not in {record.levelname for record in caplog.records}
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
     async def test_handshake_is_a_get_request(self, wire: Wire, method: str) -> None:

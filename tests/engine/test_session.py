@@ -176,6 +176,7 @@ class TestHeartbeat:
         host.pass_time(20)
         assert host.forgotten == [session]
         assert answer(session, request) == ["1"]
+        assert request.hurried
 
     def test_messages_are_no_pong(self, host: RecordingHost, streaming: Session) -> None:
         host.pass_time(25)

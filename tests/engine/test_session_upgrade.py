@@ -49,8 +49,9 @@ class TestUpgrade:
         probed.send_text("c")
         assert websocket.sent == ["4a", b"b", "4c"]
 
-    def test_poll_goes_on_before_the_probe(self, upgrading: Session) -> None:
+    def test_poll_goes_on_before_the_probe(self, host: RecordingHost, upgrading: Session) -> None:
         request = poll(upgrading)
+        host.pass_time(2)
         assert not request.woken
         upgrading.send_text("x")
         assert answer(upgrading, request) == ["4x"]

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -102,6 +102,13 @@ class Server:
         """Wait until that many requests of a kind have come."""
         await self.news.until(lambda: self.requests[kind] >= number)
 
+    async def unconnected(self) -> None:
+        """Wait until no connection is left."""
+        assert self._runner.server is not None
+        async with asyncio.timeout(LIMIT):
+            while self._runner.server.connections:  # noqa: ASYNC110  aiohttp does not tell
+                await asyncio.sleep(0.01)
+
     async def reason(self, sid: str) -> Reason:
         """Wait until a session is over; why it is."""
         await self.news.until(lambda: sid in self.reasons)
@@ -122,6 +129,20 @@ class Server:
         assert session.id not in self.reasons, "told twice"
         self.reasons[session.id] = reason
         self.news.tell()
+
+
+@asynccontextmanager
+async def connected(
+    port: int, request: str
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which a request was sent, its lines ended by `\\n`; aborted in the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request.replace("\n", "\r\n").encode())
+    try:
+        async with asyncio.timeout(LIMIT):
+            yield reader, writer
+    finally:
+        writer.transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +250,13 @@ class Wire:
                 else:
                     packets.append(packet)
         return packets
+
+    def raw(
+        self, method: str, head: str
+    ) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A request by hand, its body left out."""
+        path = f"/engine.io/?EIO=4&transport=polling&sid={self.sid}"
+        return connected(self.port, f"{method} {path} HTTP/1.1\nHost: x\n{head}\n")
 
     @asynccontextmanager
     async def stream(self, **how: Any) -> AsyncIterator[Stream]:
