@@ -17,16 +17,14 @@ __all__ = ["served"]
 async def served(file: Path) -> AsyncIterator[str]:
     """Run a daemon on a free port; gives its address without the path."""
     started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    state = tempfile.TemporaryDirectory()
-    daemon = Daemon(file, environ={"XDG_STATE_HOME": state.name}, port=0)
-    running = asyncio.create_task(daemon.run(started.set_result))
-    await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
-        running.result()
-    url = started.result().url
-    try:
-        yield url.removesuffix("/socket.io/")
-    finally:
-        daemon.stop()
-        await running
-        state.cleanup()
+    with tempfile.TemporaryDirectory() as state:
+        daemon = Daemon(file, environ={"XDG_STATE_HOME": state}, port=0)
+        running = asyncio.create_task(daemon.run(started.set_result))
+        await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        try:
+            yield started.result().url
+        finally:
+            daemon.stop()
+            await running

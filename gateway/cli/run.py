@@ -64,7 +64,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
         import uvloop  # noqa: PLC0415 - not to be had on every platform
     except ModuleNotFoundError:
         return asyncio.new_event_loop
-    return uvloop.new_event_loop
+
+    class Loop(uvloop.Loop):
+        """A class of Python's, for `runtime.eager` to start tasks on before Python 3.12."""
+
+    return Loop
 
 
 def _say(started: Started) -> None:

@@ -19,19 +19,38 @@ FIN_TEXT, FIN_BINARY, RSV1 = 0x81, 0x82, 0x40
 class Frames:
     """Messages that belong together, encoded once for however many sessions they go to."""
 
-    __slots__ = ("_wire", "packets")
+    __slots__ = ("_packets", "_text", "_wire")
 
     def __init__(self, messages: Iterable[Message]) -> None:
-        self.packets: tuple[Packet, ...] = tuple(
+        self._packets: tuple[Packet, ...] | None = tuple(
             MESSAGE + message if isinstance(message, str) else message for message in messages
         )
+        self._text = b""
         self._wire: bytes | None = None
+
+    @classmethod
+    def of_text(cls, message: bytes) -> Frames:
+        """One text message in UTF-8, as JSON libraries write it: what most events are."""
+        frames = cls.__new__(cls)
+        frames._text = b"4" + message
+        frames._packets = frames._wire = None
+        return frames
+
+    @property
+    def packets(self) -> tuple[Packet, ...]:
+        """The messages as Engine.IO packets, for polling."""
+        if self._packets is None:
+            self._packets = (self._text.decode(),)
+        return self._packets
 
     @property
     def wire(self) -> bytes:
         """The WebSocket frames of all the messages."""
         if self._wire is None:
-            self._wire = b"".join(map(frame, self.packets))
+            if self._packets is None:
+                self._wire = _head(FIN_TEXT, len(self._text)) + self._text
+            else:
+                self._wire = b"".join(map(frame, self._packets))
         return self._wire
 
 

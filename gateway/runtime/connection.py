@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.api import Socket
+from gateway.api import Namespace, Socket
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint
 
 __all__ = ["Connection"]
@@ -13,7 +13,8 @@ __all__ = ["Connection"]
 class Connection:
     """The runtime's half of a socket; the transport keeps it beside the wire's half.
 
-    `generation` and `namespace` are those that accepted the socket. `accepted` turns true when
+    `generation` and `namespace` are those that accepted the socket, `scope` is what plugins see
+    of the namespace. `accepted` turns true when
     the connection chain reaches its end. `reason` is why the socket left, `None` while it is
     there; `gone` is done when it has left for good, and the chain unwinds.
     """
@@ -27,14 +28,20 @@ class Connection:
         "limit",
         "namespace",
         "reason",
+        "scope",
         "socket",
         "task",
     )
 
     def __init__(
-        self, socket: Socket, generation: Generation, namespace: NamespaceBlueprint
+        self,
+        socket: Socket,
+        generation: Generation,
+        namespace: NamespaceBlueprint,
+        scope: Namespace,
     ) -> None:
         self.socket = socket
+        self.scope = scope
         self.generation = generation
         self.namespace = namespace
         self.accepted = False

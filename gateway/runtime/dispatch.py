@@ -65,9 +65,10 @@ class Dispatcher:
         generation = self.live.current
         assert generation is not None
         namespace = generation.blueprint.namespaces[socket.namespace]
-        connection = Connection(socket, generation, namespace)
+        scope = Namespace(socket.namespace, self._wire)
+        connection = Connection(socket, generation, namespace, scope)
         if namespace.connection_links:
-            connection.task = self.live.spawn(generation, self._stay(connection), pinned=True)
+            connection.task = self.live.pin(generation, self._stay(connection))
         else:
             self._accept(connection)
         return connection
@@ -81,6 +82,12 @@ class Dispatcher:
         ctx = self._context(connection, generation, event, args)
         work = self._answer(connection, namespace, route, ctx, ack)
         task = self.live.spawn(generation, work)
+        if task.done():
+            return
+        if route.serial is None:
+            # Only what waits can take too long, so only then a timer is worth its price.
+            limit = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
+            task.add_done_callback(lambda _: limit.cancel())
         if route.cancel_on_disconnect:
             connection.cancellable_until_done(task)
 
@@ -126,19 +133,22 @@ class Dispatcher:
     def _context(
         self, connection: Connection, generation: Generation, event: str, args: list[Value]
     ) -> Context:
-        socket = connection.socket
-        namespace = Namespace(socket.namespace, self._wire)
-        return Context(socket, event, args, generation.service, namespace, self._gateway)
+        socket, scope = connection.socket, connection.scope
+        return Context(socket, event, args, generation.service, scope, self._gateway)
 
     async def _stay(self, connection: Connection) -> None:
         ctx = self._context(connection, connection.generation, "connect", [])
         ctx._end = lambda _: self._hold(connection)
         verdict = Reject("refused", "connection refused")
+        limit = connection.limit = asyncio.timeout(connection.namespace.connect_timeout)
         try:
-            async with asyncio.timeout(connection.namespace.connect_timeout) as connection.limit:
+            async with limit:
                 await connection.namespace.connection(ctx)
         except FAULTS as error:
-            verdict = _verdict(ctx, error, connection.limit, "connecting")
+            if limit.expired():
+                verdict = Reject("timeout", "connecting took too long")
+            else:
+                verdict = _verdict(ctx, error)
         if not connection.accepted:
             self.refuse(connection, verdict)
         elif connection.reason is None:
@@ -188,8 +198,7 @@ class Dispatcher:
         if route.serial is None:
             verdict = await self._run(connection, namespace, route, ctx)
         else:
-            async with connection.queue(route.serial):
-                verdict = await self._run(connection, namespace, route, ctx)
+            verdict = await self._run_in_turn(connection, namespace, route, ctx)
         if ack is not None:
             verdict = self._ack(ctx, ack, verdict)
         outcome = verdict.code if verdict else "ok"
@@ -205,12 +214,10 @@ class Dispatcher:
         self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
     ) -> Reject | None:
         """Run a packet's chain; return what went wrong, `None` when it is to be answered."""
-        limit: asyncio.Timeout | None = None
         try:
-            async with asyncio.timeout(route.timeout) as limit:
-                await namespace.packet(ctx)
+            await namespace.packet(ctx)
         except FAULTS as error:
-            return _verdict(ctx, error, limit)
+            return _verdict(ctx, error)
         except asyncio.CancelledError as error:
             if connection.reason is not None:
                 raise
@@ -223,25 +230,33 @@ class Dispatcher:
             return Reject("unknown_event", f"no route for event '{ctx.event}'")
         return None
 
+    async def _run_in_turn(
+        self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
+    ) -> Reject | None:
+        """`_run`, when the packets before it in its queue have ended."""
+        assert route.serial is not None
+        async with connection.queue(route.serial):
+            try:
+                async with asyncio.timeout(route.timeout):
+                    return await self._run(connection, namespace, route, ctx)
+            except TimeoutError:  # the client is gone and will not hear of it
+                return _late(ctx)
+
     def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
         if verdict is None:
             try:
                 self._wire.ack(ctx.socket, id, _arguments(ctx.reply))
             except (TypeError, ValueError) as error:
-                verdict = _verdict(ctx, error, None)
+                verdict = _verdict(ctx, error)
         if verdict is not None:
             self._wire.ack(ctx.socket, id, [{"error": _error(verdict)}])
         return verdict
 
 
-def _verdict(
-    ctx: Context, error: BaseException, limit: asyncio.Timeout | None, what: str = ""
-) -> Reject:
+def _verdict(ctx: Context, error: BaseException) -> Reject:
     if isinstance(error, Reject):
         return error
-    what = what or f"event '{ctx.event}'"
-    if limit is not None and limit.expired():
-        return Reject("timeout", f"{what} took too long")
+    what = "connecting" if ctx.event == "connect" else f"event '{ctx.event}'"
     log_fault(ctx, f"in {what}", error)
     return Reject("internal", "internal error")
 
@@ -250,9 +265,12 @@ def _cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
     """The socket is still there, so its ack is owed even though the handler did not get to it."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
-        return Reject("timeout", f"event '{ctx.event}' was cancelled")
-    log_fault(ctx, f"in event '{ctx.event}'", error)
-    return Reject("internal", "internal error")
+        return _late(ctx)
+    return _verdict(ctx, error)
+
+
+def _late(ctx: Context) -> Reject:
+    return Reject("timeout", f"event '{ctx.event}' took too long")
 
 
 def _arguments(reply: object) -> Sequence[object]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from gateway.runtime.blueprint import Blueprint, Generation
+from gateway.runtime.eager import Work, start
 from gateway.runtime.services import ServicePool
 
 __all__ = ["Live"]
@@ -66,20 +68,31 @@ class Live:
             asyncio.get_running_loop().call_later(drain, self._cancel_packets, former)
         self._release_if_idle(former)
 
-    def spawn(
-        self, generation: Generation, work: Coroutine[None, None, None], *, pinned: bool = False
-    ) -> asyncio.Task[None]:
+    def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None]:
         """Run `work` inside `generation`, which stays whole until it is done.
 
-        `pinned` work, a socket's connection chain, lasts as long as its socket.
+        Begins at once: the task that is returned may be done already.
+        """
+        task = start(asyncio.get_running_loop(), work)
+        if not task.done():
+            self._enter(generation, task)
+        else:
+            _check(task)
+        return task
+
+    def pin(self, generation: Generation, work: Work) -> asyncio.Task[None]:
+        """Run a socket's connection chain, which lasts as long as the socket, likewise.
+
+        Begins on the next turn of the loop.
         """
         task = asyncio.get_running_loop().create_task(work)
-        inside = self._inside[generation]
-        inside.add(task)
-        if pinned:
-            self._pinned.add(task)
-        task.add_done_callback(lambda done: self._left(generation, done))
+        self._pinned.add(task)
+        self._enter(generation, task)
         return task
+
+    def _enter(self, generation: Generation, task: asyncio.Task[None]) -> None:
+        self._inside[generation].add(task)
+        task.add_done_callback(partial(self._left, generation))
 
     def _cancel_packets(self, generation: Generation) -> None:
         late = self._inside.get(generation, set()) - self._pinned
@@ -92,8 +105,7 @@ class Live:
     def _left(self, generation: Generation, task: asyncio.Task[None]) -> None:
         self._inside[generation].discard(task)
         self._pinned.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a fault in the gateway itself", exc_info=error)
+        _check(task)
         self._release_if_idle(generation)
 
     def _release_if_idle(self, generation: Generation) -> None:
@@ -120,6 +132,11 @@ class Live:
         self.swap(None)
         await _finish({task for inside in self._inside.values() for task in inside}, seconds)
         await _finish(self._releases, seconds)
+
+
+def _check(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("a fault in the gateway itself", exc_info=error)
 
 
 async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> int:

@@ -26,7 +26,7 @@ _LONE_SURROGATE = re.compile(
 
 def loads(text: str) -> object:
     """Decode `text`; raises `ValueError` when it is not strict JSON or nests too deep."""
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if len(text) > MAX_DEPTH and _may_be_deep(text) and _depth(text) > MAX_DEPTH:
         raise ValueError("nested too deep")
     try:
         return _loads(text)
@@ -38,15 +38,15 @@ def loads(text: str) -> object:
         return _loads(mended)
 
 
-def dumps(data: object, attachments: list[bytes]) -> str:
-    """Encode `data`, appending the bytes in it to `attachments`.
+def dumps(data: object, attachments: list[bytes]) -> bytes:
+    """Encode `data` as UTF-8, appending the bytes in it to `attachments`.
 
     Raises `TypeError` for what JSON cannot carry, `ValueError` for NaN, infinity and nesting
     that clients could not read.
     """
     text = _dumps(data, partial(_set_aside, attachments))
     # orjson writes NaN as `null`, json as `NaN`: only then is a look at the numbers needed.
-    if "null" in text or "NaN" in text or "Infinity" in text:
+    if b"null" in text or b"NaN" in text or b"Infinity" in text:
         _refuse_nan(data)
     return text
 
@@ -66,6 +66,10 @@ def _refuse_nan(data: object) -> None:
     if isinstance(data, list | tuple):
         for item in data:
             _refuse_nan(item)
+
+
+def _may_be_deep(text: str) -> bool:
+    return text.count("[") + text.count("{") > MAX_DEPTH
 
 
 def _depth(text: str) -> int:
@@ -97,17 +101,17 @@ except ModuleNotFoundError:  # no wheel for this interpreter
     def _loads(text: str) -> object:
         return _decoder.decode(text)
 
-    def _dumps(data: object, default: Callable[[object], object]) -> str:
-        return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=default)
+    def _dumps(data: object, default: Callable[[object], object]) -> bytes:
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=default).encode()
 
 else:
 
     def _loads(text: str) -> object:
         return orjson.loads(text)
 
-    def _dumps(data: object, default: Callable[[object], object]) -> str:
+    def _dumps(data: object, default: Callable[[object], object]) -> bytes:
         try:
-            return orjson.dumps(data, default).decode()
+            return orjson.dumps(data, default)
         except TypeError as error:
             # orjson wraps what `default` raised; its own sentence is the one that helps.
             raise TypeError(str(error.__cause__ or error)) from None

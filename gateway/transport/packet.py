@@ -83,8 +83,17 @@ class Packet:
 
         Raises `TypeError` or `ValueError` for data that cannot be sent.
         """
+        text, attachments = self._encoded()
+        return [text.decode(), *attachments]
+
+    def frames(self) -> Frames:
+        """The packet as the engine takes it, to be sent to any number of sessions."""
+        text, attachments = self._encoded()
+        return Frames([text.decode(), *attachments]) if attachments else Frames.of_text(text)
+
+    def _encoded(self) -> tuple[bytes, list[bytes]]:
         attachments: list[bytes] = []
-        text = "" if self.data is None else strict.dumps(self.data, attachments)
+        payload = b"" if self.data is None else strict.dumps(self.data, attachments)
         head = str(self.packet_type)
         if attachments:
             head = f"{self.packet_type + BINARY_EVENT - EVENT}{len(attachments)}-"
@@ -92,11 +101,7 @@ class Packet:
             head += f"{self.namespace},"
         if self.id is not None:
             head += str(self.id)
-        return [head + text, *attachments]
-
-    def frames(self) -> Frames:
-        """The packet as the engine takes it, to be sent to any number of sessions."""
-        return Frames(self.encode())
+        return head.encode() + payload, attachments
 
     def check_arrival(self) -> None:
         """Raise `PacketError` when this is nothing a client may send."""
@@ -129,6 +134,17 @@ class Packet:
     def _decode(self, text: str | bytes) -> None:
         if not isinstance(text, str):
             raise PacketError("bytes that belong to no packet")
+        if text.startswith("2["):  # as most packets do: an event in `/` that asks for no ack
+            self.namespace, payload = "/", text[1:]
+        else:
+            payload = self._decode_head(text)
+        try:
+            self.data = strict.loads(payload) if payload else None
+        except ValueError as error:
+            raise PacketError(f"payload is not JSON: {error}") from None
+
+    def _decode_head(self, text: str) -> str:
+        """Take what stands before the payload, and return the payload."""
         head = _HEAD.match(text)
         if head is None:
             raise PacketError("not a packet")
@@ -136,11 +152,7 @@ class Packet:
         self.namespace = (head["namespace"] or "/").partition("?")[0]
         self.id = int(head["id"]) if head["id"] else None
         self._check_attachments(head["attachments"])
-        payload = text[head.end() :]
-        try:
-            self.data = strict.loads(payload) if payload else None
-        except ValueError as error:
-            raise PacketError(f"payload is not JSON: {error}") from None
+        return text[head.end() :]
 
     def _check_attachments(self, announced: str | None) -> None:
         if (announced is not None) != (self.packet_type in (BINARY_EVENT, BINARY_ACK)):
