@@ -1,7 +1,7 @@
 """What every session is due for, on one timer for all of them.
 
-Each kind of deadline is equally long for every session, so its deadlines fall in the order they
-were set: a queue per kind is sorted by itself. No heap, no timer and no task per session.
+Deadlines of one kind and one length fall in the order they were set, and there are few kinds and
+lengths: a queue for each is sorted by itself. No heap, no timer and no task per session.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ class Due(IntEnum):
     """Being forgotten, after the server closed it and no poll came to hear of that."""
 
 
-DUES = tuple(Due)
-
-
 class Timed(Protocol):
     """Something that can be due."""
 
@@ -53,15 +50,18 @@ class Deadlines:
         self.clock = clock
         self._arm = arm
         self._armed = inf
-        self._queues: tuple[OrderedDict[Timed, float], ...] = tuple(OrderedDict() for _ in Due)
+        self._queues: dict[tuple[Due, float], OrderedDict[Timed, float]] = {}
 
-    def set(self, timed: Timed, due: Due, seconds: float) -> None:
-        """Set a deadline that many seconds from now, in place of one of this kind."""
-        self.set_at(timed, due, self.clock() + seconds)
+    def set(self, timed: Timed, due: Due, seconds: float, when: float | None = None) -> None:
+        """Set a deadline that many seconds from now, in place of the one of this kind.
 
-    def set_at(self, timed: Timed, due: Due, when: float) -> None:
-        """Set a deadline no earlier than any other of its kind."""
-        queue = self._queues[due]
+        `when` is its time where that is another, but no earlier than of those set before it.
+        """
+        if when is None:
+            when = self.clock() + seconds
+        queue = self._queues.get((due, seconds))
+        if queue is None:
+            queue = self._queues[due, seconds] = OrderedDict()
         queue[timed] = when
         queue.move_to_end(timed)
         if when < self._armed:
@@ -70,9 +70,11 @@ class Deadlines:
 
     def cancel(self, timed: Timed, *dues: Due) -> None:
         """Take back deadlines of these kinds, or all; those that are not set are no error."""
-        for due in dues or DUES:
-            self._queues[due].pop(timed, None)
-        if self._armed != inf and not any(self._queues):
+        for (due, _), queue in self._queues.items():
+            if not dues or due in dues:
+                queue.pop(timed, None)
+        if self._armed != inf and not any(self._queues.values()):
+            self._queues.clear()
             self._armed = inf
             self._arm(None)
 
@@ -86,12 +88,13 @@ class Deadlines:
         try:
             self._tell(self.clock())
         finally:  # one that fails is not to stop the clock of all
-            heads = (next(iter(queue.values())) for queue in self._queues if queue)
+            self._queues = {length: queue for length, queue in self._queues.items() if queue}
+            heads = (next(iter(queue.values())) for queue in self._queues.values())
             self._armed = min(heads, default=inf)
             self._arm(None if self._armed == inf else self._armed)
 
     def _tell(self, now: float) -> None:
-        for due, queue in zip(DUES, self._queues, strict=True):
+        for (due, _), queue in list(self._queues.items()):
             while queue:
                 timed, when = next(iter(queue.items()))
                 if when > now:

@@ -69,7 +69,7 @@ async def answer_poll(
 
     A client that goes away meanwhile ends the session: what it was to be told is lost.
     """
-    response = refuse(Refusal.BAD_REQUEST, headers)
+    response: web.Response | None = None
     try:
         async with asyncio.timeout(None) as limit:
             poll = WaitingPoll(limit)
@@ -86,7 +86,7 @@ async def answer_poll(
                 session.lost(poll, "transport error")
     except (ConnectionError, TimeoutError):
         _cut(request)
-    return response
+    return refuse(Refusal.BAD_REQUEST, headers) if response is None else response
 
 
 async def answer_post(
@@ -109,6 +109,7 @@ async def answer_post(
         return refuse(Refusal.BAD_REQUEST, headers)
     except web.RequestPayloadError:
         session.end("transport error")
+        _cut(request)
         return refuse(Refusal.BAD_REQUEST, headers)
     except asyncio.CancelledError:
         session.end("transport error")
@@ -156,6 +157,10 @@ def _payload(
 
 
 def _cut(request: web.Request) -> None:
-    """Drop a connection that neither takes an answer nor ends its body."""
+    """Drop a connection that takes no answer, or whose body has no end.
+
+    aiohttp would wait for both, and log what it finds in the rest of a body that it cannot read.
+    """
     if request.transport is not None:
         request.transport.abort()
+    request.protocol.force_close()

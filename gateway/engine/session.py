@@ -190,7 +190,7 @@ class Session:
             # The pong is due when the client was told, however late this ping is: unless it is
             # so late, the machine having slept, that the client would have no time to answer.
             by = max(when + timeout, self._deadlines.clock() + timeout / 2)
-            self._deadlines.set_at(self, Due.PONG, by)
+            self._deadlines.set(self, Due.PONG, timeout, by)
             self._send(PING)
         elif due is Due.PONG:
             self.end("ping timeout")

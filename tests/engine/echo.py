@@ -38,7 +38,9 @@ def main() -> None:
     flags.add_argument("--ping-interval", type=float, default=25.0, help="seconds")
     flags.add_argument("--ping-timeout", type=float, default=20.0, help="seconds")
     given = flags.parse_args()
-    engine = Engine(ping_interval=given.ping_interval, ping_timeout=given.ping_timeout)
+    engine = Engine(
+        ping_interval=given.ping_interval, ping_timeout=given.ping_timeout, cors_origins="*"
+    )
     web.run_app(echo_app(engine), host=given.host, port=given.port, handler_cancellation=True)
 
 

@@ -165,6 +165,8 @@ class Handlers:
             raise ValueError(data)
         if data == "close":
             await self.engine.disconnect(sid)
+        if data == "end":
+            self.engine.sessions[sid].end("server disconnect")
         await asyncio.sleep(0)
         self.log.append(f"{data} ends")
 
@@ -207,13 +209,13 @@ async def test_handler_that_closes_its_own_session_is_not_cut_short(
     assert sorted(map(str, handlers.log)) == ["close begins", "close ends", "server disconnect"]
 
 
-async def test_handler_that_closes_its_own_session_has_its_post_answered(
+async def test_handler_that_closes_its_own_session_by_polling_has_its_post_answered(
     handlers: Handlers, wire: Wire
 ) -> None:
     await wire.open()
-    assert (await wire.post("4close")).body == "ok"
+    assert (await wire.post("4end")).body == "ok"
     await asyncio.wait_for(handlers.told.wait(), LIMIT)
-    assert sorted(map(str, handlers.log)) == ["close begins", "close ends", "server disconnect"]
+    assert sorted(map(str, handlers.log)) == ["end begins", "end ends", "server disconnect"]
 
 
 async def test_owner_that_fails_is_logged_and_harms_nobody(

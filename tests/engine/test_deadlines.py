@@ -83,6 +83,24 @@ def test_deadline_set_anew_takes_the_place_of_the_old(clock: Clock) -> None:
     assert thing.told == [(Due.PING, 35)]
 
 
+def test_lengths_may_differ(clock: Clock) -> None:
+    """Each session keeps the settings of its handshake, whatever comes later."""
+    slow, quick = Thing(), Thing()
+    clock.deadlines.set(slow, Due.PING, 25)
+    clock.deadlines.set(quick, Due.PING, 0.3)
+    assert clock.armed == [25, 0.3]
+    clock.now = 0.3
+    clock.deadlines.run()
+    assert (slow.told, quick.told) == ([], [(Due.PING, 0.3)])
+    assert clock.armed[-1] == 25
+    clock.deadlines.set(quick, Due.PING, 0.3)
+    clock.deadlines.cancel(quick, Due.PING)
+    clock.now = 25
+    clock.deadlines.run()
+    assert slow.told == [(Due.PING, 25)]
+    assert len(quick.told) == 1
+
+
 def test_nothing_is_armed_once_all_is_cancelled(clock: Clock) -> None:
     thing = Thing()
     clock.deadlines.set(thing, Due.PING, 25)

@@ -50,7 +50,7 @@ class Counts:
                 len(engine.sessions),
                 len(engine._tasks),
                 len(engine._leaving),
-                *map(len, engine.deadlines._queues),
+                *map(len, engine.deadlines._queues.values()),
             ),
         )
 

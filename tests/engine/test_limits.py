@@ -11,7 +11,7 @@ import pytest
 
 from gateway.engine.frame import Frames
 from tests.engine.conftest import LONG, SHORT
-from tests.engine.wire import UNKNOWN_TRANSPORT, Server, Stream, Wire
+from tests.engine.wire import UNKNOWN_TRANSPORT, WEBSOCKET, Server, Stream, Wire, connected
 
 
 @pytest.fixture
@@ -129,6 +129,17 @@ class TestBackPressure:
                 assert await server.reason(stream.sid) == "ping timeout"
                 await server.unconnected()
                 transport.abort()
+
+    async def test_connection_of_a_client_that_closes_but_does_not_read_is_cut(
+        self, server: Server
+    ) -> None:
+        async with connected(server.port, WEBSOCKET) as (reader, writer):
+            await reader.readuntil(b"}")
+            (session,) = server.engine.sessions.values()
+            session.send_bytes(b"x" * 5_000_000)
+            writer.write(b"\x88\x80\x00\x00\x00\x00")
+            assert await server.reason(session.id) == "transport close"
+            await server.unconnected()
 
     async def test_poll_of_a_client_that_does_not_read_is_cut_once_its_session_is_over(
         self, http: aiohttp.ClientSession

@@ -82,6 +82,13 @@ def test_deflated_frame_needs_nothing_before_it(packet: Packet, first: int) -> N
     assert whole == (packet.encode() if isinstance(packet, str) else packet)
 
 
+@pytest.mark.parametrize("text", ["", "2[1]", "€" * 100])
+def test_frames_of_encoded_text_are_those_of_the_text(text: str) -> None:
+    frames = Frames.of_text(text.encode())
+    assert frames.packets == Frames([text]).packets
+    assert frames.wire == Frames([text]).wire
+
+
 def test_frames_of_many_are_encoded_once() -> None:
     frames = Frames(["51-", b"\x00", "x"])
     assert frames.packets == ("451-", b"\x00", "4x")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.conftest import SHORT
+from gateway.engine.settings import Settings
+from tests.engine.conftest import LONG, SHORT
 from tests.engine.wire import UNKNOWN_SESSION, Server, Wire
 
 
@@ -62,6 +63,20 @@ async def test_websocket_without_a_pong_is_closed(server: Server, wire: Wire) ->
         assert await stream.frame() is None
         assert stream.close_code == 1000
         assert await server.reason(stream.sid) == "ping timeout"
+
+
+async def test_settings_may_change_under_open_sessions(server: Server, wire: Wire) -> None:
+    """A session keeps to what it was told; the next one is told the new."""
+    server.engine.configure(Settings(**LONG))
+    async with wire.streaming() as slow:
+        server.engine.configure(Settings(**SHORT))
+        async with wire.streaming() as quick:
+            for _ in range(2):
+                assert await quick.frame() == "2"
+                await quick.send("3")
+        assert (slow.handshake["pingInterval"], quick.handshake["pingInterval"]) == (25000, 300)
+        await slow.send("4hello")
+        assert await slow.frame() == "4hello"
 
 
 async def test_session_is_unknown_once_its_time_is_up_however_busy_the_server_is(

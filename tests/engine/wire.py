@@ -27,6 +27,17 @@ from tests.engine.echo import echo_app
 LIMIT = 5.0  # seconds that anything may take
 
 
+WEBSOCKET = """\
+GET /engine.io/?EIO=4&transport=websocket HTTP/1.1
+Host: x
+Connection: Upgrade
+Upgrade: websocket
+Sec-WebSocket-Version: 13
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+
+"""
+
+
 def refused(code: int, message: str) -> str:
     """The text that engine.io refuses with."""
     return f'{{"code":{code},"message":"{message}"}}'
