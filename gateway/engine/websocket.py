@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from functools import partial
 
 from aiohttp import WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.engine.carrier import CLOSE_LIMIT, COMPRESS_FROM, Reason
 from gateway.engine.frame import Frames, deflated_frame, frame
-from gateway.engine.packet import Packet, PacketError
+from gateway.engine.inbox import WAIT, InboxResponse
+from gateway.engine.packet import Message, Packet, PacketError
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings
 
 __all__ = ["WebSocketCarrier", "is_websocket"]
 
-MESSAGES = (WSMsgType.TEXT, WSMsgType.BINARY)
+MESSAGES = (WSMsgType.TEXT, WSMsgType.BINARY, WAIT)
 
 
 def is_websocket(request: web.Request) -> bool:
@@ -32,7 +34,7 @@ class WebSocketCarrier:
     """One WebSocket connection, from its handshake to its end."""
 
     def __init__(self, request: web.Request, settings: Settings) -> None:
-        self.response = web.WebSocketResponse(
+        self.response = InboxResponse(
             timeout=CLOSE_LIMIT,
             compress=settings.compression,
             max_msg_size=settings.max_payload + 1,  # aiohttp's limit is the first size it refuses
@@ -49,6 +51,7 @@ class WebSocketCarrier:
         writer = await self.response.prepare(self._request)
         self._window_bits = int(self.response.compress)
         session.open(self)
+        self.response.inbox.deliver = partial(self._deliver, session)
         reason: Reason = "transport close"
         try:
             async with asyncio.timeout(None) as self._reading:
@@ -58,6 +61,7 @@ class WebSocketCarrier:
         finally:
             self._reading = None
             session.lost(self, reason)
+            self.response.inbox.drop()
         await self._shut()
 
     @property
@@ -86,19 +90,29 @@ class WebSocketCarrier:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
+    def _deliver(self, session: Session, message: Message) -> Awaitable[None] | None:
+        """Take a message in the call that read it."""
+        try:
+            return session.receive_on(self, message)
+        except PacketError:
+            session.lost(self, "parse error")
+            return None
+
     async def _read(self, session: Session, writer: AbstractStreamWriter) -> Reason:
+        """Take the messages that could not be taken in the call that read them."""
         receive, protocol = self.response.receive, self._request.protocol
+        inbox = self.response.inbox
         while not self._closing:
             message = await receive()
             if message.type not in MESSAGES:
                 failed = message.type is WSMsgType.ERROR
                 return "transport error" if failed else "transport close"
-            try:
-                waiting = session.receive_on(self, message.data)
-            except PacketError:
-                return "parse error"
+            inbox.busy = True
+            waits = message.type is WAIT
+            waiting = message.data if waits else self._deliver(session, message.data)
             if waiting is not None:
                 await self._undisturbed(waiting)
+            inbox.busy = False
             if protocol.writing_paused:
                 await writer.drain()
         return "transport close"

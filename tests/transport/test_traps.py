@@ -233,22 +233,22 @@ async def test_a_thousand_unanswered_calls_leave_nothing_behind(gateway):
                 except ConnectionError:
                     pass
             for _ in range(1000):
-                asyncio.create_task(ask())
+                asyncio.create_task(ask(), name="ask")
 
         async def tasks(ctx):
-            return len(asyncio.all_tasks())
+            return sum(task.get_name() == "ask" for task in asyncio.all_tasks())
     """
     async with gateway(config, plugin=plugin) as url, raw(url) as watcher:
         await watcher.join()
-        await watcher.send('420["tasks"]')
-        before = await watcher.receive()
         async with raw(url) as client:
             await client.join()
             await client.send('42["go"]')
             for _ in range(1000):
                 await client.receive()
+            await watcher.send('420["tasks"]')
+            assert await watcher.receive() == "430[1000]"
+        left = None
         async with asyncio.timeout(5):
-            after = None
-            while after != before:
+            while left != "430[0]":
                 await watcher.send('420["tasks"]')
-                after = await watcher.receive()
+                left = await watcher.receive()
