@@ -1,53 +1,119 @@
-"""A Socket.IO client that sends exactly what it is told to, over a WebSocket."""
+"""A Socket.IO client that sends exactly what it is told to, over a WebSocket or by polling."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, Literal
 
 import aiohttp
 
-__all__ = ["Raw", "raw"]
+__all__ = ["Packet", "Raw", "raw"]
+
+Packet = str | bytes
+MESSAGES = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 
 class Raw:
-    """`send` takes an Engine.IO packet as text or bytes, `receive` gives the next one."""
+    """An Engine.IO session; `handshake` is what the server said of it."""
 
+    def __init__(self) -> None:
+        self.handshake: dict[str, Any] = {}
+
+    async def send(self, *packets: Packet) -> None:
+        """Send Engine.IO packets: text as it is, bytes as a binary message."""
+        raise NotImplementedError
+
+    async def receive(self, timeout: float = 5.0) -> Packet | None:
+        """The next packet but pings, which are answered; `None` when the session is over."""
+        async with asyncio.timeout(timeout):
+            while (packet := await self._next()) == "2":
+                await self.send("3")
+        return packet
+
+    async def join(self, namespace: str = "/", auth: str = "") -> Packet | None:
+        """Send CONNECT; gives the answer."""
+        head = "" if namespace == "/" else f"{namespace},"
+        await self.send(f"40{head}{auth}")
+        return await self.receive()
+
+    async def _next(self) -> Packet | None:
+        raise NotImplementedError
+
+
+class _WebSocket(Raw):
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
+        super().__init__()
         self._websocket = websocket
 
-    async def send(self, *packets: str | bytes) -> None:
+    async def send(self, *packets: Packet) -> None:
         for packet in packets:
             if isinstance(packet, str):
                 await self._websocket.send_str(packet)
             else:
                 await self._websocket.send_bytes(packet)
 
-    async def receive(self, timeout: float = 5.0) -> str | bytes | None:
-        """The next packet but pings; `None` when the server has closed the connection."""
-        async with asyncio.timeout(timeout):
-            while True:
-                message = await self._websocket.receive()
-                if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                    return None
-                if message.data != "2":
-                    return message.data  # type: ignore[no-any-return]
+    async def _next(self) -> Packet | None:
+        message = await self._websocket.receive()
+        return message.data if message.type in MESSAGES else None
 
-    async def join(self, namespace: str = "/", auth: str = "") -> str | bytes | None:
-        """Send CONNECT; gives the answer."""
-        head = "" if namespace == "/" else f"{namespace},"
-        await self.send(f"40{head}{auth}")
-        return await self.receive()
+
+class _Polling(Raw):
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        super().__init__()
+        self._http = http
+        self._url = url
+        self._packets: deque[Packet] = deque()
+
+    async def send(self, *packets: Packet) -> None:
+        body = "\x1e".join(
+            packet if isinstance(packet, str) else "b" + base64.b64encode(packet).decode()
+            for packet in packets
+        )
+        # A refusal is no error here: it ends the session, which the next poll hears of.
+        async with self._http.post(self._at(), data=body.encode()):
+            pass
+
+    async def _next(self) -> Packet | None:
+        while not self._packets:
+            async with self._http.get(self._at()) as answer:
+                if answer.status != 200:
+                    return None
+                packets = (await answer.text()).split("\x1e")
+            self._packets.extend(
+                base64.b64decode(packet[1:]) if packet.startswith("b") else packet
+                for packet in packets
+                if packet != "6"
+            )
+        packet = self._packets.popleft()
+        return None if packet == "1" else packet
+
+    def _at(self) -> str:
+        sid = self.handshake.get("sid")
+        return f"{self._url}&sid={sid}" if sid else self._url
 
 
 @asynccontextmanager
-async def raw(url: str) -> AsyncIterator[Raw]:
+async def raw(
+    url: str, transport: Literal["websocket", "polling"] = "websocket"
+) -> AsyncIterator[Raw]:
     """Open an Engine.IO session at the gateway at `url`."""
-    path = f"{url}/socket.io/?EIO=4&transport=websocket"
-    async with aiohttp.ClientSession() as session, session.ws_connect(path) as websocket:
-        client = Raw(websocket)
-        handshake = await client.receive()
-        assert isinstance(handshake, str)
-        assert handshake.startswith("0{")
-        yield client
+    path = f"{url}/socket.io/?EIO=4&transport={transport}"
+    async with aiohttp.ClientSession() as http:
+        if transport == "polling":
+            yield await _opened(_Polling(http, path))
+        else:
+            async with http.ws_connect(path) as websocket:
+                yield await _opened(_WebSocket(websocket))
+
+
+async def _opened(client: Raw) -> Raw:
+    packet = await client.receive()
+    assert isinstance(packet, str)
+    assert packet.startswith("0{")
+    client.handshake = json.loads(packet[1:])
+    return client

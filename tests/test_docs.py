@@ -13,6 +13,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from click.testing import CliRunner
 import gateway.testing
 from gateway.cli import main
 from gateway.config import load
+from gateway.server.plan import RESTART_KEYS
 from gateway.testing import TestGateway
+from tests.cli.asked import ask, asked
 from tests.scenario import write
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +105,8 @@ async def test_the_files_of_a_section_make_a_gateway(
 @pytest.mark.parametrize("block", of("yaml"))
 def test_yaml_without_a_name_is_part_of_a_good_file(here: Path, block: Block) -> None:
     rest = "" if "namespaces:" in block.text else "namespaces: {/: }\n"
-    assert load(write(here, block.text + rest), {}).namespaces
+    environ = {"ADMIN_TOKEN": "0123456789abcdef"}
+    assert load(write(here, block.text + rest), environ).namespaces
 
 
 @pytest.mark.parametrize("block", of("python"))
@@ -169,6 +173,46 @@ def test_the_problem_in_the_readme_is_what_check_says(here: Path) -> None:
     assert result.stderr == f"{problem}1 problem\n"
 
 
+async def test_the_plan_in_the_reload_page_is_what_plan_says(here: Path) -> None:
+    files = {each.file: each.text for each in BLOCKS if each.document == "README.md" and each.file}
+    before = f"{files['gateway.yaml']}admin: {{socket: admin.sock}}\nreload: {{watch: 'off'}}\n"
+    plugins = {str(Path(name).stem): text for name, text in files.items() if name.endswith(".py")}
+    file = write(here, before, **plugins)
+    async with asked(file):
+        after = re.sub(r" +disconnect: .*\n", "", before.replace("packets: 20", "packets: 50"))
+        write(here, after.replace("  /chat:\n", "  /news:\n  /chat:\n"), **plugins)
+        result = await ask("plan", file)
+    [plan] = [each.text for each in BLOCKS if each.text.startswith("a reload would change:")]
+    assert result.stdout == plan
+
+
+def test_the_systemd_unit_starts_and_reloads_it() -> None:
+    [unit] = [each.text for each in BLOCKS if each.language == "ini"]
+    parser = ConfigParser()
+    parser.read_string(unit)
+    for key, verb in (("ExecStart", "run"), ("ExecReload", "reload")):
+        sockgw, named, *arguments = shlex.split(parser["Service"][key])
+        assert (sockgw, named) == ("sockgw", verb)
+        _parse(verb, arguments)
+
+
+def test_every_path_and_metric_of_the_admin_listener_is_explained(here: Path) -> None:
+    text = (ROOT / "docs" / "reload.md").read_text()
+    paths = set(re.findall(r'"(/[-/\w]+)"', _source("admin")))
+    assert "/-/plan" in paths
+    assert [path for path in paths if f" {path}` |" not in text] == []
+    metrics = re.findall(r'(Counter|Gauge)MetricFamily\(\s*"(\w+)"', _source("metrics"))
+    assert metrics
+    names = [f"{name}_total" if kind == "Counter" else name for kind, name in metrics]
+    assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+def test_every_key_that_waits_for_a_restart_is_named() -> None:
+    text = (ROOT / "docs" / "reload.md").read_text()
+    _, _, section = text.partition("## What waits for a restart")
+    assert [key for key in RESTART_KEYS if f"`server.{key}`" not in section] == []
+
+
 def test_every_key_of_the_schema_is_in_the_reference() -> None:
     schema = json.loads((ROOT / "schema" / "gateway.schema.json").read_text())
     text = (ROOT / "docs" / "configuration.md").read_text()
@@ -200,6 +244,10 @@ async def test_the_example_of_gateway_testing_runs(here: Path) -> None:
     assert example
     source = f"async def example():\n{textwrap.indent(textwrap.dedent(example[0]), '    ')}"
     await _run(f"from gateway.testing import TestGateway\n{source}")["example"]()
+
+
+def _source(module: str) -> str:
+    return (ROOT / "gateway" / "server" / f"{module}.py").read_text()
 
 
 def _run(source: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ KNOWN_TO = {
     "click": "cli",
     "engineio": "transport",
     "jsonschema": "config.schema",
-    "msgspec": "loader",
+    "msgspec": "loader transport.msgpack",
     "orjson": "transport.json",
     "prometheus_client": "server.metrics",
     "prompt_toolkit": "cli",

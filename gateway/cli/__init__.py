@@ -11,9 +11,12 @@ from gateway.cli.check import check
 from gateway.cli.completion import completion
 from gateway.cli.init import init
 from gateway.cli.new import new
+from gateway.cli.plan import plan
+from gateway.cli.reload import reload
 from gateway.cli.routes import routes
 from gateway.cli.run import run
 from gateway.cli.schema import schema
+from gateway.cli.status import status
 
 __all__ = ["main"]
 
@@ -22,6 +25,9 @@ EXAMPLES = {
     run: "sockgw run gateway.yaml --port 8080 -v",
     check: "sockgw check gateway.yaml --format github",
     routes: "sockgw routes gateway.yaml",
+    plan: "sockgw plan gateway.yaml",
+    reload: "sockgw reload gateway.yaml --format github",
+    status: "sockgw status gateway.yaml",
     init: "sockgw init demo",
     new: "sockgw new middleware auth",
     client.command: f"""sockgw client {URL}/chat --auth '{{"token": "secret"}}'""",

@@ -31,6 +31,8 @@ __all__ = [
     "ServerConfig",
     "TlsConfig",
     "Use",
+    "find_place",
+    "find_sources",
     "load",
 ]
 
@@ -49,6 +51,22 @@ def load(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
     if problems:
         raise ConfigError(_distinct(problems))
     return build(path, document)
+
+
+def find_sources(path: Path, environ: Mapping[str, str]) -> tuple[tuple[Path, str], ...]:
+    """What a gateway.yaml is read from: each a folder and a glob in it, itself the first.
+
+    Also of a file that cannot be used, as far as it tells. Raises nothing.
+    """
+    return read(path, environ).sought
+
+
+def find_place(path: Path, environ: Mapping[str, str], *keys: str) -> At:
+    """Where the value under `keys` stands, or the innermost block around it. Raises nothing."""
+    document = read(path, environ)
+    while keys not in document.values:
+        keys = keys[:-1]
+    return document.at(*keys)
 
 
 def _distinct(problems: Iterable[Problem]) -> Iterable[Problem]:

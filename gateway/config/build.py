@@ -53,6 +53,8 @@ _SERVER: _Kinds = {
     "ping_interval": seconds,
     "ping_timeout": seconds,
     "max_payload": byte_count,
+    "serializer": str,
+    "compression": bool,
 }
 _RELOAD: _Kinds = {
     "watch": str,

@@ -25,12 +25,13 @@ Data: TypeAlias = Union[Plain, "list[Data]", "dict[str, Data]"]
 class Document:
     """What the YAML files say together, not yet validated.
 
-    `files` are those that were read, the main one first. `values` and `keys` tell where each
-    value and each key stands. `problems` are those found so far; with any, `data` may be
-    incomplete.
+    `files` are those that were read, the main one first; `sought` is what was looked for, each as
+    a folder and a glob in it. `values` and `keys` tell where each value and each key stands.
+    `problems` are those found so far; with any, `data` may be incomplete.
     """
 
     files: tuple[Path, ...]
+    sought: tuple[tuple[Path, str], ...]
     data: dict[str, Data]
     values: Mapping[KeyPath, Place]
     keys: Mapping[KeyPath, Place]
@@ -58,7 +59,8 @@ def read(file: Path, environ: Mapping[str, str]) -> Document:
     keys: dict[KeyPath, Place] = {}
     data = _unfold(root, (), values, keys)
     assert isinstance(data, dict)
-    return Document(tuple(reader.files), data, values, keys, tuple(reader.problems))
+    sought = ((file.parent, glob.escape(file.name)), *reader.sought)
+    return Document(tuple(reader.files), sought, data, values, keys, tuple(reader.problems))
 
 
 def _unfold(
@@ -89,6 +91,7 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.files: list[Path] = []
+        self.sought: list[tuple[Path, str]] = []
         self.problems: list[Problem] = []
         self._environ = environ
         self._asked: dict[str, At] = {}
@@ -121,6 +124,7 @@ class _Reader:
 
     def _included(self, node: Node, source: _Source) -> Iterator[_Source]:
         for name, at in self._names(node):
+            self.sought.append((source.file.parent, name))
             for file in _matches(source.file.parent, name):
                 real = os.path.realpath(file)
                 wrong = self._refusal(real, file, at, source)

@@ -95,6 +95,8 @@ class ServerConfig:
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     max_payload: int = 1_000_000
+    serializer: Literal["json", "msgpack"] = "json"
+    compression: bool = False
     tls: TlsConfig | None = None
 
 

@@ -2,6 +2,7 @@
 
     sources                        plugin folders -> their bytes at one moment
     modules                        these bytes -> modules, made together
+    places                         whose modules are in sys.modules
     plugin_set                     a name in the configuration -> a plugin
     signature, options, arguments  a callable -> how it wants to be called
 
@@ -11,6 +12,7 @@ Knows neither the configuration nor the event loop.
 from gateway.loader.arguments import Arguments, arguments_of
 from gateway.loader.folder import BrokenPlugin
 from gateway.loader.options import Bound, bind_options
+from gateway.loader.places import abandon
 from gateway.loader.plugin_set import Plugin, PluginSet, load_plugins
 from gateway.loader.signature import handler_fault, is_async_callable, middleware_fault
 from gateway.loader.sources import folder_fault
@@ -21,6 +23,7 @@ __all__ = [
     "BrokenPlugin",
     "Plugin",
     "PluginSet",
+    "abandon",
     "arguments_of",
     "bind_options",
     "folder_fault",

@@ -29,7 +29,7 @@ class PluginFolder:
         module = self._module(path)
         if module in self.made.broken:
             raise BrokenPlugin(f"{module} cannot be imported")
-        return self.made.modules.get(module)
+        return self.made.get(module)
 
     def digest(self, path: Sequence[str]) -> str:
         """The SHA-256 of the module's file and the plugin files behind it."""
@@ -41,7 +41,7 @@ class PluginFolder:
 
     def modules(self) -> Iterator[tuple[str, ModuleType]]:
         """The modules by what a plugin name starts with."""
-        for name, module in self.made.modules.items():
+        for name, module in self.made.known().items():
             package, _, path = name.partition(".")
             if package == self.package and path:
                 yield path, module

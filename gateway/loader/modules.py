@@ -1,57 +1,49 @@
 """Plugin modules, made together from one reading of the sources.
 
-Each reading has modules of its own, and those of one reading at a time are in `sys.modules`.
-Import statements in plugin code are bound to the reading that the code belongs to, whenever they
-run: an old function that imports a sibling gets the old sibling.
+Each reading has modules of its own. Import statements in plugin code are bound to the reading that
+the code belongs to, whenever they run and whoever has the places in `sys.modules`: an old function
+that imports a sibling gets the old sibling, and waits for nobody who loads new ones.
 """
 
 from __future__ import annotations
 
 import builtins
-import importlib
 import importlib.util
 import io
-import linecache
-import sys
 import threading
 import traceback
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from importlib.abc import MetaPathFinder
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from gateway.errors import Place, Problem
 from gateway.loader.imports import closure
+from gateway.loader.places import Placed
 from gateway.loader.plugin_loader import PluginLoader
 from gateway.loader.sources import Source, Sources
 
 __all__ = ["PluginModules", "describe"]
 
-# Held while modules change places, so that a thread's import never sees two readings.
-_PLACES = threading.RLock()
 
-
-class PluginModules(MetaPathFinder):
+class PluginModules(Placed):
     """The modules of one reading, and the finder that makes them.
 
-    `modules` are those imported so far, `broken` the names of those that cannot be, `problems`
-    says why.
+    `broken` are the names of those that cannot be imported, `problems` says why.
     """
 
     def __init__(self, sources: Sources) -> None:
         """Import every plugin file. `sys.modules` is afterwards as it was before."""
+        super().__init__(sources.packages)
         self.sources = sources
-        self.modules: dict[str, ModuleType] = {}
         self.broken = set(sources.broken)
-        self._displaced: dict[str, ModuleType] = {}
         own_builtins = {**vars(builtins), "__import__": self._import}
         self._loaders = {
             source.module: PluginLoader(source.module, source.path, source.data, own_builtins)
             for source in sources.files.values()
         }
         self._lines = dict(_lines(sources))
+        self._making = threading.RLock()
         self.problems = tuple(sorted({*sources.problems, *self._import_plugins()}))
 
     def find_spec(
@@ -59,7 +51,7 @@ class PluginModules(MetaPathFinder):
     ) -> ModuleSpec | None:
         if loader := self._loaders.get(fullname):
             return importlib.util.spec_from_file_location(fullname, loader.path, loader=loader)
-        if self._owns(fullname):  # or the next finder would take it from the disk
+        if self.owns(fullname):  # or the next finder would take it from the disk
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         return None
 
@@ -67,41 +59,12 @@ class PluginModules(MetaPathFinder):
         """The modules that `module` is made from: itself and the plugin files it imports."""
         return closure(module, self._loaders, lambda name: self._loaders[name].imports)
 
-    def install(self) -> Callable[[], None]:
-        """Put the modules into `sys.modules`; call the result to put back what was there."""
-        with _PLACES:
-            if self in sys.meta_path:
-                return lambda: None
-            former = next((each for each in sys.meta_path if isinstance(each, PluginModules)), None)
-            if former:
-                former._leave()
-            self._enter()
-
-        def undo() -> None:
-            with _PLACES:
-                if self in sys.meta_path:
-                    self._leave()
-                    if former:
-                        former._enter()
-
-        return undo
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Have the modules in `sys.modules` for the time of a `with` block."""
-        with _PLACES:
-            undo = self.install()
-            try:
-                yield
-            finally:
-                undo()
-
     def _import_plugins(self) -> Iterator[Problem]:
         with self.installed():
             for source in self.sources.files.values():
                 if source.is_plugin:
                     try:
-                        importlib.import_module(source.module)
+                        self._module(source.module)
                     except BaseException as error:  # a `sys.exit()` in a plugin ends no daemon
                         self.broken.add(source.module)
                         yield self._problem(error, source.path)
@@ -112,8 +75,8 @@ class PluginModules(MetaPathFinder):
         """What a package calls by the name of a file in it: importing the file would hide it."""
         for source in self.sources.files.values():
             parent, _, name = source.module.rpartition(".")
-            is_new = source.is_plugin and source.module not in sys.modules
-            if parent == package.module and is_new and name in vars(sys.modules[parent]):
+            is_new = source.is_plugin and self.get(source.module) is None
+            if parent == package.module and is_new and name in vars(self.get(parent)):
                 self.broken |= {package.module, source.module}
                 message = f"{package.path} has a {name!r} as well; rename one"
                 yield Problem(Place(source.path), "", message)
@@ -138,35 +101,46 @@ class PluginModules(MetaPathFinder):
         name: str,
         globals: Mapping[str, object] | None = None,
         locals: Mapping[str, object] | None = None,
-        fromlist: Sequence[str] = (),
+        fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """What import statements of these modules call."""
-        if level == 0 and not self._owns(name):
-            return builtins.__import__(name, globals, locals, fromlist, level)
-        with self.installed():
-            return builtins.__import__(name, globals, locals, fromlist, level)
+        """What import statements of these modules call; see `__import__`."""
+        if level:
+            package = str((globals or {}).get("__package__") or "")
+            name = importlib.util.resolve_name("." * level + name, package)
+        if not self.owns(name):
+            return builtins.__import__(name, globals, locals, fromlist or (), 0)
+        module = self._module(name)
+        if not fromlist:
+            return self._module(name.partition(".")[0])
+        for each in getattr(module, "__all__", ()) if "*" in fromlist else fromlist:
+            if f"{name}.{each}" in self._loaders and not hasattr(module, each):
+                self._module(f"{name}.{each}")
+        return module
 
-    def _owns(self, name: str) -> bool:
-        return name.partition(".")[0] in self.sources.packages
-
-    def _enter(self) -> None:
-        self._displaced = self._take()
-        sys.modules.update(self.modules)
-        sys.meta_path.insert(0, self)
-        linecache.cache.update(self._lines)
-
-    def _leave(self) -> None:
-        self.modules = self._take()
-        sys.modules.update(self._displaced)
-        sys.meta_path.remove(self)
-        for path in self._lines:
-            linecache.cache.pop(path, None)
-        for forget in getattr(typing, "_cleanups", ()):  # its caches keep `Optional[Plugin]` alive
-            forget()
-
-    def _take(self) -> dict[str, ModuleType]:
-        return {name: sys.modules.pop(name) for name in list(sys.modules) if self._owns(name)}
+    def _module(self, name: str) -> ModuleType:
+        """The module of that name, made when it is asked for first."""
+        with self._making:
+            parent, _, last = name.rpartition(".")
+            package = self._module(parent) if parent else None  # which may make it on the way
+            if module := self.get(name):
+                return module
+            spec = self.find_spec(name)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            self.put(name, module)
+            if package:
+                # Before it runs, for files that import each other.
+                setattr(package, last, module)
+            try:
+                spec.loader.exec_module(module)
+                return self.made(name)
+            except BaseException:
+                self.drop(name)
+                if package and vars(package).get(last) is module:
+                    delattr(package, last)
+                raise
 
 
 def describe(error: BaseException) -> str:

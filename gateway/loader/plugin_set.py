@@ -68,10 +68,14 @@ class PluginSet:
     _made: PluginModules
     _homes: tuple[_Home, ...]
 
+    @property
+    def files(self) -> Mapping[Path, bytes]:
+        """The plugin files and what was read from them."""
+        return {Path(source.path): source.data for source in self._made.sources.files.values()}
+
     def changes_since(self, former: PluginSet) -> tuple[str, ...]:
         """The plugin files that came, went or changed: `+ path`, `- path`, `~ path`."""
-        now = {source.path: source.data for source in self._made.sources.files.values()}
-        was = {source.path: source.data for source in former._made.sources.files.values()}
+        now, was = self.files, former.files
         return (
             *(f"- {path}" for path in was if path not in now),
             *(f"+ {path}" for path in now if path not in was),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.api import Namespace, Socket
-from gateway.runtime.blueprint import Generation, NamespaceBlueprint
+from gateway.runtime.blueprint import Generation
 
 __all__ = ["Connection"]
 
@@ -13,37 +13,29 @@ __all__ = ["Connection"]
 class Connection:
     """The runtime's half of a socket; the transport keeps it beside the wire's half.
 
-    `generation` and `namespace` are those that accepted the socket, `scope` is what plugins see
-    of the namespace. `accepted` turns true when
-    the connection chain reaches its end. `reason` is why the socket left, `None` while it is
-    there; `gone` is done when it has left for good, and the chain unwinds.
+    `scope` is what plugins see of the namespace. `accepted` turns true when the connection chain
+    reaches its end. `reason` is why the socket left, `None` while it is there; `gone` is done when
+    it has left for good, and the chain unwinds. `last` is the generation that sees it off when its
+    namespace is served no more; otherwise only a connection chain keeps a generation.
     """
 
     __slots__ = (
         "_queues",
         "accepted",
         "cancellable",
-        "generation",
         "gone",
+        "last",
         "limit",
-        "namespace",
         "reason",
         "scope",
         "socket",
         "task",
     )
 
-    def __init__(
-        self,
-        socket: Socket,
-        generation: Generation,
-        namespace: NamespaceBlueprint,
-        scope: Namespace,
-    ) -> None:
+    def __init__(self, socket: Socket, scope: Namespace) -> None:
         self.socket = socket
         self.scope = scope
-        self.generation = generation
-        self.namespace = namespace
+        self.last: Generation | None = None
         self.accepted = False
         self.reason: str | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()

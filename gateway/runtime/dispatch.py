@@ -66,9 +66,9 @@ class Dispatcher:
         assert generation is not None
         namespace = generation.blueprint.namespaces[socket.namespace]
         scope = Namespace(socket.namespace, self._wire)
-        connection = Connection(socket, generation, namespace, scope)
+        connection = Connection(socket, scope)
         if namespace.connection_links:
-            connection.task = self.live.pin(generation, self._stay(connection))
+            connection.task = self.live.pin(generation, self._stay(connection, generation))
         else:
             self._accept(connection)
         return connection
@@ -110,8 +110,7 @@ class Dispatcher:
 
     def keep(self, connection: Connection, generation: Generation) -> None:
         """Let the routes of `generation` see this socket off: its namespace is served no more."""
-        connection.generation = generation
-        connection.namespace = generation.blueprint.namespaces[connection.socket.namespace]
+        connection.last = generation
 
     def refuse(self, connection: Connection, verdict: Reject) -> None:
         """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
@@ -128,7 +127,8 @@ class Dispatcher:
         name = connection.socket.namespace
         if current is not None and (namespace := current.blueprint.namespaces.get(name)):
             return current, namespace
-        return connection.generation, connection.namespace
+        last = connection.last or self.live.last_with(name)
+        return last, last.blueprint.namespaces[name]
 
     def _context(
         self, connection: Connection, generation: Generation, event: str, args: list[Value]
@@ -136,14 +136,15 @@ class Dispatcher:
         socket, scope = connection.socket, connection.scope
         return Context(socket, event, args, generation.service, scope, self._gateway)
 
-    async def _stay(self, connection: Connection) -> None:
-        ctx = self._context(connection, connection.generation, "connect", [])
+    async def _stay(self, connection: Connection, generation: Generation) -> None:
+        namespace = generation.blueprint.namespaces[connection.socket.namespace]
+        ctx = self._context(connection, generation, "connect", [])
         ctx._end = lambda _: self._hold(connection)
         verdict = Reject("refused", "connection refused")
-        limit = connection.limit = asyncio.timeout(connection.namespace.connect_timeout)
+        limit = connection.limit = asyncio.timeout(namespace.connect_timeout)
         try:
             async with limit:
-                await connection.namespace.connection(ctx)
+                await namespace.connection(ctx)
         except FAULTS as error:
             if limit.expired():
                 verdict = Reject("timeout", "connecting took too long")
@@ -235,12 +236,16 @@ class Dispatcher:
     ) -> Reject | None:
         """`_run`, when the packets before it in its queue have ended."""
         assert route.serial is not None
-        async with connection.queue(route.serial):
-            try:
+        try:
+            async with connection.queue(route.serial):
                 async with asyncio.timeout(route.timeout):
                     return await self._run(connection, namespace, route, ctx)
-            except TimeoutError:  # the client is gone and will not hear of it
-                return _late(ctx)
+        except TimeoutError:  # the client is gone and will not hear of it
+            return _late(ctx)
+        except asyncio.CancelledError as error:  # it was not its turn yet
+            if connection.reason is not None:
+                raise
+            return _cancelled(ctx, error)
 
     def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
         if verdict is None:

@@ -32,14 +32,18 @@ class Live:
     def __init__(self, pool: ServicePool) -> None:
         self.current: Generation | None = None
         self.cancelled = 0
+        self._loop: asyncio.AbstractEventLoop
         self._pool = pool
         self._count = 0
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
+        self._drains: dict[Generation, asyncio.TimerHandle] = {}
         self._pinned: set[asyncio.Task[None]] = set()
         self._releases: set[asyncio.Task[None]] = set()
 
     async def start(self, blueprint: Blueprint) -> Generation:
         """Start a blueprint's services. Raises `ConfigError` when one fails."""
+        # Kept: asking for the running loop costs a system call before Python 3.12.
+        self._loop = asyncio.get_running_loop()
         uninstall = blueprint.install()
         try:
             service = await self._pool.start(blueprint.services)
@@ -54,6 +58,16 @@ class Live:
         """How many tasks run in each generation, by its number; the current one is the last."""
         return {generation.number: len(inside) for generation, inside in self._inside.items()}
 
+    def last_with(self, namespace: str) -> Generation:
+        """The newest generation in which tasks run that serves the namespace.
+
+        Raises `LookupError` when there is none.
+        """
+        for generation in reversed(self._inside):
+            if namespace in generation.blueprint.namespaces:
+                return generation
+        raise LookupError(namespace)
+
     def swap(self, generation: Generation | None, drain: float | None = None) -> None:
         """Make `generation` the one that new packets enter; `None` ends the service.
 
@@ -65,7 +79,8 @@ class Live:
         if former is None:
             return
         if drain is not None:
-            asyncio.get_running_loop().call_later(drain, self._cancel_packets, former)
+            loop = asyncio.get_running_loop()
+            self._drains[former] = loop.call_later(drain, self._cancel_packets, former)
         self._release_if_idle(former)
 
     def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None]:
@@ -73,7 +88,7 @@ class Live:
 
         Begins at once: the task that is returned may be done already.
         """
-        task = start(asyncio.get_running_loop(), work)
+        task = start(self._loop, work)
         if not task.done():
             self._enter(generation, task)
         else:
@@ -85,7 +100,7 @@ class Live:
 
         Begins on the next turn of the loop.
         """
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._pinned.add(task)
         self._enter(generation, task)
         return task
@@ -95,7 +110,8 @@ class Live:
         task.add_done_callback(partial(self._left, generation))
 
     def _cancel_packets(self, generation: Generation) -> None:
-        late = self._inside.get(generation, set()) - self._pinned
+        del self._drains[generation]
+        late = self._inside[generation] - self._pinned
         if late:
             log.warning("generation %d: cancelled %d late packets", generation.number, len(late))
         for task in late:
@@ -112,6 +128,8 @@ class Live:
         if generation is self.current or self._inside[generation]:
             return
         del self._inside[generation]
+        if drain := self._drains.pop(generation, None):
+            drain.cancel()  # or it would keep the generation in memory
         # The last packet's ack must not wait until a slow service has closed.
         release = asyncio.get_running_loop().create_task(
             self._pool.release(generation.blueprint.services)

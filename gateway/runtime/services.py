@@ -20,6 +20,9 @@ __all__ = ["ServicePool"]
 
 log = logging.getLogger("sockgw.service")
 
+CLEAN_UP = 5.0
+"""Seconds that a service which is cancelled while it starts gets for its clean-up."""
+
 
 class ServicePool:
     """The running services, counted by the generations that use them."""
@@ -41,17 +44,20 @@ class ServicePool:
         """
         problems: list[Problem] = []
         acquired: dict[str, Recipe] = {}
-        for name, recipe in recipes.items():
-            try:
-                await self._acquire(name, recipe)
-            except FAULTS as error:
-                log.debug("service %s did not start", name, exc_info=error)
-                problems.append(recipe.problem(_reason(error, self._start_timeout)))
-            else:
-                acquired[name] = recipe
-        if problems:
+        try:
+            for name, recipe in recipes.items():
+                try:
+                    await self._acquire(name, recipe)
+                except FAULTS as error:
+                    log.debug("service %s did not start", name, exc_info=error)
+                    problems.append(recipe.problem(_reason(error, self._start_timeout)))
+                else:
+                    acquired[name] = recipe
+            if problems:
+                raise ConfigError(problems)
+        except BaseException:  # also when the daemon stops meanwhile
             await self.release(acquired)
-            raise ConfigError(problems)
+            raise
         return Services({n: self._running[r.key].instance for n, r in acquired.items()})
 
     async def release(self, recipes: Mapping[str, Recipe]) -> None:
@@ -94,7 +100,7 @@ class _Running:
             self.instance = await ready
         except asyncio.CancelledError:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=CLEAN_UP)
             raise
 
     async def end(self, limit: float) -> None:
@@ -112,8 +118,9 @@ class _Running:
     ) -> None:
         try:
             async with made as instance:
-                ready.set_result(instance)
-                await self._stop.wait()
+                if not ready.done():  # or nobody waits for it any more
+                    ready.set_result(instance)
+                    await self._stop.wait()
         except FAULTS as error:
             if ready.done():
                 log.error("service %s failed while it closed", self.name, exc_info=error)

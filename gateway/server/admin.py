@@ -83,8 +83,8 @@ class _Routes:
 
     def _is_authorized(self, request: web.Request) -> bool:
         token = self._overseer.token
-        given = request.headers.get("Authorization", "")
-        return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        return token is None or hmac.compare_digest(given, f"Bearer {token}".encode())
 
     async def healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"healthy": True})
@@ -108,8 +108,13 @@ class _Routes:
         return web.json_response(verdict_json(verdict), status=status)
 
     async def plan(self, request: web.Request) -> web.Response:
-        asked = await request.json() if request.can_read_body else {}
-        file = asked.get("file") if isinstance(asked, dict) else None
+        try:
+            asked = await request.json() if request.can_read_body else {}
+        except ValueError:
+            asked = None
+        file = asked.get("file", "") if isinstance(asked, dict) else None
+        if not isinstance(file, str):
+            return web.json_response({"error": 'expected {"file": "PATH"}'}, status=400)
         try:
             plan, closed = await self._overseer.plan(Path(file) if file else None)
         except ConfigError as error:

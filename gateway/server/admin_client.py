@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +127,10 @@ def _block(file: Path, environ: Mapping[str, str]) -> AdminConfig | None:
     try:
         return config.load(file, environ).admin
     except ConfigError:
-        copy = LastGood(file, environ).file
-        if copy is None:
+        last_good = LastGood(file, environ)
+        if last_good.file is None:
             raise
-        admin = config.load(copy, environ).admin
-        if admin and admin.socket and admin.socket.is_relative_to(copy.parent):
-            beside = file.parent / admin.socket.relative_to(copy.parent)
-            return replace(admin, socket=beside)
-        return admin
+        return last_good.in_place(config.load(last_good.file, environ)).admin
 
 
 def _plan(answer: Mapping[str, Any]) -> Plan:

@@ -9,15 +9,18 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gateway.compiler import Build, load
+from gateway.config import find_place
+from gateway.config import load as load_config
 from gateway.config.model import ServerConfig
 from gateway.errors import ConfigError
 from gateway.server.admin import admin_application, verdict_json
+from gateway.server.inputs import find_inputs
 from gateway.server.last_good import LastGood
 from gateway.server.listener import ListenError
 from gateway.server.loading import load_within
@@ -26,7 +29,7 @@ from gateway.server.notify import Notifier
 from gateway.server.plan import Plan
 from gateway.server.reloader import Reloader, Verdict
 from gateway.server.serving import Serving
-from gateway.server.watcher import Inputs, Watcher
+from gateway.server.watcher import Watcher
 
 __all__ = ["Daemon", "Started"]
 
@@ -64,6 +67,7 @@ class Daemon:
         last_good: bool = False,
     ) -> None:
         self._file = file
+        self._environ = environ
         self._override = {
             key: value for key, value in (("host", host), ("port", port)) if value is not None
         }
@@ -74,27 +78,38 @@ class Daemon:
         self._degraded: ConfigError | None = None
         self._verdict: Verdict | None = None
         self._stop = asyncio.Event()
+        self._loading = asyncio.Lock()
 
     def stop(self) -> None:
         """Let `run` end."""
         self._stop.set()
 
-    async def run(self, started: Callable[[Started], None]) -> None:
+    async def run(
+        self, started: Callable[[Started], None], reloaded: Callable[[Verdict], None] | None = None
+    ) -> None:
         """Serve until `stop`, SIGINT or SIGTERM; call `started` once it listens.
 
-        Raises `ConfigError` when the file cannot be served and `ListenError` when its address
-        cannot be had.
+        `reloaded` is called after each reload. Raises `ConfigError` when the file cannot be served
+        and `ListenError` when its address cannot be had.
         """
-        first = self._first()
+        # Looks at the files before they are read, so that no change of them goes unnoticed.
+        self._watcher = Watcher(
+            partial(find_inputs, self._file, self._environ),
+            lambda: self._reloader.want("watch"),
+        )
+        first = await self._first()
         self._serving = Serving(first, self._override, admin_application(self))
-        self._watcher = Watcher(_inputs(first), lambda: self._reloader.want("watch"))
         self._metrics = Metrics(self._serving, self._watcher)
-        self._reloader = Reloader(self._reload, lambda: self._serving.generation, self._heard)
+        self._reloader = Reloader(
+            self._reload, lambda: self._serving.generation, self._heard, str(self._file)
+        )
+        self._reloaded = reloaded
         try:
             await self._serving.apply(first)
-            self._applied(first)
+            await self._applied(first)
             async with self._watching():
                 started(Started(first, self._serving.server, self._url, self._degraded))
+                del first  # or it would stay in memory for as long as this runs
                 self._notifier.ready(self._summary())
                 await self._stop.wait()
                 log.info("stopping")
@@ -104,46 +119,58 @@ class Daemon:
 
     # Reload
 
-    async def _reload(self) -> tuple[Plan | None, int]:
+    async def _reload(self) -> Plan | None:
         """One reload, of whatever trigger; see `Reloader`."""
         self._notifier.reloading()
-        former = self._serving.build
-        limit = former.config.reload.load_timeout
+        build = await self._loaded(self._file)
         try:
-            build = await load_within(
-                limit, partial(self._load, self._file, former=former), str(self._file)
-            )
             if self._serving.serves(build) and not self._degraded:
-                return None, self._serving.generation
+                return None
             plan = await self._serving.apply(build)
         except ListenError as error:
-            raise ConfigError([former.config.at.problem(str(error))]) from None
+            at = find_place(self._file, self._environ, *error.keys)
+            raise ConfigError([at.problem(str(error))]) from None
         self._degraded = None
-        self._applied(build)
-        return plan, self._serving.generation
+        await self._applied(build)
+        return plan
 
-    def _first(self) -> Build:
+    async def _loaded(self, file: Path) -> Build:
+        """Load `file` as what comes after what is served, one load at a time."""
+        async with self._loading:
+            former = self._serving.build
+            limit = former.config.reload.load_timeout
+            return await load_within(limit, partial(self._load, file, former=former), str(file))
+
+    async def _first(self) -> Build:
         try:
-            return self._load(self._file)
+            return await load_within(None, partial(self._load, self._file), str(self._file))
         except ConfigError as error:
-            kept = self._last_good.file
-            if kept is None:
-                raise
-            build = self._load(kept)
-            if not (self._may_fall_back or build.config.reload.last_good):
+            build = await self._fallback()
+            if build is None:
                 raise
             self._degraded = error
             return build
 
-    def _applied(self, build: Build) -> None:
+    async def _fallback(self) -> Build | None:
+        """The last good configuration, when there is one and it may be served."""
+        kept = self._last_good.file
+        if kept is None:
+            return None
+        try:
+            if not (self._may_fall_back or load_config(kept, self._environ).reload.last_good):
+                return None
+            build = await load_within(None, partial(self._load, kept), str(kept))
+        except ConfigError:
+            return None
+        return replace(build, config=self._last_good.in_place(build.config))
+
+    async def _applied(self, build: Build) -> None:
         """What follows once a build serves."""
         reload = build.config.reload
-        self._watcher.mode = reload.watch
-        self._watcher.quiet, self._watcher.poll_interval = reload.quiet, reload.poll_interval
+        self._watcher.set(reload.watch, reload.quiet, reload.poll_interval)
         if self._degraded is None:
-            self._watcher.inputs = _inputs(build)
             try:
-                self._last_good.keep(build)
+                await asyncio.to_thread(self._last_good.keep, build)
             except OSError as error:
                 log.warning("the accepted configuration could not be kept: %s", error)
 
@@ -163,6 +190,8 @@ class Daemon:
             log.info("generation %d serves after %.0f ms%s", verdict.generation, ms, lines)
             if verdict.plan.pending:
                 log.warning("pending restart: %s", ", ".join(verdict.plan.pending))
+        if self._reloaded is not None:
+            self._reloaded(verdict)
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
@@ -203,11 +232,8 @@ class Daemon:
         return await self._reloader.request("admin")
 
     async def plan(self, file: Path | None) -> tuple[Plan, int]:
-        former = self._serving.build
-        limit = former.config.reload.load_timeout
-        asked = file or self._file
-        build = await load_within(limit, partial(self._load, asked, former=former), str(asked))
-        plan, sockets = self._serving.plan(build), self._serving.adapter.count()
+        plan = self._serving.plan(await self._loaded(file or self._file))
+        sockets = self._serving.adapter.count()
         return plan, sum(sockets[name] for name in plan.removed)
 
     def status(self) -> dict[str, Any]:
@@ -236,12 +262,7 @@ class Daemon:
         return self._serving.listener.url
 
     def _summary(self) -> str:
-        return f"generation {self._serving.generation} serves at {self._url}"
-
-
-def _inputs(build: Build) -> Inputs:
-    config = build.config
-    tls = config.server.tls
-    certificates = (tls.cert, tls.key) if tls else ()
-    folders = tuple(folder for folder, _ in config.plugins)
-    return Inputs((*config.files, *certificates), folders)
+        summary = f"generation {self._serving.generation} serves at {self._url}"
+        if self._verdict and self._verdict.result == "failed":
+            return f"{summary}; the last reload failed: {self._verdict.problems[0]}"
+        return summary

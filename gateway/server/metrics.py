@@ -65,6 +65,11 @@ class Metrics(Collector):
         for labels, count in self.reloads.items():
             reloads.add_metric(labels, count)
         yield reloads
+        yield CounterMetricFamily(
+            "sockgw_reload_closed_sockets",
+            "Sockets closed because a reload removed their namespace.",
+            value=self._serving.closed,
+        )
         yield GaugeMetricFamily(
             "sockgw_config_generation", "The generation that serves.", self._serving.generation
         )

@@ -36,4 +36,5 @@ class Notifier:
             return
         # A service manager that does not listen is no reason not to serve.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
             sock.sendto(state.encode(), self._address)

@@ -17,8 +17,8 @@ T = TypeVar("T")
 BLOCKS = ("server", "reload", "admin")
 SECRETS = ("token",)
 
-RESTART_KEYS = ("path",)
-"""Keys of `server` that only a restart can change: clients hold on to the URL they began with."""
+RESTART_KEYS = ("path", "serializer")
+"""Keys of `server` that only a restart can change: clients hold on to what they began with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from gateway.config.model import ServerConfig
 from gateway.engine.server import Engine
 from gateway.engine.settings import Settings
 from gateway.server.listener import Address, Bound, Listener
-from gateway.server.plan import Plan, compare
+from gateway.server.plan import RESTART_KEYS, Plan, compare
 from gateway.transport.adapter import Adapter
 
 __all__ = ["DRAIN", "Serving"]
@@ -27,18 +28,20 @@ class Serving:
     """What listens, and the build it serves.
 
     `override` stands before what the file says of `server`; `admin` is the application of the
-    admin listener.
+    admin listener. `closed` counts the sockets whose namespace a reload removed.
     """
 
     def __init__(self, first: Build, override: Mapping[str, Any], admin: web.Application) -> None:
         self.build = first
         self._override = override
         self.server = replace(first.config.server, **override)
-        self.adapter = Adapter(Engine, _engine_options(self.server))
+        self.adapter = Adapter(Engine, _engine_options(self.server), self.server.serializer)
         app = web.Application()
         self.adapter.server.attach(app, self.server.path)
         self.listener = Listener(app)
-        self.admin = Listener(admin)
+        self.admin = Listener(admin, lasting=False)
+        self.closed = 0
+        self._closing: dict[str, asyncio.Task[None]] = {}
 
     @property
     def generation(self) -> int:
@@ -57,7 +60,7 @@ class Serving:
         Raises `ConfigError` when a service does not start and `ListenError` when an address
         cannot be had: then nothing has changed.
         """
-        live = self.adapter.live
+        live, plan = self.adapter.live, self.plan(build)
         with ExitStack() as stack:
             moves: list[tuple[Listener, Bound]] = []
             for listener, address in self._addresses(build):
@@ -66,20 +69,31 @@ class Serving:
                     stack.callback(moves[-1][1].sock.close)
             generation = await live.start(build.blueprint)
             stack.pop_all()
-        # From here on nothing can fail.
-        former, plan = live.current, self.plan(build)
+        self._see_off(plan.removed, build)
         live.swap(generation, build.config.reload.drain)
-        self.server = replace(build.config.server, path=self.server.path, **self._override)
+        lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
+        self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
         self.adapter.server.eio.configure(Settings(**_engine_options(self.server)))
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:
             await self.admin.stop_accepting()
-        if former is not None and plan.removed:
-            window = build.config.reload.close_window
-            live.spawn(former, self.adapter.close_namespaces(plan.removed, former, window))
         return plan
+
+    def _see_off(self, removed: Collection[str], build: Build) -> None:
+        """Close the sockets of the namespaces that are removed; let those stay that are back."""
+        for name in build.config.namespaces:
+            if closing := self._closing.pop(name, None):
+                closing.cancel()
+        former, sockets = self.adapter.live.current, self.adapter.count()
+        for name in removed:
+            assert former is not None
+            window = build.config.reload.close_window
+            # Begins after the swap, but keeps the former generation whole from now on.
+            work = self.adapter.close_namespaces([name], former, window)
+            self._closing[name] = self.adapter.live.pin(former, work)
+            self.closed += sockets[name]
 
     def plan(self, build: Build) -> Plan:
         """What serving `build` would change."""
@@ -97,11 +111,11 @@ class Serving:
 
     def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
         server = replace(build.config.server, **self._override)
-        yield self.listener, Address(server.host, server.port, tls=server.tls)
+        yield self.listener, Address("server", server.host, server.port, tls=server.tls)
         admin = build.config.admin
         if admin is not None:
-            unix = Address(path=admin.socket)
-            yield self.admin, unix if admin.socket else Address(admin.host, admin.port)
+            unix = Address("admin", path=admin.socket)
+            yield self.admin, unix if admin.socket else Address("admin", admin.host, admin.port)
 
 
 def _engine_options(server: ServerConfig) -> dict[str, Any]:
@@ -111,4 +125,5 @@ def _engine_options(server: ServerConfig) -> dict[str, Any]:
         "max_payload": server.max_payload,
         "transports": server.transports,
         "cors_origins": server.cors_origins,
+        "compression": server.compression,
     }

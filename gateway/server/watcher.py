@@ -8,23 +8,23 @@ interval.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeAlias
 
-from watchfiles import awatch
-from watchfiles._rust_notify import WatchfilesRustInternalError
+from watchfiles import Change, awatch
 
-__all__ = ["Inputs", "Mode", "Watcher", "plugin_files", "signature"]
+from gateway.server.inputs import Inputs, grounds, signature
+
+__all__ = ["Events", "Mode", "Watcher"]
 
 log = logging.getLogger("sockgw.reload")
 
 Mode = Literal["auto", "events", "poll", "off"]
+_Watch: TypeAlias = tuple[list[Path], bool]
 
 STEP = 50
 """Milliseconds the file system is given to deliver what belongs together."""
@@ -32,140 +32,152 @@ STEP = 50
 RETRY = 5.0
 """Seconds until file events that ended are tried again."""
 
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a gateway is made from: the files that were read and the plugin folders."""
-
-    files: tuple[Path, ...] = ()
-    folders: tuple[Path, ...] = ()
+RARELY = 60.0
+"""Seconds between two looks where file events are trusted."""
 
 
-def signature(inputs: Inputs) -> str:
-    """A digest of the inputs as they are now: names and contents, whatever the time stamps say.
+class Events(Protocol):
+    """Where file events come from: an item for every change in or, if `deep`, below the paths.
 
-    The YAML files beside those that were read count by name, for an `include` may take in a new
-    one. What cannot be read counts as absent.
+    Ends when one of the paths is gone, for what comes in its place is another folder.
     """
-    digest = hashlib.sha256()
-    for path in (*inputs.files, *plugin_files(inputs.folders)):
-        with suppress(OSError):
-            content = path.read_bytes()
-            digest.update(f"{path}\0{len(content)}\0".encode() + content)
-    for folder in sorted({path.parent for path in inputs.files}):
-        with suppress(OSError):
-            names = (entry.name for entry in os.scandir(folder))
-            digest.update(repr(sorted(n for n in names if n.endswith((".yaml", ".yml")))).encode())
-    return digest.hexdigest()
+
+    def __call__(self, paths: Collection[Path], deep: bool) -> AsyncIterator[object]: ...
+
+
+async def file_events(paths: Collection[Path], deep: bool) -> AsyncIterator[object]:
+    """The events of the file system, by watchfiles. Raises what watching raises."""
+    watched = {str(path) for path in paths}
+    async for changes in awatch(
+        *paths,
+        recursive=deep,
+        step=STEP,
+        debounce=STEP,
+        watch_filter=None,
+        ignore_permission_denied=True,
+    ):
+        yield changes
+        if any(change is Change.deleted and path in watched for change, path in changes):
+            return
 
 
 class Watcher:
     """Calls `changed` when the inputs have changed and then been quiet for `quiet` seconds.
 
-    `inputs` and the settings may be set to others at any time. `up` tells whether file events
-    arrive; without them the safety poll, every `poll_interval` seconds, is all there is.
+    `find` tells what the inputs are, and is asked again whenever they change. `up` tells whether
+    file events arrive; without them the safety poll, every `poll_interval` seconds, is all there
+    is.
     """
 
-    def __init__(self, inputs: Inputs, changed: Callable[[], None]) -> None:
-        self.inputs = inputs
+    def __init__(
+        self,
+        find: Callable[[], Inputs],
+        changed: Callable[[], None],
+        events: Events = file_events,
+    ) -> None:
         self.mode: Mode = "auto"
         self.quiet = 0.1
         self.poll_interval = 5.0
         self.up = False
+        self._find = find
         self._changed = changed
-        self._seen = signature(inputs)
+        self._events = events
+        self._inputs, self._seen = self._take()
+        self._watched: list[tuple[_Watch, list[int]]] = []
+        self._feeds: list[asyncio.Task[None]] = []
         self._stirred = asyncio.Event()
+        self._trouble = ""
+
+    def set(self, mode: Mode, quiet: float, poll_interval: float) -> None:
+        """Watch in this way from now on; the times are seconds."""
+        self.mode, self.quiet, self.poll_interval = mode, quiet, poll_interval
+        self._stirred.set()
 
     async def run(self) -> None:
-        """Watch until cancelled; file events that end are replaced."""
-        while True:
-            ended: BaseException | None = None
-            try:
-                await self._with_events()
-            except* (OSError, WatchfilesRustInternalError) as errors:
-                ended = errors.exceptions[0]
-            if ended is not None:
-                log.warning("no file events, looking every %g s: %s", RETRY, _advice(ended))
-                await asyncio.sleep(RETRY)
+        """Watch until cancelled. Whatever goes wrong is told, and tried again."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    await self._step(group)
+                except Exception:
+                    log.exception("a fault in the gateway itself: the files cannot be looked at")
+                    await asyncio.sleep(RETRY)
 
-    async def _with_events(self) -> None:
-        """Observe until the folders are others than those watched, or file events end."""
-        ground = self._ground()
-        try:
-            async with asyncio.TaskGroup() as group:
-                feeds = [
-                    group.create_task(self._feed(paths, deep))
-                    for paths, deep in self._watched()
-                    if paths and self.mode in ("auto", "events")
-                ]
-                await asyncio.sleep(0)  # sets the watches
-                self.up = bool(feeds)
-                # Looked at after the watches are set, or a change in between would go unnoticed.
-                while True:
-                    await self._look()
-                    if self._ground() != ground:
-                        break
-                    await self._stir()
-                for feed in feeds:
-                    feed.cancel()
-        finally:
-            self.up = False
+    async def _step(self, group: asyncio.TaskGroup) -> None:
+        """Have the right folders watched, look, and wait for the next reason to look."""
+        ground = await asyncio.to_thread(self._ground)
+        if ground != self._watched or any(feed.done() for feed in self._feeds):
+            for feed in self._feeds:
+                feed.cancel()
+            self._feeds = [group.create_task(self._feed(*each)) for each, _ in ground]
+            self._watched, self.up = ground, bool(ground)
+            await asyncio.sleep(0)  # sets the watches
+        # Looked at after the watches are set, or a change in between would go unnoticed.
+        await self.look()
+        if await asyncio.to_thread(self._ground) == ground:
+            await self._stir()
 
-    async def _stir(self) -> None:
-        """Wait for a file event or the next poll."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.poll_interval):
-                await self._stirred.wait()
-        self._stirred.clear()
-
-    async def _look(self) -> None:
+    async def look(self) -> None:
         """Call `changed` if the inputs differ from those seen last, once they stay as they are."""
         if self.mode == "off":
             return
-        now = await asyncio.to_thread(signature, self.inputs)
+        now = await asyncio.to_thread(signature, self._inputs)
         if now == self._seen:
             return
-        await asyncio.sleep(self.quiet)
-        while (later := await asyncio.to_thread(signature, self.inputs)) != now:
-            now = later
+        while True:
+            former = now
             await asyncio.sleep(self.quiet)
-        self._seen = now
-        self._changed()
+            self._inputs, now = await asyncio.to_thread(self._take)
+            if now == former:
+                break
+        if now != self._seen:
+            self._seen = now
+            self._changed()
 
-    async def _feed(self, paths: Iterable[Path], deep: bool) -> None:
-        async for _ in awatch(*paths, recursive=deep, step=STEP, debounce=STEP, watch_filter=None):
-            self._stirred.set()
-        raise OSError("the watch ended")
+    def _take(self) -> tuple[Inputs, str]:
+        inputs = self._find()
+        return inputs, signature(inputs)
 
-    def _watched(self) -> tuple[tuple[list[Path], bool], ...]:
-        """The folders of the files, which are to be watched flat, and those to be watched whole.
+    async def _stir(self) -> None:
+        """Wait for a file event or the next poll."""
+        trusted = self.mode == "events" and self.up
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RARELY if trusted else self.poll_interval):
+                await self._stirred.wait()
+        self._stirred.clear()
 
-        Never a file: saving by rename ends the watch on a file.
-        """
-        flat = {path.parent for path in (*self.inputs.files, *self.inputs.folders)}
-        return (
-            ([path for path in sorted(flat) if path.is_dir()], False),
-            ([path for path in self.inputs.folders if path.is_dir()], True),
-        )
+    async def _feed(self, paths: list[Path], deep: bool) -> None:
+        """Stir on every event, until they end; when that is a failure, not at once."""
+        try:
+            async for _ in self._events(paths, deep):
+                self._stirred.set()
+                self._trouble = ""
+        except Exception as error:  # whatever it died of, it is replaced
+            self.up = False
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning("no file events: %s", _advice(self._trouble))
+            await asyncio.sleep(RETRY)
+        self._stirred.set()
 
-    def _ground(self) -> object:
-        """What the watches are tied to: the very folders, which a rename replaces."""
-        return (
-            self.mode,
-            [(path, path.stat().st_ino) for paths, _ in self._watched() for path in paths],
-        )
+    def _ground(self) -> list[tuple[_Watch, list[int]]]:
+        """What to watch, and the very folders these are now, for a rename replaces them."""
+        if self.mode not in ("auto", "events"):
+            return []
+        flat, whole = grounds(self._inputs)
+        watches = [watch for watch in ((flat, False), (whole, True)) if watch[0]]
+        return [(watch, [_inode(path) for path in watch[0]]) for watch in watches]
 
 
-def plugin_files(folders: Iterable[Path]) -> Iterator[Path]:
-    """Every Python file in and below the plugin folders."""
-    for folder in folders:
-        for root, subfolders, files in os.walk(folder, followlinks=True):
-            subfolders[:] = sorted(n for n in subfolders if n != "__pycache__" and n[0] != ".")
-            yield from (Path(root, name) for name in sorted(files) if name.endswith(".py"))
+def _inode(path: Path) -> int:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
 
 
-def _advice(error: BaseException) -> str:
-    text = str(error)
-    if "limit" in text.lower() or getattr(error, "errno", None) == 28:
-        return f"{text}; raise fs.inotify.max_user_watches and fs.inotify.max_user_instances"
-    return text
+def _advice(trouble: str) -> str:
+    if "limit" in trouble.lower() or "os error 24" in trouble or "os error 28" in trouble:
+        limits = "fs.inotify.max_user_watches and fs.inotify.max_user_instances"
+        return f"{trouble}; raise {limits}. Until then the files are looked at every poll_interval"
+    return trouble

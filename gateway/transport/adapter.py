@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gateway.api import Namespace, Socket, Value
 from gateway.engine.frame import Frames
@@ -18,6 +19,7 @@ from gateway.runtime.blueprint import Generation
 from gateway.runtime.connection import Connection
 from gateway.runtime.dispatch import Dispatcher
 from gateway.transport.handshake import handshake_of
+from gateway.transport.msgpack import MsgPackPacket
 from gateway.transport.packet import (
     ACK,
     CONNECT,
@@ -29,9 +31,13 @@ from gateway.transport.packet import (
     PacketError,
 )
 from gateway.transport.rooms import Rooms
-from gateway.transport.server import Client, Server
+from gateway.transport.server import JOIN_TIMEOUT, Client, Server
 
-__all__ = ["Adapter"]
+__all__ = ["Adapter", "Serializer"]
+
+Serializer = Literal["json", "msgpack"]
+
+PACKETS: Mapping[Serializer, type[Packet]] = {"json": Packet, "msgpack": MsgPackPacket}
 
 
 @dataclass(slots=True, eq=False)
@@ -52,13 +58,21 @@ class Peer:
 class Adapter:
     """Joins a dispatcher to a Socket.IO server on an Engine.IO server of class `engine`.
 
-    `options` are the engine's. The adapter serves what is swapped into `live`.
+    `options` are the engine's, `serializer` is how packets are written. A session that is in no
+    namespace for `join_timeout` seconds is ended. The adapter serves what is swapped into `live`.
     """
 
-    def __init__(self, engine: type, options: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        engine: type,
+        options: Mapping[str, object],
+        serializer: Serializer = "json",
+        join_timeout: float = JOIN_TIMEOUT,
+    ) -> None:
         self.dispatcher = Dispatcher(self)
         self.live = self.dispatcher.live
-        self.server: Server[Peer] = Server(self, engine, options)
+        self._packet = PACKETS[serializer]
+        self.server: Server[Peer] = Server(self, engine, options, self._packet, join_timeout)
         self._rooms: Rooms = self.server.manager
         self._peers: dict[str, Peer] = {}
 
@@ -70,7 +84,7 @@ class Adapter:
             return
         self._rooms.admit(socket.id, socket.namespace)
         early, peer.early = peer.early, None
-        self._send(peer, Packet(CONNECT, {"sid": socket.id}, socket.namespace).frames())
+        self._send(peer, self._packet(CONNECT, {"sid": socket.id}, socket.namespace).frames())
         for frames in early:
             self._send(peer, frames)
 
@@ -81,10 +95,10 @@ class Adapter:
         self._forget(peer)
         self.leave_all(socket)
         answer = {"message": message, "data": data}
-        self._send(peer, Packet(CONNECT_ERROR, answer, socket.namespace).frames())
+        self._send(peer, self._packet(CONNECT_ERROR, answer, socket.namespace).frames())
 
     def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
-        frames = Packet(ACK, list(args), socket.namespace, id).frames()
+        frames = self._packet(ACK, list(args), socket.namespace, id).frames()
         if (peer := self._peers.get(socket.id)) is not None:
             self._send(peer, frames)
 
@@ -94,7 +108,7 @@ class Adapter:
     # What plugins send
 
     async def emit(self, socket: Socket, event: str, args: Sequence[object]) -> None:
-        frames = _event(event, args, socket.namespace).frames()
+        frames = self._event(event, args, socket.namespace).frames()
         peer = self._peers.get(socket.id)
         if peer is None:
             return
@@ -113,7 +127,7 @@ class Adapter:
             raise UsageError("call() before next(): the client is not there to answer yet")
         answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
         ack = self._rooms._generate_ack_id(socket.id, lambda *args: _settle(answer, args))
-        self._send(peer, _event(event, args, socket.namespace, ack).frames())
+        self._send(peer, self._event(event, args, socket.namespace, ack).frames())
         peer.calls.add(answer)
         try:
             async with asyncio.timeout(timeout):
@@ -143,7 +157,7 @@ class Adapter:
             refusal = Reject("refused", "connection refused")
             self.dispatcher.refuse(peer.connection, refusal)
             return
-        self._send(peer, Packet(DISCONNECT, None, socket.namespace).frames())
+        self._send(peer, self._packet(DISCONNECT, None, socket.namespace).frames())
         self.lost(peer, "server namespace disconnect")
 
     def rooms(self, socket: Socket) -> frozenset[str]:
@@ -179,14 +193,15 @@ class Adapter:
 
     def connected(self, client: Client[Peer], namespace: str, auth: dict[str, Value]) -> None:
         if namespace in client.peers:
-            raise PacketError(f"a second CONNECT to {namespace}")
+            raise PacketError(f"a second CONNECT to {namespace!r}")
         if not self.dispatcher.serves(namespace):
-            refusal = Packet(CONNECT_ERROR, {"message": "Invalid namespace"}, namespace)
+            refusal = self._packet(CONNECT_ERROR, {"message": "Invalid namespace"}, namespace)
             client.session.send_many(refusal.frames())
             return
         sid = self._rooms.pre_connect(client.session.id, namespace)
         socket = Socket(sid, namespace, handshake_of(client.environ, auth), self)
-        peer = client.peers[namespace] = self._peers[sid] = Peer(client, socket)
+        peer = self._peers[sid] = Peer(client, socket)
+        client.enter(namespace, peer)
         peer.connection = self.dispatcher.connect(socket)
 
     def event(self, peer: Peer, data: list[Value], id: int | None) -> None:
@@ -213,18 +228,17 @@ class Adapter:
             self.dispatcher.gone(peer.connection, reason)
 
     def _forget(self, peer: Peer) -> None:
-        namespace = peer.socket.namespace
         self._peers.pop(peer.socket.id, None)
-        peer.client.peers.pop(namespace, None)
-        peer.client.left.add(namespace)
+        peer.client.leave(peer.socket.namespace)
 
     def _send(self, peer: Peer, frames: Frames) -> None:
         peer.client.session.send_many(frames)
 
-
-def _event(event: str, args: Sequence[object], namespace: str, id: int | None = None) -> Packet:
-    _check(event)
-    return Packet(EVENT, [event, *args], namespace, id)
+    def _event(
+        self, event: str, args: Sequence[object], namespace: str, id: int | None = None
+    ) -> Packet:
+        _check(event)
+        return self._packet(EVENT, [event, *args], namespace, id)
 
 
 def _check(event: str) -> None:

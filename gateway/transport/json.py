@@ -11,44 +11,64 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-__all__ = ["MAX_DEPTH", "dumps", "loads"]
+__all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "loads"]
 
 MAX_DEPTH = 200
-"""How deep arrays and objects may nest: below what any of the JSON libraries can write."""
+"""How deep arrays and objects that are read may nest: what was read can be written."""
 
-_LONE_SURROGATE = re.compile(
-    r"(?<!\\)((?:\\\\)*)"
-    r"(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+WRITTEN_DEPTH = 254
+"""How deep those that are written may nest; orjson's own limit."""
+
+_NESTING = (dict, list, tuple)
+
+_SURROGATES = re.compile(
+    r"(?P<whole>(?:[^\\]|\\(?!u[dD][89a-fA-F])."
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})++)"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
 )
 
 
 def loads(text: str) -> object:
     """Decode `text`; raises `ValueError` when it is not strict JSON or nests too deep."""
-    if len(text) > MAX_DEPTH and _may_be_deep(text) and _depth(text) > MAX_DEPTH:
+    data = _loads(text)
+    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(data):
         raise ValueError("nested too deep")
-    try:
-        return _loads(text)
-    except ValueError:
-        # JavaScript writes half an emoji, cut from a string, as a lone surrogate.
-        mended = _LONE_SURROGATE.sub(r"\1\\ufffd", text)
-        if mended == text:
-            raise
-        return _loads(mended)
+    return data
 
 
 def dumps(data: object, attachments: list[bytes]) -> bytes:
     """Encode `data` as UTF-8, appending the bytes in it to `attachments`.
 
-    Raises `TypeError` for what JSON cannot carry, `ValueError` for NaN, infinity and nesting
-    that clients could not read.
+    Raises `TypeError` for what JSON cannot carry, `ValueError` for what clients could not read.
     """
-    text = _dumps(data, partial(_set_aside, attachments))
-    # orjson writes NaN as `null`, json as `NaN`: only then is a look at the numbers needed.
-    if b"null" in text or b"NaN" in text or b"Infinity" in text:
-        _refuse_nan(data)
-    return text
+    return _dumps(data, partial(_set_aside, attachments))
+
+
+def check(data: object, levels: int = WRITTEN_DEPTH) -> None:
+    """Raise `ValueError` or `TypeError` for what clients could not read, however it is encoded.
+
+    That is NaN, infinity, integers beyond 64 bits, keys that are not text, and more `levels` of
+    nesting than these.
+    """
+    if isinstance(data, float):
+        if not math.isfinite(data):
+            raise ValueError(f"{data} cannot be sent: JSON has no such number")
+    elif isinstance(data, int):
+        if not -(2**63) <= data < 2**64:
+            raise ValueError("an integer beyond 64 bits cannot be sent: send it as text")
+    elif isinstance(data, _NESTING):
+        if not levels:
+            raise ValueError("what nests too deep, or in itself, cannot be sent")
+        if isinstance(data, dict):
+            for key in data:
+                if not isinstance(key, str):
+                    raise TypeError(f"a key of type {type(key).__name__} cannot be sent: use text")
+            data = data.values()
+        for item in data:
+            check(item, levels - 1)
 
 
 def _set_aside(attachments: list[bytes], value: object) -> object:
@@ -58,30 +78,21 @@ def _set_aside(attachments: list[bytes], value: object) -> object:
     raise TypeError(f"a value of type {type(value).__name__} cannot be sent")
 
 
-def _refuse_nan(data: object) -> None:
-    if isinstance(data, float) and not math.isfinite(data):
-        raise ValueError(f"{data} cannot be sent: JSON has no such number")
-    if isinstance(data, dict):
-        data = tuple(data.values())
-    if isinstance(data, list | tuple):
-        for item in data:
-            _refuse_nan(item)
+def _is_deep(data: object) -> bool:
+    level: list[Any] = [[data]]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, _NESTING)
+        ]
+    return bool(level)
 
 
-def _may_be_deep(text: str) -> bool:
-    return text.count("[") + text.count("{") > MAX_DEPTH
-
-
-def _depth(text: str) -> int:
-    """How deep `text` nests, brackets in strings left out."""
-    depth = deepest = 0
-    for bracket in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
-        if bracket in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif bracket in "]}":
-            depth -= 1
-    return deepest
+def _mended(text: str) -> str:
+    """`text` without lone surrogates: JavaScript writes these for half an emoji."""
+    return _SURROGATES.sub(lambda found: found["whole"] or "\\ufffd", text)
 
 
 try:
@@ -96,22 +107,43 @@ except ModuleNotFoundError:  # no wheel for this interpreter
             raise ValueError(f"{text} is out of range")
         return number
 
-    _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+    def _whole(text: str) -> float:
+        if len(text) > len(str(-(2**63))):
+            return _finite(text)
+        number = int(text)
+        return number if -(2**63) <= number < 2**64 else float(number)
+
+    _decoder = json.JSONDecoder(
+        parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+    )
 
     def _loads(text: str) -> object:
-        return _decoder.decode(text)
+        try:
+            return _decoder.decode(_mended(text) if "\\u" in text else text)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
     def _dumps(data: object, default: Callable[[object], object]) -> bytes:
+        check(data)
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=default).encode()
 
 else:
 
     def _loads(text: str) -> object:
-        return orjson.loads(text)
+        try:
+            return orjson.loads(text)
+        except ValueError:
+            if (mended := _mended(text)) == text:
+                raise
+            return orjson.loads(mended)
 
     def _dumps(data: object, default: Callable[[object], object]) -> bytes:
         try:
-            return orjson.dumps(data, default)
+            text = orjson.dumps(data, default)
         except TypeError as error:
+            check(data)
             # orjson wraps what `default` raised; its own sentence is the one that helps.
             raise TypeError(str(error.__cause__ or error)) from None
+        if b"null" in text:  # which orjson writes for NaN too
+            check(data)
+        return text

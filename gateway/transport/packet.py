@@ -1,7 +1,8 @@
 """Socket.IO protocol 5 packets: decoded once and strictly, before anything looks at them.
 
 The class stands where python-socketio asks for its packet class (`serializer`). Source:
-https://socket.io/docs/v4/socket-io-protocol/ and, for what is refused, socket.io-parser 4.2.
+https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md and, for what
+is refused, socket.io-parser 4.2.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = [
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
 MAX_ATTACHMENTS = 10
-"""As many as socket.io-parser lets a packet announce."""
+"""As many as socket.io-parser lets a packet announce, on either side."""
 
 RESERVED = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
@@ -96,6 +97,7 @@ class Packet:
         payload = b"" if self.data is None else strict.dumps(self.data, attachments)
         head = str(self.packet_type)
         if attachments:
+            _check_placeholders(payload, len(attachments))
             head = f"{self.packet_type + BINARY_EVENT - EVENT}{len(attachments)}-"
         if self.namespace != "/":
             head += f"{self.namespace},"
@@ -128,20 +130,22 @@ class Packet:
         self.attachments.append(attachment)
         if len(self.attachments) < self.attachment_count:
             return False
-        self.data = _fill(self.data, self.attachments)
+        self.data = _fill(self.data, dict(enumerate(self.attachments)))
         return True
 
     def _decode(self, text: str | bytes) -> None:
         if not isinstance(text, str):
             raise PacketError("bytes that belong to no packet")
-        if text.startswith("2["):  # as most packets do: an event in `/` that asks for no ack
-            self.namespace, payload = "/", text[1:]
-        else:
-            payload = self._decode_head(text)
+        # Most packets are events in `/` that ask for no ack.
+        payload = text[1:] if text.startswith("2[") else self._decode_head(text)
+        if not payload:
+            return
         try:
-            self.data = strict.loads(payload) if payload else None
+            self.data = strict.loads(payload)
         except ValueError as error:
             raise PacketError(f"payload is not JSON: {error}") from None
+        if self.data is None:
+            raise PacketError("a payload is an array or an object")
 
     def _decode_head(self, text: str) -> str:
         """Take what stands before the payload, and return the payload."""
@@ -158,18 +162,27 @@ class Packet:
         if (announced is not None) != (self.packet_type in (BINARY_EVENT, BINARY_ACK)):
             raise PacketError("attachments in the wrong type of packet")
         self.attachment_count = int(announced or 0)
-        if self.attachment_count > MAX_ATTACHMENTS:
-            raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
+        if announced is not None and not 1 <= self.attachment_count <= MAX_ATTACHMENTS:
+            raise PacketError(f"attachments are 1 to {MAX_ATTACHMENTS}")
 
 
-def _fill(data: object, attachments: list[bytes]) -> object:
+def _check_placeholders(payload: bytes, attachments: int) -> None:
+    """Raise `ValueError` for what would make clients close their connection."""
+    if attachments > MAX_ATTACHMENTS:
+        raise ValueError(f"more than {MAX_ATTACHMENTS} bytes objects cannot be sent in one packet")
+    if payload.count(b'"_placeholder":true') != attachments:
+        raise ValueError("an object with '_placeholder' cannot be sent along with bytes")
+
+
+def _fill(data: object, attachments: dict[int, bytes]) -> object:
+    """Put each attachment in its place; one, since what came once could else go out often."""
     if isinstance(data, list):
         return [_fill(item, attachments) for item in data]
     if isinstance(data, dict):
         if data.get("_placeholder") is True:
             number = data.get("num")
-            if type(number) is not int or not 0 <= number < len(attachments):
+            if type(number) is not int or number not in attachments:
                 raise PacketError("a placeholder without its attachment")
-            return attachments[number]
+            return attachments.pop(number)
         return {key: _fill(value, attachments) for key, value in data.items()}
     return data

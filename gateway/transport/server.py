@@ -7,6 +7,7 @@ on a `TypeError`, keeps a session that breaks the protocol, and leaves sockets b
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -26,11 +27,14 @@ from gateway.transport.packet import (
 )
 from gateway.transport.rooms import Rooms
 
-__all__ = ["Client", "Receiver", "Server"]
+__all__ = ["JOIN_TIMEOUT", "Client", "Receiver", "Server"]
 
 log = logging.getLogger("sockgw.transport")
 quiet = logging.getLogger("sockgw.socketio")
 quiet.setLevel(logging.WARNING)
+
+JOIN_TIMEOUT = 45.0
+"""Seconds; the `connectTimeout` of Node's Socket.IO."""
 
 REASONS = {"client disconnect": "transport close", "server disconnect": "forced server close"}
 """Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
@@ -44,7 +48,7 @@ class Session(Protocol):
 
     def send_many(self, frames: Frames) -> None: ...
 
-    def end(self, reason: Literal["parse error"]) -> None: ...
+    def end(self, reason: Literal["parse error", "server disconnect"]) -> None: ...
 
 
 PeerT = TypeVar("PeerT")
@@ -56,13 +60,40 @@ class Client(Generic[PeerT]):
 
     `left` are the namespaces it was once in: a packet for one of these crossed our DISCONNECT and
     is no offence. `partial` is a packet whose attachments have not all come.
+
+    A session that is in no namespace for `join_timeout` seconds is ended. Node asks once, after
+    its opening; one that has left its last namespace holds a connection for nothing just as well.
     """
 
     session: Session
     environ: Mapping[str, Any]
+    join_timeout: float
     peers: dict[str, PeerT] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     partial: Packet | None = None
+    _limit: asyncio.TimerHandle = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._wait()
+
+    def enter(self, namespace: str, peer: PeerT) -> None:
+        self.peers[namespace] = peer
+        self._limit.cancel()
+
+    def leave(self, namespace: str) -> None:
+        if self.peers.pop(namespace, None) is None:
+            return
+        self.left.add(namespace)
+        if not self.peers:
+            self._wait()
+
+    def gone(self) -> None:
+        """The session has ended."""
+        self._limit.cancel()
+
+    def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._limit = loop.call_later(self.join_timeout, self.session.end, "server disconnect")
 
 
 class Receiver(Protocol[PeerT]):
@@ -80,16 +111,25 @@ class Receiver(Protocol[PeerT]):
 class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     """A `socketio.AsyncServer` that hands what arrives to `receiver`.
 
-    `engine` is the class of the Engine.IO server, `options` what it is made with.
+    `engine` is the class of the Engine.IO server, `options` what it is made with. `packet` is the
+    class that packets are written and read by. A session that is in no namespace is ended after
+    `join_timeout` seconds.
     """
 
     def __init__(
-        self, receiver: Receiver[PeerT], engine: type, options: Mapping[str, object]
+        self,
+        receiver: Receiver[PeerT],
+        engine: type,
+        options: Mapping[str, object],
+        packet: type[Packet] = Packet,
+        join_timeout: float = JOIN_TIMEOUT,
     ) -> None:
+        self.join_timeout = join_timeout
         self._receiver = receiver
         self._engine = engine
+        self._packet = packet
         super().__init__(
-            client_manager=Rooms(), serializer=Packet, namespaces="*", logger=quiet, **options
+            client_manager=Rooms(), serializer=packet, namespaces="*", logger=quiet, **options
         )
         self.eio.on_message = self._message
         self.eio.on_disconnect = self._closed
@@ -106,13 +146,14 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
         session = self.eio.sessions[eio_sid]
-        session.owner = Client(session, environ)
+        session.owner = Client(session, environ, self.join_timeout)
 
     def _closed(self, session: Session, reason: str) -> None:
         self.environ.pop(session.id, None)
         client: Client[PeerT] = session.owner
         for peer in tuple(client.peers.values()):
             self._receiver.lost(peer, REASONS.get(reason, reason))
+        client.gone()
 
     def _message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
         client: Client[PeerT] = session.owner
@@ -128,7 +169,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         """The packet that `data` is or completes; `None` while attachments are missing."""
         packet = client.partial
         if packet is None:
-            packet = Packet(encoded_packet=data)
+            packet = self._packet(encoded_packet=data)
             packet.check_arrival()
             if packet.packet_type != CONNECT:
                 self._check_joined(client, packet.namespace)
@@ -145,7 +186,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
 
     def _check_joined(self, client: Client[PeerT], namespace: str) -> None:
         if namespace not in client.peers and namespace not in client.left:
-            raise PacketError(f"a packet for {namespace} before its CONNECT")
+            raise PacketError(f"a packet for {namespace!r} before its CONNECT")
 
     def _take(self, client: Client[PeerT], packet: Packet) -> Awaitable[None] | None:
         namespace, data = packet.namespace, packet.data

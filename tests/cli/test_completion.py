@@ -25,7 +25,7 @@ def test_zsh_finds_its_mark_in_the_first_line() -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("sockgw r", ["plain,run", "plain,routes"]),
+        ("sockgw r", ["plain,run", "plain,routes", "plain,reload"]),
         ("sockgw check --format ", ["plain,text", "plain,json", "plain,github"]),
         ("sockgw new m", ["plain,middleware"]),
         ("sockgw run ", ["file,"]),

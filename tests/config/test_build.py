@@ -69,6 +69,8 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
         ping_interval=0.5,
         ping_timeout=2.5,
         max_payload=64_000,
+        serializer="msgpack",
+        compression=True,
     )
 
 
@@ -132,8 +134,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 11, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 11, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 13, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 13, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 

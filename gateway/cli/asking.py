@@ -1,0 +1,80 @@
+"""What the verbs that ask a running daemon have in common: finding it, and showing changes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from gateway.cli.common import BAD_CONFIG, show_problems
+from gateway.errors import ConfigError
+from gateway.server.admin_client import AdminClient, AdminError
+
+__all__ = ["asks_daemon", "near", "show_changes", "show_near"]
+
+_COLOURS = {"+": "green", "-": "red", "~": "yellow"}
+_PARAMETERS = (
+    click.option(
+        "--admin",
+        metavar="URL",
+        help="The daemon's admin listener instead of FILE's: http://HOST:PORT or unix:PATH.",
+    ),
+    click.option("--token", help="The admin listener's token instead of FILE's."),
+)
+
+
+def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a verb ask the daemon that serves its `file`: it gets `daemon`.
+
+    A daemon that cannot be asked is told in a sentence, with exit code 1; `otherwise` is what to
+    do when the file has no admin block. Problems of the configuration exit with 78.
+    """
+
+    def decorate(run: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(run)
+        def asking(
+            file: Path, format: str, admin: str | None, token: str | None, **rest: object
+        ) -> None:
+            try:
+                daemon = AdminClient(admin) if admin else AdminClient.of(file, os.environ)
+                if daemon is None:
+                    raise click.ClickException(f"{file} has no admin: block; {otherwise}")
+                daemon = replace(daemon, token=token or daemon.token)
+                run(file=file, format=format, daemon=daemon, **rest)
+            except AdminError as error:
+                raise click.ClickException(str(error)) from None
+            except ConfigError as error:
+                show_near(error, format)
+                raise SystemExit(BAD_CONFIG) from None
+
+        for parameter in reversed(_PARAMETERS):
+            asking = parameter(asking)
+        return asking
+
+    return decorate
+
+
+def show_changes(changes: Iterable[str]) -> None:
+    """Write changes, a line each, in the colour of their `+`, `-` or `~`."""
+    for change in changes:
+        click.secho(f"  {near(change)}", fg=_COLOURS[change[0]])
+
+
+def show_near(error: ConfigError, format: str) -> None:
+    """`show_problems`, with the daemon's paths seen from here."""
+    show_problems(
+        ConfigError(
+            replace(problem, place=replace(problem.place, file=near(problem.place.file)))
+            for problem in error.problems
+        ),
+        format,
+    )
+
+
+def near(text: str) -> str:
+    """`text` with the paths in it relative to the current folder, where they are below it."""
+    return text.replace(f"{Path.cwd()}{os.sep}", "")

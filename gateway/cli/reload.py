@@ -1,0 +1,56 @@
+"""`sockgw reload`: let the daemon take over its files now, and wait for the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from gateway.cli.asking import asks_daemon, show_changes, show_near
+from gateway.cli.common import BAD_CONFIG, file_argument
+from gateway.errors import ConfigError
+from gateway.server.admin import verdict_json
+from gateway.server.admin_client import AdminClient
+from gateway.server.reloader import Verdict
+
+__all__ = ["reload"]
+
+
+@click.command(short_help="Let the daemon that serves FILE reload it, and wait.")
+@file_argument
+@asks_daemon("send SIGHUP instead")
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    help="How to write the verdict: for people, programs, or annotations of a pull request.",
+)
+def reload(file: Path, daemon: AdminClient, format: str) -> None:
+    """Let the daemon that serves FILE reload it, and wait for the verdict.
+
+    Exits with 0 when the daemon serves what is on disk, with 78 when it cannot and goes on with
+    what it had, and with 1 when it cannot be asked.
+    """
+    verdict = asyncio.run(daemon.reload())
+    if format == "json":
+        click.echo(json.dumps(verdict_json(verdict), indent=2, ensure_ascii=False))
+    else:
+        _show(verdict, format)
+    if verdict.result == "failed":
+        raise SystemExit(BAD_CONFIG)
+
+
+def _show(verdict: Verdict, format: str) -> None:
+    if verdict.result == "failed":
+        show_near(ConfigError(verdict.problems), format)
+        click.echo(f"reload failed, generation {verdict.generation} stays", err=True)
+    elif verdict.result == "unchanged":
+        click.echo(f"nothing has changed, generation {verdict.generation} serves")
+    else:
+        ms = verdict.seconds * 1000
+        click.echo(f"generation {verdict.generation} serves after {ms:.0f} ms")
+        show_changes(verdict.plan.changes)
+    if verdict.plan.pending:
+        click.secho(f"pending restart: {', '.join(verdict.plan.pending)}", fg="yellow")

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import re
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from tests.cli.asked import CONFIG, ask, asked
+from tests.raw import raw
+from tests.scenario import write
+
+PLUGINS = {
+    "auth": "async def auth(ctx, next): await next()\n",
+    "chat": "async def say(ctx): ...\n",
+    "store": "class Store: ...\n",
+}
+SERVED = (
+    CONFIG
+    + """\
+  /chat: {connection_middleware: [auth], routes: {say: chat.say}}
+services: {store: store.Store}
+"""
+)
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write(tmp_path, SERVED, **PLUGINS)
+
+
+def told(result: Result) -> dict[str, list[str]]:
+    """The lines by their names; those below the first of a name belong to it."""
+    facts: dict[str, list[str]] = {}
+    name = ""
+    for line in result.stdout.splitlines()[1:]:
+        name = line[2:18].strip() or name
+        facts.setdefault(name, []).append(line[18:])
+    return facts
+
+
+async def test_what_is_served_where_and_to_how_many(file: Path) -> None:
+    async with asked(file) as url, AsyncExitStack() as stack:
+        for namespace in ("/", "/chat", "/chat"):
+            client = await stack.enter_async_context(raw(url))
+            await client.join(namespace)
+        result = await ask("status", file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[0] == f"generation 1 serves at {url}"
+    facts = told(result)
+    assert re.fullmatch(r"[0-9a-f]{12}", facts.pop("digest")[0])
+    facts.pop("since", None)
+    assert facts == {
+        "file": ["gateway.yaml"],
+        "last reload": ["none"],
+        "sockets": ["/: 1, /chat: 2"],
+        "generations": ["1: 2 tasks inside"],
+        "services": ["store"],
+        "watcher": ["off"],
+    }
+
+
+async def test_an_old_generation_is_told_as_long_as_it_is_used(file: Path) -> None:
+    async with asked(file) as url, raw(url) as client:
+        await client.join("/chat")
+        write(file.parent, SERVED, chat="async def say(ctx): return 2\n")
+        assert (await ask("reload", file)).exit_code == 0
+        facts = told(await ask("status", file))
+    assert facts["generations"] == ["1: 1, 2: 0 tasks inside"]
+    assert re.fullmatch(rf"applied at {TIME}, by admin", facts["last reload"][0])
+
+
+async def test_a_failed_reload_is_told_with_its_problems(file: Path) -> None:
+    async with asked(file):
+        write(file.parent, SERVED.replace("store.Store", "store.Stoer"))
+        await ask("reload", file)
+        facts = told(await ask("status", file))
+        coloured = await ask("status", file, color=True)
+    assert re.fullmatch(rf"failed at {TIME}, by admin", facts["last reload"][0])
+    assert facts["last reload"][1:] == [
+        "gateway.yaml:7:19: services.store: no plugin 'store.Stoer', did you mean 'store.Store'?"
+    ]
+    assert "\033[31mgateway.yaml:7:19: services.store: no plugin" in coloured.stdout
+
+
+async def test_what_waits_for_a_restart_is_told(file: Path) -> None:
+    async with asked(file):
+        write(file.parent, SERVED.replace("port: 0", "port: 0, path: /io/"))
+        await ask("reload", file)
+        assert told(await ask("status", file))["pending restart"] == ["server.path"]
+
+
+async def test_a_daemon_that_serves_the_last_good_says_so(file: Path, tmp_path: Path) -> None:
+    served = SERVED.replace("admin.sock", str(tmp_path / "admin.sock"))
+    write(file.parent, served)
+    async with asked(file):
+        pass
+    write(file.parent, served + "serves: {}\n")
+    async with asked(file, last_good=True):
+        result = await ask("status", file)
+    assert told(result)["degraded"] == [
+        "the file is broken, and what was accepted last is served instead:",
+        "gateway.yaml:8:1: serves: unknown key 'serves', did you mean 'services'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        ("auto", "auto, file events arrive"),
+        ("poll", "poll, no file events: it looks now and then"),
+    ],
+)
+async def test_how_changes_are_noticed_is_told(file: Path, mode: str, text: str) -> None:
+    write(file.parent, SERVED.replace('"off"', mode))
+    async with asked(file):
+        assert told(await ask("status", file))["watcher"] == [text]
+
+
+async def test_json_is_all_that_the_daemon_tells(file: Path) -> None:
+    async with asked(file) as url:
+        status = json.loads((await ask("status", file, "--format", "json")).stdout)
+    assert (status["url"], status["generation"]) == (url, 1)
+    assert len(status["digest"]) == 64
+
+
+async def test_without_an_admin_block_nobody_can_be_asked(file: Path) -> None:
+    write(file.parent, "namespaces: {/: }")
+    result = await ask("status", file)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {file} has no admin: block; add one to ask the daemon\n",
+    )

@@ -1,0 +1,75 @@
+"""What the official test suites run against: a gateway and an echoing engine on one port.
+
+python -m tests.conformance.serve --port 3000 --ping-interval 0.3 --ping-timeout 0.2
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from gateway.compiler import load
+from gateway.engine.server import Engine
+from gateway.transport.adapter import Adapter
+from tests.engine.echo import echo_app
+
+__all__ = ["GATEWAY", "serving"]
+
+GATEWAY = Path(__file__).with_name("gateway.yaml")
+JOIN_TIMEOUT = 1.0
+"""Seconds; the `connectTimeout` that the Socket.IO suite expects."""
+
+
+@asynccontextmanager
+async def serving(
+    file: Path = GATEWAY,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    join_timeout: float = JOIN_TIMEOUT,
+    **settings: Any,
+) -> AsyncIterator[tuple[str, Adapter]]:
+    """Serve `file` at `/socket.io/` and an echo at `/engine.io/`; gives the URL and the adapter.
+
+    `settings` are those of both engines.
+    """
+    adapter = Adapter(Engine, settings, join_timeout=join_timeout)
+    live = adapter.live
+    live.swap(await live.start(load(file, os.environ).blueprint))
+    app = echo_app(Engine(**settings))
+    adapter.server.attach(app, "/socket.io/")
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield f"http://{host}:{runner.addresses[0][1]}", adapter
+    finally:
+        await runner.cleanup()
+        await live.close(1.0)
+
+
+async def serve(**how: Any) -> None:
+    async with serving(cors_origins="*", **how) as (url, _):
+        print(f"serving at {url}/socket.io/ and {url}/engine.io/", flush=True)
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("--host", default="127.0.0.1")
+    flags.add_argument("--port", type=int, default=3000)
+    flags.add_argument("--ping-interval", type=float, default=0.3, help="seconds")
+    flags.add_argument("--ping-timeout", type=float, default=0.2, help="seconds")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(**vars(flags.parse_args())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""A daemon on real files that are edited while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import aiohttp
+
+from gateway.errors import ConfigError
+from gateway.server.daemon import Daemon, Started
+from gateway.server.reloader import Verdict
+from tests.reload.caller import caller
+from tests.scenario import write
+
+__all__ = ["CONFIG", "SAY", "WATCHED", "Running", "running", "until"]
+
+WATCHED = "reload: {quiet: 20ms, poll_interval: 1h}\n"
+"""Watched by events alone: the next poll comes too late for any test."""
+
+CONFIG = """
+reload: {watch: "off"}
+namespaces:
+  /:
+    routes: {say: chat.say}
+"""
+
+SAY = 'async def say(ctx): return "{}"\n'
+
+
+class Running:
+    """A daemon, the folder it serves and the verdicts on its reloads."""
+
+    def __init__(self, daemon: Daemon, file: Path) -> None:
+        self.daemon = daemon
+        self.file = file
+        self.folder = file.parent
+        self.degraded: ConfigError | None = None
+        self.verdicts: list[Verdict] = []
+        self._new: asyncio.Queue[Verdict] = asyncio.Queue()
+
+    @property
+    def url(self) -> str:
+        return self.daemon.status()["url"]  # type: ignore[no-any-return]
+
+    @property
+    def live(self) -> Any:
+        return self.daemon._serving.adapter.live
+
+    def heard(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        self._new.put_nowait(verdict)
+
+    async def verdict(self, timeout: float = 10.0) -> Verdict:
+        """The next verdict on a reload that nobody waits for."""
+        async with asyncio.timeout(timeout):
+            return await self._new.get()
+
+    async def reload(self, timeout: float = 20.0) -> Verdict:
+        """Reload now, as the admin listener does."""
+        async with asyncio.timeout(timeout):
+            verdict = await self.daemon.reload()
+        while self._new.qsize() and self._new.get_nowait() is not verdict:
+            pass
+        return verdict
+
+    async def get(self, path: str, **options: Any) -> Any:
+        """What the admin listener answers."""
+        return await self._ask("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Any:
+        return await self._ask("POST", path, **options)
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+        url = self.daemon._serving.admin.url
+        unix = url.removeprefix("unix:") if url.startswith("unix:") else None
+        connector = aiohttp.UnixConnector(unix) if unix else None
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(method, ("http://x" if unix else url) + path, **options) as response,
+        ):
+            if response.content_type == "application/json":
+                return await response.json()
+            return await response.text()
+
+    def config(self, text: str) -> None:
+        self.file.write_text(dedent(text))
+
+    def plugin(self, name: str, source: str) -> Path:
+        """Write plugins/NAME.py."""
+        path = self.folder / "plugins" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(source))
+        return path
+
+    def say(self, word: str) -> None:
+        """Have plugins/chat.py answer `say` with this word."""
+        self.plugin("chat", SAY.format(word))
+
+    async def said(self) -> object:
+        """What a new client is answered."""
+        async with caller(self.url) as client:
+            answer: list[object] = await client.call("say")
+        return answer[0] if len(answer) == 1 else answer
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something has become true that nobody tells of."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    config: str = CONFIG,
+    *,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+    last_good: bool = False,
+    port: int | None = 0,
+    **plugins: str,
+) -> AsyncIterator[Running]:
+    """Write the files, unless `file` is one that stands, and serve it.
+
+    On a free port; with `port` of `None` on the one that the file says.
+    """
+    if file is None:
+        file = write(folder, config, **(plugins or {"chat": SAY.format("one")}))
+    environ = {"XDG_STATE_HOME": str(folder / "state"), **(environ or {})}
+    daemon = Daemon(file, environ=environ, port=port, last_good=last_good)
+    one = Running(daemon, file)
+    begun = asyncio.Event()
+
+    def started(facts: Started) -> None:
+        one.degraded = facts.degraded
+        begun.set()
+
+    serving = asyncio.create_task(daemon.run(started, one.heard))
+    waiting = asyncio.create_task(begun.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    waiting.cancel()
+    if not begun.is_set():
+        serving.cancel()
+        await serving  # raises why not
+    try:
+        yield one
+    finally:
+        daemon.stop()
+        async with asyncio.timeout(40):
+            await serving

@@ -1,0 +1,63 @@
+"""A daemon for all tests of a module, at short pings and at Socket.IO's own, and raw clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+
+from tests.raw import Raw, raw
+from tests.scenario import write
+from tests.served import served
+
+SHORT = "server: {ping_interval: 300ms, ping_timeout: 200ms}\n"
+LONG = "server: {ping_interval: 25s, ping_timeout: 20s}\n"
+
+Transport = Literal["polling", "websocket"]
+Open = Callable[[], AbstractAsyncContextManager[Raw]]
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=[SHORT, LONG], ids=["short-pings", "long-pings"]
+)
+async def address(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[str]:
+    """Where the gateway is served that the module describes by its `CONFIG` and `PLUGIN`.
+
+    Nothing may hold only because a ping limit fell.
+    """
+    module = request.module
+    folder = tmp_path_factory.mktemp("gateway")
+    async with served(write(folder, request.param + module.CONFIG, plugin=module.PLUGIN)) as url:
+        yield url
+
+
+@pytest.fixture(params=["polling", "websocket"])
+def transport(request: pytest.FixtureRequest) -> Transport:
+    """The transport of the raw clients."""
+    chosen: Transport = request.param
+    return chosen
+
+
+@pytest.fixture
+def opened(address: str, transport: Transport) -> Open:
+    """Opens sessions: `async with opened() as client`."""
+    return lambda: raw(address, transport)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(opened: Open) -> AsyncIterator[Raw]:
+    """A client whose session is open and in no namespace."""
+    async with opened() as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def joined(client: Raw) -> Raw:
+    """A client that has joined `/`."""
+    assert str(await client.join()).startswith('40{"sid":')
+    return client
