@@ -67,15 +67,18 @@ def grounds(inputs: Inputs) -> tuple[list[Path], list[Path]]:
     """The folders to watch: those to be watched flat, and those to be watched whole.
 
     Never a file: saving by rename ends the watch on a file. Where a name leads through links,
-    the folders on both sides count.
+    the folders on both sides count; for a folder that is not there, the nearest one above.
     """
-    flat = {folder.parent for folder in inputs.folders}
+    flat = {_nearest(folder.parent) for folder in inputs.folders}
     for folder, pattern in inputs.files:
         parts = Path(pattern).parts[:-1]
-        flat.add(folder.joinpath(*takewhile(lambda part: not glob.has_magic(part), parts)))
+        flat.add(
+            _nearest(folder.joinpath(*takewhile(lambda each: not glob.has_magic(each), parts)))
+        )
     for path in inputs.paths():
         flat |= {path.parent, Path(os.path.realpath(path)).parent}
-    return (
-        sorted(filter(os.path.isdir, flat)),
-        [folder for folder in inputs.folders if os.path.isdir(folder)],
-    )
+    return sorted(flat), [folder for folder in inputs.folders if os.path.isdir(folder)]
+
+
+def _nearest(folder: Path) -> Path:
+    return next((each for each in (folder, *folder.parents) if os.path.isdir(each)), folder)

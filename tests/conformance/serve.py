@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,20 @@ from gateway.engine.server import Engine
 from gateway.transport.adapter import Adapter
 from tests.engine.echo import echo_app
 
-__all__ = ["GATEWAY", "serving"]
+__all__ = ["GATEWAY", "Served", "serving"]
 
 GATEWAY = Path(__file__).with_name("gateway.yaml")
 JOIN_TIMEOUT = 1.0
 """Seconds; the `connectTimeout` that the Socket.IO suite expects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is served at `url`, and by what."""
+
+    url: str
+    adapter: Adapter
+    engines: Mapping[str, Engine]
 
 
 @asynccontextmanager
@@ -35,29 +45,31 @@ async def serving(
     port: int = 0,
     join_timeout: float = JOIN_TIMEOUT,
     **settings: Any,
-) -> AsyncIterator[tuple[str, Adapter]]:
-    """Serve `file` at `/socket.io/` and an echo at `/engine.io/`; gives the URL and the adapter.
+) -> AsyncIterator[Served]:
+    """Serve `file` at `/socket.io/` and an echo at `/engine.io/`.
 
-    `settings` are those of both engines.
+    `settings` are those of both engines, `join_timeout` is in seconds.
     """
     adapter = Adapter(Engine, settings, join_timeout=join_timeout)
     live = adapter.live
     live.swap(await live.start(load(file, os.environ).blueprint))
-    app = echo_app(Engine(**settings))
+    echo = Engine(**settings)
+    app = echo_app(echo)
     adapter.server.attach(app, "/socket.io/")
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        yield f"http://{host}:{runner.addresses[0][1]}", adapter
+        url = f"http://{host}:{runner.addresses[0][1]}"
+        yield Served(url, adapter, {"/socket.io/": adapter.server.eio, "/engine.io/": echo})
     finally:
         await runner.cleanup()
         await live.close(1.0)
 
 
 async def serve(**how: Any) -> None:
-    async with serving(cors_origins="*", **how) as (url, _):
-        print(f"serving at {url}/socket.io/ and {url}/engine.io/", flush=True)
+    async with serving(cors_origins="*", **how) as served:
+        print(*(f"serving at {served.url}{path}" for path in served.engines), sep="\n", flush=True)
         await asyncio.Event().wait()
 
 

@@ -1,4 +1,4 @@
-"""What factories made lives as long as what it was made from; the new starts before the old ends."""
+"""What factories made lives as long as what it was made from; the new comes before the old goes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.api import Gateway
-from gateway.errors import ConfigError, Place, Problem
-from gateway.runtime.blueprint import Recipe
-from gateway.runtime.services import ServicePool
 from tests.reload.caller import caller
 from tests.reload.running import Running, until
 from tests.reload.stage import Stage
@@ -192,10 +188,11 @@ async def test_a_failing_start_gives_back_the_others_and_the_old_ones_go_on(
         for _ in range(2):
             one.plugin("services", SERVICES.format(fail, "", "new"))
             verdict = await one.reload()
-            assert [str(problem) for problem in verdict.problems] == [
-                f"{one.file}:3:44: services.second: the service did not start: "
+            [problem] = verdict.problems
+            assert str(problem) == (
+                f"{one.file}:3:43: services.second: the service did not start: "
                 "OSError: no route to host"
-            ]
+            )
             assert stage.seen[2:] == ["first new up", "second new up", "first new down"]
             assert await one.said() == ["first old", "second old"]
             del stage.seen[2:]
@@ -271,68 +268,3 @@ async def test_buckets_of_a_rate_limiter_are_carried_over(gateway) -> None:
         one.plugin("limit", LIMIT + "# edited\n")
         await one.reload()
         assert await client.call("say") == [[4, 1, 1]]
-
-
-# The pool by itself
-
-
-def recipe(key: str, make: Callable[[], object]) -> Recipe:
-    return Recipe(
-        key, lambda _: make(), lambda message: Problem(Place("gateway.yaml"), key, message)
-    )
-
-
-class Slow:
-    """A service that does not let itself be hurried."""
-
-    def __init__(self, *, entering: bool = False, leaving: bool = False) -> None:
-        self.go = asyncio.Event()
-        self.cancelled = 0
-        self._entering, self._leaving = entering, leaving
-
-    async def __aenter__(self) -> Slow:
-        if self._entering:
-            await self.stubborn()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._leaving:
-            await self.stubborn()
-
-    async def stubborn(self) -> None:
-        while not self.go.is_set():
-            try:
-                await self.go.wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-
-
-@pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> ServicePool:
-    monkeypatch.setattr("gateway.runtime.services.CLEAN_UP", 0.02)
-    return ServicePool(Gateway(None), start_timeout=0.02, stop_timeout=0.02)  # type: ignore[arg-type]
-
-
-async def test_a_service_that_does_not_start_is_given_up_though_it_will_not_be_cancelled(
-    pool: ServicePool,
-) -> None:
-    slow = Slow(entering=True)
-    with pytest.raises(ConfigError) as refused:
-        await pool.start({"slow": recipe("slow", lambda: slow)})
-    [problem] = refused.value.problems
-    assert problem.message == "the service did not start within 0.02 s"
-    assert slow.cancelled == 1
-    slow.go.set()
-
-
-async def test_a_service_that_does_not_end_holds_up_nobody(pool: ServicePool, caplog) -> None:
-    slow, other = Slow(leaving=True), Slow()
-    recipes = {"other": recipe("other", lambda: other), "slow": recipe("slow", lambda: slow)}
-    services = await pool.start(recipes)
-    assert services.slow is slow
-    await pool.release(recipes)
-    assert caplog.messages == ["service slow did not close within 0.02 s"]
-    slow.go.set()
-    again = await pool.start(recipes)
-    assert again.slow is slow
-    await pool.release(recipes)

@@ -107,3 +107,10 @@ def test_folders_are_watched_never_files(tmp_path: Path) -> None:
     flat, whole = grounds(find_inputs(top / "gateway.yaml", {}))
     assert flat == [top, *(top / name for name in ("conf.d", "many", "many/deep", "real"))]
     assert whole == [top / "plugins"]
+
+
+def test_nearest_folder_is_watched_for_one_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path / "gateway.yaml", GOOD + "include: a/b/*.yaml\nplugins: c/d/plugins\n")
+    (tmp_path / "c").mkdir()
+    flat, whole = grounds(find_inputs(tmp_path / "gateway.yaml", {}))
+    assert (flat, whole) == ([tmp_path, tmp_path / "c"], [])

@@ -53,10 +53,10 @@ async def open_up(ctx):
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def address(tmp_path: Path) -> AsyncIterator[str]:
-    """A gateway of 25 s pings where a session may be in no namespace for 100 ms."""
+    """A gateway of 25 s pings where a session may be in no namespace for 250 ms."""
     file = write(tmp_path, CONFIG, plugin=PLUGIN)
-    async with serving(file, join_timeout=0.1) as (url, _):
-        yield url
+    async with serving(file, join_timeout=0.25) as served:
+        yield served.url
 
 
 async def time_passes(opened: Open) -> None:

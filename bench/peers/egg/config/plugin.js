@@ -1,0 +1,1 @@
+exports.io = { enable: true, package: "egg-socket.io" };

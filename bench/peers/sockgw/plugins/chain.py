@@ -1,0 +1,11 @@
+"""Middleware that does nothing but stand in the way."""
+
+from gateway import Context, Next
+
+
+async def enter(ctx: Context, next: Next) -> None:
+    await next()
+
+
+async def each(ctx: Context, next: Next) -> None:
+    await next()

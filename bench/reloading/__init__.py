@@ -1,0 +1,1 @@
+"""The parts of `python -m bench.reload`: the files it edits, the daemon, the sockets."""

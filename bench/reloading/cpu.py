@@ -1,0 +1,38 @@
+"""Who used the processor: the daemon, this client, and others that disturb the measurement."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["Cpu", "since"]
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+Cpu = Mapping[str, float]
+"""Cores by `daemon`, `client` and `others`; and the `seconds` this is the mean of."""
+
+
+def since(pid: int, former: Cpu | None = None) -> Cpu:
+    """What was used since `former`, which a call without it has given; `pid` is the daemon."""
+    now = {"seconds": time.perf_counter(), "client": time.process_time(), "daemon": _process(pid)}
+    now["others"] = _machine() - now["client"] - now["daemon"]
+    if former is None:
+        return now
+    seconds = now["seconds"] - former["seconds"]
+    used = {who: (now[who] - former[who]) / seconds for who in ("daemon", "client", "others")}
+    return {"seconds": seconds, **used}
+
+
+def _process(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _machine() -> float:
+    user, nice, system, _, _, irq, softirq, *_ = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + irq + softirq) / TICKS

@@ -1,0 +1,97 @@
+"""The daemon that is measured: a process of its own, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway.server.admin_client import AdminClient
+
+__all__ = ["Daemon", "Memory", "running"]
+
+ROOT = Path(__file__).parents[2]
+VERDICT = re.compile(r"generation \d+ serves after (\d+) ms|(reload failed)")
+
+Memory = Mapping[str, int]
+"""Bytes by `rss` and `pss`."""
+
+
+class Daemon:
+    """A `sockgw run`. `applied` are the milliseconds each reload took by its own account."""
+
+    def __init__(self, process: asyncio.subprocess.Process, admin: AdminClient) -> None:
+        self.admin = admin
+        self.pid = process.pid
+        self.applied: list[int] = []
+        self._stderr = process.stderr
+        self._verdicts: asyncio.Queue[bool] = asyncio.Queue()
+        self._listens: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read())
+
+    async def listens(self) -> str:
+        """Wait until it has said where it listens. Raises `RuntimeError` when it has ended."""
+        either: set[asyncio.Future[Any]] = {self._listens, self._reading}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._listens.done():
+            raise RuntimeError("the daemon did not start")
+        return self._listens.result()
+
+    def forget(self) -> None:
+        """Take no account of the verdicts so far."""
+        while not self._verdicts.empty():
+            self._verdicts.get_nowait()
+
+    async def verdict(self) -> bool:
+        """Wait for the next verdict: whether what was saved is served. Raises `TimeoutError`."""
+        async with asyncio.timeout(10):
+            return await self._verdicts.get()
+
+    def memory(self) -> Memory:
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        found = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", rollup, re.MULTILINE))
+        return {name.lower(): int(size) * 1024 for name, size in found.items()}
+
+    async def _read(self) -> None:
+        assert self._stderr is not None
+        while line := await self._stderr.readline():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:  # Python's own last words
+                print(line.decode(), end="", file=sys.stderr)
+                continue
+            message = entry["message"]
+            if found := re.search(r"listening on (\S+)", message):
+                self._listens.set_result(found[1])
+            elif found := VERDICT.match(message):
+                if found[1]:
+                    self.applied.append(int(found[1]))
+                self._verdicts.put_nowait(bool(found[1]))
+            elif entry["level"] in ("warning", "error"):
+                print(message, entry.get("traceback", ""), file=sys.stderr)
+
+
+@asynccontextmanager
+async def running(file: Path, cores: set[int]) -> AsyncIterator[Daemon]:
+    """Run a daemon on `cores`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "run", str(file), "--log-format", "json"),
+        cwd=ROOT,
+        env={**os.environ, "XDG_STATE_HOME": str(file.parent / "state")},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.sched_setaffinity(process.pid, cores)
+    try:
+        daemon = Daemon(process, AdminClient(f"unix:{file.parent / 'admin.sock'}"))
+        yield daemon
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()

@@ -1,0 +1,88 @@
+"""What the trials gave, kept as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from bench.trial import Trial
+from bench.works import WORKS, Figure
+
+__all__ = ["Results"]
+
+Facts = dict[str, str]
+Trials = dict[str, dict[str, list[Trial]]]
+
+
+def machine() -> Facts:
+    """Where the trials ran."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
+    return {
+        "cpu": f"{model}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+@dataclass(slots=True)
+class Results:
+    """The trials by work and peer, the version of each peer, and where they ran."""
+
+    trials: Trials = field(default_factory=dict)
+    versions: Facts = field(default_factory=dict)
+    machine: Facts = field(default_factory=machine)
+
+    def add(self, work: str, peer: str, trial: Trial) -> None:
+        self.trials.setdefault(work, {}).setdefault(peer, []).append(trial)
+
+    def of(self, work: str, peer: str) -> list[Trial]:
+        """The trials of a peer at a work; none if it was not run."""
+        return self.trials.get(work, {}).get(peer, [])
+
+    def figure(self, work: str, peer: str, figure: Figure | None = None) -> float | None:
+        """The median of the work's figure, or of another; `None` if it was not run."""
+        trials = self.of(work, peer)
+        return median(map(figure or WORKS[work].figure, trials)) if trials else None
+
+    def spread(self, work: str, peer: str) -> float:
+        """Half of the distance between the extremes, as a share of the median."""
+        values = list(map(WORKS[work].figure, self.of(work, peer)))
+        middle = abs(median(values)) or 1.0
+        return (max(values) - min(values)) / 2 / middle
+
+    def capacity(self, peer: str) -> float:
+        """How many acked calls a second the peer answered, with more than enough to do."""
+        return median(t.measured.messages / t.measured.seconds for t in self.of("ask", peer))
+
+    def others(self) -> float:
+        """The median of the cores that other processes kept busy during the trials."""
+        return median(trial.measured.others for trial in self.all()) if self.trials else 0.0
+
+    def all(self) -> Iterator[Trial]:
+        """Every trial."""
+        for peers in self.trials.values():
+            for trials in peers.values():
+                yield from trials
+
+    def save(self, path: Path) -> None:
+        """Write the trials, and the figures for those who want no more."""
+        figures = {
+            work: {peer: self.figure(work, peer) for peer in peers}
+            for work, peers in self.trials.items()
+        }
+        path.parent.mkdir(exist_ok=True)
+        whole = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "figures": figures}
+        whole |= msgspec.to_builtins(self)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """What `save` wrote."""
+        return msgspec.json.decode(path.read_bytes(), type=cls)

@@ -1,0 +1,161 @@
+"""One trial: a server on one core, a load on another, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.load import BUILD, Load, Measured, on_core, run
+from bench.peers import Peer, Shape
+
+__all__ = ["NOISY", "Bench", "Server", "Trial"]
+
+START_LIMIT = 30.0
+"""Seconds a server has to listen."""
+NOISY = 0.15
+"""Cores that others may keep busy during a trial that counts as quiet."""
+SETTLE = 2.0
+"""Seconds before memory is read, so that what was only needed to connect can be given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that listens on `port`; `pids` are its processes."""
+
+    port: int
+    pids: tuple[int, ...]
+
+    def memory(self) -> int:
+        """The proportional set size of its processes, in KiB."""
+        return sum(map(_pss, self.pids))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one run of a load measured; `memory` is what each of the clients took, in KiB."""
+
+    measured: Measured
+    clients: int
+    memory: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where and how long trials run: the two cores; seconds of warm-up, of measuring, at most.
+
+    A trial that others disturbed is made up to `patience` times more, and the quietest is kept.
+    """
+
+    server_core: int = 0
+    load_core: int = 1
+    warmup: float = 1.5
+    seconds: float = 3.0
+    limit: float = 180.0
+    patience: int = 0
+
+    @contextmanager
+    def serve(self, peer: Peer, shape: Shape) -> Iterator[Server]:
+        """Start a server and stop it in the end; raises `RuntimeError` if it does not listen."""
+        port = _free_port()
+        log = BUILD / f"{peer.name}.log"
+        command = peer.command(port, shape)
+        environ = {**os.environ, **shape.environ(), "NODE_ENV": "production"}
+        with log.open("w") as output, on_core(self.server_core):
+            process = subprocess.Popen(
+                command, env=environ, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            _wait_until_it_listens(process, port, log)
+            yield Server(port, tuple(_family(process.pid)))
+        finally:
+            _stop(process)
+
+    def trial(self, peer: Peer, shape: Shape, load: Load) -> Trial:
+        """One run against a server of its own. Raises `LoadError` and `RuntimeError`."""
+        trials = []
+        for _ in range(1 + self.patience):
+            trials.append(self._trial(peer, shape, load))
+            if trials[-1].measured.others <= NOISY:
+                break
+        return min(trials, key=lambda trial: trial.measured.others)
+
+    def _trial(self, peer: Peer, shape: Shape, load: Load) -> Trial:
+        with self.serve(peer, shape) as server:
+            read: list[int] = []
+
+            def read_memory() -> None:
+                time.sleep(SETTLE)
+                read.append(server.memory())
+
+            idle = load.mode == "idle"
+            if idle:
+                read_memory()
+            measured = run(
+                load,
+                server.port,
+                server.pids,
+                protocol=peer.protocol,
+                core=self.load_core,
+                warmup=self.warmup,
+                seconds=max(self.seconds, SETTLE + 1) if idle else self.seconds,
+                limit=self.limit,
+                ready=read_memory if idle else lambda: None,
+            )
+        memory = (read[1] - read[0]) / load.clients if idle else 0.0
+        return Trial(measured, load.clients, memory)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    end = time.monotonic() + START_LIMIT
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+    tail = "\n".join(log.read_text().splitlines()[-20:])
+    raise RuntimeError(f"{log.stem} does not listen:\n{tail}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server with all its processes, which are a group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process and those it started."""
+    yield pid
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                yield from _family(int(stat.parent.name))
+
+
+def _pss(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"process {pid} tells nothing of its memory")

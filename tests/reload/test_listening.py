@@ -1,0 +1,192 @@
+"""Address and certificate change while the gateway serves; open sockets stay."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import ssl
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.reload.caller import caller
+from tests.reload.running import CONFIG, WATCHED, Running
+
+TLS = Path(__file__).parents[1] / "server/tls"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def install(one: Running, name: str) -> None:
+    """Have this certificate where the configuration says."""
+    shutil.copy(TLS / f"{name}.pem", one.folder / "cert.pem")
+    shutil.copy(TLS / f"{name}.key", one.folder / "key.pem")
+
+
+async def presented(url: str) -> bytes:
+    """The certificate that is shown to a new connection."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    port = int(url.rpartition(":")[2])
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return certificate
+
+
+def der(name: str) -> bytes:
+    return ssl.PEM_cert_to_DER_cert((TLS / f"{name}.pem").read_text())
+
+
+async def is_refused(url: str) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url):
+            return False
+    except aiohttp.ClientConnectorError:
+        return True
+
+
+async def test_port_changes_and_changes_back_under_open_sockets(gateway) -> None:
+    ports = [free_port(), free_port()]
+    config = CONFIG + "server: {port: PORT}\n"
+    async with (
+        gateway(config.replace("PORT", str(ports[0])), port=None) as one,
+        caller(one.url) as first,
+    ):
+        one.config(config.replace("PORT", str(ports[1])))
+        verdict = await one.reload()
+        assert f"~ server.port: {ports[0]} -> {ports[1]}" in verdict.plan.changes
+        assert one.url == f"http://127.0.0.1:{ports[1]}"
+        assert await is_refused(f"http://127.0.0.1:{ports[0]}")
+        async with caller(one.url) as second:
+            one.config(config.replace("PORT", str(ports[0])))
+            one.say("two")
+            assert (await one.reload()).result == "applied"
+            assert await first.call("say") == await second.call("say") == ["two"]
+            async with caller(f"http://127.0.0.1:{ports[0]}") as third:
+                assert await third.call("say") == ["two"]
+
+
+async def test_a_port_that_is_taken_leaves_everything_and_is_tried_again(gateway) -> None:
+    async with gateway(CONFIG + "server: {port: 0}\n", port=None) as one:
+        old = one.url
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            one.config(CONFIG + f"server: {{port: {port}}}\n")
+            for _ in range(2):
+                assert (await one.reload()).result == "failed"
+                assert one.url == old
+                assert await one.said() == "one"
+        assert (await one.reload()).result == "applied"
+        assert one.url.endswith(f":{port}")
+        assert await one.said() == "one"
+
+
+TLS_CONFIG = WATCHED + (
+    "server: {port: 0, tls: {cert: cert.pem, key: key.pem}}\n"
+    "namespaces: {/: {routes: {say: chat.say}}}\n"
+)
+PLAIN_CONFIG = TLS_CONFIG.replace(", tls: {cert: cert.pem, key: key.pem}", "")
+
+
+async def test_certificate_is_added_renewed_and_taken_away_under_open_sockets(gateway) -> None:
+    async with gateway(PLAIN_CONFIG, port=None) as one, caller(one.url) as client:
+        install(one, "one")
+        one.config(TLS_CONFIG)
+        assert (await one.verdict()).result == "applied"
+        assert one.url.startswith("https:")
+        assert await presented(one.url) == der("one")
+        install(one, "two")
+        while await presented(one.url) != der("two"):
+            await one.verdict()
+        one.config(PLAIN_CONFIG)
+        while not one.url.startswith("http:"):
+            await one.verdict()
+        assert await one.said() == "one"
+        assert await client.call("say") == ["one"]
+        assert one.daemon.status()["last_reload"]["result"] == "applied"
+
+
+@pytest.mark.parametrize("broken", ["half", "another", "empty", "missing"])
+async def test_broken_certificate_is_refused_and_the_old_one_serves(gateway, broken: str) -> None:
+    async with gateway(PLAIN_CONFIG, port=None) as one:
+        install(one, "one")
+        one.config(TLS_CONFIG.replace("quiet", "watch: 'off', quiet"))
+        assert (await one.verdict()).result == "applied"
+        cert = one.folder / "cert.pem"
+        if broken == "missing":
+            cert.unlink()
+        else:
+            text = (TLS / "two.pem").read_text()
+            cert.write_text({"half": text[: len(text) // 2], "another": text, "empty": ""}[broken])
+        verdict = await one.reload()
+        [problem] = verdict.problems
+        assert (verdict.result, problem.path, problem.place.line) == ("failed", "server.tls", 2)
+        assert await presented(one.url) == der("one")
+        install(one, "two")
+        assert (await one.reload()).result == "applied"
+        assert await presented(one.url) == der("two")
+
+
+TOKEN = "a secret of 16 and more"
+
+
+async def test_admin_listener_comes_moves_and_goes(gateway) -> None:
+    ports = [free_port(), free_port()]
+    async with gateway() as one, aiohttp.ClientSession() as kept:
+        for _ in range(2):
+            for port in ports:
+                one.config(CONFIG + f"admin: {{port: {port}}}\n")
+                assert (await one.reload()).result == "applied"
+                url = f"http://127.0.0.1:{port}/-/status"
+                async with kept.get(url) as response:
+                    assert (await response.json())["generation"] == one.verdicts[-1].generation
+            assert await is_refused(f"http://127.0.0.1:{ports[0]}")
+            one.config(CONFIG)
+            assert (await one.reload()).result == "applied"
+            for port in ports:
+                with pytest.raises(aiohttp.ClientConnectorError):
+                    await kept.get(f"http://127.0.0.1:{port}/-/status")
+
+
+async def test_the_admin_call_that_moves_its_listener_is_answered(gateway) -> None:
+    async with gateway(CONFIG + "admin: {socket: one.sock}\n") as one:
+        one.config(CONFIG + "admin: {socket: two.sock}\n")
+        assert (await one.post("/-/reload"))["result"] == "applied"
+        assert not (one.folder / "one.sock").exists()
+        one.config(CONFIG)
+        assert (await one.post("/-/reload"))["result"] == "applied"
+        assert not (one.folder / "two.sock").exists()
+
+
+async def test_no_connection_keeps_the_rights_it_had_under_another_token(gateway) -> None:
+    """Once the block is gone there is no token to ask for, and so nobody to answer."""
+    async with gateway(CONFIG + f"admin: {{port: {free_port()}, token: {TOKEN}}}\n") as one:
+        port = int(one.daemon._serving.admin.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        one.config(CONFIG)
+        assert (await one.reload()).result == "applied"
+        writer.write(b"GET /-/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            rest = await reader.read()
+        assert b"generation" not in rest
+        writer.close()
+
+
+async def test_a_new_token_holds_at_once(gateway) -> None:
+    config = CONFIG + f"admin: {{socket: admin.sock, token: {TOKEN}}}\n"
+    async with gateway(config) as one:
+        old = {"Authorization": f"Bearer {TOKEN}"}
+        new = {"Authorization": f"Bearer {TOKEN} now"}
+        one.config(config.replace(TOKEN, f"{TOKEN} now"))
+        assert (await one.post("/-/reload", headers=old))["changes"] == ["~ admin.token"]
+        refusal = {"error": "a bearer token is needed"}
+        assert await one.get("/-/status", headers=old) == refusal
+        assert (await one.get("/-/status", headers=new))["generation"] == 2
