@@ -62,9 +62,10 @@ def _own(results: Results) -> Iterable[Bar]:
     few, many = (results.figure(f"leave-{count}", "sockgw") for count in (1000, 10000))
     if few and many is not None:
         yield Bar("a leaver of 10,000 / one of 1,000", many / few, 1.3)
-    longest = results.figure("leave-5000", "sockgw", stall)
-    if longest is not None:
-        yield Bar("stall while 5,000 leave, ms", longest, 50.0)
+    for peer, most in (("sockgw", 50.0), ("node", None)):
+        longest = results.figure("leave-5000", peer, stall)
+        if longest is not None:
+            yield Bar(f"stall while 5,000 leave, ms, {peer}", longest, most)
     chat = results.figure("chat", "sockgw")
     if not chat:
         return

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
-from bench.load import BUILD, LoadError, build, run
+from bench.load import BUILD, LoadError, build
 from bench.peers import PEERS
 from bench.speed import FOLDER
 from bench.trial import Bench
@@ -64,17 +64,7 @@ def _profile(
     samples = Samples()
     with bench.serve(PEER, work.shape) as server:
         watch = Thread(target=lambda: samples.update(record(work, server.pids[0], seconds)))
-        measured = run(
-            work.load,
-            server.port,
-            server.pids,
-            protocol=PEER.protocol,
-            core=bench.load_core,
-            warmup=bench.warmup,
-            seconds=bench.seconds,
-            limit=bench.limit,
-            ready=watch.start,
-        )
+        measured = bench.run(server, PEER, work.load, ready=watch.start)
         watch.join()
     return samples, measured.server_cpu / max(measured.messages, 1) * 1e6
 

@@ -50,10 +50,10 @@ def _latencies(results: Results) -> str:
     rows: list[Row] = []
     for work in LATENCY:
         for peer in results.trials.get(work.name, {}):
-            figures = [results.figure(work.name, peer, _rate)]
-            figures += (results.figure(work.name, peer, _Quantile(name)) for name in names)
-            cells = (f"{figure:,.4g}" for figure in figures if figure is not None)
-            rows.append((f"{peer}, {work.title}", *cells))
+            rate = results.figure(work.name, peer, _rate)
+            figures = (results.figure(work.name, peer, _Quantile(name)) for name in names)
+            cells = (f"{figure:,.2f}" for figure in figures if figure is not None)
+            rows.append((f"{peer}, {work.title}", f"{rate:,.0f}", *cells))
     return _grid(("latency in ms", "per second", *names), rows)
 
 

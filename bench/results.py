@@ -58,8 +58,8 @@ class Results:
         return (max(values) - min(values)) / 2 / middle
 
     def capacity(self, peer: str) -> float:
-        """How many acked calls a second the peer answered, with more than enough to do."""
-        return median(t.measured.messages / t.measured.seconds for t in self.of("ask", peer))
+        """How many acked calls a second the peer answers with a core of its own."""
+        return 1e6 / median(map(WORKS["ask"].figure, self.of("ask", peer)))
 
     def others(self) -> float:
         """The median of the cores that other processes kept busy during the trials."""
@@ -80,7 +80,7 @@ class Results:
         path.parent.mkdir(exist_ok=True)
         whole = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "figures": figures}
         whole |= msgspec.to_builtins(self)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1))
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from bench.chart import chart
@@ -15,7 +16,7 @@ from bench.load import LoadError, build
 from bench.peers import PEERS
 from bench.report import report
 from bench.results import Results
-from bench.trial import Bench
+from bench.trial import Bench, Trial
 from bench.works import CURVE, WORKS, Work
 
 __all__ = ["main"]
@@ -44,15 +45,14 @@ def main() -> None:
         return
     _raise_limits()
     results = Results.load(file) if options.add else Results()
-    try:
-        _run(_plan(options), results, file)
-    except (LoadError, RuntimeError) as error:
-        sys.exit(f"bench: {error}")
+    failed = _run(_plan(options), results, file)
     print(report(results))
     curve = _curve(results)
     if curve:
         title = "CPU of the server for each chat message, in microseconds"
         file.with_suffix(".svg").write_text(chart(title, curve))
+    if failed:
+        sys.exit("bench: what failed is told above the tables")
 
 
 def _options() -> argparse.Namespace:
@@ -77,11 +77,11 @@ def _plan(options: argparse.Namespace) -> Plan:
     peers = options.peers or (QUICK_PEERS if options.quick else tuple(PEERS))
     for name, known in [(name, WORKS) for name in names] + [(peer, PEERS) for peer in peers]:
         if name not in known:
-            raise RuntimeError(f"no '{name}' here; there are {', '.join(known)}")
+            sys.exit(f"bench: no '{name}' here; there are {', '.join(known)}")
     server, load = options.cores
     missing = {server, load} - os.sched_getaffinity(0)
     if missing or server == load:
-        raise RuntimeError("server and load need a core each: name two with --cores")
+        sys.exit("bench: server and load need a core each: name two with --cores")
     bench = Bench(server, load, seconds=options.seconds, patience=options.patience)
     if options.quick:
         bench = replace(bench, warmup=0.5, seconds=1.0)
@@ -93,31 +93,36 @@ def _raise_limits() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _run(plan: Plan, results: Results, file: Path) -> None:
-    """Run the plan's works, the peers in turn, and save after each work."""
+def _run(plan: Plan, results: Results, file: Path) -> bool:
+    """Run the plan's works, the peers in turn, and save after each; true if some trial failed."""
     build()
     for name in plan.peers:
         PEERS[name].install()
         results.versions[name] = PEERS[name].version()
+    failed = False
     for work in plan.works:
         peers = [name for name in work.peers if name in plan.peers]
         for name in peers:
             results.trials.get(work.name, {}).pop(name, None)
-        for number in range(plan.runs):
-            for name in peers:
-                _say(f"{work.name}, {name}, {number + 1} of {plan.runs}")
-                _trial(plan.bench, work, name, results)
+        for number, name in product(range(plan.runs), peers):
+            _say(f"{work.name}, {name}, {number + 1} of {plan.runs}")
+            try:
+                results.add(work.name, name, _trial(plan.bench, work, name, results))
+            except (LoadError, RuntimeError) as error:
+                failed = True
+                print(f"{work.name}, {name}: {error}", file=sys.stderr)
         results.save(file)
     _say("")
+    return failed
 
 
-def _trial(bench: Bench, work: Work, name: str, results: Results) -> None:
+def _trial(bench: Bench, work: Work, name: str, results: Results) -> Trial:
     load = work.load
     if work.share is not None:
         if not results.of("ask", name):
             results.add("ask", name, bench.trial(PEERS[name], work.shape, WORKS["ask"].load))
         load = replace(load, rate=work.share * results.capacity(name))
-    results.add(work.name, name, bench.trial(PEERS[name], work.shape, load))
+    return bench.trial(PEERS[name], work.shape, load)
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.load import BUILD, Load, Measured, on_core, run
 from bench.peers import Peer, Shape
 
-__all__ = ["NOISY", "Bench", "Server", "Trial"]
+__all__ = ["NOISY", "SETTLE", "Bench", "Server", "Trial"]
 
 START_LIMIT = 30.0
 """Seconds a server has to listen."""
@@ -88,28 +88,35 @@ class Bench:
 
     def _trial(self, peer: Peer, shape: Shape, load: Load) -> Trial:
         with self.serve(peer, shape) as server:
-            read: list[int] = []
-
-            def read_memory() -> None:
-                time.sleep(SETTLE)
-                read.append(server.memory())
-
-            idle = load.mode == "idle"
-            if idle:
-                read_memory()
-            measured = run(
-                load,
-                server.port,
-                server.pids,
-                protocol=peer.protocol,
-                core=self.load_core,
-                warmup=self.warmup,
-                seconds=max(self.seconds, SETTLE + 1) if idle else self.seconds,
-                limit=self.limit,
-                ready=read_memory if idle else lambda: None,
+            if load.mode != "idle":
+                return Trial(self.run(server, peer, load), load.clients)
+            before = _settled_memory(server)
+            after: list[int] = []
+            measured = self.run(
+                server, peer, load, ready=lambda: after.append(_settled_memory(server))
             )
-        memory = (read[1] - read[0]) / load.clients if idle else 0.0
-        return Trial(measured, load.clients, memory)
+            return Trial(measured, load.clients, (after[0] - before) / load.clients)
+
+    def run(
+        self, server: Server, peer: Peer, load: Load, *, ready: Callable[[], None] = lambda: None
+    ) -> Measured:
+        """Run a load; `ready` is called when all clients are connected. Raises `LoadError`."""
+        return run(
+            load,
+            server.port,
+            server.pids,
+            protocol=peer.protocol,
+            core=self.load_core,
+            warmup=self.warmup,
+            seconds=self.seconds,
+            limit=self.limit,
+            ready=ready,
+        )
+
+
+def _settled_memory(server: Server) -> int:
+    time.sleep(SETTLE)
+    return server.memory()
 
 
 def _free_port() -> int:

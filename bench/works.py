@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.load import Load
 from bench.peers import PEERS, Shape
-from bench.trial import Trial
+from bench.trial import SETTLE, Trial
 
 __all__ = ["CURVE", "LATENCY", "TABLE", "WORKS", "Work", "stall"]
 
@@ -73,10 +73,10 @@ def _clients() -> Iterable[Work]:
         yield Work(f"broadcast-{count}", f"broadcast, each of {count:,} recipients", load)
     storm = Load("storm", clients=2000, stay=True)
     yield Work("connect", "connection accepted, 2,000 in a storm", storm)
-    idle = Load("idle", clients=5000)
+    idle = Load("idle", clients=5000, seconds=SETTLE + 1)
     yield Work("memory", "connected client, 5,000 idle", idle, unit="KiB", figure=memory)
     for count in (1000, 5000, 10000):
-        load = Load("leave", clients=count, event="ask", ack=True)
+        load = Load("leave", clients=count, event="ask", ack=True, rate=500)
         title = f"each of {count:,} clients that leave at once"
         yield Work(f"leave-{count}", title, load, SHAPED, figure=leaving)
 

@@ -268,10 +268,15 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records name this socket, its namespace and the event."""
+        """A logger whose records name this socket, its namespace and the event.
+
+        And the `request_id` in `state`, if there is one.
+        """
         facts = {
             "socket": self.socket.id,
             "namespace": self.socket.namespace,
             "event": self.event,
         }
+        if "request_id" in self.state:
+            facts["request_id"] = str(self.state["request_id"])
         return _Log(LOG, facts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from gateway import config as configs
 from gateway.api import Gateway, Handler, Middleware
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Use
+from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
 from gateway.loader import (
     Bound,
@@ -58,15 +59,21 @@ class Build:
 
 
 def load(
-    file: Path, environ: Mapping[str, str], *, trace: bool = False, former: Build | None = None
+    file: Path,
+    environ: Mapping[str, str],
+    *,
+    trace: bool = False,
+    former: Build | None = None,
+    beside: Path | None = None,
 ) -> Build:
     """Read `file` and its plugins and compile them: all that start, reload and check share.
 
     Plugin code, and what its factories made, is carried over from `former` where nothing it was
-    made from has changed. `trace` wraps every link and handler with log lines. Raises
-    `ConfigError` with every problem found.
+    made from has changed. `trace` wraps every link and handler with log lines. Files that values
+    refer to are relative to `beside`, by default the folder of `file`. Raises `ConfigError` with
+    every problem found.
     """
-    config = configs.load(file, environ)
+    config = configs.load(file, environ, beside)
     folders = [folder for folder, _ in config.plugins]
     plugins = load_plugins(folders, former.plugins if former else None)
     made = former.blueprint.instances if former else {}
@@ -117,7 +124,8 @@ class _Compilation:
             if (recipe := self._collect(self._recipe, name, use)) is not None
         }
         if self._problems:
-            raise ConfigError(self._problems)
+            mask = config.secrets.mask
+            raise ConfigError(replace(each, message=mask(each.message)) for each in self._problems)
         digest = hashlib.sha256(f"{config.digest} {self._plugins.digest}".encode())
         return Blueprint(
             digest=digest.hexdigest(),
@@ -195,7 +203,11 @@ class _Compilation:
             )
         bound = self._bound(use, plugin, given=("gateway",))
         key = (name, *_key(use, plugin))
-        return Recipe(key, partial(_make_service, plugin, bound), use.at.problem)
+        return Recipe(
+            key,
+            make=partial(_make_service, plugin, bound),
+            problem=partial(_masked, use.at, self._config.secrets),
+        )
 
     def _made(self, use: Use, plugin: Plugin) -> Callable[..., Any]:
         """What `use` stands for: the plugin itself, or what its factory makes of the options."""
@@ -206,7 +218,8 @@ class _Compilation:
             return plugin.target
         key = _key(use, plugin)
         if key not in self._instances:
-            self._instances[key] = self._former.get(key) or self._make(use, plugin)
+            former = self._former  # whose instances may well count as false: an empty cache
+            self._instances[key] = former[key] if key in former else self._make(use, plugin)
         made: Callable[..., Any] = self._instances[key]
         if plugin.method:
             made = getattr(made, plugin.method)
@@ -247,6 +260,10 @@ def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Prob
 
 def _error(at: At, message: str) -> ConfigError:
     return ConfigError([at.problem(message)])
+
+
+def _masked(at: At, secrets: Secrets, message: str) -> Problem:
+    return at.problem(secrets.mask(message))
 
 
 def _queue(event: str, config: RouteConfig, namespace: NamespaceConfig) -> str | None:

@@ -15,14 +15,17 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from gateway.api import Gateway, Value
 from gateway.compiler import Build, load
 from gateway.engine.frame import Frames
+from gateway.engine.opening import Opening
 from gateway.errors import GatewayError
 from gateway.transport.adapter import Adapter
 from gateway.transport.packet import (
@@ -127,15 +130,14 @@ class TestGateway:
         timeout: float = 5.0,
     ) -> TestClient:
         """A client that has not connected yet, with the arguments of `connect`."""
-        environ = {
-            "QUERY_STRING": query,
-            "RAW_URI": f"/socket.io/?{query}",
-            "REMOTE_ADDR": "127.0.0.1",
-            "wsgi.url_scheme": "http",
-        }
-        for name, value in (headers or {}).items():
-            environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
-        session = _Session(self._engine, environ)
+        opening = Opening(
+            query=dict(reversed(parse_qsl(query, keep_blank_values=True))),  # the first of a name
+            headers={name.lower(): value for name, value in (headers or {}).items()},
+            address="127.0.0.1",
+            url=f"/socket.io/?{query}",
+            secure=False,
+        )
+        session = _Session(self._engine, partial(self._adapter.server.open, opening=opening))
         return TestClient(session, namespace, auth, timeout)
 
     @property
@@ -167,7 +169,7 @@ class TestClient:
 
     async def connect(self) -> None:
         """Connect and wait for the answer. Raises `Refused`, `TimeoutError`."""
-        await self._session.open()
+        self._session.open()
         await self._send(CONNECT, None if self._auth is None else dict(self._auth))
         packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
         if packet.packet_type == CONNECT_ERROR:
@@ -230,16 +232,16 @@ class TestClient:
 class _Session:
     """An Engine.IO session in memory: what the gateway sends waits in a queue."""
 
-    def __init__(self, engine: _Engine, environ: Mapping[str, Any]) -> None:
+    def __init__(self, engine: _Engine, enter: Callable[[_Session], None]) -> None:
         self.id = engine.generate_id()
         self.owner: Any = None
         self._engine = engine
-        self._environ = environ
+        self._enter = enter
         self._sent: asyncio.Queue[Frames] = asyncio.Queue()
 
-    async def open(self) -> None:
+    def open(self) -> None:
         self._engine.sessions[self.id] = self
-        await self._engine.handlers["connect"](self.id, self._environ)
+        self._enter(self)
 
     def send_many(self, frames: Frames) -> None:
         self._sent.put_nowait(frames)
@@ -258,6 +260,9 @@ class _Session:
             if answer is not None:
                 await answer
 
+    def offends(self, kind: str, why: object) -> None:
+        """Nobody counts; what comes of it is the end of the session."""
+
     def end(self, reason: str) -> None:
         if self._engine.sessions.pop(self.id, None) is not None:
             self._engine.on_disconnect(self, reason)
@@ -271,12 +276,11 @@ class _Engine:
     on_disconnect: Callable[[_Session, str], None]
 
     def __init__(self, **options: object) -> None:
-        self.handlers: dict[str, Callable[..., Awaitable[None]]] = {}
         self.sessions: dict[str, _Session] = {}
         self._ids = count(1)
 
-    def on(self, event: str, handler: Callable[..., Awaitable[None]]) -> None:
-        self.handlers[event] = handler
+    def on(self, event: str, handler: object) -> None:
+        """python-socketio's own handlers are not called."""
 
     def generate_id(self) -> str:
         return f"id{next(self._ids)}"

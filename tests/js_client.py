@@ -34,10 +34,10 @@ Acks = Literal["echo", "never"] | dict[Literal["with"], list[Any]]
 class Report:
     """One thing that happened to a client, `at` seconds after the driver's start.
 
-    Besides the server's events: `connect` ({id, transport}), `connect_error` ({message, data,
-    description}), `disconnect` (reason), `upgrade` ({transport}), `engine_close` (reason),
-    `reconnect_attempt`, `reconnect`, `reconnect_failed`, and the `ack` or `ack_timeout` of the
-    `call` with that number.
+    Besides the server's events: `connect` ({id, transport, extensions}), `connect_error`
+    ({message, data, description}), `disconnect` (reason), `upgrade` ({transport}), `engine_close`
+    (reason), `reconnect_attempt`, `reconnect`, `reconnect_failed`, `ping`, and the `ack` or
+    `ack_timeout` of the `call` with that number.
     """
 
     event: str
@@ -148,6 +148,15 @@ class JsClient:
     def transport(self) -> str:
         """The transport at the moment the newest connection came about; see `upgrade`."""
         return str(self._connected()["transport"])
+
+    @property
+    def extensions(self) -> str:
+        """What the WebSocket of the newest connection has agreed on; nothing on polling."""
+        return str(self._connected().get("extensions", ""))
+
+    async def burst(self, event: str, count: int) -> None:
+        """Emit an event that many times in one tick, each with its number."""
+        await self._driver.send("burst", self.number, event=event, count=count)
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event; while the socket is not connected the client keeps it, as ever."""

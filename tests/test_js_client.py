@@ -210,7 +210,10 @@ async def test_waiting_in_vain_tells_what_happened_instead(js: JsDriver, url: st
     first, *log = str(failure.value).splitlines()
     assert first == "no 'res' within 0.01 s; client 1 so far:"
     assert [line.split(maxsplit=1)[1] for line in log] == [
-        f"connect {{'id': '{client.id}', 'transport': 'websocket'}}",
+        (
+            f"connect {{'id': '{client.id}', 'transport': 'websocket', "
+            f"'extensions': '{client.extensions}'}}"
+        ),
         "echo 'hello', 'you'",
         "ack 'you'",
     ]

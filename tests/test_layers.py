@@ -34,15 +34,18 @@ ALLOWED = {
 
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
-    "aiohttp": "engine server transport.client",
-    "asyncio": "cli engine runtime server testing transport",
+    "aiohttp": "engine server transport.client builtin._fetched",
+    "asyncio": "builtin cli engine runtime server testing transport",
     "click": "cli",
+    "cryptography": "builtin._keys",
     "engineio": "transport",
-    "jsonschema": "config.schema",
+    "jsonschema": "config.schema builtin.validate",
+    "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader transport.msgpack",
     "orjson": "transport.json",
     "prometheus_client": "server.metrics",
     "prompt_toolkit": "cli",
+    "referencing": "builtin.validate",
     "socketio": "transport",
     "uvloop": "cli",
     "watchfiles": "server",

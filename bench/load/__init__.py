@@ -105,7 +105,7 @@ def run(
     warmup: float,
     seconds: float,
     limit: float,
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[], None],
 ) -> Measured:
     """Run a load against the server on `port` whose processes are `pids`; times are seconds.
 

@@ -1,0 +1,28 @@
+"""The built-in plugins: `builtin.jwt` in a gateway.yaml is `jwt` here.
+
+They are written as any plugin is, on what `gateway` exports and nothing below it.
+"""
+
+from gateway.builtin.api_key import api_key
+from gateway.builtin.concurrency import concurrency
+from gateway.builtin.ip_allow import ip_allow
+from gateway.builtin.jwt import jwt
+from gateway.builtin.log import log
+from gateway.builtin.origin import origin
+from gateway.builtin.rate_limit import rate_limit
+from gateway.builtin.request_id import request_id
+from gateway.builtin.timeout import timeout
+from gateway.builtin.validate import validate
+
+__all__ = [
+    "api_key",
+    "concurrency",
+    "ip_allow",
+    "jwt",
+    "log",
+    "origin",
+    "rate_limit",
+    "request_id",
+    "timeout",
+    "validate",
+]

@@ -7,6 +7,7 @@ import os
 import click
 
 from gateway.cli import client, emit
+from gateway.cli.audit import audit
 from gateway.cli.check import check
 from gateway.cli.completion import completion
 from gateway.cli.init import init
@@ -24,6 +25,7 @@ URL = "http://127.0.0.1:7001"
 EXAMPLES = {
     run: "sockgw run gateway.yaml --port 8080 -v",
     check: "sockgw check gateway.yaml --format github",
+    audit: "sockgw audit gateway.yaml --fail-on medium",
     routes: "sockgw routes gateway.yaml",
     plan: "sockgw plan gateway.yaml",
     reload: "sockgw reload gateway.yaml --format github",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 
+from gateway.cli import garbage
 from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint
@@ -18,6 +20,11 @@ from gateway.server.listener import ListenError
 from gateway.server.log import Format, set_up
 
 __all__ = ["run"]
+
+log = logging.getLogger("sockgw.server")
+
+LEFT_BEHIND = 2.0
+"""Seconds for tasks that plugins have started and nobody ended."""
 
 
 @click.command(short_help="Serve FILE, and its changes as they come.")
@@ -48,15 +55,33 @@ def run(
     """
     set_up(log_format, verbose)
     say = _say_json if log_format == "json" else _say
+
+    def started(facts: Started) -> None:
+        garbage.set_up()
+        say(facts)
+
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
-            runner.run(daemon.run(say))
+            runner.run(_serve(daemon, started))
     except ConfigError as error:
         show_problems(error)
         raise SystemExit(BAD_CONFIG) from None
     except ListenError as error:
         raise click.ClickException(str(error)) from None
+
+
+async def _serve(daemon: Daemon, started: Callable[[Started], None]) -> None:
+    await daemon.run(started)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=LEFT_BEHIND)
+    if late := [task for task in tasks if not task.done()]:
+        names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
+        log.error("tasks of plugins that do not end, though they were cancelled: %s", names)
+        os._exit(os.EX_SOFTWARE)  # any other way out waits for them
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -98,4 +123,4 @@ def _row(namespace: NamespaceBlueprint) -> tuple[str, str, str]:
 
 
 def _say_json(started: Started) -> None:
-    logging.getLogger("sockgw.server").info("listening on %s", started.url)
+    log.info("listening on %s", started.url)

@@ -45,8 +45,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What there is to tell, and the name of each thing."""
     yield "file", told["file"]
     yield "digest", told["digest"][:12]
-    if "since" in told:
-        yield "since", _time(told["since"])
+    yield "since", _time(told["since"])
+    yield "started", _time(told["started"])
     if told["degraded"]:
         yield "degraded", _bad("the file is broken, and what was accepted last is served instead:")
         yield from (("", _bad(problem)) for problem in told["degraded"])

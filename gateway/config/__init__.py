@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config import rules, schema
 from gateway.config.build import build
-from gateway.config.include import read
+from gateway.config.include import Document, read
 from gateway.config.model import (
     AdminConfig,
     At,
@@ -19,30 +19,38 @@ from gateway.config.model import (
     TlsConfig,
     Use,
 )
+from gateway.config.secrets import Secrets, is_secret
+from gateway.config.words import HIDDEN
 from gateway.errors import ConfigError, Place, Problem
 
 __all__ = [
+    "HIDDEN",
     "AdminConfig",
     "At",
+    "Document",
     "GatewayConfig",
     "NamespaceConfig",
     "ReloadConfig",
     "RouteConfig",
+    "Secrets",
     "ServerConfig",
     "TlsConfig",
     "Use",
     "find_place",
     "find_sources",
+    "is_secret",
     "load",
+    "read",
 ]
 
 
-def load(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
+def load(path: Path, environ: Mapping[str, str], beside: Path | None = None) -> GatewayConfig:
     """Read a gateway.yaml and what it includes; `environ` fills in the variables.
 
+    Files that values refer to are relative to the folder `beside`, by default that of `path`.
     Raises `ConfigError` with every problem there is. Places name the files as `path` does.
     """
-    document = read(path, environ)
+    document = read(path, environ, beside)
     problems = [*document.problems]
     # What could not be read is wanting, and what has a problem already needs no second one.
     known = {problem.path for problem in problems} | ({""} if problems else set())
@@ -56,7 +64,8 @@ def load(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
 def find_sources(path: Path, environ: Mapping[str, str]) -> tuple[tuple[Path, str], ...]:
     """What a gateway.yaml is read from: each a folder and a glob in it, itself the first.
 
-    Also of a file that cannot be used, as far as it tells. Raises nothing.
+    Files that values refer to are among it. Also of a file that cannot be used, as far as it
+    tells. Raises nothing.
     """
     return read(path, environ).sought
 

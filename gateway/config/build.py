@@ -72,14 +72,16 @@ _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
 def build(file: Path, document: Document) -> GatewayConfig:
     """The config of a document in which neither the schema nor the rules find a problem."""
     data: Any = document.data
+    folder = file.absolute().parent
     return GatewayConfig(
         file=file,
         at=At("", Place(str(file))),
         files=document.files,
         digest=_digest(data),
-        server=ServerConfig(**_given(data.get("server"), {**_SERVER, "tls": _tls(file)})),
+        secrets=document.secrets,
+        server=ServerConfig(**_given(data.get("server"), {**_SERVER, "tls": _tls(folder)})),
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
-        admin=_admin(file, data),
+        admin=_admin(folder, data),
         plugins=_plugins(file, document),
         services=MappingProxyType(
             {
@@ -110,22 +112,22 @@ def _items(data: Mapping[str, Any], key: str) -> ItemsView[str, Any]:
     return (data.get(key) or {}).items()
 
 
-def _tls(file: Path) -> Callable[[Any], TlsConfig | None]:
+def _tls(folder: Path) -> Callable[[Any], TlsConfig | None]:
     def tls(written: Mapping[str, str] | None) -> TlsConfig | None:
         if written is None:
             return None
-        return TlsConfig(file.parent / written["cert"], file.parent / written["key"])
+        return TlsConfig(folder / written["cert"], folder / written["key"])
 
     return tls
 
 
-def _admin(file: Path, data: Mapping[str, Any]) -> AdminConfig | None:
+def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
     if "admin" not in data:
         return None
     kinds: _Kinds = {
         "host": str,
         "port": int,
-        "socket": lambda written: written and file.parent / written,
+        "socket": lambda written: written and folder / written,
         "token": lambda written: written,
     }
     return AdminConfig(**_given(data["admin"], kinds))

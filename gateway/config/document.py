@@ -7,7 +7,10 @@ last of two equal keys win, reads values as YAML 1.1 does and drops every place.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import yaml
@@ -16,11 +19,11 @@ from yaml.reader import ReaderError
 from gateway.config.node import Entry, ListNode, MappingNode, Node, ScalarNode, twice
 from gateway.config.scalars import typed
 from gateway.config.syntax import explain
-from gateway.config.variables import fill
-from gateway.config.words import KeyPath, dotted, shown
+from gateway.config.variables import Filled, fill
+from gateway.config.words import HIDDEN, KeyPath, dotted, shown
 from gateway.errors import Place, Problem
 
-__all__ = ["parse"]
+__all__ = ["Parsed", "parse"]
 
 DEPTH = 64
 """Mappings and lists in one another: far above any gateway's need, far below Python's stack."""
@@ -31,16 +34,33 @@ REPEATS = 100_000
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Problem]) -> MappingNode:
-    """The tree of one YAML file, variables filled in. What is wrong is added to `problems`.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The tree of one YAML file, and what is wrong with it.
 
     The mapping is empty when the text is not YAML, and a value with a problem of its own is null.
+    `files` are those that values refer to.
     """
+
+    root: MappingNode
+    problems: tuple[Problem, ...]
+    files: tuple[Path, ...]
+
+
+def parse(text: str, file: str, environ: Mapping[str, str], folder: Path) -> Parsed:
+    """Read one YAML file, its references filled in; those to files are relative to `folder`."""
+    problems: list[Problem] = []
+    files: list[Path] = []
+    root = MappingNode(Place(file), {})
     try:
-        return _Composer(_events(text, file), file, environ, problems).document()
+        composer = _Composer(
+            _events(text, file), file, partial(fill, environ=environ, folder=folder), problems
+        )
+        files = composer.files
+        root = composer.document()
     except _SyntaxError as error:
         problems.append(error.problem)
-        return MappingNode(Place(file), {})
+    return Parsed(root, tuple(problems), tuple(files))
 
 
 class _SyntaxError(Exception):
@@ -90,12 +110,13 @@ class _Composer:
         self,
         events: list[yaml.Event],
         file: str,
-        environ: Mapping[str, str],
+        fill: Callable[[str], Filled],
         problems: list[Problem],
     ) -> None:
+        self.files: list[Path] = []
         self._events = events
         self._file = file
-        self._environ = environ
+        self._fill = fill
         self._problems = problems
         self._at = 0
         self._anchors: dict[str, int] = {}
@@ -111,7 +132,9 @@ class _Composer:
         if isinstance(root, MappingNode):
             return root
         if isinstance(root, ListNode) or root.value is not None:
-            got = "a list" if isinstance(root, ListNode) else shown(root.value)
+            got = "a list"
+            if isinstance(root, ScalarNode):
+                got = HIDDEN if root.secrets else shown(root.value)
             message = f"expected keys with values, such as 'namespaces:', got {got}"
             self._report(root.place, (), message)
         return MappingNode(root.place, {})
@@ -167,14 +190,18 @@ class _Composer:
         return node
 
     def _scalar(self, event: yaml.ScalarEvent, place: Place, path: KeyPath) -> ScalarNode:
-        text, wrong = fill(event.value, self._environ)
-        for message in wrong:
+        filled = self._fill(event.value)
+        self.files += filled.files
+        for message in filled.wrong:
             self._report(place, path, message)
         unquoted, _ = event.implicit
         missing = unquoted and not event.value
-        if wrong or missing or not self._check_text(text, place, path):
+        if filled.wrong or missing or not self._check_text(filled.text, place, path):
             return ScalarNode(place, None)
-        return ScalarNode(place, typed(text) if unquoted else text)
+        # A secret in a file may happen to be all digits, and is text nevertheless.
+        is_typed = unquoted and not filled.files
+        value = typed(filled.text) if is_typed else filled.text
+        return ScalarNode(place, value, filled.secrets)
 
     def _list(self, place: Place, path: KeyPath) -> ListNode:
         items: list[Node] = []

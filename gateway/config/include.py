@@ -13,7 +13,8 @@ from gateway.config.document import parse
 from gateway.config.model import At
 from gateway.config.node import ListNode, MappingNode, Node, ScalarNode, merge
 from gateway.config.scalars import Plain
-from gateway.config.words import KeyPath, dotted
+from gateway.config.secrets import Secrets, secrets_in
+from gateway.config.words import HIDDEN, KeyPath, dotted, shown
 from gateway.errors import Place, Problem
 
 __all__ = ["Data", "Document", "read"]
@@ -25,9 +26,10 @@ Data: TypeAlias = Union[Plain, "list[Data]", "dict[str, Data]"]
 class Document:
     """What the YAML files say together, not yet validated.
 
-    `files` are those that were read, the main one first; `sought` is what was looked for, each as
-    a folder and a glob in it. `values` and `keys` tell where each value and each key stands.
-    `problems` are those found so far; with any, `data` may be incomplete.
+    `files` are those that were read, the main one first; `sought` is what was looked for, files
+    that values refer to among it, each as a folder and a glob in it. `values` and `keys` tell
+    where each value and each key stands, `secrets` which values are not to be shown. `problems`
+    are those found so far; with any, `data` may be incomplete.
     """
 
     files: tuple[Path, ...]
@@ -35,6 +37,7 @@ class Document:
     data: dict[str, Data]
     values: Mapping[KeyPath, Place]
     keys: Mapping[KeyPath, Place]
+    secrets: Secrets
     problems: tuple[Problem, ...]
 
     def at(self, *path: str | int) -> At:
@@ -45,10 +48,17 @@ class Document:
         """Where the key of a value stands."""
         return At(dotted(path), self.keys[path])
 
+    def shown(self, value: object, *path: str | int) -> str:
+        """The value that stands at a path, in one short line; a secret is not shown."""
+        return HIDDEN if path in self.secrets.paths else shown(value)
 
-def read(file: Path, environ: Mapping[str, str]) -> Document:
-    """Read a file and what it includes. Raises nothing: what cannot be read is a problem."""
-    reader = _Reader(environ)
+
+def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> Document:
+    """Read a file and what it includes. Raises nothing: what cannot be read is a problem.
+
+    Files that values refer to are relative to the folder `beside`, by default that of `file`.
+    """
+    reader = _Reader(environ, file.parent if beside is None else beside)
     main = _Source(file, At("", Place(str(file))), {os.path.realpath(file): str(file)})
     root, included = reader.read(main)
     for source in included:  # grows while it is read
@@ -57,24 +67,32 @@ def read(file: Path, environ: Mapping[str, str]) -> Document:
         included += more
     values: dict[KeyPath, Place] = {}
     keys: dict[KeyPath, Place] = {}
-    data = _unfold(root, (), values, keys)
+    filled: dict[KeyPath, tuple[str, ...]] = {}
+    data = _unfold(root, (), values, keys, filled)
     assert isinstance(data, dict)
     sought = ((file.parent, glob.escape(file.name)), *reader.sought)
-    return Document(tuple(reader.files), sought, data, values, keys, tuple(reader.problems))
+    secrets = secrets_in(data, filled)
+    problems = tuple(reader.problems)
+    return Document(tuple(reader.files), sought, data, values, keys, secrets, problems)
 
 
 def _unfold(
-    node: Node, path: KeyPath, values: dict[KeyPath, Place], keys: dict[KeyPath, Place]
+    node: Node,
+    path: KeyPath,
+    values: dict[KeyPath, Place],
+    keys: dict[KeyPath, Place],
+    filled: dict[KeyPath, tuple[str, ...]],
 ) -> Data:
     values[path] = node.place
     if isinstance(node, ScalarNode):
+        if node.secrets:
+            filled[path] = node.secrets
         return node.value
+    rest = values, keys, filled
     if isinstance(node, ListNode):
-        return [_unfold(item, (*path, at), values, keys) for at, item in enumerate(node.items)]
+        return [_unfold(item, (*path, at), *rest) for at, item in enumerate(node.items)]
     keys.update({(*path, key): entry.place for key, entry in node.entries.items()})
-    return {
-        key: _unfold(entry.value, (*path, key), values, keys) for key, entry in node.entries.items()
-    }
+    return {key: _unfold(entry.value, (*path, key), *rest) for key, entry in node.entries.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +107,12 @@ class _Source:
 class _Reader:
     """Reads the files one by one and remembers which."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
         self.files: list[Path] = []
         self.sought: list[tuple[Path, str]] = []
         self.problems: list[Problem] = []
         self._environ = environ
+        self._folder = folder
         self._asked: dict[str, At] = {}
 
     def read(self, source: _Source) -> tuple[MappingNode, list[_Source]]:
@@ -101,7 +120,10 @@ class _Reader:
         root = MappingNode(Place(str(source.file)), {})
         text = self._text(source)
         if text is not None:
-            root = parse(text, str(source.file), self._environ, self.problems)
+            parsed = parse(text, str(source.file), self._environ, self._folder)
+            root = parsed.root
+            self.problems += parsed.problems
+            self.sought += ((path.parent, glob.escape(path.name)) for path in parsed.files)
         entries = dict(root.entries)
         include = entries.pop("include", None)
         included = list(self._included(include.value, source)) if include else []

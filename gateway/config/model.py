@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from gateway.config.secrets import Secrets
 from gateway.errors import Place, Problem
 
 __all__ = [
@@ -128,13 +129,15 @@ class GatewayConfig:
     """A whole gateway.yaml, its includes merged in.
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
-    files that were read, `digest` is the SHA-256 of what they said, variables filled in.
+    files that were read, `digest` is the SHA-256 of what they said, references filled in.
+    `secrets` are the values that are not to be shown.
     """
 
     file: Path
     at: At
     files: tuple[Path, ...]
     digest: str
+    secrets: Secrets
     server: ServerConfig
     reload: ReloadConfig
     admin: AdminConfig | None

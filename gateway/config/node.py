@@ -15,10 +15,14 @@ __all__ = ["Entry", "ListNode", "MappingNode", "Node", "ScalarNode", "merge", "t
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
-    """Text, a number, a boolean or null."""
+    """Text, a number, a boolean or null.
+
+    `secrets` are the pieces of it that references brought.
+    """
 
     place: Place
     value: Plain
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ def _open_admin(document: Document) -> Iterator[Problem]:
     admin = _mapping(document.data.get("admin"))
     host = admin.get("host", "localhost")
     if "token" not in admin and "socket" not in admin and not _is_loopback(str(host)):
-        message = f"{host} can be reached from other machines: add a token"
+        told = document.shown(host, "admin", "host").strip("'")
+        message = f"{told} can be reached from other machines: add a token"
         yield document.at("admin", "host").problem(message)
 
 

@@ -56,11 +56,13 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
     elif error.validator == "uniqueItems":
         for index, item in enumerate(instance):
             if item in instance[:index]:
-                yield document.at(*path, index).problem(f"{shown(item)} is given twice")
+                told = document.shown(item, *path, index)
+                yield document.at(*path, index).problem(f"{told} is given twice")
     else:
         is_key = "propertyNames" in error.absolute_schema_path
         at = document.key_at(*path, instance) if is_key else document.at(*path)
-        yield at.problem(f"{expected(rule)}, got {shown(instance)}{_hint(rule, instance)}")
+        told = shown(instance) if is_key else document.shown(instance, *path)
+        yield at.problem(f"{expected(rule)}, got {told}{_hint(rule, instance)}")
 
 
 def _resolved(rule: Mapping[str, Any]) -> Mapping[str, Any]:

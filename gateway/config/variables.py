@@ -1,50 +1,109 @@
-"""`${VAR}`, `${VAR:-default}` and `${VAR:?message}`, as a shell reads them.
+"""References: `${VAR}`, `${VAR:-default}` and `${VAR:?message}`, as a shell reads them, and files.
 
-A default stands in for a variable that is not set or empty, a message refuses one. `$${` is a
-literal `${`. What is filled in is text and is not looked at again.
+A default stands in for a variable that is not set or empty, a message refuses one. `${file:PATH}`
+is what a file says, without the line break at its end. `$${` is a literal `${`. What is filled in
+is text and is not looked at again.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.config.words import shown
 
-__all__ = ["fill"]
+__all__ = ["FILE_LIMIT", "Filled", "fill"]
+
+FILE_LIMIT = 64_000
+"""Bytes of a file that is referred to: enough for any key, and not a device without an end."""
 
 _DOLLAR = re.compile(r"\$\$\{|\$\{[^}]*\}?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::(-|\?)((?:(?!\$\{)[^}])*))?\}")
-_FORMS = "write ${VAR}, ${VAR:-default} or ${VAR:?message}, and $${ for a literal ${"
+_FILE = re.compile(r"\$\{file:([^}?-][^}]*)\}")
+_FORMS = "write ${VAR}, ${VAR:-default}, ${VAR:?message} or ${file:PATH}, and $${ for a literal ${"
 
 
-def fill(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Put the variables' values in. Returns the text and what is wrong, one message a variable."""
-    wrong: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A text with its references filled in.
 
-    def value(found: re.Match[str]) -> str:
-        if found[0] == "$${":
+    `wrong` is what cannot be filled in, one message a reference. `secrets` are the pieces that
+    came from elsewhere, which defaults do not; `files` are those that were looked for.
+    """
+
+    text: str
+    wrong: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+def fill(text: str, environ: Mapping[str, str], folder: Path) -> Filled:
+    """Fill in the references; those to files are relative to `folder`."""
+    filling = _Filling(environ, folder)
+    filled = _DOLLAR.sub(filling.value, text)
+    return Filled(filled, tuple(filling.wrong), tuple(filling.secrets), tuple(filling.files))
+
+
+class _Filling:
+    """One text on its way."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self.wrong: list[str] = []
+        self.secrets: list[str] = []
+        self.files: list[Path] = []
+        self._environ = environ
+        self._folder = folder
+
+    def value(self, found: re.Match[str]) -> str:
+        written = found[0]
+        if written == "$${":
             return "${"
         try:
-            return _value(found[0], environ)
+            if file := _FILE.fullmatch(written):
+                self.files.append(self._folder / file[1])
+                return self._secret(_content(self.files[-1], file[1]))
+            return self._variable(written)
         except ValueError as error:
-            wrong.append(str(error))
-            return found[0]
+            self.wrong.append(str(error))
+            return written
 
-    return _DOLLAR.sub(value, text), wrong
+    def _variable(self, written: str) -> str:
+        variable = _VARIABLE.fullmatch(written)
+        if variable is None:
+            raise ValueError(f"{shown(written)} is no reference; {_FORMS}")
+        name, kind, rest = variable.groups()
+        value = self._environ.get(name)
+        if value or (value is not None and kind is None):
+            return self._secret(value)
+        if kind == "-":
+            return str(rest)
+        state = "not set" if value is None else "empty"
+        message = " ".join(rest.split()) if rest else ""
+        advice = f": {message}" if message else f"; write ${{{name}:-default}} to give a default"
+        raise ValueError(f"environment variable {name!r} is {state}{advice}")
 
-
-def _value(written: str, environ: Mapping[str, str]) -> str:
-    variable = _VARIABLE.fullmatch(written)
-    if variable is None:
-        raise ValueError(f"{shown(written)} is no variable; {_FORMS}")
-    name, kind, rest = variable.groups()
-    value = environ.get(name)
-    if value or (value is not None and kind is None):
+    def _secret(self, value: str) -> str:
+        if value:
+            self.secrets.append(value)
         return value
-    if kind == "-":
-        return str(rest)
-    state = "not set" if value is None else "empty"
-    message = " ".join(rest.split()) if rest else ""
-    advice = f": {message}" if message else f"; write ${{{name}:-default}} to give a default"
-    raise ValueError(f"environment variable {name!r} is {state}{advice}")
+
+
+def _content(path: Path, written: str) -> str:
+    """What a file says. Raises `ValueError`, with nothing of it in the message."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"{written!r} is not a file")
+        with path.open("rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{written!r} is not UTF-8") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(f"cannot read {written!r}: {reason}") from None
+    if len(data) > FILE_LIMIT:
+        raise ValueError(f"{written!r} is larger than 64 kB")
+    return text.removesuffix("\n").removesuffix("\r")

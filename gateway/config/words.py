@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["KeyPath", "choice", "dotted", "expected", "guess", "shown"]
+__all__ = ["HIDDEN", "KeyPath", "choice", "dotted", "expected", "guess", "shown"]
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
+
+HIDDEN = "***"
+"""What is written in the place of a secret."""
 
 _LONGEST = 40
 _TYPES = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from gateway.engine.deadlines import Deadlines
 from gateway.engine.frame import Frames
+from gateway.engine.offence import Offences
 from gateway.engine.packet import Message, Packet
 from gateway.engine.settings import Settings
 
@@ -69,6 +70,7 @@ class Host(Protocol):
 
     settings: Settings
     deadlines: Deadlines
+    offences: Offences
 
     def message(self, session: Session, message: Message) -> Awaitable[None] | None:
         """A message came; the next one waits for what is returned."""

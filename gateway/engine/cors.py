@@ -22,8 +22,12 @@ class Cors:
     def __init__(self, origins: Literal["same-origin", "*"] | tuple[str, ...]) -> None:
         self._origins = origins
 
-    def headers(self, request: web.Request) -> Mapping[str, str] | None:
+    def headers(
+        self, origin: str | None, scheme: str, host: str | None
+    ) -> Mapping[str, str] | None:
         """The headers for the answer, `None` if the page's origin is not allowed.
+
+        `origin` and `host` are headers of the request, `scheme` is how it came.
 
         A request without an Origin comes from no page, or from one of the server's own. Only an
         origin that was listed by name may have its visitors' cookies sent along.
@@ -31,22 +35,18 @@ class Cors:
         if self._origins == "*":
             return {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
         headers: dict[str, str] = {hdrs.VARY: hdrs.ORIGIN}
-        origin = request.headers.get(hdrs.ORIGIN)
         if origin is None:
             return headers
         headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
         if self._origins == "same-origin":
-            return headers if origin.lower() == own_origin(request) else None
+            return headers if origin.lower() == own_origin(scheme, host) else None
         headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
         return headers if origin in self._origins else None
 
 
-def own_origin(request: web.Request) -> str:
+def own_origin(scheme: str, host: str | None) -> str:
     """The origin of the server as the client sees it, in lower case, without a default port."""
-    # Without a Host header aiohttp would ask the name service, and block.
-    named = request.host if hdrs.HOST in request.headers else ""
-    host = named.lower().removesuffix(DEFAULT_PORTS.get(request.scheme, ""))
-    return f"{request.scheme}://{host}"
+    return f"{scheme}://{(host or '').lower().removesuffix(DEFAULT_PORTS.get(scheme, ''))}"
 
 
 def preflight(request: web.Request, headers: Mapping[str, str]) -> web.Response:

@@ -19,20 +19,20 @@ FIN_TEXT, FIN_BINARY, RSV1 = 0x81, 0x82, 0x40
 class Frames:
     """Messages that belong together, encoded once for however many sessions they go to."""
 
-    __slots__ = ("_packets", "_text", "_wire")
+    __slots__ = ("_message", "_packets", "_wire")
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._packets: tuple[Packet, ...] | None = tuple(
             MESSAGE + message if isinstance(message, str) else message for message in messages
         )
-        self._text = b""
+        self._message = b""
         self._wire: bytes | None = None
 
     @classmethod
     def of_text(cls, message: bytes) -> Frames:
         """One text message in UTF-8, as JSON libraries write it: what most events are."""
         frames = cls.__new__(cls)
-        frames._text = b"4" + message
+        frames._message = message
         frames._packets = frames._wire = None
         return frames
 
@@ -40,18 +40,22 @@ class Frames:
     def packets(self) -> tuple[Packet, ...]:
         """The messages as Engine.IO packets, for polling."""
         if self._packets is None:
-            self._packets = (self._text.decode(),)
+            self._packets = (MESSAGE + self._message.decode(),)
         return self._packets
 
     @property
     def wire(self) -> bytes:
         """The WebSocket frames of all the messages."""
-        if self._wire is None:
+        wire = self._wire
+        if wire is None:
             if self._packets is None:
-                self._wire = _head(FIN_TEXT, len(self._text)) + self._text
+                size = len(self._message)
+                head = _HEADS[size] if size < SHORT else _head(FIN_TEXT, size + 1) + b"4"
+                wire = head + self._message
             else:
-                self._wire = b"".join(map(frame, self._packets))
-        return self._wire
+                wire = b"".join(map(frame, self._packets))
+            self._wire = wire
+        return wire
 
 
 def frame(packet: Packet) -> bytes:
@@ -81,3 +85,8 @@ def _head(first: int, size: int) -> bytes:
     if size < 65536:
         return struct.pack("!BBH", first, 126, size)
     return struct.pack("!BBQ", first, 127, size)
+
+
+SHORT = 125
+_HEADS = [_head(FIN_TEXT, size + 1) + MESSAGE.encode() for size in range(SHORT)]
+"""Of the frames of short text messages, by their size, with the packet's type behind it."""

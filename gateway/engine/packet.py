@@ -8,6 +8,7 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TypeAlias
 
 from gateway.engine.settings import Settings, Transport
@@ -50,15 +51,24 @@ class PacketError(ValueError):
 
 
 def handshake(id: str, transport: Transport, settings: Settings) -> Packet:
-    """Tell the client of its session; the times in it are milliseconds."""
+    """Tell the client of its session; the times in it are milliseconds. `id` is ASCII."""
+    upgrades = tuple(name for name in UPGRADES[transport] if name in settings.transports)
+    times = settings.ping_interval, settings.ping_timeout
+    return f'{OPEN}{{"sid":"{id}",{_facts(upgrades, *times, settings.max_payload)}'
+
+
+@lru_cache
+def _facts(
+    upgrades: tuple[Transport, ...], ping_interval: float, ping_timeout: float, max_payload: int
+) -> str:
+    """What a handshake says after the id."""
     facts = {
-        "sid": id,
-        "upgrades": [name for name in UPGRADES[transport] if name in settings.transports],
-        "pingInterval": round(settings.ping_interval * 1000),
-        "pingTimeout": round(settings.ping_timeout * 1000),
-        "maxPayload": settings.max_payload,
+        "upgrades": upgrades,
+        "pingInterval": round(ping_interval * 1000),
+        "pingTimeout": round(ping_timeout * 1000),
+        "maxPayload": max_payload,
     }
-    return OPEN + json.dumps(facts, separators=(",", ":"))
+    return json.dumps(facts, separators=(",", ":"))[1:]
 
 
 def encode_payload(packets: Iterable[Packet]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from aiohttp import hdrs, web
 
@@ -13,7 +14,18 @@ from gateway.engine.refusal import Refusal, refuse, too_large
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings
 
-__all__ = ["answer_poll", "answer_post"]
+__all__ = ["OK", "PAYLOAD", "answer_poll", "answer_post"]
+
+PAYLOAD: Mapping[str, str] = {
+    hdrs.CONTENT_TYPE: "text/plain; charset=UTF-8",
+    hdrs.CACHE_CONTROL: "no-store",
+}
+# Not text/plain, which some browsers offer to download.
+OK: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/html", hdrs.CACHE_CONTROL: "no-store"}
+
+
+LOOK_AFTER = 0.05
+"""Seconds without anything new of a body."""
 
 
 class TooLargeError(Exception):
@@ -103,11 +115,14 @@ async def answer_post(
             finally:
                 session.posted()
     except TooLargeError:
+        session.offends("too_large", "a body over the limit")
         return too_large(headers)
-    except PacketError:
+    except PacketError as error:
+        session.offends("engine_packet", error)
         session.end("parse error")
         return refuse(Refusal.BAD_REQUEST, headers)
-    except web.RequestPayloadError:
+    except web.RequestPayloadError as error:
+        session.offends("http", type(error).__name__)
         session.end("transport error")
         _cut(request)
         return refuse(Refusal.BAD_REQUEST, headers)
@@ -117,9 +132,7 @@ async def answer_post(
     except TimeoutError:
         _cut(request)
         return refuse(Refusal.UNKNOWN_SESSION, headers)
-    # Not text/plain, which some browsers offer to download.
-    ok: dict[str, str] = {**headers, hdrs.CONTENT_TYPE: "text/html", hdrs.CACHE_CONTROL: "no-store"}
-    return web.Response(body=b"ok", headers=ok)
+    return web.Response(body=b"ok", headers={**headers, **OK})
 
 
 async def _receive(session: Session, body: bytes) -> None:
@@ -134,7 +147,7 @@ async def _read(request: web.Request, post: ReadPost, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLargeError
     body = bytearray()
-    while data := await request.content.readany():
+    while data := await _part(request):
         body += data
         if len(body) > limit:
             raise TooLargeError
@@ -142,15 +155,25 @@ async def _read(request: web.Request, post: ReadPost, limit: int) -> bytes:
     return bytes(body)
 
 
+async def _part(request: web.Request) -> bytes:
+    """The next part of a body, empty at its end. Raises `web.RequestPayloadError`.
+
+    aiohttp does not tell who reads a body that no more of it can be understood: the refusal of that
+    stands in the line of requests, behind the one that is still being read.
+    """
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AFTER):
+                return await request.content.readany()
+        if request.protocol._messages:
+            raise web.RequestPayloadError("a body that cannot be read")
+
+
 def _payload(
     packets: Iterable[Packet], headers: Mapping[str, str], settings: Settings
 ) -> web.Response:
     body = encode_payload(packets)
-    plain: dict[str, str] = {
-        hdrs.CONTENT_TYPE: "text/plain; charset=UTF-8",
-        hdrs.CACHE_CONTROL: "no-store",
-    }
-    response = web.Response(body=body, headers={**headers, **plain})
+    response = web.Response(body=body, headers={**headers, **PAYLOAD})
     if settings.compression and len(body) >= COMPRESS_FROM:
         response.enable_compression()
     return response

@@ -8,6 +8,8 @@ from enum import IntEnum
 
 from aiohttp import web
 
+from gateway.engine.offence import Offence
+
 __all__ = ["HINT", "Refusal", "refuse", "too_large"]
 
 
@@ -21,6 +23,20 @@ class Refusal(IntEnum):
     FORBIDDEN = 4
     UNSUPPORTED_VERSION = 5
 
+    @property
+    def kind(self) -> Offence:
+        """What the client is counted for."""
+        return KINDS[self]
+
+
+KINDS: Mapping[Refusal, Offence] = {
+    Refusal.UNKNOWN_TRANSPORT: "unknown_transport",
+    Refusal.UNKNOWN_SESSION: "unknown_session",
+    Refusal.BAD_HANDSHAKE_METHOD: "bad_handshake_method",
+    Refusal.BAD_REQUEST: "bad_request",
+    Refusal.FORBIDDEN: "forbidden",
+    Refusal.UNSUPPORTED_VERSION: "unsupported_version",
+}
 
 MESSAGES = {
     Refusal.UNKNOWN_TRANSPORT: "Transport unknown",

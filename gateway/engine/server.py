@@ -16,6 +16,7 @@ from gateway.engine.carrier import CLOSE_LIMIT, Reason
 from gateway.engine.cors import Cors, preflight
 from gateway.engine.deadlines import Deadlines
 from gateway.engine.environ import environ
+from gateway.engine.offence import Offences
 from gateway.engine.packet import Message
 from gateway.engine.polling import answer_poll, answer_post
 from gateway.engine.refusal import HINT, Refusal, refuse
@@ -23,7 +24,7 @@ from gateway.engine.session import Session
 from gateway.engine.settings import Settings, Transport
 from gateway.engine.websocket import WebSocketCarrier, is_websocket
 
-__all__ = ["Engine", "EnginePacket", "Handler"]
+__all__ = ["ENGINE", "Engine", "EnginePacket", "Handler"]
 
 LOG = logging.getLogger("sockgw.engine")
 METHODS = (hdrs.METH_GET, hdrs.METH_POST)
@@ -38,6 +39,10 @@ class EnginePacket(Protocol):
     """An `engineio.packet.Packet` of the type MESSAGE."""
 
     data: Message
+
+
+ENGINE: web.AppKey[Engine] = web.AppKey("engine")
+"""Where an application has the engine that is attached to it."""
 
 
 class Engine:
@@ -65,6 +70,7 @@ class Engine:
     ) -> None:
         self.configure(Settings(**settings))
         self.deadlines = Deadlines(time.monotonic, self._arm)
+        self.offences = Offences()
         self.sessions: dict[str, Session] = {}
         self.on_connect: Callable[[Session, web.Request], Awaitable[bool]] = self._connect
         self.on_message: Callable[[Session, Message], Awaitable[None] | None] = self._message
@@ -73,19 +79,21 @@ class Engine:
         self._leaving: dict[str, Session] = {}  # while python-socketio is told
         self._tasks: set[asyncio.Task[object]] = set()  # what a shutdown waits for
         self._timer: asyncio.TimerHandle | None = None
-        self._shut = False
+        self.accepting = True  # new sessions
         self._warned: set[str] = set()
 
     def configure(self, settings: Settings) -> None:
         """Set the engine to `settings`: sessions that are open keep theirs, CORS is for all."""
         self.settings = settings
-        self._cors = Cors(settings.cors_origins)
+        self.cors = Cors(settings.cors_origins)
 
     # What python-socketio calls.
 
     def attach(self, app: web.Application, path: str = "engine.io") -> None:
         """Answer every request to a path of the application, and shut down with it."""
-        app.router.add_route("*", f"/{path.strip('/')}/", self.handle_request)
+        self.path = f"/{path.strip('/')}/"
+        app[ENGINE] = self
+        app.router.add_route("*", self.path, self.handle_request)
         app.on_shutdown.append(lambda _: self.shutdown())
 
     def on(self, event: str, handler: Handler) -> None:
@@ -136,7 +144,7 @@ class Engine:
 
     async def shutdown(self) -> None:
         """End all sessions, take no more, and wait until their WebSockets are closed."""
-        self._shut = True
+        self.accepting = False
         for session in list(self.sessions.values()):
             session.end("server shutting down")
         tasks = self._tasks - {asyncio.current_task()}
@@ -147,22 +155,29 @@ class Engine:
 
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Answer a request: a handshake, a poll, a POST or an upgrade."""
-        headers = self._cors.headers(request)
+        host = request.headers.get(hdrs.HOST)  # aiohttp's would ask the name service, and block
+        headers = self.cors.headers(request.headers.get(hdrs.ORIGIN), request.scheme, host)
         if headers is None:
-            return refuse(Refusal.FORBIDDEN, {})
+            return self._refuse(Refusal.FORBIDDEN, request, {})
         if request.method == hdrs.METH_OPTIONS:
             return preflight(request, headers)
         self.deadlines.expire()
         session = self.sessions.get(request.query.get("sid", ""))
         refusal = self._verify(request, session)
         if refusal is not None:
-            return refuse(refusal, headers)
+            return self._refuse(refusal, request, headers)
         if session is None:
             return await self._handshake(request, headers)
         if request.query["transport"] == "websocket":
             return await self._carry(session, request, headers)
         answer = answer_poll if request.method == hdrs.METH_GET else answer_post
         return await answer(session, request, headers)
+
+    def _refuse(
+        self, refusal: Refusal, request: web.Request, headers: Mapping[str, str]
+    ) -> web.Response:
+        self.offences.saw(refusal.kind, request.remote or "", f"a {request.method} request")
+        return refuse(refusal, headers)
 
     def _verify(self, request: web.Request, session: Session | None) -> Refusal | None:
         """What is wrong with a request, in the order that engine.io looks."""
@@ -194,7 +209,7 @@ class Engine:
     async def _handshake(
         self, request: web.Request, headers: Mapping[str, str]
     ) -> web.StreamResponse:
-        if self._shut:
+        if not self.accepting:
             return web.Response(status=503, headers=headers)
         transport: Transport = "polling"
         if request.query["transport"] == "websocket":

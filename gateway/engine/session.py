@@ -7,25 +7,17 @@ and is quoted where a line of it is met; what it leaves open is as in Node's eng
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from enum import Enum
 
 from gateway.engine.carrier import Host, Poll, Post, Reason, WebSocket
 from gateway.engine.deadlines import Due
 from gateway.engine.frame import Frames
+from gateway.engine.offence import Offence
 from gateway.engine.packet import CLOSE, MESSAGE, NOOP, PING, PONG, Packet, PacketError, handshake
 from gateway.engine.settings import Transport
+from gateway.engine.state import OPEN, State
 from gateway.engine.upgrade import Step, Upgrade
 
 __all__ = ["Session", "State"]
-
-
-class State(Enum):
-    """Opening until the handshake is accepted, closing while a poll has yet to hear of it."""
-
-    OPENING = "opening"
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
 
 
 class Session:
@@ -102,20 +94,19 @@ class Session:
             for packet in frames.packets:
                 self._send(packet)
 
-    def close(self) -> None:
+    def close(self, reason: Reason = "server disconnect") -> None:
         """End the session once the client has what was sent to it before.
 
-        On polling that takes a poll. It is waited for, but no longer than the client has to
-        answer a ping.
+        On polling that takes a poll, which is waited for as long as for the answer to a ping.
         """
         if self.state is State.OPEN and self._websocket is None:
             self.state = State.CLOSING
             self._deadlines.set(self, Due.CLOSE, self.settings.ping_timeout)
             self._deadlines.cancel(self, Due.PING, Due.PONG)
             self._wake()
-            self._host.closed(self, "server disconnect")
+            self._host.closed(self, reason)
         elif self.state is not State.CLOSING:
-            self.end("server disconnect")
+            self.end(reason)
 
     def end(self, reason: Reason) -> None:
         """End the session now. A poll that waits is told; one that comes later finds nothing."""
@@ -133,6 +124,10 @@ class Session:
             websocket.close()
         if was is State.OPEN:
             self._host.closed(self, reason)
+
+    def offends(self, kind: Offence, why: object) -> None:
+        """Count what the client did and may not; whether that ends the session, the caller says."""
+        self._host.offences.saw(kind, f"session {self.id[:6]}", why)
 
     def _send(self, packet: Packet) -> None:
         if self._websocket is not None:
@@ -154,7 +149,7 @@ class Session:
         Returns what the next packet has to wait for. Raises `PacketError` for what a client may
         not send, which is to end the session.
         """
-        if self.state is not State.OPEN:
+        if self.state is not OPEN:
             return None
         if isinstance(packet, bytes):
             return self._host.message(self, packet)
@@ -210,6 +205,7 @@ class Session:
         MUST return an HTTP 400 error status and close the session."
         """
         if self._poll is not None:
+            self.offends("overlap", "two polls at once")
             self.end("transport error")
             poll.wake()
             return
@@ -241,6 +237,7 @@ class Session:
     def post(self, post: Post) -> bool:
         """A POST request came: the same goes for these. If this is false, it is refused."""
         if self._post is not None:
+            self.offends("overlap", "two POST requests at once")
             self.end("transport error")
             return False
         self._post = post
@@ -259,6 +256,7 @@ class Session:
         the server MUST close the WebSocket connection."
         """
         if self.state is not State.OPEN or self._upgrade is not None or self._websocket is not None:
+            self.offends("overlap", "a second WebSocket")
             websocket.close()
         elif self.transport == "websocket":
             self._move_to(websocket)
@@ -272,6 +270,8 @@ class Session:
             return self.receive(packet)
         if self._upgrade is not None and websocket is self._upgrade.websocket:
             step = self._upgrade.receive(packet)
+            if step is Step.FAILED:
+                self.offends("upgrade", "neither a probe nor an upgrade behind one")
             if step is Step.PROBED:
                 self._wake()
             else:

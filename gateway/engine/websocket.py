@@ -1,16 +1,17 @@
 """WebSocket over aiohttp: its handshake, its reader and its close, our frames.
 
 Frames go straight to the TCP transport, which takes them at once and in order: nothing sends in
-a task or waits in a queue of ours. A client that does not read is not read from, until it does.
+a task or waits in a queue of ours. Only the answers to messages that came in one read are joined,
+for a write costs as much as all that is done for a message. A client that does not read is not
+read from, until it does.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from functools import partial
 
-from aiohttp import WSMsgType, hdrs, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.engine.carrier import CLOSE_LIMIT, COMPRESS_FROM, Reason
@@ -23,6 +24,12 @@ from gateway.engine.settings import Settings
 __all__ = ["WebSocketCarrier", "is_websocket"]
 
 MESSAGES = (WSMsgType.TEXT, WSMsgType.BINARY, WAIT)
+
+CORKED = 64
+"""Frames that are joined to one write at most."""
+
+LARGE = 2**12
+"""Bytes of a frame that is not worth waiting for others."""
 
 
 def is_websocket(request: web.Request) -> bool:
@@ -44,18 +51,24 @@ class WebSocketCarrier:
         self._window_bits = 0  # of permessage-deflate, 0 without it
         self._reading: asyncio.Timeout | None = None  # set while it is the client we wait for
         self._closing = False
+        self._session: Session
+        # Set while a read is being delivered, and at first, for what goes out with the head.
+        self._corked: list[bytes] | None = []
+        self._opened = False
 
     async def carry(self, session: Session, headers: Mapping[str, str]) -> None:
         """Complete the handshake, then read until either side ends."""
         self.response.headers.update(headers)
+        self.response.keep_head()
         writer = await self.response.prepare(self._request)
         self._window_bits = int(self.response.compress)
-        session.open(self)
-        self.response.inbox.deliver = partial(self._deliver, session)
+        self._session = session
         reason: Reason = "transport close"
         try:
+            await self._open(writer)
+            self.response.inbox.recipient = self
             async with asyncio.timeout(None) as self._reading:
-                reason = await self._read(session, writer)
+                reason = await self._read(writer)
         except TimeoutError:
             pass  # the session is over
         finally:
@@ -64,9 +77,20 @@ class WebSocketCarrier:
             self.response.inbox.drop()
         await self._shut()
 
+    async def _open(self, writer: AbstractStreamWriter) -> None:
+        """Send the head of the answer, and the first packets with it."""
+        self._session.open(self)
+        first, self._corked = b"".join(self._corked or ()), None
+        self._opened = True
+        if first:
+            await writer.write(first)
+        else:
+            writer.send_headers()
+
     @property
     def buffered(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+        corked = sum(map(len, self._corked or ()))
+        return corked + (self._transport.get_write_buffer_size() if self._transport else 0)
 
     def send(self, packet: Packet) -> None:
         if self._window_bits and len(packet) >= COMPRESS_FROM:
@@ -86,36 +110,57 @@ class WebSocketCarrier:
         if self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
 
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+    # The inbox's recipient.
 
-    def _deliver(self, session: Session, message: Message) -> Awaitable[None] | None:
-        """Take a message in the call that read it."""
+    def cork(self) -> None:
+        self._corked = []
+
+    def deliver(self, message: Message) -> Awaitable[None] | None:
         try:
-            return session.receive_on(self, message)
-        except PacketError:
-            session.lost(self, "parse error")
+            return self._session.receive_on(self, message)
+        except PacketError as error:
+            self._session.offends("engine_packet", error)
+            self._session.lost(self, "parse error")
             return None
 
-    async def _read(self, session: Session, writer: AbstractStreamWriter) -> Reason:
+    def uncork(self) -> None:
+        frames, self._corked = self._corked, None
+        if frames:
+            self._write(b"".join(frames))
+
+    def _write(self, data: bytes) -> None:
+        if self._corked is not None:
+            self._corked.append(data)
+            if self._opened and (len(self._corked) == CORKED or len(data) > LARGE):
+                self.uncork()
+                self.cork()
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def _read(self, writer: AbstractStreamWriter) -> Reason:
         """Take the messages that could not be taken in the call that read them."""
         receive, protocol = self.response.receive, self._request.protocol
         inbox = self.response.inbox
         while not self._closing:
             message = await receive()
             if message.type not in MESSAGES:
-                failed = message.type is WSMsgType.ERROR
-                return "transport error" if failed else "transport close"
+                return self._judge(message)
             inbox.busy = True
             waits = message.type is WAIT
-            waiting = message.data if waits else self._deliver(session, message.data)
+            waiting = message.data if waits else self.deliver(message.data)
             if waiting is not None:
                 await self._undisturbed(waiting)
             inbox.busy = False
             if protocol.writing_paused:
                 await writer.drain()
         return "transport close"
+
+    def _judge(self, end: WSMessage) -> Reason:
+        """Why what is no message ends the connection."""
+        if isinstance(end.data, WebSocketError):
+            large = end.data.code == WSCloseCode.MESSAGE_TOO_BIG
+            self._session.offends("too_large" if large else "frame", end.data)
+        return "transport error" if end.type is WSMsgType.ERROR else "transport close"
 
     async def _undisturbed(self, waiting: Awaitable[None]) -> None:
         """Wait for what is not to be cut short when the session ends: that may be its doing."""
@@ -131,5 +176,6 @@ class WebSocketCarrier:
         try:
             await self.response.close()
         finally:
+            self.response.forget()
             if not self.buffered:
                 cut.cancel()

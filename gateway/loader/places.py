@@ -48,7 +48,9 @@ class Placed(MetaPathFinder):
         with _LOCK:
             if _holder() is not self:
                 return self._aside
-            return {name: module for name, module in sys.modules.items() if self.owns(name)}
+            # A copy, for other threads import what they like meanwhile.
+            modules = sys.modules.copy()
+            return {name: module for name, module in modules.items() if self.owns(name)}
 
     def get(self, name: str) -> ModuleType | None:
         """The module of that name, if there is one yet."""
@@ -100,13 +102,14 @@ class Placed(MetaPathFinder):
     def _enter(self) -> None:
         self._displaced = self._take()
         sys.modules.update(self._aside)
-        sys.meta_path.insert(0, self)
+        # A new list: an import in another thread would skip a finder of one that shifts.
+        sys.meta_path = [self, *sys.meta_path]
         linecache.cache.update(self._lines)
 
     def _leave(self) -> None:
         self._aside = self._take()
         sys.modules.update(self._displaced)
-        sys.meta_path.remove(self)
+        sys.meta_path = [each for each in sys.meta_path if each is not self]
         for path in self._lines:
             linecache.cache.pop(path, None)
         for forget in getattr(typing, "_cleanups", ()):  # its caches keep `Optional[Plugin]` alive

@@ -73,15 +73,6 @@ class PluginSet:
         """The plugin files and what was read from them."""
         return {Path(source.path): source.data for source in self._made.sources.files.values()}
 
-    def changes_since(self, former: PluginSet) -> tuple[str, ...]:
-        """The plugin files that came, went or changed: `+ path`, `- path`, `~ path`."""
-        now, was = self.files, former.files
-        return (
-            *(f"- {path}" for path in was if path not in now),
-            *(f"+ {path}" for path in now if path not in was),
-            *(f"~ {path}" for path in now if path in was and was[path] != now[path]),
-        )
-
     def install(self) -> Callable[[], None]:
         """Put the set's modules into `sys.modules`; call the result to put back what was there.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from gateway.api import Namespace, Socket
-from gateway.runtime.blueprint import Generation
 
 __all__ = ["Connection"]
 
@@ -15,8 +14,7 @@ class Connection:
 
     `scope` is what plugins see of the namespace. `accepted` turns true when the connection chain
     reaches its end. `reason` is why the socket left, `None` while it is there; `gone` is done when
-    it has left for good, and the chain unwinds. `last` is the generation that sees it off when its
-    namespace is served no more; otherwise only a connection chain keeps a generation.
+    it has left for good, and the chain unwinds.
     """
 
     __slots__ = (
@@ -24,7 +22,6 @@ class Connection:
         "accepted",
         "cancellable",
         "gone",
-        "last",
         "limit",
         "reason",
         "scope",
@@ -35,7 +32,6 @@ class Connection:
     def __init__(self, socket: Socket, scope: Namespace) -> None:
         self.socket = socket
         self.scope = scope
-        self.last: Generation | None = None
         self.accepted = False
         self.reason: str | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -43,6 +39,11 @@ class Connection:
         self.task: asyncio.Task[None] | None = None
         self.cancellable: set[asyncio.Task[None]] = set()
         self._queues: dict[str, asyncio.Lock] = {}
+
+    def unwind(self) -> None:
+        """Let the chain go on after its `next()`, if no middleware has cancelled that."""
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def queue(self, name: str) -> asyncio.Lock:
         """The queue of that name: a lock, since asyncio's are taken in the order of asking."""

@@ -82,7 +82,7 @@ class Dispatcher:
         ctx = self._context(connection, generation, event, args)
         work = self._answer(connection, namespace, route, ctx, ack)
         task = self.live.spawn(generation, work)
-        if task.done():
+        if task is None:
             return
         if route.serial is None:
             # Only what waits can take too long, so only then a timer is worth its price.
@@ -106,18 +106,14 @@ class Dispatcher:
             self.live.spawn(generation, self._leave(connection, reason))
         else:
             self._wire.leave_all(connection.socket)
-            connection.gone.set_result(None)
-
-    def keep(self, connection: Connection, generation: Generation) -> None:
-        """Let the routes of `generation` see this socket off: its namespace is served no more."""
-        connection.last = generation
+            connection.unwind()
 
     def refuse(self, connection: Connection, verdict: Reject) -> None:
         """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
         if connection.reason is not None:
             return
         connection.reason = verdict.code
-        connection.gone.set_result(None)
+        connection.unwind()
         error = _error(verdict)
         del error["message"]
         self._wire.refuse(connection.socket, verdict.message, error)
@@ -127,7 +123,7 @@ class Dispatcher:
         name = connection.socket.namespace
         if current is not None and (namespace := current.blueprint.namespaces.get(name)):
             return current, namespace
-        last = connection.last or self.live.last_with(name)
+        last = self.live.last_with(name)
         return last, last.blueprint.namespaces[name]
 
     def _context(
@@ -140,7 +136,7 @@ class Dispatcher:
         namespace = generation.blueprint.namespaces[connection.socket.namespace]
         ctx = self._context(connection, generation, "connect", [])
         ctx._end = lambda _: self._hold(connection)
-        verdict = Reject("refused", "connection refused")
+        verdict: Reject | None = None
         limit = connection.limit = asyncio.timeout(namespace.connect_timeout)
         try:
             async with limit:
@@ -151,7 +147,7 @@ class Dispatcher:
             else:
                 verdict = _verdict(ctx, error)
         if not connection.accepted:
-            self.refuse(connection, verdict)
+            self.refuse(connection, verdict or Reject("refused", "connection refused"))
         elif connection.reason is None:
             # A middleware that stops waiting in next() has ended the socket's passage.
             await self._wire.disconnect(connection.socket)
@@ -162,8 +158,7 @@ class Dispatcher:
         assert connection.limit is not None
         connection.limit.reschedule(None)
         self._accept(connection)
-        # A task that a middleware cancels must not take the future with it that others await.
-        await asyncio.shield(connection.gone)
+        await connection.gone
 
     def _accept(self, connection: Connection) -> None:
         connection.accepted = True
@@ -173,7 +168,7 @@ class Dispatcher:
         await self._event(connection, "disconnecting", [reason])
         self._wire.leave_all(connection.socket)
         await self._event(connection, "disconnect", [reason])
-        connection.gone.set_result(None)
+        connection.unwind()
 
     async def _event(self, connection: Connection, event: str, args: list[Value]) -> None:
         generation, namespace = self._newest(connection)
@@ -202,9 +197,11 @@ class Dispatcher:
             verdict = await self._run_in_turn(connection, namespace, route, ctx)
         if ack is not None:
             verdict = self._ack(ctx, ack, verdict)
-        outcome = verdict.code if verdict else "ok"
-        self.outcomes[outcome if outcome in self.outcomes else "rejected"] += 1
-        if verdict is None or outcome in ("dropped", "unknown_event"):
+        if verdict is None:
+            self.outcomes["ok"] += 1
+            return
+        self.outcomes[verdict.code if verdict.code in self.outcomes else "rejected"] += 1
+        if verdict.code in ("dropped", "unknown_event"):
             return
         if ack is None:
             failure = {"error": _error(verdict), "event": ctx.event}
@@ -261,7 +258,7 @@ class Dispatcher:
 def _verdict(ctx: Context, error: BaseException) -> Reject:
     if isinstance(error, Reject):
         return error
-    what = "connecting" if ctx.event == "connect" else f"event '{ctx.event}'"
+    what = "connecting" if ctx.event == "connect" else f"event {ctx.event!r}"
     log_fault(ctx, f"in {what}", error)
     return Reject("internal", "internal error")
 

@@ -18,43 +18,51 @@ __all__ = ["Work", "start"]
 
 Work = Coroutine[Any, Any, None]
 
+NAME = "packet"
+"""Of every task: the numbers that asyncio gives cost more."""
+
 if sys.version_info >= (3, 12):
 
     def start(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
         """Run `work` in a new task up to where it first waits; the task may be done already."""
-        return asyncio.Task(work, loop=loop, eager_start=True)
+        return asyncio.Task(work, loop=loop, name=NAME, eager_start=True)
 
 else:
-    from asyncio import current_task
-    from asyncio.tasks import _enter_task, _leave_task
+    from asyncio.tasks import (  # type: ignore[attr-defined]
+        _current_tasks,
+        _enter_task,
+        _leave_task,
+    )
 
     def start(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
         """Run `work` in a new task up to where it first waits; the task may be done already."""
         if not hasattr(loop, "__dict__"):  # a loop that is no Python class keeps its `call_soon`
             return loop.create_task(work)
         first = _FirstStep()
-        loop.call_soon = first  # type: ignore[assignment, method-assign]
+        loop.call_soon = first.take  # type: ignore[assignment, method-assign]
         try:
-            task = asyncio.Task(work, loop=loop)
+            task = asyncio.Task(work, loop=loop, name=NAME)
         finally:
             del loop.call_soon  # the class's own again
-        caller = current_task(loop)
-        if caller is not None:
-            _leave_task(loop, caller)
+        caller = _current_tasks.get(loop)
+        if caller is None:
+            first.context.run(first.step)
+            return task
+        _leave_task(loop, caller)
         try:
             first.context.run(first.step)
         finally:
-            if caller is not None:
-                _enter_task(loop, caller)
+            _enter_task(loop, caller)
         return task
 
     class _FirstStep:
-        """Stands for `loop.call_soon` while a task is made, and keeps what the task asks for."""
+        """What a new task asks its loop to run."""
 
         __slots__ = ("context", "step")
 
         step: Callable[[], None]
         context: Context
 
-        def __call__(self, step: Callable[[], None], *, context: Context) -> None:
+        def take(self, step: Callable[[], None], *, context: Context) -> None:
+            """Stand for `loop.call_soon` while a task is made."""
             self.step, self.context = step, context

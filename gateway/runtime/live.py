@@ -58,6 +58,21 @@ class Live:
         """How many tasks run in each generation, by its number; the current one is the last."""
         return {generation.number: len(inside) for generation, inside in self._inside.items()}
 
+    @property
+    def packets(self) -> int:
+        """How many packets are under way."""
+        return sum(self.alive.values()) - self.chains
+
+    @property
+    def chains(self) -> int:
+        """How many connection chains run."""
+        return len(self._pinned)
+
+    @property
+    def services(self) -> int:
+        """How many services run."""
+        return len(self._pool)
+
     def last_with(self, namespace: str) -> Generation:
         """The newest generation in which tasks run that serves the namespace.
 
@@ -83,16 +98,16 @@ class Live:
             self._drains[former] = loop.call_later(drain, self._cancel_packets, former)
         self._release_if_idle(former)
 
-    def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None]:
+    def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None] | None:
         """Run `work` inside `generation`, which stays whole until it is done.
 
-        Begins at once: the task that is returned may be done already.
+        Begins at once; returns `None` when it had to wait for nothing and is done already.
         """
         task = start(self._loop, work)
-        if not task.done():
-            self._enter(generation, task)
-        else:
+        if task.done():
             _check(task)
+            return None
+        self._enter(generation, task)
         return task
 
     def pin(self, generation: Generation, work: Work) -> asyncio.Task[None]:
@@ -145,11 +160,19 @@ class Live:
         tasks = {task for inside in self._inside.values() for task in inside}
         return await _finish(tasks - self._pinned, seconds)
 
-    async def close(self, seconds: float) -> None:
-        """Serve nothing any more: when all that runs has ended, or been cancelled, release all."""
+    async def unwind(self, seconds: float) -> int:
+        """Serve nothing any more: wait for all that runs; cancel what does after `seconds`.
+
+        Returns how many were cancelled.
+        """
         self.swap(None)
-        await _finish({task for inside in self._inside.values() for task in inside}, seconds)
-        await _finish(self._releases, seconds)
+        return await _finish({task for inside in self._inside.values() for task in inside}, seconds)
+
+    async def close(self, seconds: float) -> None:
+        """When all that runs has ended, or been cancelled, release all."""
+        await self.unwind(seconds)
+        if self._releases:  # each ends by itself: a service has a limit of its own to close
+            await asyncio.wait(self._releases)
 
 
 def _check(task: asyncio.Task[None]) -> None:

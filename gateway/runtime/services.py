@@ -36,6 +36,10 @@ class ServicePool:
         self._stop_timeout = stop_timeout
         self._running: dict[Hashable, _Running] = {}
 
+    def __len__(self) -> int:
+        """How many services run."""
+        return len(self._running)
+
     async def start(self, recipes: Mapping[str, Recipe]) -> Services:
         """Return the services of `recipes`, starting those that do not run yet.
 

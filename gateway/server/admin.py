@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -125,7 +126,7 @@ class _Routes:
 def _problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
     return [
         {
-            "file": problem.place.file,
+            "file": os.path.abspath(problem.place.file),  # who asks may be in another folder
             "line": problem.place.line,
             "column": problem.place.column,
             "path": problem.path,

@@ -130,7 +130,8 @@ def _block(file: Path, environ: Mapping[str, str]) -> AdminConfig | None:
         last_good = LastGood(file, environ)
         if last_good.file is None:
             raise
-        return last_good.in_place(config.load(last_good.file, environ)).admin
+        kept = config.load(last_good.file, environ, last_good.beside)
+        return last_good.in_place(kept).admin
 
 
 def _plan(answer: Mapping[str, Any]) -> Plan:

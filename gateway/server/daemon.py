@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,11 +23,14 @@ from gateway.server.inputs import find_inputs
 from gateway.server.last_good import LastGood
 from gateway.server.listener import ListenError
 from gateway.server.loading import load_within
+from gateway.server.log import hide
 from gateway.server.metrics import Metrics
 from gateway.server.notify import Notifier
+from gateway.server.permissions import warn_of_writable
 from gateway.server.plan import Plan
 from gateway.server.reloader import Reloader, Verdict
 from gateway.server.serving import Serving
+from gateway.server.signals import signals
 from gateway.server.watcher import Watcher
 
 __all__ = ["Daemon", "Started"]
@@ -77,11 +79,16 @@ class Daemon:
         self._notifier = Notifier(environ)
         self._degraded: ConfigError | None = None
         self._verdict: Verdict | None = None
+        self._started = time.time()
         self._stop = asyncio.Event()
         self._loading = asyncio.Lock()
+        self._reloader = Reloader(
+            self._reload, lambda: self._serving.generation, self._heard, str(self._file)
+        )
 
-    def stop(self) -> None:
-        """Let `run` end."""
+    def stop(self, signal: str = "") -> None:
+        """Let `run` end; `signal` is the name of the one that asks for it."""
+        log.info("stopping%s", f": {signal}" if signal else "")
         self._stop.set()
 
     async def run(
@@ -95,27 +102,49 @@ class Daemon:
         # Looks at the files before they are read, so that no change of them goes unnoticed.
         self._watcher = Watcher(
             partial(find_inputs, self._file, self._environ),
-            lambda: self._reloader.want("watch"),
+            partial(self._reloader.want, "watch"),
         )
+        self._reloaded = reloaded
+        with signals(self.stop, partial(self._reloader.want, "signal")):
+            async with AsyncExitStack() as stack:
+                await self._unless_stopped(self._start(started, stack))
+                await self._stop.wait()
+                self._notifier.stopping()
+
+    async def _start(self, started: Callable[[Started], None], stack: AsyncExitStack) -> None:
         first = await self._first()
         self._serving = Serving(first, self._override, admin_application(self))
         self._metrics = Metrics(self._serving, self._watcher)
-        self._reloader = Reloader(
-            self._reload, lambda: self._serving.generation, self._heard, str(self._file)
-        )
-        self._reloaded = reloaded
+        stack.push_async_callback(self._serving.close)
+        await self._apply(first)
+        await self._applied(first)
+        await stack.enter_async_context(self._taking_over())
+        warn_of_writable(first.config)
+        started(Started(first, self._serving.server, self._url, self._degraded))
+        self._notifier.ready(self._summary())
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`; it is cancelled when the daemon is to stop before it is done."""
+        tasks = [asyncio.create_task(work), asyncio.create_task(self._stop.wait())]
         try:
-            await self._serving.apply(first)
-            await self._applied(first)
-            async with self._watching():
-                started(Started(first, self._serving.server, self._url, self._degraded))
-                del first  # or it would stay in memory for as long as this runs
-                self._notifier.ready(self._summary())
-                await self._stop.wait()
-                log.info("stopping")
-                self._notifier.stopping()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0] in done:
+                tasks[0].result()
         finally:
-            await self._serving.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _taking_over(self) -> AsyncIterator[None]:
+        """Take over changes as they come."""
+        tasks = [asyncio.create_task(each.run()) for each in (self._watcher, self._reloader)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     # Reload
 
@@ -123,16 +152,29 @@ class Daemon:
         """One reload, of whatever trigger; see `Reloader`."""
         self._notifier.reloading()
         build = await self._loaded(self._file)
-        try:
+        with self._placing(self._file):
             if self._serving.serves(build) and not self._degraded:
                 return None
-            plan = await self._serving.apply(build)
-        except ListenError as error:
-            at = find_place(self._file, self._environ, *error.keys)
-            raise ConfigError([at.problem(str(error))]) from None
+            plan = await self._apply(build)
+        if self._degraded:
+            log.info("%s is good again, and served instead of the last good one", self._file)
         self._degraded = None
         await self._applied(build)
         return plan
+
+    async def _apply(self, build: Build) -> Plan:
+        """Serve a build. What it must not show is hidden before a service of it can fail."""
+        hide(self._serving.build.config.secrets, build.config.secrets)
+        return await self._serving.apply(build)
+
+    @contextmanager
+    def _placing(self, file: Path) -> Iterator[None]:
+        """Have what is wrong with an address be a problem at its place in `file`."""
+        try:
+            yield
+        except ListenError as error:
+            at = find_place(file, self._environ, *error.keys)
+            raise ConfigError([at.problem(str(error))]) from None
 
     async def _loaded(self, file: Path) -> Build:
         """Load `file` as what comes after what is served, one load at a time."""
@@ -157,9 +199,11 @@ class Daemon:
         if kept is None:
             return None
         try:
-            if not (self._may_fall_back or load_config(kept, self._environ).reload.last_good):
+            beside = self._last_good.beside
+            config = load_config(kept, self._environ, beside)
+            if not (self._may_fall_back or config.reload.last_good):
                 return None
-            build = await load_within(None, partial(self._load, kept), str(kept))
+            build = await load_within(None, partial(self._load, kept, beside=beside), str(kept))
         except ConfigError:
             return None
         return replace(build, config=self._last_good.in_place(build.config))
@@ -193,27 +237,6 @@ class Daemon:
         if self._reloaded is not None:
             self._reloaded(verdict)
 
-    @asynccontextmanager
-    async def _watching(self) -> AsyncIterator[None]:
-        """Reload on file changes and SIGHUP, stop on SIGINT and SIGTERM."""
-        loop = asyncio.get_running_loop()
-        actions: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGINT: self.stop,
-            signal.SIGTERM: self.stop,
-            signal.SIGHUP: partial(self._reloader.want, "signal"),
-        }
-        for number, action in actions.items():
-            loop.add_signal_handler(number, action)
-        tasks = [asyncio.create_task(each.run()) for each in (self._watcher, self._reloader)]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            for number in actions:
-                loop.remove_signal_handler(number)
-
     # What the admin listener asks
 
     @property
@@ -232,7 +255,10 @@ class Daemon:
         return await self._reloader.request("admin")
 
     async def plan(self, file: Path | None) -> tuple[Plan, int]:
-        plan = self._serving.plan(await self._loaded(file or self._file))
+        file = file or self._file
+        build = await self._loaded(file)
+        with self._placing(file):
+            plan = self._serving.plan(build)
         sockets = self._serving.adapter.count()
         return plan, sum(sockets[name] for name in plan.removed)
 
@@ -240,9 +266,11 @@ class Daemon:
         serving = self._serving
         live = serving.adapter.live
         return {
-            "file": str(self._file),
+            "file": str(self._file.absolute()),
             "url": self._url,
+            "started": self._started,
             "generation": serving.generation,
+            "since": serving.since,
             "digest": serving.build.blueprint.digest,
             "degraded": [str(problem) for problem in self._degraded.problems]
             if self._degraded
@@ -251,7 +279,7 @@ class Daemon:
             "generations": live.alive,
             "sockets": dict(serving.adapter.count()),
             "services": sorted(serving.build.blueprint.services),
-            "pending": serving.plan(serving.build).pending,
+            "pending": serving.pending,
             "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
             "outcomes": serving.adapter.dispatcher.outcomes,
             "time": time.time(),

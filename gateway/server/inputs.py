@@ -63,22 +63,37 @@ def signature(inputs: Inputs) -> str:
     return digest.hexdigest()
 
 
-def grounds(inputs: Inputs) -> tuple[list[Path], list[Path]]:
-    """The folders to watch: those to be watched flat, and those to be watched whole.
+def grounds(inputs: Inputs) -> list[Path]:
+    """The folders in which a change may concern the inputs, each without those below it.
 
     Never a file: saving by rename ends the watch on a file. Where a name leads through links,
     the folders on both sides count; for a folder that is not there, the nearest one above.
     """
-    flat = {_nearest(folder.parent) for folder in inputs.folders}
+    found = {_nearest(folder.parent) for folder in inputs.folders}
     for folder, pattern in inputs.files:
-        parts = Path(pattern).parts[:-1]
-        flat.add(
-            _nearest(folder.joinpath(*takewhile(lambda each: not glob.has_magic(each), parts)))
-        )
+        parts = takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1])
+        found.add(_nearest(folder.joinpath(*parts)))
     for path in inputs.paths():
-        flat |= {path.parent, Path(os.path.realpath(path)).parent}
-    return sorted(flat), [folder for folder in inputs.folders if os.path.isdir(folder)]
+        found |= {path.parent, Path(os.path.realpath(path)).parent}
+    for folder in inputs.folders:
+        found.update(_below(folder, set()))
+    return sorted(found)
 
 
 def _nearest(folder: Path) -> Path:
     return next((each for each in (folder, *folder.parents) if os.path.isdir(each)), folder)
+
+
+def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
+    """A plugin folder and those in it; links may lead back."""
+    real = os.path.realpath(folder)
+    if real in seen or not os.path.isdir(folder):
+        return
+    seen.add(real)
+    yield folder
+    names: list[str] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        names += (entry.name for entry in entries if entry.is_dir())
+    for name in names:
+        if name != "__pycache__" and not name.startswith("."):
+            yield from _below(folder / name, seen)

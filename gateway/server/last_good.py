@@ -1,7 +1,8 @@
 """The last configuration that was accepted, kept for a start with a broken one.
 
-A copy of every file it was made from, in the state folder of the user, readable by nobody else:
-variables are not filled in, but options may hold secrets.
+A copy of every file it was made from, in the state folder of the user, readable by nobody else.
+References are not filled in, and the files they lead to are not copied; but options may hold
+secrets.
 """
 
 from __future__ import annotations
@@ -27,13 +28,18 @@ class LastGood:
     """Where the copy of the files behind `file` is kept; nowhere for a user without a home."""
 
     def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
-        self._file = file
+        self._file = file.absolute()
         self._environ = environ
         self._folder: Path | None = None
         with suppress(RuntimeError):
             home = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-            name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
-            self._folder = Path(home, "sockgw", name)
+            name = hashlib.sha256(str(self._file).encode()).hexdigest()[:16]
+            self._folder = Path(home, "sockgw", name).absolute()
+
+    @property
+    def beside(self) -> Path:
+        """The folder to which the files that values refer to are relative: they are not copied."""
+        return self._file.parent
 
     @property
     def file(self) -> Path | None:
@@ -49,16 +55,18 @@ class LastGood:
         if self._folder is None:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)  # it may have been there before
         fresh = Path(tempfile.mkdtemp(dir=self._folder))
         main = fresh / self._copy(build, fresh)
         with suppress(ConfigError):
-            if configs.load(main, self._environ).digest == build.config.digest:
+            kept = configs.load(main, self._environ, self.beside)
+            if kept.digest == build.config.digest:
                 note = fresh / "main"
                 note.write_text(str(main.relative_to(self._folder)))
                 os.replace(note, self._folder / "main")
-        kept = self.file
+        last = self.file
         for each in self._folder.iterdir():
-            if each.is_dir() and not (kept and kept.is_relative_to(each)):
+            if each.is_dir() and not (last and last.is_relative_to(each)):
                 shutil.rmtree(each, ignore_errors=True)
 
     def in_place(self, config: GatewayConfig) -> GatewayConfig:

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
+from gateway.engine.connection import Runner
 from gateway.errors import GatewayError
 
 __all__ = ["Address", "Bound", "ListenError", "Listener"]
@@ -73,8 +74,13 @@ class Listener:
 
     def __init__(self, app: web.Application, *, lasting: bool = True) -> None:
         # A client that goes away while it polls must not eat the packets of its next poll.
-        self._runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
+        # Pings tell that a client is gone long before TCP's keep-alive would, which costs calls.
+        self._runner = Runner(
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=1.0,
+            tcp_keepalive=False,
         )
         self._lasting = lasting
         self._site: web.SockSite | None = None
@@ -94,6 +100,13 @@ class Listener:
         if self._bound is None or self._site is None:
             return False
         return (self._bound.address, self._bound.certificate) == (address, certificate)
+
+    def is_renewed(self, address: Address) -> bool:
+        """Whether the address is the one served, but its certificate another by now.
+
+        Raises `ListenError`.
+        """
+        return bool(self._bound and self._bound.address == address) and not self.is_at(address)
 
     def bind(self, address: Address) -> Bound:
         """Take possession of an address. Raises `ListenError`."""

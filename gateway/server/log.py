@@ -1,4 +1,8 @@
-"""What the daemon writes to standard error: for a person, or JSON for a collector."""
+"""What the daemon writes to standard error: for a person, or JSON for a collector.
+
+Clients choose some of it, such as the names of events, so nothing of it may move the cursor or look
+like a line of its own; and options hold secrets, which plugins' errors may repeat.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +11,68 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Literal
 
-__all__ = ["Format", "set_up"]
+from gateway.config import Secrets
+
+__all__ = ["Format", "hide", "set_up"]
 
 Format = Literal["console", "json"]
 
-_FACTS = ("namespace", "socket", "event")
+_FACTS = ("namespace", "socket", "event", "request_id")
+_LOGGERS = ("sockgw", "asyncio")  # which tells of the tasks of plugins that nobody waits for
+_LONGEST = 40
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
 
 def set_up(format: Format, verbose: bool) -> None:
-    """Send the records of every `sockgw` logger to standard error."""
+    """Send the records of every `sockgw` logger to standard error, and asyncio's warnings."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        _Json()
-        if format == "json"
-        else _Console(sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
-    )
-    logger = logging.getLogger("sockgw")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(_Json() if format == "json" else _Console(colours))
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+    logging.getLogger("sockgw").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-class _Console(logging.Formatter):
-    """`18:48:03 INFO  /chat 4fZk chat  hello`: time, level, then what is known of the socket."""
+def hide(*secrets: Secrets) -> None:
+    """Have these secrets, and no others, masked in what is written from now on."""
+    for handler in logging.getLogger("sockgw").handlers:
+        if isinstance(handler.formatter, _Masking):
+            handler.formatter.secrets = secrets
+
+
+class _Masking(logging.Formatter):
+    """Writes records without secrets."""
+
+    secrets: Iterable[Secrets] = ()
+
+    def text(self, record: logging.LogRecord) -> str:
+        return self.mask(record.getMessage())
+
+    def trace(self, record: logging.LogRecord) -> str:
+        """The traceback, `""` for none."""
+        return self.mask(self.formatException(record.exc_info)) if record.exc_info else ""
+
+    def facts(self, record: logging.LogRecord) -> dict[str, str]:
+        """What is known of the socket."""
+        known = vars(record)
+        return {name: self.mask(str(known[name])) for name in _FACTS if name in known}
+
+    def mask(self, text: str) -> str:
+        for secrets in self.secrets:
+            text = secrets.mask(text)
+        return text
+
+
+class _Console(_Masking):
+    """`18:48:03 INFO  /chat 4fZk chat  hello`: time, level, then what is known of the socket.
+
+    All lines of a record but the first are indented.
+    """
 
     def __init__(self, colours: bool) -> None:
         super().__init__()
@@ -42,15 +82,16 @@ class _Console(logging.Formatter):
         level = f"{record.levelname:<7}"
         if self._colours:
             level = f"\033[{_COLOURS.get(record.levelname, '0')}m{level}\033[0m"
-        facts = " ".join(str(value)[:24] for value in _facts(record).values())
+        facts = " ".join(_plain(value)[:_LONGEST] for value in self.facts(record).values())
+        lines = self.text(record).split("\n")
+        lines += self.trace(record).split("\n") if record.exc_info else ()
+        first, *more = map(_plain, lines)
         text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level} "
-        text += f"{facts}  {record.getMessage()}" if facts else record.getMessage()
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return text
+        text += f"{facts}  {first}" if facts else first
+        return "\n".join([text, *(line if line.startswith("  ") else f"  {line}" for line in more)])
 
 
-class _Json(logging.Formatter):
+class _Json(_Masking):
     """One JSON object a line: `time` (seconds since the epoch), `level`, `logger`, `message`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,14 +99,19 @@ class _Json(logging.Formatter):
             "time": round(record.created, 6),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
-            **_facts(record),
+            "message": self.text(record),
+            **self.facts(record),
         }
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+            entry["traceback"] = self.trace(record)
+        return json.dumps(entry, ensure_ascii=False)
 
 
-def _facts(record: logging.LogRecord) -> dict[str, object]:
-    known = vars(record)
-    return {name: known[name] for name in _FACTS if name in known}
+def _plain(line: str) -> str:
+    """The line with what a terminal would obey written as escapes."""
+    if line.isprintable():
+        return line
+    return "".join(
+        each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode()
+        for each in line
+    )

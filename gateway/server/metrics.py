@@ -52,6 +52,12 @@ class Metrics(Collector):
         for outcome, count in adapter.dispatcher.outcomes.items():
             packets.add_metric([outcome], count)
         yield packets
+        offences = CounterMetricFamily(
+            "sockgw_offences", "What clients did that they may not.", labels=["kind"]
+        )
+        for kind, count in adapter.server.eio.offences.counts.items():
+            offences.add_metric([kind], count)
+        yield offences
         yield CounterMetricFamily(
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",

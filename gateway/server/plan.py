@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from pathlib import Path
 
 from gateway.compiler import Build
-from gateway.config.model import GatewayConfig, NamespaceConfig, RouteConfig, ServerConfig, Use
-from gateway.runtime.blueprint import Recipe
+from gateway.config import HIDDEN
+from gateway.config.model import GatewayConfig, ServerConfig, TlsConfig, Use
 
 __all__ = ["RESTART_KEYS", "Plan", "compare"]
-
-T = TypeVar("T")
 
 BLOCKS = ("server", "reload", "admin")
 SECRETS = ("token",)
@@ -20,13 +19,16 @@ SECRETS = ("token",)
 RESTART_KEYS = ("path", "serializer")
 """Keys of `server` that only a restart can change: clients hold on to what they began with."""
 
+_UNITS = {"h": 3_600_000, "m": 60_000, "s": 1000}
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What changes from one build to the next.
 
-    `changes` are lines such as `+ /news`, `- /chat route 'old'`, `~ service store`. `removed` are
-    the namespaces whose sockets are closed, `pending` the keys that wait for a restart.
+    `changes` are lines such as `+ /news`, `- /chat route 'old'`, `~ service 'store': code`.
+    `removed` are the namespaces whose sockets are closed, `pending` the keys that wait for a
+    restart.
     """
 
     changes: tuple[str, ...] = ()
@@ -40,15 +42,15 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
     return Plan(
         changes=(
             *_blocks(old.config, new.config),
-            *_mapping("service", old.blueprint.services, new.blueprint.services, _recipe_key),
-            *_mapping("", before, after, lambda _: None),
+            *_services(old, new),
+            *_presence("{}", before, after),
             *(
                 line
                 for name in after
                 if name in before
-                for line in _namespace(name, before[name], after[name])
+                for line in _namespace(name, old.config, new.config)
             ),
-            *new.plugins.changes_since(old.plugins),
+            *_files(_plugin_files(old), _plugin_files(new)),
         ),
         removed=tuple(name for name in before if name not in after),
         pending=tuple(
@@ -60,56 +62,127 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
 
 
 def _blocks(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
+    folder = new.file.absolute().parent
     for block in BLOCKS:
         before, after = getattr(old, block), getattr(new, block)
-        if before is None or after is None:
-            yield from _mapping(
-                "", {block: before} if before else {}, {block: after} if after else {}, repr
-            )
+        yield from _presence("{}", [block] if before else [], [block] if after else [])
+        for key in (each.name for each in fields(after) if before) if after else ():
+            yield from _key(f"{block}.{key}", (block, key), (old, new), (before, after), folder)
+
+
+def _services(old: Build, new: Build) -> Iterator[str]:
+    before, after = old.config.services, new.config.services
+    yield from _presence("service '{}'", before, after)
+    for name in after:
+        if name not in before:
             continue
-        for key in (each.name for each in fields(after)):
-            was, now = getattr(before, key), getattr(after, key)
-            if was != now and key in SECRETS:
-                yield f"~ {block}.{key}"
-            elif was != now:
-                yield f"~ {block}.{key}: {was} -> {now}"
+        if change := _use(before[name], after[name]):
+            yield f"~ service '{name}': {change}"
+        elif old.blueprint.services[name].key != new.blueprint.services[name].key:
+            yield f"~ service '{name}': code"
 
 
-def _namespace(name: str, old: NamespaceConfig, new: NamespaceConfig) -> Iterator[str]:
+def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterator[str]:
+    old, new = before.namespaces[name], after.namespaces[name]
     for chain in ("connection_middleware", "packet_middleware"):
-        before, after = _names(getattr(old, chain)), _names(getattr(new, chain))
-        if before != after:
-            yield f"~ {name} {chain}: [{before}] -> [{after}]"
-        elif [use.options for use in getattr(old, chain)] != [
-            use.options for use in getattr(new, chain)
-        ]:
+        was, now = getattr(old, chain), getattr(new, chain)
+        if _names(was) != _names(now):
+            yield f"~ {name} {chain}: {_names(was)} -> {_names(now)}"
+        elif [use.options for use in was] != [use.options for use in now]:
             yield f"~ {name} {chain}: options"
+    at = "namespaces", name
     for key in ("connect_timeout", "packet_timeout", "order"):
-        if getattr(old, key) != getattr(new, key):
-            yield f"~ {name} {key}: {getattr(old, key)} -> {getattr(new, key)}"
-    yield from _mapping(f"{name} route", old.routes, new.routes, _route_facts)
+        yield from _key(f"{name} {key}", (*at, key), (before, after), (old, new))
+    yield from _presence(f"{name} route '{{}}'", old.routes, new.routes)
+    for event in new.routes:
+        if event not in old.routes:
+            continue
+        label, routes = f"{name} route '{event}'", (old.routes[event], new.routes[event])
+        if change := _use(routes[0].use, routes[1].use):
+            yield f"~ {label}: {change}"
+        for key in ("timeout", "on_disconnect", "order"):
+            path = (*at, "routes", event, key)
+            yield from _key(f"{label} {key}", path, (before, after), routes)
+
+
+def _key(
+    label: str,
+    path: tuple[str, ...],
+    configs: tuple[GatewayConfig, GatewayConfig],
+    blocks: tuple[object, object],
+    folder: Path = Path(),
+) -> Iterator[str]:
+    """The key at the end of `path`, in two blocks, each of its config."""
+    was, now = (getattr(block, path[-1]) for block in blocks)
+    if was != now and path[-1] in SECRETS:
+        yield f"~ {label}"
+    elif was != now:
+        before, after = (
+            HIDDEN if config.secrets.hides(path) else _told(value, folder)
+            for config, value in zip(configs, (was, now), strict=True)
+        )
+        yield f"~ {label}: {before} -> {after}"
 
 
 def _names(chain: tuple[Use, ...]) -> str:
-    return ", ".join(use.name for use in chain)
+    return f"[{', '.join(use.name for use in chain)}]"
 
 
-def _recipe_key(recipe: Recipe) -> object:
-    return recipe.key
+def _use(old: Use, new: Use) -> str:
+    """What changes in a use; of options only that they do, for they may be secrets."""
+    if old.name != new.name:
+        return f"{old.name} -> {new.name}"
+    return "options" if old.options != new.options else ""
 
 
-def _route_facts(route: RouteConfig) -> object:
-    """All but where it stands."""
-    use = route.use
-    return (use.name, dict(use.options), route.timeout, route.on_disconnect, route.order)
+def _files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[str]:
+    yield from _presence("{}", before, after)
+    yield from (f"~ {path}" for path in after if path in before and before[path] != after[path])
 
 
-def _mapping(
-    what: str, before: Mapping[str, T], after: Mapping[str, T], facts: Callable[[T], object]
-) -> Iterator[str]:
-    label = f"{what} '{{}}'" if what else "{}"
+def _plugin_files(build: Build) -> dict[str, bytes]:
+    """The plugin files, by their paths as the gateway.yaml has them."""
+    found: dict[str, bytes] = {}
+    for folder, _ in build.config.plugins:
+        root = Path(os.path.abspath(folder))
+        for path, data in build.plugins.files.items():
+            # An empty `__init__.py` may be one that only the loader knows of.
+            if path.is_relative_to(root) and (data or path.name != "__init__.py"):
+                written = _near(folder, build.config.file.parent) / path.relative_to(root)
+                found[str(written)] = data
+    return found
+
+
+def _presence(label: str, before: Collection[str], after: Collection[str]) -> Iterator[str]:
     yield from (f"- {label.format(name)}" for name in before if name not in after)
     yield from (f"+ {label.format(name)}" for name in after if name not in before)
-    for name in after:
-        if name in before and facts(before[name]) != facts(after[name]):
-            yield f"~ {label.format(name)}"
+
+
+def _told(value: object, folder: Path = Path()) -> str:
+    """A value as one would write it in a gateway.yaml in `folder`."""
+    match value:
+        case None:
+            return "unset"
+        case bool():
+            return str(value).lower()
+        case float():
+            return _duration(value)
+        case tuple():
+            return f"[{', '.join(map(str, value))}]"
+        case Path():
+            return str(_near(value, folder))
+        case TlsConfig():
+            return f"{_near(value.cert, folder)}, {_near(value.key, folder)}"
+    return str(value)
+
+
+def _near(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _duration(seconds: float) -> str:
+    ms = round(seconds * 1000)
+    for unit, size in _UNITS.items():
+        if ms and ms % size == 0:
+            return f"{ms // size}{unit}"
+    return f"{ms}ms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,19 +17,18 @@ from gateway.engine.server import Engine
 from gateway.engine.settings import Settings
 from gateway.server.listener import Address, Bound, Listener
 from gateway.server.plan import RESTART_KEYS, Plan, compare
+from gateway.server.shutdown import shut_down
 from gateway.transport.adapter import Adapter
 
-__all__ = ["DRAIN", "Serving"]
-
-DRAIN = 10.0
-"""Seconds that handlers in flight, and then connection chains, get at shutdown."""
+__all__ = ["Serving"]
 
 
 class Serving:
     """What listens, and the build it serves.
 
     `override` stands before what the file says of `server`; `admin` is the application of the
-    admin listener. `closed` counts the sockets whose namespace a reload removed.
+    admin listener. `closed` counts the sockets whose namespace a reload removed. `since` is when
+    the build became the one that serves, in seconds since the epoch.
     """
 
     def __init__(self, first: Build, override: Mapping[str, Any], admin: web.Application) -> None:
@@ -41,6 +41,7 @@ class Serving:
         self.listener = Listener(app)
         self.admin = Listener(admin, lasting=False)
         self.closed = 0
+        self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -71,6 +72,7 @@ class Serving:
             stack.pop_all()
         self._see_off(plan.removed, build)
         live.swap(generation, build.config.reload.drain)
+        self.since = time.time()
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
         self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
@@ -91,22 +93,29 @@ class Serving:
             assert former is not None
             window = build.config.reload.close_window
             # Begins after the swap, but keeps the former generation whole from now on.
-            work = self.adapter.close_namespaces([name], former, window)
+            work = self.adapter.close_namespaces([name], window)
             self._closing[name] = self.adapter.live.pin(former, work)
             self.closed += sockets[name]
 
     def plan(self, build: Build) -> Plan:
-        """What serving `build` would change."""
-        return compare(self.build, build, self.server)
+        """What serving `build` would change. Raises `ListenError`."""
+        plan = compare(self.build, build, self.server)
+        renewed = (
+            f"~ {address.block}.tls: renewed"
+            for listener, address in self._addresses(build)
+            if listener.is_renewed(address)
+        )
+        return replace(plan, changes=(*renewed, *plan.changes))
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The keys that wait for a restart."""
+        return compare(self.build, self.build, self.server).pending
 
     async def close(self) -> None:
-        """Stop accepting, let handlers finish, end the sockets and their chains, release all."""
-        await self.listener.stop_accepting()
-        live = self.adapter.live
-        await live.drain(DRAIN)
-        await self.adapter.server.shutdown()
-        await live.close(DRAIN)
-        await self.listener.close()
+        """Stop serving, and listening: see `shut_down`."""
+        reload = self.build.config.reload
+        await shut_down(self.adapter, self.listener, reload.drain, reload.close_window)
         await self.admin.close()
 
     def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:

@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 from watchfiles import Change, awatch
 
@@ -24,10 +24,9 @@ __all__ = ["Events", "Mode", "Watcher"]
 log = logging.getLogger("sockgw.reload")
 
 Mode = Literal["auto", "events", "poll", "off"]
-_Watch: TypeAlias = tuple[list[Path], bool]
 
-STEP = 50
-"""Milliseconds the file system is given to deliver what belongs together."""
+STEP = 60
+"""Milliseconds the file system is given to deliver what belongs together: each costs a wake-up."""
 
 RETRY = 5.0
 """Seconds until file events that ended are tried again."""
@@ -37,20 +36,20 @@ RARELY = 60.0
 
 
 class Events(Protocol):
-    """Where file events come from: an item for every change in or, if `deep`, below the paths.
+    """Where file events come from: an item for every change in the folders, not below them.
 
-    Ends when one of the paths is gone, for what comes in its place is another folder.
+    Ends when one of them is gone, for what comes in its place is another folder.
     """
 
-    def __call__(self, paths: Collection[Path], deep: bool) -> AsyncIterator[object]: ...
+    def __call__(self, folders: Collection[Path]) -> AsyncIterator[object]: ...
 
 
-async def file_events(paths: Collection[Path], deep: bool) -> AsyncIterator[object]:
+async def file_events(folders: Collection[Path]) -> AsyncIterator[object]:
     """The events of the file system, by watchfiles. Raises what watching raises."""
-    watched = {str(path) for path in paths}
+    watched = {str(folder) for folder in folders}
     async for changes in awatch(
-        *paths,
-        recursive=deep,
+        *folders,
+        recursive=False,
         step=STEP,
         debounce=STEP,
         watch_filter=None,
@@ -83,8 +82,8 @@ class Watcher:
         self._changed = changed
         self._events = events
         self._inputs, self._seen = self._take()
-        self._watched: list[tuple[_Watch, list[int]]] = []
-        self._feeds: list[asyncio.Task[None]] = []
+        self._watched: dict[Path, int] = {}
+        self._feed: asyncio.Task[None] | None = None
         self._stirred = asyncio.Event()
         self._trouble = ""
 
@@ -106,11 +105,11 @@ class Watcher:
     async def _step(self, group: asyncio.TaskGroup) -> None:
         """Have the right folders watched, look, and wait for the next reason to look."""
         ground = await asyncio.to_thread(self._ground)
-        if ground != self._watched or any(feed.done() for feed in self._feeds):
-            for feed in self._feeds:
-                feed.cancel()
-            self._feeds = [group.create_task(self._feed(*each)) for each, _ in ground]
+        if ground != self._watched or (self._feed and self._feed.done()):
+            if self._feed:
+                self._feed.cancel()
             self._watched, self.up = ground, bool(ground)
+            self._feed = group.create_task(self._take_events(ground)) if ground else None
             await asyncio.sleep(0)  # sets the watches
         # Looked at after the watches are set, or a change in between would go unnoticed.
         await self.look()
@@ -146,10 +145,10 @@ class Watcher:
                 await self._stirred.wait()
         self._stirred.clear()
 
-    async def _feed(self, paths: list[Path], deep: bool) -> None:
+    async def _take_events(self, folders: Collection[Path]) -> None:
         """Stir on every event, until they end; when that is a failure, not at once."""
         try:
-            async for _ in self._events(paths, deep):
+            async for _ in self._events(folders):
                 self._stirred.set()
                 self._trouble = ""
         except Exception as error:  # whatever it died of, it is replaced
@@ -160,13 +159,11 @@ class Watcher:
             await asyncio.sleep(RETRY)
         self._stirred.set()
 
-    def _ground(self) -> list[tuple[_Watch, list[int]]]:
+    def _ground(self) -> dict[Path, int]:
         """What to watch, and the very folders these are now, for a rename replaces them."""
         if self.mode not in ("auto", "events"):
-            return []
-        flat, whole = grounds(self._inputs)
-        watches = [watch for watch in ((flat, False), (whole, True)) if watch[0]]
-        return [(watch, [_inode(path) for path in watch[0]]) for watch in watches]
+            return {}
+        return {folder: _inode(folder) for folder in grounds(self._inputs)}
 
 
 def _inode(path: Path) -> int:

@@ -15,7 +15,6 @@ from typing import Literal
 from gateway.api import Namespace, Socket, Value
 from gateway.engine.frame import Frames
 from gateway.errors import Reject, UsageError
-from gateway.runtime.blueprint import Generation
 from gateway.runtime.connection import Connection
 from gateway.runtime.dispatch import Dispatcher
 from gateway.transport.handshake import handshake_of
@@ -84,7 +83,7 @@ class Adapter:
             return
         self._rooms.admit(socket.id, socket.namespace)
         early, peer.early = peer.early, None
-        self._send(peer, self._packet(CONNECT, {"sid": socket.id}, socket.namespace).frames())
+        self._send(peer, self._packet.frames(CONNECT, {"sid": socket.id}, socket.namespace))
         for frames in early:
             self._send(peer, frames)
 
@@ -95,10 +94,10 @@ class Adapter:
         self._forget(peer)
         self.leave_all(socket)
         answer = {"message": message, "data": data}
-        self._send(peer, self._packet(CONNECT_ERROR, answer, socket.namespace).frames())
+        self._send(peer, self._packet.frames(CONNECT_ERROR, answer, socket.namespace))
 
     def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
-        frames = self._packet(ACK, list(args), socket.namespace, id).frames()
+        frames = self._packet.frames(ACK, list(args), socket.namespace, id)
         if (peer := self._peers.get(socket.id)) is not None:
             self._send(peer, frames)
 
@@ -108,12 +107,12 @@ class Adapter:
     # What plugins send
 
     async def emit(self, socket: Socket, event: str, args: Sequence[object]) -> None:
-        frames = self._event(event, args, socket.namespace).frames()
+        frames = self._event(event, args, socket.namespace)
         peer = self._peers.get(socket.id)
         if peer is None:
             return
         if peer.early is None:
-            self._send(peer, frames)
+            peer.client.session.send_many(frames)
         else:
             peer.early.append(frames)
 
@@ -127,7 +126,7 @@ class Adapter:
             raise UsageError("call() before next(): the client is not there to answer yet")
         answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
         ack = self._rooms._generate_ack_id(socket.id, lambda *args: _settle(answer, args))
-        self._send(peer, self._event(event, args, socket.namespace, ack).frames())
+        self._send(peer, self._event(event, args, socket.namespace, ack))
         peer.calls.add(answer)
         try:
             async with asyncio.timeout(timeout):
@@ -157,7 +156,7 @@ class Adapter:
             refusal = Reject("refused", "connection refused")
             self.dispatcher.refuse(peer.connection, refusal)
             return
-        self._send(peer, self._packet(DISCONNECT, None, socket.namespace).frames())
+        self._send(peer, self._packet.frames(DISCONNECT, None, socket.namespace))
         self.lost(peer, "server namespace disconnect")
 
     def rooms(self, socket: Socket) -> frozenset[str]:
@@ -174,17 +173,12 @@ class Adapter:
         """How many sockets each namespace has."""
         return Counter(peer.socket.namespace for peer in self._peers.values())
 
-    async def close_namespaces(
-        self, names: Collection[str], former: Generation, window: float
-    ) -> None:
+    async def close_namespaces(self, names: Collection[str], window: float) -> None:
         """Disconnect the sockets of namespaces that are served no more, spread over `window`.
 
-        `former` is the generation that served them; its routes see them off. Seconds.
+        Seconds. To be run in the generation that served them: its routes see them off.
         """
         leaving = [peer for peer in self._peers.values() if peer.socket.namespace in names]
-        for peer in leaving:
-            if peer.connection is not None:
-                self.dispatcher.keep(peer.connection, former)
         for peer in leaving:
             await self.disconnect(peer.socket)
             await asyncio.sleep(window / len(leaving))
@@ -195,11 +189,11 @@ class Adapter:
         if namespace in client.peers:
             raise PacketError(f"a second CONNECT to {namespace!r}")
         if not self.dispatcher.serves(namespace):
-            refusal = self._packet(CONNECT_ERROR, {"message": "Invalid namespace"}, namespace)
-            client.session.send_many(refusal.frames())
+            refusal = {"message": "Invalid namespace"}
+            client.session.send_many(self._packet.frames(CONNECT_ERROR, refusal, namespace))
             return
         sid = self._rooms.pre_connect(client.session.id, namespace)
-        socket = Socket(sid, namespace, handshake_of(client.environ, auth), self)
+        socket = Socket(sid, namespace, handshake_of(client.opening, auth), self)
         peer = self._peers[sid] = Peer(client, socket)
         client.enter(namespace, peer)
         peer.connection = self.dispatcher.connect(socket)
@@ -236,9 +230,10 @@ class Adapter:
 
     def _event(
         self, event: str, args: Sequence[object], namespace: str, id: int | None = None
-    ) -> Packet:
-        _check(event)
-        return self._packet(EVENT, [event, *args], namespace, id)
+    ) -> Frames:
+        if type(event) is not str or event in RESERVED:
+            _check(event)
+        return self._packet.frames(EVENT, [event, *args], namespace, id)
 
 
 def _check(event: str) -> None:

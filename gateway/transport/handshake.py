@@ -1,33 +1,24 @@
-"""The handshake a plugin sees, read from the WSGI-style facts Engine.IO keeps of a session."""
+"""The handshake a plugin sees."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import parse_qsl
 
 from gateway.api import Handshake, Value
+from gateway.engine.opening import Opening
 
 __all__ = ["handshake_of"]
 
 
-def handshake_of(environ: Mapping[str, Any], auth: Mapping[str, Value]) -> Handshake:
-    """`environ` is that of the session's first HTTP request, `auth` came with CONNECT."""
-    query: dict[str, str] = {}
-    for name, value in parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True):
-        query.setdefault(name, value)
-    headers = {
-        name[5:].replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
+def handshake_of(opening: Opening, auth: Mapping[str, Value]) -> Handshake:
+    """`opening` is of the session's first HTTP request, `auth` came with CONNECT."""
     return Handshake(
         auth=auth,
-        query=query,
-        headers=headers,
-        address=environ.get("REMOTE_ADDR", ""),
-        url=environ.get("RAW_URI", ""),
+        query=opening.query,
+        headers=opening.headers,
+        address=opening.address,
+        url=opening.url,
         time=time.time(),
-        secure=environ.get("wsgi.url_scheme") == "https",
+        secure=opening.secure,
     )

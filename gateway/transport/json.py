@@ -44,7 +44,10 @@ def dumps(data: object, attachments: list[bytes]) -> bytes:
 
     Raises `TypeError` for what JSON cannot carry, `ValueError` for what clients could not read.
     """
-    return _dumps(data, partial(_set_aside, attachments))
+    try:
+        return _dumps(data)
+    except TypeError:  # most data is without bytes, and does not pay for those that have some
+        return _dumps(data, partial(_set_aside, attachments))
 
 
 def check(data: object, levels: int = WRITTEN_DEPTH) -> None:
@@ -123,7 +126,7 @@ except ModuleNotFoundError:  # no wheel for this interpreter
         except RecursionError:
             raise ValueError("nested too deep") from None
 
-    def _dumps(data: object, default: Callable[[object], object]) -> bytes:
+    def _dumps(data: object, default: Callable[[object], object] | None = None) -> bytes:
         check(data)
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=default).encode()
 
@@ -137,10 +140,12 @@ else:
                 raise
             return orjson.loads(mended)
 
-    def _dumps(data: object, default: Callable[[object], object]) -> bytes:
+    def _dumps(data: object, default: Callable[[object], object] | None = None) -> bytes:
         try:
             text = orjson.dumps(data, default)
         except TypeError as error:
+            if default is None:
+                raise
             check(data)
             # orjson wraps what `default` raised; its own sentence is the one that helps.
             raise TypeError(str(error.__cause__ or error)) from None

@@ -54,8 +54,15 @@ class MsgPackPacket(Packet):
             wire.id = self.id
         return [msgspec.msgpack.encode(wire)]
 
-    def frames(self) -> Frames:
-        return Frames(self.encode())
+    @classmethod
+    def frames(
+        cls, packet_type: int, data: object, namespace: str, id: int | None = None
+    ) -> Frames:
+        return Frames(cls(packet_type, data, namespace, id).encode())
+
+    @staticmethod
+    def plain_event(message: str | bytes) -> None:
+        """There are none: text is no packet here."""
 
     def _decode(self, message: str | bytes) -> None:
         if isinstance(message, str):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from gateway.api import Value
 from gateway.engine.frame import Frames
 from gateway.transport import json as strict
 
@@ -84,26 +85,42 @@ class Packet:
 
         Raises `TypeError` or `ValueError` for data that cannot be sent.
         """
-        text, attachments = self._encoded()
+        text, attachments = _encoded(self.packet_type, self.data, self.namespace, self.id)
         return [text.decode(), *attachments]
 
-    def frames(self) -> Frames:
-        """The packet as the engine takes it, to be sent to any number of sessions."""
-        text, attachments = self._encoded()
+    @classmethod
+    def frames(
+        cls, packet_type: int, data: object, namespace: str, id: int | None = None
+    ) -> Frames:
+        """A packet as the engine takes it, to be sent to any number of sessions.
+
+        Raises what `encode` raises.
+        """
+        text, attachments = _encoded(packet_type, data, namespace, id)
         return Frames([text.decode(), *attachments]) if attachments else Frames.of_text(text)
 
-    def _encoded(self) -> tuple[bytes, list[bytes]]:
-        attachments: list[bytes] = []
-        payload = b"" if self.data is None else strict.dumps(self.data, attachments)
-        head = str(self.packet_type)
-        if attachments:
-            _check_placeholders(payload, len(attachments))
-            head = f"{self.packet_type + BINARY_EVENT - EVENT}{len(attachments)}-"
-        if self.namespace != "/":
-            head += f"{self.namespace},"
-        if self.id is not None:
-            head += str(self.id)
-        return head.encode() + payload, attachments
+    @staticmethod
+    def plain_event(message: str | bytes) -> tuple[list[Value], int | None] | None:
+        """The payload and the ack id of an event in `/` without bytes: what most packets are.
+
+        `None` for all else; what is wrong with it, decoding it will say.
+        """
+        if isinstance(message, bytes) or not message.startswith("2"):
+            return None
+        start = message.find("[", 1, 17)
+        digits = message[1:start]
+        if start < 1 or (digits and not (digits.isascii() and digits.isdigit())):
+            return None
+        try:
+            data = strict.loads(message[start:])
+        except ValueError:
+            return None
+        if not isinstance(data, list) or not data:
+            return None
+        event = data[0]
+        if not isinstance(event, str) or event in RESERVED:
+            return None
+        return data, int(digits) if digits else None
 
     def check_arrival(self) -> None:
         """Raise `PacketError` when this is nothing a client may send."""
@@ -136,8 +153,7 @@ class Packet:
     def _decode(self, text: str | bytes) -> None:
         if not isinstance(text, str):
             raise PacketError("bytes that belong to no packet")
-        # Most packets are events in `/` that ask for no ack.
-        payload = text[1:] if text.startswith("2[") else self._decode_head(text)
+        payload = self._decode_head(text)
         if not payload:
             return
         try:
@@ -164,6 +180,26 @@ class Packet:
         self.attachment_count = int(announced or 0)
         if announced is not None and not 1 <= self.attachment_count <= MAX_ATTACHMENTS:
             raise PacketError(f"attachments are 1 to {MAX_ATTACHMENTS}")
+
+
+_DIGITS = [b"%d" % kind for kind in range(7)]
+
+
+def _encoded(
+    packet_type: int, data: object, namespace: str, id: int | None
+) -> tuple[bytes, list[bytes]]:
+    """A packet's text and its attachments."""
+    attachments: list[bytes] = []
+    payload = b"" if data is None else strict.dumps(data, attachments)
+    head = _DIGITS[packet_type]
+    if attachments:
+        _check_placeholders(payload, len(attachments))
+        head = b"%d%d-" % (packet_type + BINARY_EVENT - EVENT, len(attachments))
+    if namespace != "/":
+        head += f"{namespace},".encode()
+    if id is not None:
+        head += b"%d" % id
+    return head + payload, attachments
 
 
 def _check_placeholders(payload: bytes, attachments: int) -> None:

@@ -111,14 +111,14 @@ class Rooms(socketio.AsyncManager):  # type: ignore[misc]
         """Send one event to many. A room in `skip_sid` leaves out every socket in it."""
         args = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         left_out = self.members(namespace, skip_sid)
-        packet = self.server.packet_class
-        frames = packet(EVENT, [event, *args], namespace).frames()
+        frames_of = self.server.packet_class.frames
+        frames = frames_of(EVENT, [event, *args], namespace)
         for sid, eio_sid in self.get_participants(namespace, to or room):
             if sid in left_out:
                 continue
             if callback is not None:
                 ack = self._generate_ack_id(sid, callback)
-                frames = packet(EVENT, [event, *args], namespace, ack).frames()
+                frames = frames_of(EVENT, [event, *args], namespace, ack)
             self.server.send_frames(eio_sid, frames)
 
     def members(self, namespace: str, rooms: str | Iterable[str] | None) -> set[str]:

@@ -17,6 +17,8 @@ import socketio
 
 from gateway.api import Value
 from gateway.engine.frame import Frames
+from gateway.engine.offence import Offence
+from gateway.engine.opening import Opening, opening
 from gateway.transport.packet import (
     ACK,
     BINARY_ACK,
@@ -29,7 +31,6 @@ from gateway.transport.rooms import Rooms
 
 __all__ = ["JOIN_TIMEOUT", "Client", "Receiver", "Server"]
 
-log = logging.getLogger("sockgw.transport")
 quiet = logging.getLogger("sockgw.socketio")
 quiet.setLevel(logging.WARNING)
 
@@ -50,6 +51,8 @@ class Session(Protocol):
 
     def end(self, reason: Literal["parse error", "server disconnect"]) -> None: ...
 
+    def offends(self, kind: Offence, why: object) -> None: ...
+
 
 PeerT = TypeVar("PeerT")
 
@@ -66,7 +69,7 @@ class Client(Generic[PeerT]):
     """
 
     session: Session
-    environ: Mapping[str, Any]
+    opening: Opening
     join_timeout: float
     peers: dict[str, PeerT] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
@@ -116,6 +119,8 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     `join_timeout` seconds.
     """
 
+    manager_initialized: bool
+
     def __init__(
         self,
         receiver: Receiver[PeerT],
@@ -131,6 +136,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         super().__init__(
             client_manager=Rooms(), serializer=packet, namespaces="*", logger=quiet, **options
         )
+        self.eio.on_connect = self._opened
         self.eio.on_message = self._message
         self.eio.on_disconnect = self._closed
 
@@ -143,25 +149,35 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     def _engineio_server_class(self) -> type:
         return self._engine
 
-    async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
-        await super()._handle_eio_connect(eio_sid, environ)
-        session = self.eio.sessions[eio_sid]
-        session.owner = Client(session, environ, self.join_timeout)
+    def open(self, session: Session, opening: Opening) -> None:
+        """A session is about to be accepted."""
+        if not self.manager_initialized:
+            self.manager_initialized = True
+            self.manager.initialize()
+        session.owner = Client(session, opening, self.join_timeout)
+
+    async def _opened(self, session: Session, request: Any) -> bool:
+        self.open(session, opening(request))
+        return True
 
     def _closed(self, session: Session, reason: str) -> None:
-        self.environ.pop(session.id, None)
         client: Client[PeerT] = session.owner
         for peer in tuple(client.peers.values()):
             self._receiver.lost(peer, REASONS.get(reason, reason))
         client.gone()
+        session.owner = None  # the two would stay in memory until a full garbage collection
 
     def _message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
         client: Client[PeerT] = session.owner
         try:
+            peer = client.peers.get("/") if client.partial is None else None
+            if peer is not None and (event := self._packet.plain_event(data)) is not None:
+                self._receiver.event(peer, *event)
+                return None
             packet = self._whole(client, data)
             return None if packet is None else self._take(client, packet)
         except PacketError as error:
-            log.info("session %s ended: %s", session.id, error)
+            session.offends("packet", error)
             session.end("parse error")
             return None
 

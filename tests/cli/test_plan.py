@@ -56,7 +56,7 @@ async def test_everything_that_would_change_is_a_line(file: Path) -> None:
     assert result.stdout.splitlines() == [
         "a reload would change:",
         "  ~ server.path: /socket.io/ -> /io/",
-        "  ~ server.ping_interval: 25.0 -> 20.0",
+        "  ~ server.ping_interval: 25s -> 20s",
         "  - service 'cache'",
         "  + service 'store'",
         "  - /news",
@@ -64,7 +64,7 @@ async def test_everything_that_would_change_is_a_line(file: Path) -> None:
         "  ~ /chat packet_middleware: [auth] -> [auth, auth]",
         "  - /chat route 'old'",
         "  + /chat route 'new'",
-        "  ~ /chat route 'say'",
+        "  ~ /chat route 'say': chat.say -> chat.shout",
         "  ~ plugins/auth.py",
         "it would close no socket",
         "pending restart: server.path",
@@ -92,8 +92,10 @@ async def test_nothing_is_changed_by_it(file: Path) -> None:
         assert await _changes(file) == []
 
 
-async def test_the_file_that_is_served_would_change_nothing(file: Path) -> None:
-    async with asked(file):
+@pytest.mark.parametrize("relative", [True, False])
+async def test_the_file_that_is_served_would_change_nothing(file: Path, relative: bool) -> None:
+    """However the daemon was told of it."""
+    async with asked(Path(file.name) if relative else file):
         result = await ask("plan", file)
     assert (result.exit_code, result.stdout) == (
         0,

@@ -53,7 +53,8 @@ async def test_what_is_served_where_and_to_how_many(file: Path) -> None:
     assert result.stdout.splitlines()[0] == f"generation 1 serves at {url}"
     facts = told(result)
     assert re.fullmatch(r"[0-9a-f]{12}", facts.pop("digest")[0])
-    facts.pop("since", None)
+    for name in ("since", "started"):
+        assert re.fullmatch(TIME, facts.pop(name)[0])
     assert facts == {
         "file": ["gateway.yaml"],
         "last reload": ["none"],

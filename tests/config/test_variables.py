@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.config.variables import fill
 
 ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
+
+
+def told(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text filled in, and what is wrong."""
+    filled = fill(text, ENVIRON, Path())
+    return filled.text, filled.wrong
 
 
 @pytest.mark.parametrize(
@@ -27,10 +35,10 @@ ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
     ],
 )
 def test_a_variable_is_filled_in(text: str, filled: str) -> None:
-    assert fill(text, ENVIRON) == (filled, [])
+    assert told(text) == (filled, ())
 
 
-FORMS = "write ${VAR}, ${VAR:-default} or ${VAR:?message}, and $${ for a literal ${"
+FORMS = "write ${VAR}, ${VAR:-default}, ${VAR:?message} or ${file:PATH}, and $${ for a literal ${"
 
 
 @pytest.mark.parametrize(
@@ -47,21 +55,21 @@ FORMS = "write ${VAR}, ${VAR:-default} or ${VAR:?message}, and $${ for a literal
             "environment variable 'EMPTY' is empty; write ${EMPTY:-default} to give a default",
         ),
         *(
-            (text, f"{text!r} is no variable; {FORMS}")
+            (text, f"{text!r} is no reference; {FORMS}")
             for text in ("${", "${}", "${PORT", "${1}", "${PORT-80}", "${ PORT }", "${PORT:80}")
         ),
     ],
 )
 def test_what_cannot_be_filled_in_is_told(text: str, message: str) -> None:
-    assert fill(text, ENVIRON) == (text, [message])
+    assert told(text) == (text, (message,))
 
 
 def test_variables_do_not_nest() -> None:
-    filled, wrong = fill("${NO:-${PORT}}", ENVIRON)
+    filled, wrong = told("${NO:-${PORT}}")
     assert filled == "${NO:-${PORT}}"
-    assert wrong == [f"'${{NO:-${{PORT}}' is no variable; {FORMS}"]
+    assert wrong == (f"'${{NO:-${{PORT}}' is no reference; {FORMS}",)
 
 
 def test_every_variable_that_is_missing_is_told() -> None:
-    _, wrong = fill("${A} ${PORT} ${B}", ENVIRON)
+    _, wrong = told("${A} ${PORT} ${B}")
     assert [message.split("'")[1] for message in wrong] == ["A", "B"]

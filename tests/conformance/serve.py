@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.compiler import load
+from gateway.engine.connection import Runner
 from gateway.engine.server import Engine
 from gateway.transport.adapter import Adapter
 from tests.engine.echo import echo_app
@@ -56,7 +57,7 @@ async def serving(
     echo = Engine(**settings)
     app = echo_app(echo)
     adapter.server.attach(app, "/socket.io/")
-    runner = web.AppRunner(app, handler_cancellation=True)
+    runner = Runner(app, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -89,13 +89,13 @@ class TestUpgrade:
     async def test_should_ignore_http_requests_with_same_sid_after_upgrade(self, either):
         await either.open()
         async with either.stream() as stream:
-            await stream.upgrade()
+            await stream.send("2probe", "5")
             assert (await either.poll()).status == 400
 
     async def test_should_ignore_websocket_connection_with_same_sid_after_upgrade(self, either):
         await either.open()
         async with either.stream() as stream:
-            await stream.upgrade()
+            await stream.send("2probe", "5")
             async with either.stream() as other:
                 assert await other.frame() is None
 

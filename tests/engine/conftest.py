@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from gateway.engine.connection import Runner
 from gateway.engine.session import Session
 from tests.engine.recording import RecordingHost, RecordingWebSocket, take
 from tests.engine.wire import Server, Wire
@@ -21,10 +23,17 @@ def pings(request: pytest.FixtureRequest) -> dict[str, float]:
     return dict(request.param)
 
 
+@pytest.fixture(params=[web.AppRunner, Runner], ids=["aiohttp", "direct"])
+def runner(request: pytest.FixtureRequest) -> type[web.AppRunner]:
+    """With and without the short cut for polls."""
+    chosen: type[web.AppRunner] = request.param
+    return chosen
+
+
 @pytest.fixture
-async def server(pings: dict[str, float]) -> AsyncIterator[Server]:
+async def server(runner: type[web.AppRunner], pings: dict[str, float]) -> AsyncIterator[Server]:
     """A server at either ping setting."""
-    async with Server(**pings) as server:
+    async with Server(runner, **pings) as server:
         yield server
 
 

@@ -17,11 +17,12 @@ class Fault(Enum):
 
 
 class Proxy:
-    """Passes on all else."""
+    """Passes on all else. `requests` counts those of clients, WebSocket handshakes too."""
 
     def __init__(self, port: int, fault: Fault) -> None:
         self._upstream = port
         self._fault = fault
+        self.requests = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -53,6 +54,7 @@ class Proxy:
         with suppress(ConnectionError):
             broken = False
             while data := await reader.read(65536):
+                self.requests += data.count(b" HTTP/1.1\r\n")
                 if not broken:
                     writer.write(data)
                     await writer.drain()

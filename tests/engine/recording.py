@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from gateway.engine.carrier import Reason
 from gateway.engine.deadlines import Deadlines
 from gateway.engine.frame import Frames
+from gateway.engine.offence import Offences
 from gateway.engine.packet import Message, Packet
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings, Transport
@@ -19,6 +20,7 @@ class RecordingHost:
         self.settings = settings or Settings()
         self.deadlines = Deadlines(lambda: self.now, self.arm)
         self.now = 0.0
+        self.offences = Offences(lambda: self.now)
         self.armed: float | None = None
         self.messages: list[Message] = []
         self.ends: list[Reason] = []

@@ -1,4 +1,4 @@
-"""Which pages may connect, by `cors_origins`."""
+"""Which pages may connect, by `cors_origins`. F14: where any may, none brings its credentials."""
 
 from __future__ import annotations
 

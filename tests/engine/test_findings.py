@@ -1,7 +1,11 @@
 """What python-engineio does wrong, by the number of the finding, and this engine does not.
 
-Not here: invalid packets (F6) are in `test_protocol_messages.py`, broken proxies (F3) in
-`test_proxies.py`, what stays behind (F9) in `test_leaks.py`.
+Elsewhere in this folder: broken proxies (F3) in `test_proxies.py`, invalid packets (F6) in
+`test_protocol_messages.py`, what stays behind (F9) in `test_leaks.py`, origins (F14) in
+`test_cors.py`. What is wrong above the engine is in `tests/transport`: reserved events (F4) in
+`test_traps.py`, what nobody could read (F5, F13) in `test_unsendable.py`, invalid packets and
+attachments (F6, F7) in `test_protocol_violations.py`, chains that raise (F8) in `test_leaks.py`,
+sessions in no namespace (F12) in `test_join_timeout.py`, MessagePack (F16) in `test_msgpack.py`.
 """
 
 from __future__ import annotations
@@ -88,7 +92,7 @@ async def test_f9_body_that_never_comes_is_not_waited_for_once_the_session_is_ov
 ) -> None:
     await wire.open()
     async with wire.raw("POST", f"{head}\n") as (reader, _):
-        await server.counted("POST", 1)
+        await server.posted()
         server.session(wire.sid).end("ping timeout")
         assert await reader.read() == b""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 from aiohttp import web
@@ -25,13 +26,33 @@ def test_aiohttp_makes_its_websocket_as_it_did() -> None:
         assert promise in source
 
 
+class Recipient:
+    """Delivers to `take`, between marks of where a read begins and ends."""
+
+    def __init__(self, take: Callable[[str], Awaitable[None] | None]) -> None:
+        self._take = take
+        self.corked = False
+
+    def cork(self) -> None:
+        assert not self.corked
+        self.corked = True
+
+    def deliver(self, message: str | bytes) -> Awaitable[None] | None:
+        assert self.corked
+        assert isinstance(message, str)
+        return self._take(message)
+
+    def uncork(self) -> None:
+        assert self.corked
+        self.corked = False
+
+
 async def test_messages_are_taken_at_once_and_in_order_whatever_some_wait_for() -> None:
     taken: list[str] = []
     gate = asyncio.Event()
     done = asyncio.Event()
 
-    def deliver(data: str | bytes) -> asyncio.Future[None] | None:
-        assert isinstance(data, str)
+    def take(data: str) -> asyncio.Future[None] | None:
         taken.append(data)
         if data == "7":
             done.set()
@@ -44,13 +65,13 @@ async def test_messages_are_taken_at_once_and_in_order_whatever_some_wait_for() 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = InboxResponse()
         await response.prepare(request)
-        response.inbox.deliver = deliver
+        response.inbox.recipient = Recipient(take)
         while (message := await response.receive()).type is not aiohttp.WSMsgType.CLOSE:
             if message.type is aiohttp.WSMsgType.CONTINUATION:
                 await message.data
                 response.inbox.busy = False
             else:
-                deliver(message.data)
+                take(message.data)
         return response
 
     app = web.Application()
@@ -83,7 +104,8 @@ async def test_what_is_queued_when_the_connection_ends_is_dropped_without_a_warn
 
     loop = asyncio.get_running_loop()
     inbox = Inbox(Protocol(), 2**16, loop=loop)  # type: ignore[arg-type]
-    inbox.deliver = lambda _: never_awaited()
+    inbox.recipient = recipient = Recipient(lambda _: never_awaited())
+    recipient.cork()
     inbox.feed_data(aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, "x", None), 1)
     inbox.drop()
     assert inbox.busy

@@ -24,6 +24,13 @@ from tests.engine.wire import (
     Wire,
 )
 
+WEBSOCKET_HEADERS = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
 
 class TestHandshake:
     async def test_polling_is_answered_with_an_open_packet(
@@ -90,19 +97,21 @@ class TestHandshake:
         assert answer.headers["Content-Type"] == "application/json"
 
     @pytest.mark.parametrize(
-        "how",
+        ("how", "body"),
         [
-            {"transport": None},
-            {"transport": "abc"},
-            {"EIO": None},
-            {"EIO": "3"},
-            {"EIO": "abc"},
-            {"sid": "abc"},
+            ({"transport": None}, UNKNOWN_TRANSPORT),
+            ({"transport": "abc"}, UNKNOWN_TRANSPORT),
+            ({"EIO": None}, UNSUPPORTED),
+            ({"EIO": "3"}, UNSUPPORTED),
+            ({"EIO": "abc"}, UNSUPPORTED),
+            ({"sid": "abc"}, UNKNOWN_SESSION),
         ],
     )
-    async def test_websocket_without_a_mandatory_parameter_is_refused(
-        self, wire: Wire, how: dict[str, Any]
+    async def test_websocket_without_a_mandatory_parameter_is_answered_400(
+        self, wire: Wire, how: dict[str, Any], body: str
     ) -> None:
+        answer = await wire.poll(**{"transport": "websocket"} | how, headers=WEBSOCKET_HEADERS)
+        assert (answer.status, answer.body) == (400, body)
         with pytest.raises(aiohttp.WSServerHandshakeError, match="400"):
             async with wire.stream(**how):
                 pass
@@ -223,7 +232,7 @@ class TestRequests:
 
         first = asyncio.create_task(wire.post(slow()))
         await first_half.wait()
-        await server.counted("POST", 1)
+        await server.posted()
         second = await wire.post("4hello")
         assert (second.status, second.body) == (400, BAD_REQUEST)
         assert (await wire.poll()).body == UNKNOWN_SESSION

@@ -39,21 +39,6 @@ async def test_session_stays_on_polling(
         assert await wire.receive() == ["4hello"]
 
 
-@pytest.mark.parametrize("fault", Fault)
-async def test_official_client_connects_and_is_served(js: JsDriver, fault: Fault) -> None:
-    """With few requests: every poll that is ended early is a poll that comes again."""
-    sio = StockServer(**LONG)
-    async with serving(sio), Proxy(sio.port, fault) as proxy:
-        client = await js.connect(f"http://127.0.0.1:{proxy.port}")
-        for number in range(3):
-            assert await client.call("echo", number, b"\x00") == [number, b"\x00"]
-            assert await client.receive("echo") == [number, b"\x00"]
-        served = sio.requests.total()
-        await asyncio.sleep(2)
-        assert sio.requests.total() - served < 10
-        assert client.transport == "polling"
-
-
 async def test_official_client_loses_nothing_by_its_upgrade(js: JsDriver) -> None:
     """The server talks before, during and after it."""
     sio = StockServer(**LONG)

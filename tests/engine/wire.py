@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
-from aiohttp import WSMsgType, web
-from aiohttp.typedefs import Handler
+from aiohttp import WSMsgType, hdrs, web
 
 from gateway.engine.carrier import Reason
 from gateway.engine.packet import Message, Packet
@@ -25,7 +23,6 @@ from gateway.engine.session import Session
 from tests.engine.echo import echo_app
 
 LIMIT = 5.0  # seconds that anything may take
-
 
 WEBSOCKET = """\
 GET /engine.io/?EIO=4&transport=websocket HTTP/1.1
@@ -76,20 +73,19 @@ class News:
 class Server:
     """An engine that echoes at `/engine.io/`, and remembers what came and who left.
 
-    `requests` counts by method, WebSockets apart. A request is counted as its handler starts:
-    who waited for the count goes on when the handler has come to its first wait.
+    `posts` counts the POST requests that are read in parts, each as its handler starts.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, runner: type[web.AppRunner] = web.AppRunner, **options: Any) -> None:
         self.engine = Engine(**options)
+        self._answer, self.engine.handle_request = self.engine.handle_request, self._count
         app = echo_app(self.engine)
-        app.middlewares.append(self._count)
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=LIMIT)
+        self._runner = runner(app, handler_cancellation=True, shutdown_timeout=LIMIT)
         self._echo, self.engine.on_message = self.engine.on_message, self._received
         self.engine.on_disconnect = self._left
         self.received: list[Message] = []
         self.reasons: dict[str, Reason] = {}
-        self.requests: Counter[str] = Counter()
+        self.posts = 0
         self.news = News()
 
     async def __aenter__(self) -> Self:
@@ -109,9 +105,15 @@ class Server:
         """The session with this id, which is there."""
         return self.engine.sessions[sid]
 
-    async def counted(self, kind: str, number: int) -> None:
-        """Wait until that many requests of a kind have come."""
-        await self.news.until(lambda: self.requests[kind] >= number)
+    async def posted(self) -> None:
+        """Wait until the first part of a POST request has come that is read in parts."""
+        await self.news.until(lambda: self.posts > 0)
+
+    async def polled(self, sid: str) -> None:
+        """Wait until a session has a poll that waits."""
+        async with asyncio.timeout(LIMIT):
+            while self.session(sid)._poll is None:  # noqa: ASYNC110  the engine does not tell
+                await asyncio.sleep(0)
 
     async def unconnected(self) -> None:
         """Wait until no connection is left."""
@@ -125,11 +127,10 @@ class Server:
         await self.news.until(lambda: sid in self.reasons)
         return self.reasons[sid]
 
-    @web.middleware
-    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self.requests["websocket" if "Upgrade" in request.headers else request.method] += 1
+    async def _count(self, request: web.Request) -> web.StreamResponse:
+        self.posts += request.method == hdrs.METH_POST
         self.news.tell()
-        return await handler(request)
+        return await self._answer(request)
 
     def _received(self, session: Session, message: Message) -> Awaitable[None] | None:
         self.received.append(message)
@@ -290,10 +291,9 @@ class Wire:
     @asynccontextmanager
     async def waiting_poll(self, server: Server) -> AsyncIterator[asyncio.Task[Answer]]:
         """A poll that the server has."""
-        before = server.requests["GET"]
         task = asyncio.create_task(self.poll())
         try:
-            await server.counted("GET", before + 1)
+            await server.polled(self.sid)
             yield task
         finally:
             task.cancel()

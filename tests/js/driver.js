@@ -4,14 +4,15 @@
 // stdin, one JSON command a line; `client` is a number the other side chooses:
 //   {do: "create", client, url, version: 4|3|2, acks, opts}   opts as io() takes them, and parser: "msgpack"
 //   {do: "emit", client, event, args, call, timeout}          call: a number to ask for an ack, timeout: ms
+//   {do: "burst", client, event, count}                       emits 0, 1, 2 ... in one tick
 //   {do: "connect" | "disconnect" | "close", client}
 // `acks` is how the client answers when the server asks for an ack: {with: [...]}, "echo" or "never".
 //
 // stdout, one JSON report a line: {client, event, args, at}, `at` in seconds since the start. Besides
-// the server's events: connect {id, transport}, connect_error {message, data, description},
+// the server's events: connect {id, transport, extensions}, connect_error {message, data, description},
 // disconnect reason, upgrade {transport}, engine_close reason, reconnect_attempt, reconnect,
-// reconnect_failed, ack (with its call), ack_timeout (with its call). A report without a client is a
-// fault of the driver or of a client library.
+// reconnect_failed, ping, ack (with its call), ack_timeout (with its call). A report without a client
+// is a fault of the driver or of a client library.
 //
 // Binary is {"$bytes": base64} both ways.
 
@@ -57,7 +58,8 @@ function create({ client, url, version, acks, opts }) {
 
 function listen(socket, tell, acks) {
   socket.on("connect", () => {
-    tell("connect", [{ id: socket.id, transport: socket.io.engine.transport.name }]);
+    const { name, ws } = socket.io.engine.transport;
+    tell("connect", [{ id: socket.id, transport: name, extensions: ws?.extensions }]);
   });
   socket.on("connect_error", (error) => tell("connect_error", [plain(error)]));
   socket.on("disconnect", (reason) => tell("disconnect", [reason]));
@@ -74,6 +76,7 @@ function listen(socket, tell, acks) {
     const engine = socket.io.engine; // a new one for every connection
     engine.on("upgrade", (transport) => tell("upgrade", [{ transport: transport.name }]));
     engine.on("close", (reason) => tell("engine_close", [reason]));
+    engine.on("packet", ({ type }) => type === "ping" && tell("ping", [])); // 3.x has no such event
   });
 }
 
@@ -103,10 +106,15 @@ function emit(socket, { client, event, args, call, timeout }) {
   });
 }
 
+function burst(socket, { event, count }) {
+  for (let number = 0; number < count; number++) socket.emit(event, number);
+}
+
 function obey(command) {
   if (command.do === "create") return create(command);
   const socket = clients.get(command.client);
   if (command.do === "emit") return emit(socket, command);
+  if (command.do === "burst") return burst(socket, command);
   if (command.do === "close") clients.delete(command.client);
   return command.do === "connect" ? socket.connect() : socket.disconnect();
 }

@@ -255,6 +255,16 @@ def test_loading_leaves_sys_modules_as_they_were(folder: Folder) -> None:
     assert installed.problems == ()
 
 
+def test_import_in_another_thread_meets_every_finder(folder: Folder) -> None:
+    undo = folder.load({"chat.py": "x = 1"}).install()
+    finders = list(sys.meta_path)
+    walk = iter(sys.meta_path)
+    met = [next(walk), next(walk)]
+    undo()
+    assert [*met, *walk] == finders
+    assert sys.meta_path == finders[1:]
+
+
 def test_install_can_be_taken_back(folder: Folder) -> None:
     assert plugin_modules() == {}
     first = folder.load({"chat.py": "x = 1"})

@@ -87,7 +87,9 @@ async def test_clause_12_the_last_good_one_serves_when_the_file_is_broken(
         assert "no plugin 'chat.sya'" in str(failed.problems[0])
         assert one.daemon.status()["degraded"]
         one.plugin("chat", SAY.format("mended").replace("say", "sya"))
-        assert (await one.verdict()).result == "applied"
+        mended = await one.verdict()
+        assert mended.result == "applied"
+        assert [each for each in mended.plan.changes if ".py" in each] == ["~ plugins/chat.py"]
         assert await one.said() == "mended"
         assert one.daemon.status()["degraded"] == []
     async with gateway(file=one.file, last_good=True) as one:
@@ -101,7 +103,8 @@ async def test_clause_12_the_file_as_it_was_mends_it_too(gateway) -> None:
     async with gateway(file=one.file, last_good=True) as one:
         assert one.degraded
         one.config(CONFIG)
-        assert (await one.reload()).result == "applied"
+        verdict = await one.reload()
+        assert (verdict.result, verdict.plan.changes) == ("applied", ())
         assert one.daemon.status()["degraded"] == []
         assert (await one.reload()).result == "unchanged"
 

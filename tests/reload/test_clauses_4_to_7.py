@@ -72,6 +72,16 @@ async def test_clause_4_a_lost_plugin_or_include_changes_nothing(gateway) -> Non
             assert (await one.reload()).result == "unchanged"
 
 
+async def test_clause_4_what_is_emptied_on_purpose_is_empty(gateway) -> None:
+    """It is a file without a mistake, so nobody has to guess."""
+    async with gateway() as one, caller(one.url) as client:
+        one.config(CONFIG.replace("routes: {say: chat.say}", "routes: {}"))
+        (one.folder / "plugins/chat.py").unlink()
+        verdict = await one.reload()
+        assert verdict.plan.changes == ("- / route 'say'", "- plugins/chat.py")
+        assert (await client.call("say"))[0]["error"]["code"] == "unknown_event"
+
+
 # 5. Equal content is no reload.
 
 
@@ -182,7 +192,7 @@ async def test_clause_7_every_trigger_gives_the_same_verdict(gateway, trigger: s
         assert await verdict() == {
             "result": "applied",
             "generation": 2,
-            "changes": [f"~ {one.folder}/plugins/chat.py"],
+            "changes": ["~ plugins/chat.py"],
             "removed": [],
             "pending": [],
             "problems": [],

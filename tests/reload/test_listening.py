@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from gateway.errors import ConfigError
 from tests.reload.caller import caller
 from tests.reload.running import CONFIG, WATCHED, Running
 
@@ -100,10 +101,12 @@ async def test_certificate_is_added_renewed_and_taken_away_under_open_sockets(ga
         one.config(TLS_CONFIG)
         assert (await one.verdict()).result == "applied"
         assert one.url.startswith("https:")
+        assert "~ server.tls: unset -> cert.pem, key.pem" in one.verdicts[-1].plan.changes
         assert await presented(one.url) == der("one")
         install(one, "two")
         while await presented(one.url) != der("two"):
             await one.verdict()
+        assert one.verdicts[-1].plan.changes == ("~ server.tls: renewed",)
         one.config(PLAIN_CONFIG)
         while not one.url.startswith("http:"):
             await one.verdict()
@@ -124,6 +127,9 @@ async def test_broken_certificate_is_refused_and_the_old_one_serves(gateway, bro
         else:
             text = (TLS / "two.pem").read_text()
             cert.write_text({"half": text[: len(text) // 2], "another": text, "empty": ""}[broken])
+        if broken == "missing":
+            with pytest.raises(ConfigError, match=r":2:\d+: server\.tls: cannot read "):
+                await one.daemon.plan(None)
         verdict = await one.reload()
         [problem] = verdict.problems
         assert (verdict.result, problem.path, problem.place.line) == ("failed", "server.tls", 2)

@@ -131,6 +131,27 @@ async def test_plan_and_reload_at_once_leave_the_modules_of_what_serves(gateway)
         assert len(places()[0]) == 1
 
 
+async def test_one_load_at_a_time(gateway, stage: Stage) -> None:
+    """Code that is being imported looks at `sys.modules`, where only one set of modules is."""
+    noting = "from tests.reload.stage import stage\nstage.seen.append('{0}')\n"
+    async with gateway(CONFIG) as one, caller(one.url) as client:
+        (one.folder / "others").mkdir()
+        slow = noting.format("begins") + "stage.hold()\n" + noting.format("ends")
+        (one.folder / "others/slow.py").write_text(slow)
+        other = one.folder / "other.yaml"
+        other.write_text("plugins: others\nnamespaces: {/: {}}\n")
+        plan = asyncio.create_task(one.daemon.plan(other))
+        await stage.held()
+        one.plugin("chat", noting.format("reload") + SAY.format("two"))
+        reload = asyncio.create_task(one.reload())
+        for _ in range(20):
+            assert await client.call("say") == ["one"]
+        stage.go()
+        await plan
+        assert (await reload).result == "applied"
+        assert stage.seen == ["begins", "ends", "reload"]
+
+
 CHAIN = {
     "chat": "from .near import word\nasync def say(ctx): return word()\n",
     "near": "from .sub import far\ndef word(): return far.WORD\n",

@@ -232,7 +232,7 @@ async def test_a_stop_while_a_service_starts_ends_what_was_started(gateway, stag
 
 
 LIMIT = """
-class Limit:
+class Limit(dict):
     def __init__(self, rate: int):
         self.rate, self.seen = rate, 0
     async def __call__(self, ctx, next):
@@ -256,6 +256,7 @@ namespaces:
 
 
 async def test_buckets_of_a_rate_limiter_are_carried_over(gateway) -> None:
+    """Of one that counts as false, as well: it is a dict, and empty."""
     async with gateway(LIMITED, limit=LIMIT, other="") as one, caller(one.url) as client:
         assert await client.call("say") == [[3, 1, 1]]
         one.plugin("other", "x = 1")

@@ -18,6 +18,7 @@ from gateway.server.plan import Plan
 from gateway.server.reloader import Verdict
 
 TOKEN = "a secret of 16 and more"
+HERE = Path.cwd()
 PROBLEM = Problem(Place("gateway.yaml", 3, 5), "server.port", "expected a port")
 
 
@@ -101,7 +102,7 @@ async def test_reload_answers_with_its_verdict(ask: Asking) -> None:
     assert await ask("POST /-/reload") == (200, verdict)
     ask.gateway.result = "failed"
     problem = {
-        "file": "gateway.yaml",
+        "file": f"{HERE}/gateway.yaml",  # who asks may be in another folder
         "line": 3,
         "column": 5,
         "path": "server.port",

@@ -99,18 +99,18 @@ def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
 def test_folders_are_watched_never_files(tmp_path: Path) -> None:
     top = tmp_path / "with[1]"
     write(top / "gateway.yaml", GOOD + "include: [conf.d/*.yaml, many/**/x.yaml]\n")
-    for folder in ("conf.d", "many/deep", "plugins", "real"):
+    for folder in ("conf.d", "many/deep", "plugins/sub/deep", "plugins/__pycache__", "real"):
         (top / folder).mkdir(parents=True)
     write(top / "many/deep/x.yaml", "")
     write(top / "real/a.yaml", "")
     (top / "conf.d/a.yaml").symlink_to(top / "real/a.yaml")
-    flat, whole = grounds(find_inputs(top / "gateway.yaml", {}))
-    assert flat == [top, *(top / name for name in ("conf.d", "many", "many/deep", "real"))]
-    assert whole == [top / "plugins"]
+    (top / "plugins/sub/back").symlink_to(top / "plugins")
+    names = ["conf.d", "many", "many/deep", "plugins", "plugins/sub", "plugins/sub/deep", "real"]
+    found = grounds(find_inputs(top / "gateway.yaml", {}))
+    assert found == [top, *(top / name for name in names)]
 
 
 def test_nearest_folder_is_watched_for_one_that_is_not_there(tmp_path: Path) -> None:
     write(tmp_path / "gateway.yaml", GOOD + "include: a/b/*.yaml\nplugins: c/d/plugins\n")
     (tmp_path / "c").mkdir()
-    flat, whole = grounds(find_inputs(tmp_path / "gateway.yaml", {}))
-    assert (flat, whole) == ([tmp_path, tmp_path / "c"], [])
+    assert grounds(find_inputs(tmp_path / "gateway.yaml", {})) == [tmp_path, tmp_path / "c"]

@@ -133,6 +133,19 @@ def test_paths_of_what_is_not_copied_lead_to_where_it_is(tmp_path, state) -> Non
     assert config.admin.socket == tmp_path / "a.sock"
 
 
+def test_paths_of_what_is_not_copied_are_those_of_the_file_itself(
+    tmp_path, state, monkeypatch
+) -> None:
+    """However the file is named."""
+    monkeypatch.chdir(tmp_path)
+    tls = "server: {tls: {cert: ../cert.pem, key: key.pem}}\nadmin: {socket: a.sock}\n"
+    write(tmp_path, CONFIG + tls, chat="async def say(ctx): pass")
+    last_good, build = kept(Path("gateway.yaml"), {"XDG_STATE_HOME": "state"})
+    assert last_good.file is not None
+    config = last_good.in_place(load(last_good.file, {}).config)
+    assert (config.server.tls, config.admin) == (build.config.server.tls, build.config.admin)
+
+
 def test_each_file_has_its_own(tmp_path, state) -> None:
     last_good, _ = kept(write(tmp_path, CONFIG, chat="async def say(ctx): pass"), state)
     assert last_good.file is not None
@@ -151,3 +164,27 @@ def test_without_a_home_nothing_is_kept(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     last_good, _ = kept(write(tmp_path, CONFIG, chat="async def say(ctx): pass"), {})
     assert last_good.file is None
+
+
+def test_a_folder_that_was_open_to_others_is_closed(tmp_path, state) -> None:
+    file = write(tmp_path, CONFIG, chat="async def say(ctx): pass")
+    last_good, _ = kept(file, state)
+    assert last_good.file is not None
+    folder = last_good.file.parents[1]
+    folder.chmod(0o755)
+    kept(file, state)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_files_that_values_refer_to_are_not_copied_and_found_where_they_are(
+    tmp_path, state
+) -> None:
+    (tmp_path / "secret").write_text("hush")
+    config = CONFIG + "admin: {socket: a.sock, token: 'sixteen-letters-${file:secret}'}"
+    file = write(tmp_path, config, chat="async def say(ctx): pass")
+    last_good, _ = kept(file, state)
+    assert [path for path in entries(tmp_path) if "hush" in path.read_text()] == []
+    assert last_good.file is not None
+    again = load(last_good.file, state, beside=last_good.beside)
+    assert again.config.admin is not None
+    assert again.config.admin.token == "sixteen-letters-hush"

@@ -7,6 +7,7 @@ The certificates in `tls/` are self-signed for localhost and valid for a century
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import ssl
@@ -154,6 +155,21 @@ def test_certificate_is_added_renewed_and_removed_at_the_same_port(run: Run) -> 
         await listener.close()
 
     run(test)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_who_waits_to_be_accepted_is_accepted_under_the_new_certificate(host: str) -> None:
+    """The queue is the same one, by whatever name the address goes."""
+    listener = Listener(application())
+    await moved(listener, address())
+    port = int(listener.url.rpartition(":")[2])
+    tls = TlsConfig(TLS / "one.pem", TLS / "one.key")
+    bound = listener.bind(Address("server", host, port, tls=tls))
+    assert listener._bound is not None
+    queues = [os.fstat(each.sock.fileno()).st_ino for each in (bound, listener._bound)]
+    assert queues[0] == queues[1]
+    bound.sock.close()
+    await listener.close()
 
 
 def test_connections_outlive_a_renewal_of_the_certificate(run: Run) -> None:

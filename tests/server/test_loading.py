@@ -7,12 +7,15 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from gateway.compiler import Build, load
 from gateway.errors import ConfigError
+from gateway.loader import places
 from gateway.loader.places import Placed
+from gateway.server import loading
 from gateway.server.loading import load_within
 from tests.scenario import write
 
@@ -144,3 +147,25 @@ async def test_switch_interval_is_what_it_was(tmp_path: Path) -> None:
     file = write(tmp_path, CONFIG, chat=SAY)
     await asyncio.gather(loaded(file, None), loaded(file, None))
     assert sys.getswitchinterval() == before
+
+
+async def test_thread_that_exchanges_modules_is_not_interrupted(tmp_path: Path) -> None:
+    """Half of it would be done, for everyone to see."""
+
+    def frame() -> FrameType | None:
+        return sys._current_frames().get(thread.ident or 0)
+
+    file = write(tmp_path, CONFIG, chat=SAY)
+    with places._LOCK:
+        thread = threading.Thread(target=load, args=(file, {}))
+        thread.start()
+        async with asyncio.timeout(10):
+            while not loading._is_exchanging(frame()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+    thread.join()
+    done = threading.Event()
+    looping = threading.Thread(target=exec, args=("while not done.is_set(): pass", {"done": done}))
+    looping.start()
+    assert not loading._is_exchanging(sys._current_frames()[looping.ident or 0])
+    done.set()
+    looping.join()

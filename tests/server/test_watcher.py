@@ -33,12 +33,12 @@ class Fed:
     def find(self) -> Inputs:
         return find_inputs(self._top / "gateway.yaml", {})
 
-    async def __call__(self, paths: Collection[Path], deep: bool) -> AsyncIterator[object]:
+    async def __call__(self, folders: Collection[Path]) -> AsyncIterator[object]:
         if self.failing:
             raise self.failing
-        self._feeds.append(asyncio.Queue())
-        self.watched.put_nowait(list(paths))
-        feed = self._feeds[-1]
+        feed: asyncio.Queue[Exception | None] = asyncio.Queue()
+        self._feeds.append(feed)
+        self.watched.put_nowait(list(folders))
         while True:
             event = await feed.get()
             if event is not None:
@@ -108,9 +108,9 @@ async def test_change_between_reading_and_watching_is_seen(top: Path) -> None:
 async def test_change_while_the_watches_are_set_is_seen(top: Path) -> None:
     fed = Fed(top)
 
-    async def late(paths: Collection[Path], deep: bool) -> AsyncIterator[object]:
+    async def late(folders: Collection[Path]) -> AsyncIterator[object]:
         edit(top, "just before")
-        async for event in Fed.__call__(fed, paths, deep):
+        async for event in Fed.__call__(fed, folders):
             yield event
 
     fed.watcher._events = late
@@ -178,7 +178,7 @@ async def test_nobody_looks_when_watching_is_off(top: Path) -> None:
         assert fed.changes.empty()
         fed.watcher.set("auto", quiet=0.01, poll_interval=3600.0)
         await fed.changed()
-        assert await fed.watching() == [top]
+        assert await fed.watching() == [top, top / "plugins"]
 
 
 LIMIT = RuntimeError("Error creating recommended watcher: Too many open files (os error 24)")
@@ -213,8 +213,7 @@ async def test_watch_that_dies_is_replaced_and_what_was_missed_is_seen(
 ) -> None:
     async with running(Fed(top)) as fed:
         for text in ("one", "two"):
-            assert await fed.watching() == [top]
-            await fed.watching()
+            assert await fed.watching() == [top, top / "plugins"]
             edit(top, text)
             fed.event(error)
             await fed.changed()
@@ -239,12 +238,12 @@ async def test_fault_while_looking_is_told_and_tried_again(top: Path, caplog) ->
 
 async def test_file_named_anew_is_watched_where_it_is(top: Path) -> None:
     async with running(Fed(top)) as fed:
-        assert [await fed.watching(), await fed.watching()] == [[top], [top / "plugins"]]
+        assert await fed.watching() == [top, top / "plugins"]
         (top / "conf.d").mkdir()
         edit(top, "x\ninclude: conf.d/*.yaml")
         fed.event()
         await fed.changed()
-        assert await fed.watching() == [top, top / "conf.d"]
+        assert await fed.watching() == [top, top / "conf.d", top / "plugins"]
 
 
 # The file system's own events
@@ -253,6 +252,8 @@ async def test_file_named_anew_is_watched_where_it_is(top: Path) -> None:
 async def test_folder_that_is_deleted_and_made_anew_is_watched_again(top: Path) -> None:
     """A new folder may well have the number of the old one."""
     async with running(Fed(top, file_events)) as fed:
+        edit(top, "seen, so the watches are set")
+        await fed.changed()
         for text in ("one", "two"):
             shutil.rmtree(top)
             (top / "plugins").mkdir(parents=True)
@@ -262,25 +263,48 @@ async def test_folder_that_is_deleted_and_made_anew_is_watched_again(top: Path) 
         await fed.changed()
 
 
-@pytest.mark.parametrize("ancestor", ["", "sub"])
+@pytest.mark.parametrize("how", ["deleted", "renamed"])
+async def test_events_end_with_the_folder_they_are_of(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    events = file_events([folder])
+    first = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)  # sets the watch
+    if how == "deleted":
+        folder.rmdir()
+    else:
+        folder.rename(tmp_path / "other")
+    folder.mkdir()
+    async with asyncio.timeout(10):
+        await first
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("moved", ["sub", "sub/top"])
 async def test_folder_that_was_renamed_is_found_again_by_the_poll(
-    tmp_path: Path, ancestor: str
+    tmp_path: Path, moved: str, at_once: bool
 ) -> None:
+    """A folder above it as well: that makes no event at all."""
     top = tmp_path / "sub/top"
     (top / "plugins").mkdir(parents=True)
     edit(top, "")
-    moved = tmp_path / ancestor if ancestor else top
     fed = Fed(top, file_events)
     fed.watcher.poll_interval = 0.02
     async with running(fed):
-        moved.rename(tmp_path / "aside")
+        edit(top, "seen, so the watches are set")
         await fed.changed()
+        (tmp_path / moved).rename(tmp_path / "aside")
+        if not at_once:
+            await fed.changed()
         (top / "plugins").mkdir(parents=True)
         edit(top, "new")
         await fed.changed()
         fed.watcher.set("events", quiet=0.01, poll_interval=3600.0)
-        edit(top, "newer")
-        await fed.changed()
+        for text in ("newer", "newest"):
+            edit(top, text)
+            await fed.changed()
 
 
 async def test_plugin_folder_that_is_made_later_is_watched_whole(top: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Literal
@@ -13,8 +14,8 @@ from tests.raw import Raw, raw
 from tests.scenario import write
 from tests.served import served
 
-SHORT = "server: {ping_interval: 300ms, ping_timeout: 200ms}\n"
-LONG = "server: {ping_interval: 25s, ping_timeout: 20s}\n"
+SHORT = {"ping_interval": "300ms", "ping_timeout": "200ms"}
+LONG = {"ping_interval": "25s", "ping_timeout": "20s"}
 
 Transport = Literal["polling", "websocket"]
 Open = Callable[[], AbstractAsyncContextManager[Raw]]
@@ -26,13 +27,16 @@ Open = Callable[[], AbstractAsyncContextManager[Raw]]
 async def address(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[str]:
-    """Where the gateway is served that the module describes by its `CONFIG` and `PLUGIN`.
+    """Where the gateway is served that the module describes by `CONFIG`, `PLUGIN` and `SERVER`.
 
     Nothing may hold only because a ping limit fell.
     """
     module = request.module
-    folder = tmp_path_factory.mktemp("gateway")
-    async with served(write(folder, request.param + module.CONFIG, plugin=module.PLUGIN)) as url:
+    server = json.dumps({**getattr(module, "SERVER", {}), **request.param})
+    config = f"{module.CONFIG}\nserver: {server}\n"
+    async with served(
+        write(tmp_path_factory.mktemp("gateway"), config, plugin=module.PLUGIN)
+    ) as url:
         yield url
 
 

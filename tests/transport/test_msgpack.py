@@ -73,7 +73,7 @@ def test_what_is_written_is_read_by_python_socketio(kind_and_data, namespace, id
     packet = MsgPackPacket(*kind_and_data, namespace, id)
     (message,) = packet.encode()
     assert facts(StockPacket(encoded_packet=message)) == facts(packet)
-    assert packet.frames().packets == (message,)
+    assert MsgPackPacket.frames(*kind_and_data, namespace, id).packets == (message,)
 
 
 @pytest.mark.parametrize(

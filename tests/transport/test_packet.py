@@ -121,6 +121,31 @@ def test_nothing_is_refused_but_with_a_packet_error(message):
     assert packet.packet_type != CONNECT_ERROR
 
 
+def written(data_and_id):
+    return messages(Packet(EVENT, data_and_id[0], "/", data_and_id[1]))[0]
+
+
+TEXTS = st.lists(FRAGMENTS, max_size=6).map(lambda parts: "2" + "".join(parts))
+
+
+@many
+@given(TEXTS | st.binary() | st.tuples(EVENTS, IDS).map(written))
+@example('2007["a"]')
+@example("2" + "1" * 16 + '["a"]')
+@example('2\N{SUPERSCRIPT TWO}["a"]')
+@example('2["disconnect"]')
+def test_the_short_way_reads_what_the_long_way_does(message):
+    try:
+        packet = Packet(encoded_packet=message)
+        packet.check_arrival()
+    except PacketError:
+        expected = None
+    else:
+        plain = packet.packet_type == EVENT and packet.namespace == "/" and "/" not in message[:2]
+        expected = (packet.data, packet.id) if plain else None
+    assert Packet.plain_event(message) == expected
+
+
 def short(messages: Message | list[Message]) -> str:
     return ascii(messages)[:60]
 
@@ -239,7 +264,8 @@ def test_what_is_unusual_is_read(text, namespace, id, data):
 def test_the_examples_of_the_protocol_are_written_as_it_does(packet, messages):
     assert packet.encode() == messages
     text, *attachments = messages
-    assert list(packet.frames().packets) == [f"4{text}", *attachments]
+    frames = Packet.frames(packet.packet_type, packet.data, packet.namespace, packet.id)
+    assert list(frames.packets) == [f"4{text}", *attachments]
 
 
 def test_more_attachments_than_clients_read_are_not_written():

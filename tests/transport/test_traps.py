@@ -1,8 +1,12 @@
-"""What a bare python-socketio would let a client do, and the gateway does not."""
+"""What a bare python-socketio would let a client do, and the gateway does not.
+
+F4: the names of its own events, and of its methods, are a client's to send.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -61,12 +65,79 @@ async def test_a_client_cannot_send_the_gateways_own_events(gateway, event):
         assert await watcher.receive() == f"430[{expected}]"
 
 
+async def test_a_clients_star_and_error_are_events_like_any_other(gateway):
+    config = """
+namespaces:
+  /:
+    routes: {"*": plugin.any, error: plugin.failed, log: plugin.log}
+"""
+    plugin = """
+failures = []
+
+async def any(ctx):
+    return ctx.event, ctx.socket.id, *ctx.args
+
+async def failed(ctx):
+    failures.append(ctx.args)
+
+async def log(ctx):
+    return failures
+"""
+    async with gateway(config, plugin=plugin) as url, raw(url) as client, raw(url) as victim:
+        sids = [json.loads(str(await each.join())[2:])["sid"] for each in (client, victim)]
+        for event in ("*", "error"):
+            await client.send(f'421["{event}","{sids[1]}"]')
+            assert await client.receive() == f'431["{event}","{sids[0]}","{sids[1]}"]'
+        await client.send('422["log"]')
+        assert await client.receive() == "432[[]]"
+
+
+async def test_a_client_cannot_reach_a_method_that_no_route_names(gateway):
+    config = """
+namespaces:
+  /:
+    routes: {chat: plugin.Chat.chat, disconnect: plugin.Chat.on_disconnect, "*": plugin.Chat.log}
+"""
+    plugin = """
+class Chat:
+    def __init__(self):
+        self.happened = []
+
+    async def chat(self, ctx):
+        return "chat"
+
+    async def on_connect(self, ctx):
+        self.happened.append("on_connect")
+
+    async def on_disconnect(self, ctx):
+        self.happened.append("on_disconnect")
+
+    async def log(self, ctx):
+        return ctx.event, self.happened
+"""
+    async with gateway(config, plugin=plugin) as url, raw(url) as client:
+        await client.join()
+        for event in ("on_connect", "on_disconnect", "log", "__init__", "Chat.on_disconnect"):
+            await client.send(f'421["{event}"]')
+            assert await client.receive() == f'431["{event}",[]]'
+        await client.send('422["chat"]')
+        assert await client.receive() == '432["chat"]'
+
+
 async def test_a_slow_connection_chain_holds_up_no_other_namespace(gateway):
     async with gateway(CONFIG, plugin=PLUGIN) as url, raw(url) as client:
         await client.send("40/slow,")
         assert str(await client.join()).startswith('40{"sid":')
         await client.send('421["hello"]')
         assert await client.receive() == '431[["hello"]]'
+
+
+@pytest.mark.parametrize("packet", ['42["a"]', '421["a"]', "40"])
+async def test_nothing_is_heard_while_the_chain_of_the_main_namespace_is_pending(gateway, packet):
+    config = "namespaces:\n  /: {connection_middleware: [plugin.slow], routes: {a: plugin.echo}}\n"
+    async with gateway(config, plugin=PLUGIN) as url, raw(url) as client:
+        await client.send("40", packet)
+        assert await client.receive() is None
 
 
 async def test_connect_after_leaving_gives_a_new_socket(gateway):

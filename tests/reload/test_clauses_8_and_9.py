@@ -1,15 +1,14 @@
-"""The reload contract of design section 5, clause by clause: 8 to 10."""
+"""The reload contract of design section 5, clause by clause: 8 and 9."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 from contextlib import AsyncExitStack
 from itertools import pairwise
-from types import ModuleType
 
 import pytest
 
+from gateway.server import shutdown
 from tests.reload.caller import caller
 from tests.reload.running import until
 from tests.reload.stage import Stage
@@ -240,52 +239,48 @@ async def test_clause_9_a_packet_that_ends_in_time_is_answered_by_its_own_code(
         assert list(one.daemon.status()["generations"]) == [3]
 
 
-# 10. After N reloads at most live + still-used generations exist, and memory is back at its base.
+async def test_clause_9_packets_of_every_generation_are_answered_before_the_daemon_ends(
+    gateway, stage: Stage
+) -> None:
+    async with (
+        gateway(SLOWLY.format("60s", "concurrent"), chat=SLOW.format("one")) as one,
+        caller(one.url) as client,
+    ):
+        calls = [client.begin("slow")]
+        await stage.waited_for()
+        one.plugin("chat", SLOW.format("two").replace('"old"', '"new"'))
+        await one.reload()
+        calls.append(client.begin("slow"))
+        await until(lambda: dict(one.live.alive) == {1: 1, 2: 1})
+        one.daemon.stop()
+        await until(lambda: not one.daemon.ready)
+        stage.go()
+        assert [await call for call in calls] == [["old"], ["new"]]
 
 
-PLUGIN = """
-from __future__ import annotations
-from dataclasses import dataclass
-from typing import Optional
-from . import _helper
-
-@dataclass
-class Message:
-    text: str
-    next: Message | None = None
-
-class Limit:
-    def __init__(self, rate: int = 1): self.seen: Optional[Message] = None
-    async def __call__(self, ctx, next): await next()
-
-class Store:
-    data = bytes(20_000)
-    async def __aenter__(self): return self
-    async def __aexit__(self, *_): pass
-
-async def door(ctx, next): await next()
-async def say(ctx): return {0}
-"""
-EVERYTHING = """
-reload: {watch: "off"}
-services: {store: chat.Store}
-namespaces:
-  /: {packet_middleware: [{use: chat.Limit, with: {rate: 3}}], routes: {say: chat.say}}
-  /chained: {connection_middleware: [chat.door], routes: {say: chat.say}}
-"""
-
-
-def plugin_modules() -> int:
-    modules = (each for each in gc.get_objects() if type(each) is ModuleType)
-    return sum(each.__name__ == "plugins.chat" for each in modules)
-
-
-def count(*kinds: type) -> list[int]:
-    gc.collect()
-    objects = gc.get_objects()
-    return [sum(type(each) is kind for each in objects) for kind in kinds]
-
-
-def objects() -> int:
-    gc.collect()
-    return len(gc.get_objects())
+async def test_clause_9_the_daemon_ends_though_packets_and_chains_do_not(
+    gateway, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "CHAINS", 0.05)
+    config = TWO.replace("say: door.say", "say: door.wait", 1)
+    endless = """
+        import asyncio
+        async def door(ctx, next):
+            await next()
+            await asyncio.Event().wait()
+        async def wait(ctx):
+            from tests.reload.stage import stage
+            await stage.wait()
+        async def say(ctx): ...
+        async def left(ctx): ...
+        disconnecting = left
+    """
+    async with gateway(config, door=endless) as one, caller(one.url) as client:
+        call = client.begin("say")
+        await stage.waited_for()
+        one.daemon.stop()
+        async with asyncio.timeout(10):
+            [answer] = await call
+            await client.lost.wait()
+    assert answer["error"]["code"] == "timeout"
+    assert dict(one.live.alive) == {}

@@ -1,0 +1,90 @@
+"""Let bad clients at a gateway that is edited all the while: `python -m bench.soak --minutes 30`.
+
+Most clients behave, and ask for acks; the others are reset, fall silent, send garbage, do not read
+or come and go. It ends with a verdict, and with 1 when that is not good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import resource
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import uvloop
+
+from bench.soaking.daemon import Daemon, running
+from bench.soaking.lives import Account, Crowd
+from bench.soaking.verdict import Verdict, table
+
+__all__ = ["main"]
+
+WARM_UP = 0.2
+"""The part of the time after which memory and descriptors are first looked at."""
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--clients", type=int, default=1000, help="at a time")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two saves")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    options = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory() as folder:
+        verdict = uvloop.run(
+            soak(
+                Path(folder, "gateway"),
+                options.clients,
+                options.minutes * 60,
+                options.every,
+                random.Random(options.seed),
+            )
+        )
+    print(table(verdict))
+    if options.json:
+        figures = {**asdict(verdict), "problems": verdict.problems}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    raise SystemExit(bool(verdict.problems))
+
+
+async def soak(
+    folder: Path, clients: int, seconds: float, every: float, rng: random.Random
+) -> Verdict:
+    """A warm-up, then the same for longer; between the two and after it nobody is there."""
+    async with running(folder) as daemon:
+        port = await daemon.port()
+        saving = asyncio.create_task(_save(daemon, every))
+        warm_up = Crowd(port, Account(), rng)
+        await warm_up.live(clients, seconds * WARM_UP)
+        base = await daemon.held()
+        account = Account()
+        await Crowd(port, account, rng).live(clients, seconds * (1 - WARM_UP))
+        end = await daemon.held()
+        saving.cancel()
+        offences = {
+            name.partition('"')[2].partition('"')[0]: int(count)
+            for name, count in (await daemon.metrics()).items()
+            if name.startswith("sockgw_offences_total{") and count
+        }
+        code = await daemon.ended()
+    return Verdict(
+        account, base, end, tuple(daemon.faults), code, daemon.saves, daemon.lines, offences
+    )
+
+
+async def _save(daemon: Daemon, every: float) -> None:
+    while True:
+        await asyncio.sleep(every)
+        daemon.save()
+
+
+if __name__ == "__main__":
+    main()

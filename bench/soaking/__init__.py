@@ -1,0 +1,1 @@
+"""The parts of `bench.soak`: the daemon, the clients' lives, the verdict."""

@@ -1,0 +1,171 @@
+"""The daemon under the soak: its files, its log, what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+__all__ = ["Daemon", "Held", "running"]
+
+ROOT = Path(__file__).parents[2]
+
+CONFIG = """\
+server: {port: 0, ping_interval: 2s, ping_timeout: 2s}
+admin: {socket: admin.sock}
+reload: {quiet: 20ms, drain: 5s}
+namespaces:
+  /:
+    connection_middleware: [plugin.enter]
+    packet_middleware: [plugin.pass_on]
+    routes: {say: plugin.say, later: plugin.later, flood: plugin.flood}
+"""
+
+PLUGIN = """\
+import asyncio
+
+VERSION = %d
+
+async def enter(ctx, next):
+    await next()
+
+async def pass_on(ctx, next):
+    await next()
+
+async def say(ctx, number):
+    return number
+
+async def later(ctx, number):
+    await asyncio.sleep(0.05)
+    return number
+
+async def flood(ctx):
+    for _ in range(50):
+        await ctx.socket.emit("drop", "x" * 20_000)
+"""
+
+BROKEN = "async def say(ctx, number:\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the daemon holds: bytes of memory, descriptors, sockets."""
+
+    memory: int
+    descriptors: int
+    sockets: int
+
+
+class Daemon:
+    """A `sockgw run` in `folder`. `faults` are the lines of its log that somebody has to look into:
+    errors that no broken save explains, and all tracebacks.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self.process = process
+        self.faults: list[str] = []
+        self.lines = 0
+        self.saves = 0
+        self._folder = folder
+        self._listens: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read())
+
+    async def port(self) -> int:
+        """Where it listens. Raises `TimeoutError` when it does not."""
+        async with asyncio.timeout(20):
+            return int((await self._listens).rpartition(":")[2])
+
+    def save(self) -> None:
+        """Save the plugin, each fourth time broken: as an editor does, by a rename."""
+        self.saves += 1
+        text = BROKEN if self.saves % 4 == 0 else PLUGIN % self.saves
+        draft = self._folder / "plugins" / ".plugin.py.new"
+        draft.write_text(text)
+        draft.replace(self._folder / "plugins" / "plugin.py")
+
+    async def metrics(self) -> dict[str, float]:
+        """What `/metrics` says, by name and labels."""
+        unix = aiohttp.UnixConnector(str(self._folder / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=unix) as http,
+            http.get("http://admin/metrics") as answer,
+        ):
+            text = await answer.text()
+        found = re.findall(r"^(sockgw_[^ ]+) ([\d.e+]+)$", text, re.MULTILINE)
+        return {name: float(value) for name, value in found}
+
+    async def held(self, most: float = 20.0) -> Held:
+        """What it holds once every client is gone, or after `most` seconds."""
+        until = time.monotonic() + most
+        while True:
+            now = await self._held()
+            await asyncio.sleep(1)
+            if (now == await self._held() and not now.sockets) or time.monotonic() > until:
+                return now
+
+    async def _held(self) -> Held:
+        proc = Path(f"/proc/{self.process.pid}")
+        rollup = (proc / "smaps_rollup").read_text()
+        rss = re.search(r"^Rss: +(\d+) kB", rollup, re.MULTILINE)
+        sockets = sum(
+            int(value)
+            for name, value in (await self.metrics()).items()
+            if name.startswith("sockgw_sockets{")
+        )
+        return Held(int(rss[1]) * 1024 if rss else 0, len(os.listdir(proc / "fd")), sockets)
+
+    async def ended(self) -> int | None:
+        """Stop it; its exit code."""
+        self.process.terminate()
+        await self.process.wait()
+        await self._reading
+        return self.process.returncode
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            self.lines += 1
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:  # not of the daemon's log: Python's own, or aiohttp's
+                self.faults.append(line.decode(errors="replace").rstrip())
+                continue
+            message = entry["message"]
+            if found := re.search(r"listening on (\S+)", message):
+                self._listens.set_result(found[1])
+            elif "traceback" in entry or (
+                entry["level"] == "error" and not message.startswith("reload failed")
+            ):
+                self.faults.append(f"{message}\n{entry.get('traceback', '')}")
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Daemon]:
+    """Run a daemon in an empty folder."""
+    (folder / "plugins").mkdir(parents=True)
+    (folder / "gateway.yaml").write_text(CONFIG)
+    (folder / "plugins" / "plugin.py").write_text(PLUGIN % 0)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "run", str(folder / "gateway.yaml")),
+        *("--log-format", "json"),
+        cwd=ROOT,
+        env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        limit=2**20,
+    )
+    try:
+        yield Daemon(process, folder)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,91 @@
+"""What a token (JWT) has to be, and what becomes of who shows one; PyJWT verifies it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt as pyjwt
+
+from gateway import Context, Middleware, Next, Reject
+from gateway.builtin._credential import Credential
+from gateway.builtin._keys import FAULTS, Find
+
+__all__ = ["Tokens", "check"]
+
+
+class _Refused(Exception):
+    """A token that is not good; the text is for the log. `expired` when that is all its fault."""
+
+    def __init__(self, reason: str, *, expired: bool = False) -> None:
+        self.expired = expired
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The claims to ask for; `issuer` is not looked at when `None`.
+
+    A token that names an audience is refused when `audience` is `None`: it is meant for another
+    (RFC 7519, section 4.1.3). `leeway` is in seconds.
+    """
+
+    algorithms: Sequence[str]
+    issuer: Sequence[str] | None
+    audience: Sequence[str] | None
+    leeway: float
+    require: Sequence[str]
+    find: Find
+
+    async def claims(self, token: str) -> dict[str, Any]:
+        """The claims of a token that is good. Raises `_Refused`, and what `find` raises."""
+        try:
+            header = pyjwt.get_unverified_header(token)
+        except FAULTS as error:
+            raise _Refused(type(error).__name__) from None
+        algorithm = str(header.get("alg"))
+        if algorithm not in self.algorithms:
+            raise _Refused("its algorithm is not among those allowed")
+        key = await self.find(header.get("kid"), algorithm)
+        if key is None:
+            raise _Refused("there is no key for it")
+        try:
+            return self._verified(token, key, algorithm)
+        except pyjwt.ExpiredSignatureError:
+            raise _Refused("it has expired", expired=True) from None
+        except FAULTS as error:
+            raise _Refused(type(error).__name__) from None
+
+    def _verified(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+        return pyjwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            issuer=self.issuer,
+            audience=self.audience,
+            leeway=self.leeway,
+            options={"require": list(self.require), "enforce_minimum_key_length": True},
+        )
+
+
+def check(tokens: Tokens, shown: Credential) -> Middleware:
+    """Lets in who shows a good token."""
+
+    async def enter(ctx: Context, next: Next) -> None:
+        token = shown(ctx.socket.handshake)
+        if not token:
+            raise Reject("unauthorized", "a valid token is needed")
+        try:
+            claims = await tokens.claims(token)
+        except _Refused as reason:
+            ctx.log.info("token refused: %s", reason)
+            # No help to a thief, and a client has to know when to ask for a new one.
+            message = "the token has expired" if reason.expired else "a valid token is needed"
+            raise Reject("unauthorized", message) from None
+        ctx.socket.data["claims"] = claims
+        if "sub" in claims:
+            ctx.socket.data["user"] = claims["sub"]
+        await next()
+
+    return enter

@@ -1,0 +1,28 @@
+"""`builtin.ip_allow`: lets in these networks only."""
+
+from __future__ import annotations
+
+from gateway import Context, Middleware, Next, Reject
+from gateway.builtin._address import client_address, is_in, networks
+
+__all__ = ["ip_allow"]
+
+
+def ip_allow(allow: list[str], trusted_proxies: tuple[str, ...] = ()) -> Middleware:
+    """Connection middleware for the client's address.
+
+    Both options are CIDRs. `X-Forwarded-For` counts as far as `trusted_proxies` wrote it, and not
+    at all without them. A client whose address cannot be read is refused.
+    """
+    if not allow:
+        raise ValueError("option 'allow' is empty: nobody could connect")
+    allowed = networks("allow", allow)
+    address_of = client_address(networks("trusted_proxies", trusted_proxies))
+
+    async def check(ctx: Context, next: Next) -> None:
+        address = address_of(ctx.socket.handshake)
+        if address is None or not is_in(address, allowed):
+            raise Reject("forbidden", "address not allowed")
+        await next()
+
+    return check

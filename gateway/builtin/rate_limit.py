@@ -1,0 +1,107 @@
+"""`builtin.rate_limit`: so many packets or connections in a while, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from ipaddress import IPv6Address
+from time import monotonic_ns
+from typing import Literal
+
+from gateway import Context, Middleware, Next, Reject, Socket
+from gateway.builtin._address import client_address, networks
+
+__all__ = ["Buckets", "rate_limit"]
+
+By = Literal["socket", "user", "address", "event"]
+
+_SECOND = 1_000_000_000
+_MILLISECOND = 1_000_000
+
+
+class Buckets:
+    """Token buckets by key: one token flows in every `each` nanoseconds, `burst` fit in.
+
+    A bucket is one number, the time at which it is full (the generic cell rate algorithm); in
+    whole nanoseconds, since with floats a burst would sometimes lack its last token. One that
+    nobody has taken from for as long as filling takes is full, and is forgotten.
+    """
+
+    def __init__(self, each: int, burst: int) -> None:
+        self._each = each
+        self._filling = each * burst
+        self._recent: dict[Hashable, int] = {}
+        self._former: dict[Hashable, int] = {}
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._recent) + len(self._former)
+
+    def take(self, key: Hashable, now: int) -> int:
+        """Take a token: 0, or the nanoseconds until there is one to take."""
+        if now >= self._turn:
+            self._former, self._recent = self._recent, {}
+            self._turn = now + self._filling
+        full = self._recent.get(key) or self._former.get(key, 0)
+        full = max(full, now) + self._each
+        if (wait := full - self._filling - now) > 0:
+            return wait
+        self._recent[key] = full
+        return 0
+
+
+def rate_limit(
+    rate: float,
+    per: float = 1.0,
+    burst: int | None = None,
+    by: By = "socket",
+    events: tuple[str, ...] = (),
+    trusted_proxies: tuple[str, ...] = (),
+) -> Middleware:
+    """Packet middleware, and with `by: address` connection middleware: a token bucket for each.
+
+    `rate` in `per` seconds, and up to `burst` of them at once (`None`: as many as `rate`). `by`
+    says what has a bucket: a socket; a `user`, which is `socket.data["user"]` or else the address;
+    an `address`, in IPv6 the /64 it is in; an `event`, whoever sends it. Only `events` count, all
+    when there are none. `trusted_proxies` as in `builtin.ip_allow`.
+
+    Over the limit: `rate_limited`, and in its `data` the seconds to wait as `retry_after`.
+    """
+    for option, value in (("rate", rate), ("per", per), ("burst", burst)):
+        if value is not None and value <= 0:
+            raise ValueError(f"option {option!r} must be more than 0")
+    buckets = Buckets(max(1, round(per * _SECOND / rate)), burst or max(1, int(rate)))
+    key_of = _key(by, trusted_proxies)
+    counted = frozenset(events)
+
+    async def limit(ctx: Context, next: Next) -> None:
+        if not counted or ctx.event in counted:
+            wait = buckets.take(key_of(ctx), monotonic_ns())
+            if wait:
+                seconds = -(-wait // _MILLISECOND) / 1000  # up: earlier would be too early
+                raise Reject("rate_limited", "too many, try again later", {"retry_after": seconds})
+        await next()
+
+    return limit
+
+
+def _key(by: By, trusted_proxies: Sequence[str]) -> Callable[[Context], Hashable]:
+    address = _address(trusted_proxies)
+    if by == "user":
+        return lambda ctx: ctx.socket.data.get("user") or address(ctx.socket)
+    if by == "address":
+        return lambda ctx: address(ctx.socket)
+    if by == "event":
+        return lambda ctx: hash(ctx.event)  # a client may make up any name, of any length
+    return lambda ctx: ctx.socket.id
+
+
+def _address(trusted_proxies: Sequence[str]) -> Callable[[Socket], Hashable]:
+    address_of = client_address(networks("trusted_proxies", trusted_proxies))
+
+    def read(socket: Socket) -> Hashable:
+        address = address_of(socket.handshake)
+        if address is None:
+            return None
+        return int(address) >> 64 if isinstance(address, IPv6Address) else int(address)
+
+    return read

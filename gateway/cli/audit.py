@@ -1,0 +1,82 @@
+"""`sockgw audit`: does FILE let in more than its author means to?"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
+from gateway.config import load, read
+from gateway.errors import ConfigError
+from gateway.server.audit import SEVERITIES, Finding, Severity
+from gateway.server.audit import audit as find
+
+__all__ = ["audit"]
+
+_COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
+
+
+@click.command(short_help="Look for what of FILE may be too open.")
+@file_argument
+@click.option(
+    "--fail-on",
+    type=click.Choice([*SEVERITIES, "never"]),
+    default="high",
+    show_default=True,
+    help="The least severity that makes it exit with 1.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
+def audit(file: Path, fail_on: Severity | Literal["never"], as_json: bool) -> None:
+    """Look for what of FILE may be too open: origins, authentication, secrets, permissions.
+
+    Each finding comes with its severity, its place and how to mend it. No plugin is run. Exits
+    with 0, with 1 when a finding is as severe as --fail-on says, and with 78 when FILE has
+    problems that `check` would tell of.
+    """
+    try:
+        config = load(file, os.environ)
+        findings = find(config, read(file, os.environ))
+    except ConfigError as error:
+        show_problems(error, "json" if as_json else "text")
+        raise SystemExit(BAD_CONFIG) from None
+    if as_json:
+        answer = {"findings": [_entry(each) for each in findings]}
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        _show(findings)
+    failing = () if fail_on == "never" else SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+    if any(each.severity in failing for each in findings):
+        raise SystemExit(1)
+
+
+def _show(findings: tuple[Finding, ...]) -> None:
+    for each in findings:
+        place = click.style(str(each.at.place), bold=True)
+        severity = click.style(each.severity, fg=_COLOURS[each.severity])
+        path = f"{each.at.path}: " if each.at.path else ""
+        click.echo(f"{place}: {severity}: {path}{each.message}; {each.mend}")
+    counts = Counter(each.severity for each in findings)
+    told = ", ".join(f"{counts[each]} {each}" for each in SEVERITIES if counts[each])
+    click.echo(
+        f"{len(findings)} finding{'' if len(findings) == 1 else 's'}: {told}"
+        if told
+        else "no findings"
+    )
+
+
+def _entry(finding: Finding) -> dict[str, object]:
+    place = finding.at.place
+    return {
+        "severity": finding.severity,
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+        "path": finding.at.path,
+        "message": finding.message,
+        "mend": finding.mend,
+    }

@@ -1,0 +1,87 @@
+"""Secrets: what a config holds and nothing that sockgw writes may show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.config.words import HIDDEN, KeyPath
+
+__all__ = ["Secrets", "is_secret", "secrets_in"]
+
+SHORTEST = 6
+"""Characters. A shorter text stands in ordinary sentences as well: only in quotes it is a value."""
+
+_NAMES = re.compile(
+    r"(?:.*[._-])?(?:tokens?|secrets?|passwords?|passwd|passphrases?|keys?)", re.IGNORECASE
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_TOKEN = ("admin", "token")
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """`paths` lead to the values that are not to be shown, `filled` to those from references.
+
+    `texts` are what must not be seen anywhere, longest first.
+    """
+
+    paths: frozenset[KeyPath] = frozenset()
+    filled: frozenset[KeyPath] = frozenset()
+    texts: tuple[str, ...] = field(default=(), repr=False)
+
+    def hides(self, path: KeyPath) -> bool:
+        """Whether the value at a path, or a part of it, is a secret; namespaces by their names."""
+        return any(_named(each)[: len(path)] == path for each in self.paths)
+
+    def mask(self, text: str) -> str:
+        """`text` without the secrets in it."""
+        for secret in self.texts:
+            if len(secret) >= SHORTEST:
+                text = text.replace(secret, HIDDEN)
+            text = text.replace(repr(secret), HIDDEN)
+        return text
+
+
+def is_secret(path: KeyPath) -> bool:
+    """Whether the key of an option says that its value is a secret; the admin's token is one."""
+    if path == _TOKEN:
+        return True
+    options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
+    keys = [key for key in options if isinstance(key, str)]
+    return bool(keys) and _NAMES.fullmatch(_CAMEL.sub("_", keys[-1])) is not None
+
+
+def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets:
+    """The secrets of a document's data; `filled` is what references brought to it, by path."""
+    named = {path: text for path, text in _texts(data, ()) if text and is_secret(path)}
+    # Elsewhere stand addresses and names of files, which the operator has to hear.
+    pieces = {
+        piece
+        for path, each in filled.items()
+        if path[:1] in {("services",), ("namespaces",)} or path == _TOKEN
+        for piece in each
+    }
+    # Also as `repr` has them: what has line breaks is seldom shown as it is.
+    texts = {form for text in {*named.values(), *pieces} for form in (text, repr(text)[1:-1])}
+    ordered = sorted(texts, key=lambda text: (-len(text), text))
+    return Secrets(frozenset({*filled, *named}), frozenset(filled), tuple(ordered))
+
+
+def _named(path: KeyPath) -> KeyPath:
+    """The path with the name of its namespace, which may be written without the leading `/`."""
+    if path[0] != "namespaces":
+        return path
+    return ("namespaces", "/" + str(path[1]).removeprefix("/"), *path[2:])
+
+
+def _texts(data: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _texts(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _texts(value, (*path, index))
+    elif isinstance(data, str):
+        yield path, data

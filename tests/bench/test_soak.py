@@ -1,0 +1,74 @@
+"""The soak, small: the checks are those of the long one, and its times are not looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.soaking.daemon import Held
+from bench.soaking.lives import Account
+from bench.soaking.verdict import Verdict
+
+ROOT = Path(__file__).parents[2]
+MB = 2**20
+
+
+def test_a_hundred_clients_of_all_kinds_leave_nothing_behind(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench.soak", "--minutes", "0.2", "--clients", "100"),
+            *("--every", "0.5", "--json", str(figures)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = json.loads(figures.read_text())
+    assert found["problems"] == []
+    assert found["account"]["answered"] == found["account"]["asked"] > 100
+    assert found["account"]["lives"].keys() >= {"good", "killed", "half_open", "garbage", "slow"}
+    assert found["offences"]
+
+
+@pytest.fixture
+def good() -> Verdict:
+    return Verdict(
+        Account(asked=10, answered=10),
+        base=Held(50 * MB, 20, 0),
+        end=Held(60 * MB, 21, 0),
+        faults=(),
+        exit_code=0,
+        saves=4,
+        log_lines=10,
+        offences={},
+    )
+
+
+def test_a_good_soak_has_no_problems(good: Verdict) -> None:
+    assert good.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"faults": ("Traceback",)}, "1 faults in the log, the first: Traceback"),
+        ({"exit_code": -9}, "the daemon ended with -9"),
+        ({"account": Account()}, "0 of 0 calls were not answered"),
+        ({"account": Account(asked=3, answered=1)}, "2 of 3 calls were not answered"),
+        ({"account": Account(2, 2, losses={"late": 3})}, "3 x late"),
+        ({"end": Held(50 * MB, 20, 2)}, "2 sockets of clients that are gone"),
+        ({"end": Held(50 * MB, 23, 0)}, "descriptors grew from 20 to 23"),
+        ({"end": Held(80 * MB, 20, 0)}, "memory grew from 50.0 MB to 80.0 MB"),
+    ],
+)
+def test_what_is_not_good_is_named(good: Verdict, change: dict[str, object], problem: str) -> None:
+    assert replace(good, **change).problems == (problem,)  # type: ignore[arg-type]

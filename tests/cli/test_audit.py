@@ -1,0 +1,214 @@
+"""Each finding has its exact line here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.verbs import invoke
+from tests.scenario import write
+
+BAD_CONFIG = 78
+GUARDED = "namespaces: {/: {connection_middleware: [auth]}}\n"
+JWT = "namespaces:\n  /:\n    connection_middleware:\n      - {use: builtin.jwt, with: {%s}}\n"
+ADD_AUTH = "add builtin.jwt, builtin.api_key or your own"
+REFER = "write ${VAR} or ${file:PATH}, and change the secret"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECRET", "0123456789abcdef" * 4)
+    return tmp_path
+
+
+def findings(folder: Path, config: str) -> list[str]:
+    write(folder, config)
+    *lines, count = invoke("audit", "--fail-on", "never").stdout.splitlines()
+    assert count.startswith("no" if not lines else str(len(lines)))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (
+            GUARDED + 'server: {cors_origins: "*"}',
+            (
+                "2:24: high: server.cors_origins: every web page there is may connect; "
+                "list the origins that may, or write same-origin"
+            ),
+        ),
+        (
+            JWT % "algorithms: [HS256], key: '${SHORT:-hunter2}'",
+            (
+                "4:56: high: namespaces./.connection_middleware[0].with.key: the secret "
+                "has 7 bytes of 32: it can be guessed; make one with: openssl rand -base64 64"
+            ),
+        ),
+        (
+            "namespaces:\n  /:\n  chat: {routes: {say: chat.say}}\n",
+            (
+                "3:3: medium: namespaces.chat: no connection middleware: whoever reaches "
+                f"the gateway may connect; {ADD_AUTH}"
+            ),
+        ),
+        (
+            GUARDED + "admin: {socket: a.sock, token: 0123456789abcdefg}",
+            f"2:32: medium: admin.token: a secret stands in the file; {REFER}",
+        ),
+        (
+            GUARDED + "services: {store: {use: store, with: {db: {password: hunter2}}}}",
+            (
+                "2:54: medium: services.store.with.db.password: a secret stands in the "
+                f"file; {REFER}"
+            ),
+        ),
+        (
+            GUARDED + 'admin: {host: 0.0.0.0, token: "${SECRET}"}',
+            (
+                "2:15: medium: admin.host: the admin listener speaks plain HTTP to other "
+                "machines: its token can be read; "
+                "listen on a Unix socket, or on loopback behind TLS"
+            ),
+        ),
+        (
+            GUARDED + "admin: {port: 7002}",
+            (
+                "2:8: medium: admin: any user of this machine may reload the gateway, and "
+                "have it load other files; write admin: {socket: admin.sock}, or add a token"
+            ),
+        ),
+        (
+            GUARDED + "server: {host: 0.0.0.0}",
+            (
+                "2:16: low: server.host: plain HTTP to other machines; "
+                "add tls, or leave it to a proxy in front"
+            ),
+        ),
+        (
+            JWT % "algorithms: [ES256], jwks_file: keys, source: query.token",
+            (
+                "4:73: low: namespaces./.connection_middleware[0].with.source: clients "
+                "show their secret in the URL, which proxies log; "
+                "write source: auth.token, or a header"
+            ),
+        ),
+        (
+            GUARDED + 'server: {cors_origins: ["https://a.example", "http://localhost:5173"]}',
+            (
+                "2:24: low: server.cors_origins: pages of a development server may "
+                "connect; leave out localhost where it is served to others"
+            ),
+        ),
+        (
+            JWT.replace("builtin.jwt", "builtin.origin") % 'allow: ["http://127.0.0.1"]',
+            (
+                "4:38: low: namespaces./.connection_middleware[0].with.allow: pages of a "
+                "development server may connect; leave out localhost where it is served to others"
+            ),
+        ),
+        (
+            JWT.replace("builtin.jwt", "builtin.log") % "level: debug",
+            (
+                "4:35: low: namespaces./.connection_middleware[0].with.level: a line for "
+                "every packet, as for debugging; leave out the level"
+            ),
+        ),
+    ],
+)
+def test_a_finding_has_its_place_its_severity_and_how_to_mend_it(
+    here: Path, config: str, line: str
+) -> None:
+    assert f"gateway.yaml:{line}" in findings(here, config)
+
+
+def test_what_others_may_write_is_found(here: Path) -> None:
+    file = write(here, GUARDED + "plugins: plugins\n", chat="", rooms__lobby="")
+    for path in (file, here / "plugins/chat.py", here / "plugins/rooms"):
+        path.chmod(0o777)
+    *lines, count = invoke("audit", "--fail-on", "never").stdout.splitlines()
+    runs = "which runs as the daemon; chmod -R o-w"
+    plugins = "gateway.yaml:2:10: high: plugins: any user of this machine may write plugins"
+    assert lines == [
+        "gateway.yaml:1:1: high: any user of this machine may write this file; chmod o-w",
+        f"{plugins}/chat.py, {runs}",
+        f"{plugins}/rooms, {runs}",
+    ]
+    assert count == "3 findings: 3 high"
+
+
+def test_a_key_that_others_may_read_is_found(here: Path) -> None:
+    (here / "key.pem").touch(mode=0o644)
+    config = GUARDED + "server: {tls: {cert: cert.pem, key: key.pem}}"
+    line = "gateway.yaml:2:37: medium: server.tls.key: any user of this machine may read the key"
+    assert f"{line}; chmod 600" in findings(here, config)
+    (here / "key.pem").chmod(0o600)
+    assert findings(here, config) == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GUARDED,
+        GUARDED + "server: {host: '::1', cors_origins: [https://a.example]}",
+        GUARDED + "server: {host: 0.0.0.0, tls: {cert: cert.pem, key: none.pem}}",
+        GUARDED + 'admin: {port: 7002, token: "${SECRET}"}',
+        GUARDED + "admin: {socket: admin.sock}",
+        JWT % 'algorithms: [HS512], key: "${SECRET}"',
+        JWT % 'algorithms: [ES256], key: "-----BEGIN PUBLIC KEY-----"',
+        JWT.replace("jwt", "api_key") % "keys: {one: 0123}",
+        JWT.replace("builtin.jwt", "builtin.log") % "level: info",
+        GUARDED + 'services: {store: {use: store, with: {password: "${SECRET}", keys: 0}}}',
+    ],
+)
+def test_what_is_well_is_not_found(here: Path, config: str) -> None:
+    assert findings(here, config) == []
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "status"), [(None, 0), ("high", 0), ("medium", 1), ("low", 1), ("never", 0)]
+)
+def test_the_exit_code_is_what_was_asked_for(here: Path, fail_on: str | None, status: int) -> None:
+    write(here, "namespaces: {/: }\nserver: {host: 0.0.0.0}\n")
+    result = invoke("audit", *(["--fail-on", fail_on] if fail_on else []))
+    assert result.exit_code == status
+    assert result.stdout.splitlines()[-1] == "2 findings: 1 medium, 1 low"
+
+
+def test_something_high_fails_it_unless_told_otherwise(here: Path) -> None:
+    write(here, GUARDED + 'server: {cors_origins: "*"}')
+    assert invoke("audit").exit_code == 1
+
+
+def test_json_is_for_programs(here: Path) -> None:
+    write(here, "namespaces: {/: }\n")
+    assert json.loads(invoke("audit", "--json").stdout) == {
+        "findings": [
+            {
+                "severity": "medium",
+                "file": "gateway.yaml",
+                "line": 1,
+                "column": 14,
+                "path": "namespaces./",
+                "message": "no connection middleware: whoever reaches the gateway may connect",
+                "mend": ADD_AUTH,
+            }
+        ]
+    }
+
+
+def test_a_file_with_problems_is_refused_as_check_refuses_it(here: Path) -> None:
+    write(here, "namespaces: {/: }\nadmin: {host: 0.0.0.0}\n")
+    result = invoke("audit")
+    assert (result.exit_code, result.stdout) == (BAD_CONFIG, "")
+    assert result.stderr == invoke("check").stderr
+    assert "0.0.0.0 can be reached from other machines: add a token" in result.stderr
+
+
+def test_no_plugin_is_run(here: Path) -> None:
+    write(here, GUARDED, auth="open('ran', 'w')")
+    assert invoke("audit").stdout == "no findings\n"
+    assert not (here / "ran").exists()

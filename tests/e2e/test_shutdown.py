@@ -1,0 +1,378 @@
+"""How a daemon ends: a process, a signal, and what clients and plugins see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from tests.cli.test_run import Run, running
+from tests.raw import Raw, raw
+from tests.scenario import write
+
+CONFIG = """
+server: {port: 0}
+reload: {watch: "off", drain: DRAIN}
+admin: {socket: admin.sock}
+services: {first: plugin.First, second: plugin.Second}
+namespaces:
+  /:
+    connection_middleware: [plugin.outer, plugin.inner]
+    routes:
+      slow: plugin.slow
+      stuck: plugin.stuck
+      quick: plugin.quick
+      block: plugin.block
+      disconnect: plugin.left
+"""
+
+# What happens is a line in the file `journal`; `slow` waits for a file `go`.
+PLUGIN = """
+import asyncio
+import contextlib
+import pathlib
+import time
+
+HERE = pathlib.Path(__file__).parents[1]
+
+def note(line):
+    with (HERE / "journal").open("a") as journal:
+        journal.write(line + "\\n")
+
+def service(name):
+    @contextlib.asynccontextmanager
+    async def run():
+        note(f"{name} opens")
+        yield name
+        note(f"{name} closes")
+    return run
+
+def First(): return service("first")()
+def Second(): return service("second")()
+
+async def outer(ctx, next):
+    await next()
+    note("outer after next")
+
+async def inner(ctx, next):
+    await next()
+    note("inner after next")
+
+async def slow(ctx):
+    note("slow begins")
+    while not (HERE / "go").exists():
+        await asyncio.sleep(0.01)
+    note("slow ends")
+    return "done"
+
+async def stuck(ctx):
+    note("stuck begins")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        note("stuck is cancelled")
+        raise
+
+async def quick(ctx):
+    return "quick"
+
+async def block(ctx):
+    note("block begins")
+    time.sleep(60)
+
+async def left(ctx, reason):
+    note(f"left: {reason}")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon in a process of its own, in the folder where its plugin writes the journal."""
+
+    run: Run
+    url: str
+    folder: Path
+
+    @property
+    def journal(self) -> list[str]:
+        file = self.folder / "journal"
+        return file.read_text().splitlines() if file.exists() else []
+
+    async def noted(self, line: str) -> None:
+        """Wait until a line is in the journal, which nobody tells of."""
+        async with asyncio.timeout(20):
+            while line not in self.journal:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def says(self, text: str) -> str:
+        """Wait for a line with this text in the log."""
+        assert self.run.process.stderr is not None
+        async with asyncio.timeout(20):
+            while line := (await self.run.process.stderr.readline()).decode():
+                if text in line:
+                    return line
+        raise AssertionError(f"it ended without {text!r}")
+
+    async def admin(self, path: str) -> tuple[int, object]:
+        connector = aiohttp.UnixConnector(str(self.folder / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as http,
+            http.get(f"http://localhost{path}") as answer,
+        ):
+            return answer.status, await answer.json()
+
+    def signal(self, by: signal.Signals = signal.SIGTERM) -> None:
+        self.run.process.send_signal(by)
+
+    async def ended(self) -> tuple[int, list[str]]:
+        """Wait for its end; the exit code, and the log without its times."""
+        errors = await self.run.errors()
+        lines = [re.sub(r"^[0-9:]+ +", "", line) for line in errors.splitlines()]
+        return await self.run.process.wait(), lines
+
+
+@asynccontextmanager
+async def daemon(folder: Path, drain: str = "20s", config: str = CONFIG) -> AsyncIterator[Daemon]:
+    file = write(folder, config.replace("DRAIN", drain), plugin=PLUGIN)
+    async with running(file) as run:
+        url = f"http://{urlsplit(await run.url()).netloc}"
+        yield Daemon(run, url, folder)
+
+
+async def joined(stack: AsyncExitStack, url: str, transport: str = "websocket") -> Raw:
+    client = await stack.enter_async_context(raw(url, transport))  # type: ignore[arg-type]
+    answer = await client.join()
+    assert isinstance(answer, str)
+    assert answer.startswith("40{")
+    return client
+
+
+async def test_each_step_is_a_line_with_counts(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url)
+        await client.send('421["slow"]')
+        await one.noted("slow begins")
+        one.signal()
+        assert "INFO    stopping: SIGTERM\n" in await one.says("stopping")
+        assert "INFO    packets: waiting for 1\n" in await one.says("packets")
+        (tmp_path / "go").touch()
+        status, lines = await one.ended()
+    told = [re.sub(r"stopped after [0-9.]+ s", "stopped after N s", line) for line in lines]
+    assert status == 0
+    assert told == [
+        "INFO    packets: 1 finished, 0 cancelled after 20 s",
+        "INFO    clients: 1 told to go, 0 did not ask for it",
+        "INFO    connection chains: 1 unwound, with 0 late packets; 0 cancelled after 10 s",
+        "INFO    services: 2 closed",
+        "INFO    stopped after N s",
+    ]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_handlers_finish_chains_unwind_and_services_close_in_reverse(
+    tmp_path: Path, transport: str
+) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url, transport)
+        await client.send('421["slow"]')
+        await one.noted("slow begins")
+        one.signal()
+        await one.says("stopping")
+        (tmp_path / "go").touch()
+        assert await client.receive() == '431["done"]'
+        assert await client.receive() is None
+        status, _ = await one.ended()
+        assert status == 0
+        assert one.journal == [
+            "first opens",
+            "second opens",
+            "slow begins",
+            "slow ends",
+            "left: server shutting down",
+            "inner after next",
+            "outer after next",
+            "second closes",
+            "first closes",
+        ]
+
+
+async def test_no_ack_is_lost_to_a_client_that_asks_for_it_late(tmp_path: Path) -> None:
+    """A client on polling is between two polls when the answer is given."""
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url, "polling")
+        await client.send('421["slow"]')
+        await one.noted("slow begins")
+        one.signal()
+        await one.says("stopping")
+        (tmp_path / "go").touch()
+        await one.noted("outer after next")
+        assert await client.receive() == '431["done"]'
+        assert await client.receive() is None
+        status, lines = await one.ended()
+    assert status == 0
+    assert "INFO    clients: 1 told to go, 0 did not ask for it" in lines
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_while_it_drains_it_is_not_ready_and_takes_nobody_new(
+    tmp_path: Path, transport: str
+) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url, transport)
+        await client.send('421["slow"]')
+        await one.noted("slow begins")
+        assert await one.admin("/readyz") == (200, {"ready": True})
+        one.signal()
+        await one.says("stopping")
+        assert await one.admin("/readyz") == (503, {"ready": False})
+        assert await one.admin("/healthz") == (200, {"healthy": True})
+        with pytest.raises(aiohttp.ClientError):
+            await stack.enter_async_context(raw(one.url))
+        await client.send('422["quick"]')
+        assert await client.receive() == '432["quick"]'
+        (tmp_path / "go").touch()
+        assert await client.receive() == '431["done"]'
+        assert (await one.ended())[0] == 0
+
+
+async def test_clients_on_polling_may_still_open_connections_others_are_refused(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url, "polling")
+        await client.send('421["slow"]')
+        await one.noted("slow begins")
+        one.signal()
+        await one.says("packets: waiting")
+        path = f"{one.url}/socket.io/?EIO=4&transport=polling"
+        async with aiohttp.ClientSession() as http:
+            async with http.get(path) as answer:
+                assert answer.status == 503
+            async with http.post(f"{path}&sid={client.handshake['sid']}", data="3") as answer:
+                assert answer.status == 200
+        (tmp_path / "go").touch()
+        assert await client.receive() == '431["done"]'
+        assert (await one.ended())[0] == 0
+
+
+async def test_a_handler_that_outstays_the_drain_is_told_and_its_ack_given(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path, drain="50ms") as one:
+        client = await joined(stack, one.url)
+        await client.send('421["stuck"]')
+        await one.noted("stuck begins")
+        one.signal()
+        assert await client.receive() == (
+            """431[{"error":{"code":"timeout","message":"event 'stuck' took too long"}}]"""
+        )
+        status, lines = await one.ended()
+        assert status == 0
+        assert "stuck is cancelled" in one.journal
+        assert one.journal[-1] == "first closes"
+    assert "INFO    packets: 0 finished, 1 cancelled after 0.05 s" in lines
+
+
+async def test_clients_go_one_after_the_other(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        clients = [await joined(stack, one.url) for _ in range(20)]
+        one.signal()
+        for client in clients:
+            assert await client.receive() is None
+        status, lines = await one.ended()
+        assert one.journal.count("outer after next") == 20
+    assert status == 0
+    assert "INFO    clients: 20 told to go, 0 did not ask for it" in lines
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT], ids=lambda by: by.name)
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path, by: signal.Signals) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url)
+        await client.send('42["slow"]')
+        await one.noted("slow begins")
+        one.signal()
+        await one.says("stopping")
+        one.signal(by)
+        status, lines = await one.ended()
+        assert "slow ends" not in one.journal
+    assert status == 128 + by
+    assert lines == [f"WARNING {by.name} again: ending at once"]
+
+
+async def test_sighup_does_not_cut_the_end_short(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url)
+        await client.send('421["slow"]')
+        await one.noted("slow begins")
+        one.signal()
+        await one.says("stopping")
+        one.signal(signal.SIGHUP)
+        (tmp_path / "go").touch()
+        assert await client.receive() == '431["done"]'
+        assert (await one.ended())[0] == 0
+
+
+async def test_a_signal_while_it_starts_closes_what_was_opened(tmp_path: Path) -> None:
+    config = CONFIG.replace("second: plugin.Second", "second: starting.Starting")
+    file = write(tmp_path, config.replace("DRAIN", "1s"), plugin=PLUGIN, starting=STARTING)
+    async with running(file) as run:
+        one = Daemon(run, "", tmp_path)
+        await one.noted("starting")
+        one.signal()
+        status, lines = await one.ended()
+        assert one.journal == ["first opens", "starting", "told to stop", "first closes"]
+    assert (status, lines[0]) == (0, "INFO    stopping: SIGTERM")
+
+
+STARTING = """
+import asyncio
+import contextlib
+from .plugin import note
+
+@contextlib.asynccontextmanager
+async def starting():
+    note("starting")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        note("told to stop")
+    yield
+
+def Starting(): return starting()
+"""
+
+
+async def test_what_ignores_its_end_does_not_hold_up_the_process(tmp_path: Path) -> None:
+    plugin = """
+    import asyncio
+    from .plugin import note
+    tasks = []
+    class Deaf:
+        def __init__(self):
+            tasks.append(asyncio.create_task(self.run()))
+        async def run(self):
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    note("deaf")
+    """
+    config = CONFIG.replace("second: plugin.Second", "second: deaf.Deaf")
+    file = write(tmp_path, config.replace("DRAIN", "1s"), plugin=PLUGIN, deaf=plugin)
+    async with running(file) as run:
+        await run.url()
+        one = Daemon(run, "", tmp_path)
+        one.signal()
+        status, lines = await one.ended()
+    assert status == os.EX_SOFTWARE
+    assert lines[-1] == (
+        "ERROR   tasks of plugins that do not end, though they were cancelled: Deaf.run"
+    )
