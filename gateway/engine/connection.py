@@ -28,7 +28,7 @@ REST = 2**16
 class Runner(web.AppRunner):
     """Runs an application that an engine is attached to.
 
-    The application's own middlewares and signals do not see the polls that are answered directly.
+    The application's own middlewares and signals do not see requests to the engine's path.
     """
 
     async def _make_server(self) -> web.Server:
@@ -126,8 +126,10 @@ class _Connection(web.RequestHandler):
         headers = self._engine.cors.headers(origin, "https" if self.ssl_context else "http", host)
         if headers is None:
             return False
-        # aiohttp's limit for connections on which nothing comes.
-        self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
+        # aiohttp's limit for connections on which nothing comes; a poll may wait for longer.
+        settings = session.settings
+        limit = max(self.keepalive_timeout, settings.ping_interval + settings.ping_timeout)
+        self._next_keepalive_close_time = self._loop.time() + limit
         if head.method == "GET":
             self._answer = poll = DirectPoll(session, self, headers)
             poll.begin()

@@ -68,9 +68,11 @@ def audit(config: GatewayConfig, document: Document) -> tuple[Finding, ...]:
         for (severity, mend), look in _CHECKS.items()
         for at, message in look(subject)
     }
-    return tuple(
-        sorted(found, key=lambda each: (SEVERITIES.index(each.severity), each.at.place, each.mend))
-    )
+    return tuple(sorted(found, key=_rank))
+
+
+def _rank(each: Finding) -> tuple[int, Place, str, str]:
+    return SEVERITIES.index(each.severity), each.at.place, each.mend, each.message
 
 
 Look = Callable[[Subject], Iterator[tuple[At, str]]]

@@ -29,7 +29,7 @@ def writable_plugins(folder: Path) -> Iterator[Path]:
         yield folder
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
-        names = [*folders, *sorted(name for name in files if name.endswith(".py"))]
+        names = sorted([*folders, *(name for name in files if name.endswith(".py"))])
         yield from (path for name in names if is_writable_by_others(path := Path(root, name)))
 
 

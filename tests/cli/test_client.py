@@ -106,6 +106,7 @@ async def test_a_conversation_in_a_terminal(terminal: Any, url: str, tmp_path: P
     client.type(" bye\r")
     await client.shows(' -> chat "bye"')
     await client.shows(" ack chat ")
+    await client.prompts()
     client.type("\x04")
     assert await client.ended() == 0
 

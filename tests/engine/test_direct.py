@@ -62,12 +62,19 @@ class Line:
 class Served:
     """An engine that echoes, behind a runner of some kind."""
 
-    def __init__(self, kind: type[web.AppRunner], **options: Any) -> None:
+    def __init__(
+        self, kind: type[web.AppRunner], keepalive_timeout: float = 60.0, **options: Any
+    ) -> None:
         self.engine = Engine(**options)
         app = echo_app(self.engine)
         self.reasons: asyncio.Queue[Reason] = asyncio.Queue()
         self.engine.on_disconnect = lambda session, reason: self.reasons.put_nowait(reason)
-        self.runner = kind(app, handler_cancellation=True, shutdown_timeout=LIMIT)
+        self.runner = kind(
+            app,
+            handler_cancellation=True,
+            shutdown_timeout=LIMIT,
+            keepalive_timeout=keepalive_timeout,
+        )
         self._lines: list[Line] = []
 
     async def line(self, sid: str = "") -> Line:
@@ -262,6 +269,14 @@ async def test_shutdown_answers_the_polls_that_wait() -> None:
         await _until(lambda: served.engine.sessions[line.sid]._poll is not None)
         await served.runner.cleanup()
         assert (await other.answer()).endswith("\r\n1")
+
+
+async def test_poll_may_wait_for_longer_than_a_connection_may_be_idle() -> None:
+    async with serve(keepalive_timeout=0.05, ping_interval=0.3) as served:
+        line = await served.line()
+        await line.open()
+        line.ask("GET")
+        assert (await line.answer()).endswith("\r\n\r\n2")
 
 
 async def test_of_many_that_leave_at_once_few_are_seen_off_in_one_turn() -> None:
