@@ -25,7 +25,7 @@ log = logging.getLogger("sockgw.reload")
 
 Mode = Literal["auto", "events", "poll", "off"]
 
-STEP = 60
+STEP = 40
 """Milliseconds the file system is given to deliver what belongs together: each costs a wake-up."""
 
 RETRY = 5.0
