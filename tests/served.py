@@ -14,11 +14,17 @@ __all__ = ["served"]
 
 
 @asynccontextmanager
-async def served(file: Path) -> AsyncIterator[str]:
-    """Run a daemon on a free port; gives its address without the path."""
+async def served(
+    file: Path, state: Path | None = None, *, last_good: bool = False
+) -> AsyncIterator[str]:
+    """Run a daemon on a free port; gives its address without the path.
+
+    `state` is its state folder, by default one that is deleted in the end.
+    """
     started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    with tempfile.TemporaryDirectory() as state:
-        daemon = Daemon(file, environ={"XDG_STATE_HOME": state}, port=0)
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {"XDG_STATE_HOME": str(state or folder)}
+        daemon = Daemon(file, environ=environ, port=0, last_good=last_good)
         running = asyncio.create_task(daemon.run(started.set_result))
         await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():

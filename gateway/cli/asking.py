@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from gateway.cli.common import BAD_CONFIG, show_problems
 from gateway.errors import ConfigError
 from gateway.server.admin_client import AdminClient, AdminError
 
-__all__ = ["asks_daemon", "near", "show_changes", "show_near"]
+__all__ = ["asks_daemon", "near", "show_changes", "show_near", "show_pending"]
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 _PARAMETERS = (
@@ -62,6 +62,12 @@ def show_changes(changes: Iterable[str]) -> None:
     """Write changes, a line each, in the colour of their `+`, `-` or `~`."""
     for change in changes:
         click.secho(f"  {near(change)}", fg=_COLOURS[change[0]])
+
+
+def show_pending(keys: Collection[str]) -> None:
+    """Name the keys that wait for a restart, if there are any."""
+    if keys:
+        click.secho(f"pending restart: {', '.join(keys)}", fg="yellow")
 
 
 def show_near(error: ConfigError, format: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.asking import asks_daemon, show_changes
+from gateway.cli.asking import asks_daemon, show_changes, show_pending
 from gateway.cli.common import file_argument
 from gateway.server.admin_client import AdminClient
 
@@ -41,5 +41,4 @@ def plan(file: Path, daemon: AdminClient, format: str) -> None:
     show_changes(changes.changes)
     lost = f"{closed} socket{'' if closed == 1 else 's'} of {', '.join(changes.removed)}"
     click.secho(f"it would close {lost if closed else 'no socket'}", fg="red" if closed else None)
-    if changes.pending:
-        click.secho(f"pending restart: {', '.join(changes.pending)}", fg="yellow")
+    show_pending(changes.pending)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.asking import asks_daemon, show_changes, show_near
+from gateway.cli.asking import asks_daemon, show_changes, show_near, show_pending
 from gateway.cli.common import BAD_CONFIG, file_argument
 from gateway.errors import ConfigError
 from gateway.server.admin import verdict_json
@@ -52,5 +52,4 @@ def _show(verdict: Verdict, format: str) -> None:
         ms = verdict.seconds * 1000
         click.echo(f"generation {verdict.generation} serves after {ms:.0f} ms")
         show_changes(verdict.plan.changes)
-    if verdict.plan.pending:
-        click.secho(f"pending restart: {', '.join(verdict.plan.pending)}", fg="yellow")
+    show_pending(verdict.plan.pending)

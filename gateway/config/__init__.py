@@ -19,8 +19,9 @@ from gateway.config.model import (
     TlsConfig,
     Use,
 )
+from gateway.config.rules import is_loopback
 from gateway.config.secrets import Secrets, is_secret
-from gateway.config.words import HIDDEN
+from gateway.config.words import HIDDEN, with_slash
 from gateway.errors import ConfigError, Place, Problem
 
 __all__ = [
@@ -38,9 +39,11 @@ __all__ = [
     "Use",
     "find_place",
     "find_sources",
+    "is_loopback",
     "is_secret",
     "load",
     "read",
+    "with_slash",
 ]
 
 
@@ -72,10 +75,7 @@ def find_sources(path: Path, environ: Mapping[str, str]) -> tuple[tuple[Path, st
 
 def find_place(path: Path, environ: Mapping[str, str], *keys: str) -> At:
     """Where the value under `keys` stands, or the innermost block around it. Raises nothing."""
-    document = read(path, environ)
-    while keys not in document.values:
-        keys = keys[:-1]
-    return document.at(*keys)
+    return read(path, environ).around(*keys)
 
 
 def _distinct(problems: Iterable[Problem]) -> Iterable[Problem]:

@@ -25,8 +25,8 @@ from gateway.config.model import (
     TlsConfig,
     Use,
 )
-from gateway.config.rules import with_slash
 from gateway.config.units import byte_count, seconds
+from gateway.config.words import with_slash
 from gateway.errors import Place
 
 __all__ = ["build"]

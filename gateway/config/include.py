@@ -44,6 +44,12 @@ class Document:
         """Where a value stands."""
         return At(dotted(path), self.values[path])
 
+    def around(self, *path: str | int) -> At:
+        """Where a value stands, or the innermost block around it."""
+        while path not in self.values:
+            path = path[:-1]
+        return self.at(*path)
+
     def key_at(self, *path: str | int) -> At:
         """Where the key of a value stands."""
         return At(dotted(path), self.keys[path])

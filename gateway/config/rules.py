@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from gateway.config.include import Data, Document
+from gateway.config.words import with_slash
 from gateway.errors import Problem
 
-__all__ = ["problems", "with_slash"]
+__all__ = ["is_loopback", "problems"]
 
 _UNSENDABLE = {
     "connect": "connection_middleware sees who connects",
@@ -16,11 +17,6 @@ _UNSENDABLE = {
     "newListener": "choose another name",
     "removeListener": "choose another name",
 }
-
-
-def with_slash(namespace: str) -> str:
-    """The name of a namespace on the wire, always with its leading `/`."""
-    return "/" + namespace.removeprefix("/")
 
 
 def problems(document: Document) -> Iterator[Problem]:
@@ -43,13 +39,14 @@ def problems(document: Document) -> Iterator[Problem]:
 def _open_admin(document: Document) -> Iterator[Problem]:
     admin = _mapping(document.data.get("admin"))
     host = admin.get("host", "localhost")
-    if "token" not in admin and "socket" not in admin and not _is_loopback(str(host)):
+    if "token" not in admin and "socket" not in admin and not is_loopback(str(host)):
         told = document.shown(host, "admin", "host").strip("'")
         message = f"{told} can be reached from other machines: add a token"
         yield document.at("admin", "host").problem(message)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener there."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.config.words import HIDDEN, KeyPath
+from gateway.config.words import HIDDEN, KeyPath, with_slash
 
 __all__ = ["Secrets", "is_secret", "secrets_in"]
 
@@ -73,7 +73,7 @@ def _named(path: KeyPath) -> KeyPath:
     """The path with the name of its namespace, which may be written without the leading `/`."""
     if path[0] != "namespaces":
         return path
-    return ("namespaces", "/" + str(path[1]).removeprefix("/"), *path[2:])
+    return ("namespaces", with_slash(str(path[1])), *path[2:])
 
 
 def _texts(data: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

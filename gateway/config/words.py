@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["HIDDEN", "KeyPath", "choice", "dotted", "expected", "guess", "shown"]
+__all__ = ["HIDDEN", "KeyPath", "choice", "dotted", "expected", "guess", "shown", "with_slash"]
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
@@ -24,6 +24,11 @@ _TYPES = {
     "number": "expected a number",
     "boolean": "write true or false",
 }
+
+
+def with_slash(namespace: str) -> str:
+    """The name of a namespace on the wire, always with its leading `/`."""
+    return "/" + namespace.removeprefix("/")
 
 
 def shown(value: object) -> str:

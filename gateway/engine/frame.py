@@ -50,7 +50,7 @@ class Frames:
         if wire is None:
             if self._packets is None:
                 size = len(self._message)
-                head = _HEADS[size] if size < SHORT else _head(FIN_TEXT, size + 1) + b"4"
+                head = _HEADS[size] if size < SHORT else _text_head(size)
                 wire = head + self._message
             else:
                 wire = b"".join(map(frame, self._packets))
@@ -87,6 +87,11 @@ def _head(first: int, size: int) -> bytes:
     return struct.pack("!BBQ", first, 127, size)
 
 
+def _text_head(size: int) -> bytes:
+    """The head of a text message's frame, with the packet's type behind it."""
+    return _head(FIN_TEXT, size + 1) + MESSAGE.encode()
+
+
 SHORT = 125
-_HEADS = [_head(FIN_TEXT, size + 1) + MESSAGE.encode() for size in range(SHORT)]
-"""Of the frames of short text messages, by their size, with the packet's type behind it."""
+_HEADS = list(map(_text_head, range(SHORT)))
+"""Of short messages, by their size."""

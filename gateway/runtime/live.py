@@ -94,8 +94,7 @@ class Live:
         if former is None:
             return
         if drain is not None:
-            loop = asyncio.get_running_loop()
-            self._drains[former] = loop.call_later(drain, self._cancel_packets, former)
+            self._drains[former] = self._loop.call_later(drain, self._cancel_packets, former)
         self._release_if_idle(former)
 
     def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None] | None:
@@ -146,9 +145,7 @@ class Live:
         if drain := self._drains.pop(generation, None):
             drain.cancel()  # or it would keep the generation in memory
         # The last packet's ack must not wait until a slow service has closed.
-        release = asyncio.get_running_loop().create_task(
-            self._pool.release(generation.blueprint.services)
-        )
+        release = self._loop.create_task(self._pool.release(generation.blueprint.services))
         self._releases.add(release)
         release.add_done_callback(self._releases.discard)
 

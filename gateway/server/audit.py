@@ -6,11 +6,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gateway.config import At, Document, GatewayConfig, Use
+from gateway.config import At, Document, GatewayConfig, Use, is_loopback, with_slash
 from gateway.errors import Place
 from gateway.server.permissions import is_writable_by_others, writable_plugins
 
@@ -44,9 +43,7 @@ class Subject:
 
     def at(self, *path: str | int) -> At:
         """Where a value stands, or the innermost block around it."""
-        while path not in self.document.values:
-            path = path[:-1]
-        return self.document.at(*path)
+        return self.document.around(*path)
 
     def middleware(self) -> Iterator[Use]:
         for namespace in self.config.namespaces.values():
@@ -110,8 +107,7 @@ def _no_authentication(subject: Subject) -> Iterator[tuple[At, str]]:
     for path in subject.document.keys:
         if len(path) != 2 or path[0] != "namespaces":
             continue
-        name = "/" + str(path[1]).removeprefix("/")
-        if not subject.config.namespaces[name].connection_middleware:
+        if not subject.config.namespaces[with_slash(str(path[1]))].connection_middleware:
             message = "no connection middleware: whoever reaches the gateway may connect"
             yield subject.document.key_at(*path), message
 
@@ -125,14 +121,14 @@ def _literal_secret(subject: Subject) -> Iterator[tuple[At, str]]:
 
 def _open_token(subject: Subject) -> Iterator[tuple[At, str]]:
     admin = subject.config.admin
-    if admin and not admin.socket and not _is_loopback(admin.host):
+    if admin and not admin.socket and not is_loopback(admin.host):
         message = "the admin listener speaks plain HTTP to other machines: its token can be read"
         yield subject.at("admin", "host"), message
 
 
 def _open_admin(subject: Subject) -> Iterator[tuple[At, str]]:
     admin = subject.config.admin
-    if admin and not admin.socket and not admin.token and _is_loopback(admin.host):
+    if admin and not admin.socket and not admin.token and is_loopback(admin.host):
         message = "any user of this machine may reload the gateway, and have it load other files"
         yield subject.at("admin"), message
 
@@ -145,7 +141,7 @@ def _readable_key(subject: Subject) -> Iterator[tuple[At, str]]:
 
 def _no_tls(subject: Subject) -> Iterator[tuple[At, str]]:
     server = subject.config.server
-    if not server.tls and not _is_loopback(server.host):
+    if not server.tls and not is_loopback(server.host):
         yield subject.at("server", "host"), "plain HTTP to other machines"
 
 
@@ -205,11 +201,4 @@ def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:
 
 
 def _is_local(origin: object) -> bool:
-    return _is_loopback(urlsplit(str(origin)).hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(urlsplit(str(origin)).hostname or "")

@@ -112,7 +112,7 @@ class Adapter:
         if peer is None:
             return
         if peer.early is None:
-            peer.client.session.send_many(frames)
+            self._send(peer, frames)
         else:
             peer.early.append(frames)
 
@@ -231,8 +231,7 @@ class Adapter:
     def _event(
         self, event: str, args: Sequence[object], namespace: str, id: int | None = None
     ) -> Frames:
-        if type(event) is not str or event in RESERVED:
-            _check(event)
+        _check(event)
         return self._packet.frames(EVENT, [event, *args], namespace, id)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -13,25 +10,13 @@ import pytest
 
 from bench.reloading.edits import PARTS, Edits
 from bench.reloading.traffic import Account
-
-ROOT = Path(__file__).parents[2]
+from tests.bench.benched import figures_of
 
 
 def test_no_client_notices_a_reload(tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bench.reload"),
-            *("--sockets", "10", "--reloads", "8", "--json", str(figures)),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
+    found = figures_of(
+        tmp_path / "figures.json", "bench.reload", "--sockets", "10", "--reloads", "8"
     )
-    assert done.returncode == 0, done.stderr + done.stdout
-    found = json.loads(figures.read_text())
     counts = {name: found[name] for name in ("dropped", "lost", "mixed", "misjudged")}
     assert counts == {"dropped": 0, "lost": 0, "mixed": 0, "misjudged": 0}
     assert (found["broken"], found["answered"] > 100, found["asked"] > 0) == (2, True, True)

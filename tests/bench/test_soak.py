@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,26 +10,14 @@ import pytest
 from bench.soaking.daemon import Held
 from bench.soaking.lives import Account
 from bench.soaking.verdict import Verdict
+from tests.bench.benched import figures_of
 
-ROOT = Path(__file__).parents[2]
 MB = 2**20
 
 
 def test_a_hundred_clients_of_all_kinds_leave_nothing_behind(tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bench.soak", "--minutes", "0.2", "--clients", "100"),
-            *("--every", "0.5", "--json", str(figures)),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    found = json.loads(figures.read_text())
+    options = ("--minutes", "0.2", "--clients", "100", "--every", "0.5")
+    found = figures_of(tmp_path / "figures.json", "bench.soak", *options)
     assert found["problems"] == []
     assert found["account"]["answered"] == found["account"]["asked"] > 100
     assert found["account"]["lives"].keys() >= {"good", "killed", "half_open", "garbage", "slow"}

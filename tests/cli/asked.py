@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from click.testing import Result
 
-from gateway.server.daemon import Daemon, Started
 from tests.cli.verbs import invoke
+from tests.served import served
 
 __all__ = ["CONFIG", "ask", "asked"]
 
@@ -23,20 +22,9 @@ namespaces:
 """
 
 
-@asynccontextmanager
-async def asked(file: Path, *, last_good: bool = False) -> AsyncIterator[str]:
+def asked(file: Path, *, last_good: bool = False) -> AbstractAsyncContextManager[str]:
     """Run a daemon whose state folder is beside its file; gives the address of its gateway."""
-    started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    daemon = Daemon(file, environ=_state(file), port=0, last_good=last_good)
-    running = asyncio.create_task(daemon.run(started.set_result))
-    await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
-        running.result()
-    try:
-        yield started.result().url
-    finally:
-        daemon.stop()
-        await running
+    return served(file, file.parent / "state", last_good=last_good)
 
 
 async def ask(verb: str, file: Path, *args: str, color: bool = False) -> Result:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-import ssl
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from gateway.errors import ConfigError
+from tests.certificates import TLS, der, presented
 from tests.reload.caller import caller
 from tests.reload.running import CONFIG, WATCHED, Running
-
-TLS = Path(__file__).parents[1] / "server/tls"
 
 
 def free_port() -> int:
@@ -27,21 +24,6 @@ def install(one: Running, name: str) -> None:
     """Have this certificate where the configuration says."""
     shutil.copy(TLS / f"{name}.pem", one.folder / "cert.pem")
     shutil.copy(TLS / f"{name}.key", one.folder / "key.pem")
-
-
-async def presented(url: str) -> bytes:
-    """The certificate that is shown to a new connection."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    port = int(url.rpartition(":")[2])
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    return certificate
-
-
-def der(name: str) -> bytes:
-    return ssl.PEM_cert_to_DER_cert((TLS / f"{name}.pem").read_text())
 
 
 async def is_refused(url: str) -> bool:

@@ -23,8 +23,7 @@ from aiohttp import web
 
 from gateway.config.model import TlsConfig
 from gateway.server.listener import Address, Listener, ListenError
-
-TLS = Path(__file__).parent / "tls"
+from tests.certificates import TLS, der, presented
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -66,21 +65,6 @@ async def get(session: aiohttp.ClientSession, url: str, path: str = "/") -> str:
 def address(port: int = 0, tls: str = "") -> Address:
     pair = TlsConfig(TLS / f"{tls}.pem", TLS / f"{tls}.key") if tls else None
     return Address("server", "127.0.0.1", port, tls=pair)
-
-
-async def presented(url: str) -> bytes:
-    """The certificate that is shown to who connects to `url`."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    port = int(url.rpartition(":")[2])
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    return certificate
-
-
-def der(name: str) -> bytes:
-    return ssl.PEM_cert_to_DER_cert((TLS / f"{name}.pem").read_text())
 
 
 def test_connections_outlive_a_change_of_address(run: Run) -> None:
