@@ -171,7 +171,7 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
     assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 31, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 13, 20))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 31, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 
