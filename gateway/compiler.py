@@ -17,7 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
 from gateway.api import Gateway, Handler, Middleware
-from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Use
+from gateway.builtin._schema import ArgumentsSchema, BadSchema
+from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
 from gateway.loader import (
@@ -40,7 +41,7 @@ from gateway.runtime.blueprint import (
 )
 from gateway.runtime.chain import Link, fold
 from gateway.runtime.fault import FAULTS
-from gateway.runtime.route import answer, nothing
+from gateway.runtime.route import answer, behind, nothing
 from gateway.runtime.trace import trace_middleware, trace_route
 
 P = ParamSpec("P")
@@ -179,11 +180,14 @@ class _Compilation:
         return Link(plugin.name, run, plugin.place)
 
     def _route(self, event: str, config: RouteConfig, namespace: NamespaceConfig) -> Route:
+        schema = config.schema and self._collect(_schema, config.schema)
         plugin = self._resolve(config.use)
         handler: Handler = self._made(config.use, plugin)
         if fault := handler_fault(handler):
             raise _error(config.use.at, f"'{plugin.name}': {fault}")
         end = answer(handler, arguments_of(handler))
+        if schema:
+            end = behind(schema.check, end)
         if self._trace:
             end = trace_route(event, plugin.name, end)
         return Route(
@@ -256,6 +260,13 @@ def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Prob
         is_default = at.place == config.at.place
         if folder in plugins.faults and (folder.exists() or not is_default):
             yield at.problem(plugins.faults[folder])
+
+
+def _schema(schema: Schema) -> ArgumentsSchema:
+    try:
+        return ArgumentsSchema(schema.written)
+    except BadSchema as error:
+        raise _error(schema.at[error.path], error.message) from None
 
 
 def _error(at: At, message: str) -> ConfigError:

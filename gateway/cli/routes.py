@@ -13,6 +13,7 @@ import click
 
 from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
 from gateway.compiler import load
+from gateway.config import NamespaceConfig, RouteConfig
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint, Route
 from gateway.runtime.chain import Link
@@ -25,13 +26,17 @@ Kind = Literal["event", "any other event", "gateway event"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One route. `file` is that of the handler, relative where that is shorter."""
+    """One route. `file` is that of the handler, relative where that is shorter.
+
+    `schema` is whether the event's arguments are held to one.
+    """
 
     event: str
     kind: Kind
     handler: str
     file: str
     line: int
+    schema: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,12 @@ def routes(file: Path, format: str) -> None:
     with 78 when `run` would not serve FILE.
     """
     try:
-        blueprint = load(file, os.environ).blueprint
+        build = load(file, os.environ)
     except ConfigError as error:
         show_problems(error)
         raise SystemExit(BAD_CONFIG) from None
-    tables = [_table(namespace) for namespace in blueprint.namespaces.values()]
+    namespaces = build.config.namespaces
+    tables = [_table(namespaces[name], each) for name, each in build.blueprint.namespaces.items()]
     if format == "json":
         entries = [asdict(table) for table in tables]
         click.echo(json.dumps({"namespaces": entries}, indent=2, ensure_ascii=False))
@@ -71,11 +77,13 @@ def routes(file: Path, format: str) -> None:
         _show([line for table in tables for line in _lines(table)])
 
 
-def _table(namespace: NamespaceBlueprint) -> Table:
-    rows = [_row(event, "event", route) for event, route in namespace.routes.items()]
-    if namespace.fallback.handler is not None:
-        rows.append(_row("*", "any other event", namespace.fallback))
-    rows += [_row(event, "gateway event", route) for event, route in namespace.events.items()]
+def _table(config: NamespaceConfig, namespace: NamespaceBlueprint) -> Table:
+    kinds: list[tuple[str, Kind, Route]] = [
+        *((event, "event", route) for event, route in namespace.routes.items()),
+        ("*", "any other event", namespace.fallback),
+        *((event, "gateway event", route) for event, route in namespace.events.items()),
+    ]
+    rows = [_row(*each, config.routes[each[0]]) for each in kinds if each[0] in config.routes]
     return Table(
         namespace.name,
         _names(namespace.connection_links),
@@ -84,11 +92,11 @@ def _table(namespace: NamespaceBlueprint) -> Table:
     )
 
 
-def _row(event: str, kind: Kind, route: Route) -> Row:
+def _row(event: str, kind: Kind, route: Route, config: RouteConfig) -> Row:
     assert route.handler is not None
     assert route.place is not None
     file = min(os.path.relpath(route.place.file), route.place.file, key=len)
-    return Row(event, kind, route.handler, file, route.place.line)
+    return Row(event, kind, route.handler, file, route.place.line, config.schema is not None)
 
 
 def _names(links: Sequence[Link]) -> tuple[str, ...]:
@@ -97,11 +105,11 @@ def _names(links: Sequence[Link]) -> tuple[str, ...]:
 
 def _lines(table: Table) -> Iterator[tuple[str, ...]]:
     connection = " -> ".join(table.connection_chain) or "-"
-    packet = " -> ".join(table.packet_chain) or "-"
     if not table.routes:
-        yield table.namespace, "-", connection, packet, "-", "-"
+        yield table.namespace, "-", connection, " -> ".join(table.packet_chain) or "-", "-", "-"
     for row in table.routes:
         event = row.event if row.kind == "event" else f"{row.event} ({row.kind})"
+        packet = " -> ".join((*table.packet_chain, *["schema"] * row.schema)) or "-"
         chains = ("-", "-") if row.kind == "gateway event" else (connection, packet)
         yield table.namespace, event, *chains, row.handler, f"{row.file}:{row.line}"
 

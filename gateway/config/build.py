@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, ItemsView, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
@@ -24,12 +24,13 @@ from gateway.config.model import (
     NamespaceLimits,
     ReloadConfig,
     RouteConfig,
+    Schema,
     ServerConfig,
     TlsConfig,
     Use,
 )
 from gateway.config.units import byte_count, seconds
-from gateway.config.words import with_slash
+from gateway.config.words import KeyPath, with_slash
 from gateway.errors import Place
 
 __all__ = ["build"]
@@ -205,8 +206,21 @@ def _namespace_limits(limits: LimitsConfig, data: Mapping[str, Any] | None) -> N
 
 
 def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:
+    def schema(written: Any) -> Schema:
+        parts = _parts(written, ())
+        return Schema(written, {part: document.at(*path, "schema", *part) for part in parts})
+
     long_form = value if isinstance(value, dict) else {}
-    return RouteConfig(_use(document, value, *path), **_given(long_form, _ROUTE))
+    given = _given(long_form, {**_ROUTE, "schema": schema})
+    return RouteConfig(_use(document, value, *path), **given)
+
+
+def _parts(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """The paths of a value and of all that is in it."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else ()
+    for key, each in enumerate(value) if isinstance(value, list) else inner:
+        yield from _parts(each, (*path, key))
 
 
 def _use(document: Document, value: Any, *path: str | int) -> Use:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from gateway.config.secrets import Secrets
+from gateway.config.words import KeyPath
 from gateway.errors import Place, Problem
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NamespaceLimits",
     "ReloadConfig",
     "RouteConfig",
+    "Schema",
     "ServerConfig",
     "TlsConfig",
     "Use",
@@ -57,6 +59,17 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Schema:
+    """A JSON Schema for the arguments of an event, or a list with one for each, as written.
+
+    `at` tells for each part of it where it stands; `()` is the whole.
+    """
+
+    written: object
+    at: Mapping[KeyPath, At]
+
+
+@dataclass(frozen=True, slots=True)
 class RouteConfig:
     """One event's handler. `timeout` and `order` of `None` mean: as the namespace says."""
 
@@ -64,6 +77,7 @@ class RouteConfig:
     timeout: float | None = None
     on_disconnect: Literal["continue", "cancel"] = "continue"
     order: Order | None = None
+    schema: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ _UNSENDABLE = {
     "removeListener": "choose another name",
 }
 
+_GATEWAY_EVENTS = ("disconnect", "disconnecting", "error")
+
 
 def problems(document: Document) -> Iterator[Problem]:
     """An admin listener open to others, namespaces that are one, routes no packet can take."""
@@ -30,7 +32,11 @@ def problems(document: Document) -> Iterator[Problem]:
             place = document.key_at("namespaces", other).place
             message = f"this is the namespace {other!r} at {place} again"
             yield document.key_at("namespaces", name).problem(message)
-        for event in _mapping(_mapping(namespace).get("routes")):
+        for event, route in _mapping(_mapping(namespace).get("routes")).items():
+            if event in _GATEWAY_EVENTS and "schema" in _mapping(route):
+                message = f"the arguments of {event!r} are the gateway's own; leave this out"
+                at = document.key_at("namespaces", name, "routes", event, "schema")
+                yield at.problem(message)
             if event in _UNSENDABLE:
                 message = f"a client can never send {event!r}; {_UNSENDABLE[event]}"
                 yield document.key_at("namespaces", name, "routes", event).problem(message)

@@ -1,14 +1,14 @@
-"""The ends of a packet chain: the handler of a route, or nothing."""
+"""The ends of a packet chain: the handler of a route, what it is behind, or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.api import Context, Handler, Value
 from gateway.runtime.chain import Chain
 
-__all__ = ["Arguments", "answer", "nothing"]
+__all__ = ["Arguments", "answer", "behind", "nothing"]
 
 
 class Arguments(Protocol):
@@ -34,6 +34,16 @@ def answer(handler: Handler, arguments: Arguments) -> Chain:
         ctx.reply = await handler(ctx, *bind(ctx.args))
 
     return with_context if arguments.takes_all else with_arguments
+
+
+def behind(check: Callable[[list[Value]], None], end: Chain) -> Chain:
+    """`end`, for events whose arguments `check` does not refuse by raising `Reject`."""
+
+    async def checked(ctx: Context) -> None:
+        check(ctx.args)
+        await end(ctx)
+
+    return checked
 
 
 async def nothing(ctx: Context) -> None:

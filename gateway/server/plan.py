@@ -13,6 +13,7 @@ from gateway.config.model import (
     GatewayConfig,
     LimitsConfig,
     NamespaceLimits,
+    Schema,
     ServerConfig,
     TlsConfig,
     Use,
@@ -111,6 +112,8 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
         for key in ("timeout", "on_disconnect", "order"):
             path = (*at, "routes", event, key)
             yield from _key(f"{label} {key}", path, (before, after), routes)
+        if _written(routes[0].schema) != _written(routes[1].schema):
+            yield f"~ {label} schema"
 
 
 def _namespace_limits(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterator[str]:
@@ -154,6 +157,10 @@ def _use(old: Use, new: Use) -> str:
     if old.name != new.name:
         return f"{old.name} -> {new.name}"
     return "options" if old.options != new.options else ""
+
+
+def _written(schema: Schema | None) -> object:
+    return schema and schema.written
 
 
 def _files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[str]:

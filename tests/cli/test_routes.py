@@ -20,7 +20,8 @@ namespaces:
   /quiet:
     connection_middleware: [auth]
   /open:
-    routes: {chat: chat.Chat.index}
+    packet_middleware: [auth]
+    routes: {chat: {use: chat.Chat.index, schema: []}, "*": chat.any}
 """
 AUTH = "async def auth(ctx, next):\n    await next()\n"
 LIMIT = """
@@ -55,7 +56,8 @@ def test_routes_are_a_table(file: Path) -> None:
         ["/", "* (any other event)", chain, "auth.auth", "chat.any", "plugins/chat.py:5"],
         ["/", "disconnect (gateway event)", "-", "-", "chat.left", "plugins/chat.py:7"],
         ["/quiet", "-", "auth.auth", "-", "-", "-"],
-        ["/open", "chat", "-", "-", "chat.Chat.index", "plugins/chat.py:3"],
+        ["/open", "chat", "-", "auth.auth -> schema", "chat.Chat.index", "plugins/chat.py:3"],
+        ["/open", "* (any other event)", "-", "auth.auth", "chat.any", "plugins/chat.py:5"],
     ]
 
 
@@ -63,7 +65,7 @@ def test_the_columns_stand_under_each_other(file: Path) -> None:
     head, *lines = invoke("routes", file).stdout.splitlines()
     at = head.index("HANDLER")
     assert {line[at - 2 : at] for line in lines} == {"  "}
-    assert [line[at] for line in lines] == ["c", "c", "c", "-", "c"]
+    assert [line[at] for line in lines] == ["c", "c", "c", "-", "c", "c"]
 
 
 def test_a_path_is_relative_only_where_that_is_shorter(
@@ -74,7 +76,8 @@ def test_a_path_is_relative_only_where_that_is_shorter(
 
 
 def test_json_is_for_programs(file: Path) -> None:
-    first, quiet, _ = json.loads(invoke("routes", file, "--format", "json").stdout)["namespaces"]
+    told = json.loads(invoke("routes", file, "--format", "json").stdout)
+    first, quiet, checked = told["namespaces"]
     assert first["namespace"] == "/"
     assert first["connection_chain"] == ["auth.auth", "limit.Limit"]
     assert first["packet_chain"] == ["auth.auth"]
@@ -84,8 +87,10 @@ def test_json_is_for_programs(file: Path) -> None:
         "handler": "chat.left",
         "file": "plugins/chat.py",
         "line": 7,
+        "schema": False,
     }
     assert quiet["routes"] == []
+    assert [route["schema"] for route in checked["routes"]] == [True, False]
 
 
 def test_a_file_that_cannot_be_served_has_no_routes(tmp_path: Path) -> None:

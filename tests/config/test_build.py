@@ -124,6 +124,16 @@ def test_every_key_of_a_route_is_read(good: Load) -> None:
     assert (route.timeout, route.on_disconnect, route.order) == (1200.0, "cancel", "serial")
 
 
+def test_every_part_of_a_schema_knows_its_place(good: Load) -> None:
+    schema = good("everything.yaml").namespaces["/chat"].routes["message"].schema
+    assert schema is not None
+    assert schema.written == [{"type": "string"}, {"enum": ["a", "b"]}]
+    whole, part = schema.at[()], schema.at[1, "enum", 0]
+    path = "namespaces.chat.routes.message.schema"
+    assert (whole.path, whole.place) == (path, Place("everything.yaml", 45, 47))
+    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 45, 72))
+
+
 def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
     assert [folder for folder, _ in good("everything.yaml").plugins] == [
         Path("plugins"),

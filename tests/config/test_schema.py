@@ -152,6 +152,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/route/use",
         "/route/timeout",
         "/route/order",
+        "/route/schema",
         "/namespace_limits/handlers_per_socket",
         "/namespace_limits/packets_per_second",
         "/namespace_limits/rooms_per_socket",

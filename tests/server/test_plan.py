@@ -80,6 +80,7 @@ def served(folder: Path, config: str, **plugins: str) -> Build:
                 "~ / route 'say' order: unset -> serial",
             ],
         ),
+        ("say: chat.say", "say: {use: chat.say, schema: []}", ["~ / route 'say' schema"]),
         ("say: chat.say, ", "", ["- / route 'say'"]),
         ("say: chat.say", "say: chat.say, '*': chat.say", ["+ / route '*'"]),
         ("rate: 3", "rate: 4", ["~ / packet_middleware: options"]),
@@ -153,6 +154,21 @@ def test_admin_block_that_comes_or_goes_is_a_line(edited: Edited, tmp_path: Path
     before = served(tmp_path, CONFIG + "admin:")
     after = served(tmp_path, CONFIG)
     assert compare(before, after, before.config.server).changes == ("- admin",)
+
+
+def test_change_of_a_schema_is_told_and_its_move_is_not(tmp_path: Path) -> None:
+    written = "namespaces: {/: {routes: {say: {use: chat.say, schema: [{type: string}]}}}}\n"
+    old = served(tmp_path, written)
+    moved, changed, gone = (
+        compare(old, served(tmp_path, text), old.config.server).changes
+        for text in (
+            f"\n{written}",
+            written.replace("string", "integer"),
+            written.replace(", schema: [{type: string}]", ""),
+        )
+    )
+    assert moved == ()
+    assert changed == gone == ("~ / route 'say' schema",)
 
 
 def test_service_whose_code_changes_far_away_is_told_beside_the_file(edited: Edited) -> None:

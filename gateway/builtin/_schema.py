@@ -1,0 +1,119 @@
+"""JSON Schemas of arguments: what `builtin.validate`, and a route with a `schema`, hold them to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from jsonschema import SchemaError, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from gateway import Reject, Value
+
+__all__ = ["ArgumentsSchema", "BadSchema", "with_steps"]
+
+Steps: TypeAlias = tuple[str | int, ...]
+
+_NEWEST = "https://json-schema.org/draft/2020-12/schema"
+_LONGEST = 120
+
+
+class BadSchema(ValueError):
+    """What is no schema; `path` are the keys and positions that lead there."""
+
+    def __init__(self, path: Steps, message: str) -> None:
+        self.path = path
+        self.message = message
+        super().__init__(path, message)
+
+
+class ArgumentsSchema:
+    """What the arguments of an event must fit.
+
+    A schema is for the list of them; a list of schemas is one for each, and asks for as many.
+    They are of draft 2020-12 unless `$schema` says otherwise, and refer to nothing outside
+    themselves. Raises `BadSchema`.
+    """
+
+    __slots__ = ("_validator",)
+
+    def __init__(self, written: object) -> None:
+        schema = _of_each(written) if isinstance(written, list) else written
+        if not isinstance(schema, dict):
+            raise BadSchema((), "expected a JSON Schema, or a list of one for each argument")
+        try:
+            self._validator = _validator(schema)
+        except BadSchema as error:
+            path = error.path[1:] if isinstance(written, list) else error.path
+            raise BadSchema(path, error.message) from None
+
+    def check(self, args: list[Value]) -> None:
+        """Raise `Reject` with the first fault of these arguments, and where it is."""
+        try:
+            error = next(self._validator.iter_errors(args), None)
+        except RecursionError:  # the client's doing, where a schema refers to itself
+            raise Reject("bad_request", "args: nested too deeply") from None
+        if error is not None:
+            raise Reject("bad_request", _told(error))
+
+
+def with_steps(root: str, path: Iterable[str | int]) -> str:
+    """`args[0].x`: where a path leads from `root`."""
+    return root + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in path)
+
+
+def _of_each(schemas: list[object]) -> dict[str, object]:
+    count = {"minItems": len(schemas), "maxItems": len(schemas)}
+    return {"prefixItems": schemas, **count} if schemas else {**count}
+
+
+def _validator(schema: dict[str, Any]) -> Validator:
+    kind = _kind(schema.get("$schema", _NEWEST))
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        raise BadSchema(tuple(error.absolute_path), f"no JSON Schema: {error.message}") from None
+    _check_references(schema)
+    return kind(schema, registry=Registry())  # an empty one: nothing is fetched
+
+
+def _kind(draft: object) -> type[Validator]:
+    unknown: Any = None  # by default an unknown draft would be taken for the newest
+    kind = validator_for({"$schema": draft}, default=unknown) if isinstance(draft, str) else None
+    if kind is None:
+        raise BadSchema(("$schema",), f"expected a draft of JSON Schema such as {_NEWEST}")
+    return kind
+
+
+def _check_references(schema: dict[str, Any]) -> None:
+    """A reference that leads nowhere would be found by the first packet only."""
+    resource = Resource.from_contents(schema, default_specification=DRAFT202012)
+    resolver = Registry().with_resource("", resource).resolver("")
+    for path, reference in _references(schema, ()):
+        try:
+            resolver.lookup(reference)
+        except (Unresolvable, ValueError):  # a URL can be none
+            raise BadSchema(path, f"the schema has no {reference!r} to refer to") from None
+
+
+def _references(schema: object, path: Steps) -> Iterator[tuple[Steps, str]]:
+    if isinstance(schema, Mapping):
+        if isinstance(reference := schema.get("$ref"), str):
+            yield (*path, "$ref"), reference
+        parts: Iterable[tuple[str | int, object]] = schema.items()
+    else:
+        parts = enumerate(schema) if isinstance(schema, list) else ()
+    for key, part in parts:
+        yield from _references(part, (*path, key))
+
+
+def _told(error: ValidationError) -> str:
+    """Where and why, without sending a large argument back."""
+    reason = error.message
+    if len(reason) > _LONGEST:
+        reason = f"does not fit {error.validator} {error.validator_value!r}"[:_LONGEST]
+    return f"{with_steps('args', error.absolute_path)[:_LONGEST]}: {reason}"
