@@ -21,6 +21,18 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 """The worst first."""
 
 _SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518, section 3.2
+_UNLIMITED = {
+    "sockets": "how many may be connected",
+    "connections_per_second": "how many may connect in a second",
+    "packets_per_second": "the packets of one socket in a second",
+    "bytes_per_second": "the bytes of one connection in a second",
+    "handlers": "the packets under way",
+    "handlers_per_socket": "the packets of one socket under way",
+    "rooms_per_socket": "the rooms of one socket",
+    "send_buffer": "the bytes that wait for a client that does not read",
+    "send_packets": "the packets that wait for a client that does not read",
+    "overload_after": "how late the gateway may run",
+}
 _JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origin", "builtin.log"
 
 
@@ -119,6 +131,17 @@ def _literal_secret(subject: Subject) -> Iterator[tuple[At, str]]:
             yield subject.at(*path), "a secret stands in the file"
 
 
+def _unlimited(subject: Subject) -> Iterator[tuple[At, str]]:
+    for path in subject.document.values:
+        of_all = path[:-1] == ("limits",)
+        of_a_namespace = path[:1] == ("namespaces",) and path[2:-1] == ("limits",)
+        # A namespace without a bound of its own is held by the gateway's; one socket of it is not.
+        if of_all or (of_a_namespace and path[-1] not in ("sockets", "handlers")):
+            what = _UNLIMITED.get(str(path[-1]))
+            if what and subject.value(path) == "unlimited":
+                yield subject.at(*path), f"no limit on {what}"
+
+
 def _open_token(subject: Subject) -> Iterator[tuple[At, str]]:
     admin = subject.config.admin
     if admin and not admin.socket and not is_loopback(admin.host):
@@ -143,6 +166,12 @@ def _no_tls(subject: Subject) -> Iterator[tuple[At, str]]:
     server = subject.config.server
     if not server.tls and not is_loopback(server.host):
         yield subject.at("server", "host"), "plain HTTP to other machines"
+
+
+def _one_address(subject: Subject) -> Iterator[tuple[At, str]]:
+    config = subject.config
+    if config.limits.sockets_per_address is None and not is_loopback(config.server.host):
+        yield subject.at("server", "host"), "one address may take up all connections"
 
 
 def _token_in_query(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -176,10 +205,12 @@ _CHECKS: Mapping[tuple[Severity, str], Look] = {
     ("high", "chmod -R o-w"): _writable_plugins,
     ("medium", "add builtin.jwt, builtin.api_key or your own"): _no_authentication,
     ("medium", "write ${VAR} or ${file:PATH}, and change the secret"): _literal_secret,
+    ("medium", "remove it to have the default, or write a number"): _unlimited,
     ("medium", "listen on a Unix socket, or on loopback behind TLS"): _open_token,
     ("medium", "write admin: {socket: admin.sock}, or add a token"): _open_admin,
     ("medium", "chmod 600"): _readable_key,
     ("low", "add tls, or leave it to a proxy in front"): _no_tls,
+    ("low", "write limits: {sockets_per_address: N}, or leave it to a proxy"): _one_address,
     ("low", "write source: auth.token, or a header"): _token_in_query,
     ("low", "leave out localhost where it is served to others"): _local_origin,
     ("low", "leave out the level"): _debug_log,

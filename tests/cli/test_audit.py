@@ -89,6 +89,13 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + "server: {host: 0.0.0.0, tls: {cert: cert.pem, key: none.pem}}",
+            (
+                "2:16: low: server.host: one address may take up all connections; "
+                "write limits: {sockets_per_address: N}, or leave it to a proxy"
+            ),
+        ),
+        (
             JWT % "algorithms: [ES256], jwks_file: keys, source: query.token",
             (
                 "4:73: low: namespaces./.connection_middleware[0].with.source: clients "
@@ -125,6 +132,36 @@ def test_a_finding_has_its_place_its_severity_and_how_to_mend_it(
     assert f"gateway.yaml:{line}" in findings(here, config)
 
 
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("sockets", "how many may be connected"),
+        ("connections_per_second", "how many may connect in a second"),
+        ("packets_per_second", "the packets of one socket in a second"),
+        ("bytes_per_second", "the bytes of one connection in a second"),
+        ("handlers", "the packets under way"),
+        ("handlers_per_socket", "the packets of one socket under way"),
+        ("rooms_per_socket", "the rooms of one socket"),
+        ("send_buffer", "the bytes that wait for a client that does not read"),
+        ("send_packets", "the packets that wait for a client that does not read"),
+        ("overload_after", "how late the gateway may run"),
+    ],
+)
+def test_a_limit_that_is_none_is_found(here: Path, key: str, what: str) -> None:
+    place = f"gateway.yaml:2:{12 + len(key)}: medium: limits.{key}: no limit on {what}"
+    told = f"{place}; remove it to have the default, or write a number"
+    assert findings(here, GUARDED + f"limits: {{{key}: unlimited}}") == [told]
+
+
+def test_a_limit_that_is_none_in_a_namespace_is_found(here: Path) -> None:
+    limits = "{sockets: unlimited, handlers: unlimited, rooms_per_socket: unlimited}"
+    line = (
+        "gateway.yaml:1:117: medium: namespaces./.limits.rooms_per_socket: no limit on the rooms "
+        "of one socket; remove it to have the default, or write a number"
+    )
+    assert findings(here, GUARDED.replace("]}}", f"], limits: {limits}}}}}")) == [line]
+
+
 def test_what_others_may_write_is_found(here: Path) -> None:
     file = write(here, GUARDED + "plugins: plugins\n", chat="", rooms__lobby="")
     for path in (file, here / "plugins/chat.py", here / "plugins/rooms"):
@@ -154,7 +191,11 @@ def test_a_key_that_others_may_read_is_found(here: Path) -> None:
     [
         GUARDED,
         GUARDED + "server: {host: '::1', cors_origins: [https://a.example]}",
-        GUARDED + "server: {host: 0.0.0.0, tls: {cert: cert.pem, key: none.pem}}",
+        GUARDED
+        + "server: {host: 0.0.0.0, tls: {cert: cert.pem, key: none.pem}}\n"
+        + "limits: {sockets_per_address: 100}",
+        GUARDED + "limits: {sockets_per_address: unlimited}",
+        GUARDED + "services: {limits: {use: limits, with: {sockets: unlimited}}}",
         GUARDED + 'admin: {port: 7002, token: "${SECRET}"}',
         GUARDED + "admin: {socket: admin.sock}",
         JWT % 'algorithms: [HS512], key: "${SECRET}"',
@@ -175,7 +216,7 @@ def test_the_exit_code_is_what_was_asked_for(here: Path, fail_on: str | None, st
     write(here, "namespaces: {/: }\nserver: {host: 0.0.0.0}\n")
     result = invoke("audit", *(["--fail-on", fail_on] if fail_on else []))
     assert result.exit_code == status
-    assert result.stdout.splitlines()[-1] == "2 findings: 1 medium, 1 low"
+    assert result.stdout.splitlines()[-1] == "3 findings: 1 medium, 2 low"
 
 
 def test_something_high_fails_it_unless_told_otherwise(here: Path) -> None:
