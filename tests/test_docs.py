@@ -219,6 +219,14 @@ def test_every_key_of_the_schema_is_in_the_reference() -> None:
     assert [key for key in _keys(schema) if f"`{key}" not in text] == []
 
 
+def test_every_limit_has_its_line_and_its_default() -> None:
+    schema = json.loads((ROOT / "schema" / "gateway.schema.json").read_text())
+    limits = schema["$defs"]["limits"]["properties"]
+    text = (ROOT / "docs" / "limits.md").read_text()
+    lines = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert lines == [(key, str(rule["default"])) for key, rule in limits.items()]
+
+
 def test_every_error_code_of_the_runtime_is_explained() -> None:
     source = (ROOT / "gateway" / "runtime").rglob("*.py")
     codes = {
