@@ -22,6 +22,7 @@ Rule: TypeAlias = dict[str, Any]
 SCHEMA: Rule = json.loads((FOLDER.parent / "schema/gateway.schema.json").read_text())
 HEADINGS = {
     "namespace": "namespaces.NAME",
+    "namespace_limits": "limits of a namespace",
     "route": "namespaces.NAME.routes.EVENT",
     "plugin": "services.NAME, and middleware",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, ItemsView, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -18,7 +19,9 @@ from gateway.config.model import (
     AdminConfig,
     At,
     GatewayConfig,
+    LimitsConfig,
     NamespaceConfig,
+    NamespaceLimits,
     ReloadConfig,
     RouteConfig,
     ServerConfig,
@@ -44,6 +47,10 @@ def _origins(written: str | list[str]) -> str | tuple[str, ...]:
     return written if isinstance(written, str) else tuple(origin.lower() for origin in written)
 
 
+def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda written: None if written == "unlimited" else kind(written)
+
+
 _SERVER: _Kinds = {
     "host": str,
     "port": int,
@@ -65,6 +72,26 @@ _RELOAD: _Kinds = {
     "close_window": seconds,
     "last_good": bool,
 }
+_COUNT, _SIZE = _unless_unlimited(int), _unless_unlimited(byte_count)
+_LIMITS: _Kinds = {
+    "sockets": _COUNT,
+    "sockets_per_address": _COUNT,
+    "connections_per_second": _COUNT,
+    "request_timeout": seconds,
+    "join_timeout": seconds,
+    "upgrade_timeout": seconds,
+    "attachments": int,
+    "depth": int,
+    "packets_per_second": _COUNT,
+    "bytes_per_second": _SIZE,
+    "handlers": _COUNT,
+    "handlers_per_socket": _COUNT,
+    "rooms_per_socket": _COUNT,
+    "send_buffer": _SIZE,
+    "send_packets": _COUNT,
+    "on_slow": str,
+    "overload_after": _unless_unlimited(seconds),
+}
 _NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
 _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
 
@@ -73,6 +100,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
     """The config of a document in which neither the schema nor the rules find a problem."""
     data: Any = document.data
     folder = file.absolute().parent
+    limits = LimitsConfig(**_given(data.get("limits"), _LIMITS))
     return GatewayConfig(
         file=file,
         at=At("", Place(str(file))),
@@ -81,6 +109,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         secrets=document.secrets,
         server=ServerConfig(**_given(data.get("server"), {**_SERVER, "tls": _tls(folder)})),
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
+        limits=limits,
         admin=_admin(folder, data),
         plugins=_plugins(file, document),
         services=MappingProxyType(
@@ -91,7 +120,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         ),
         namespaces=MappingProxyType(
             {
-                with_slash(name): _namespace(document, value or {}, "namespaces", name)
+                with_slash(name): _namespace(document, limits, value or {}, "namespaces", name)
                 for name, value in _items(data, "namespaces")
             }
         ),
@@ -145,7 +174,9 @@ def _plugins(file: Path, document: Document) -> tuple[tuple[Path, At], ...]:
     )
 
 
-def _namespace(document: Document, data: Mapping[str, Any], *path: str | int) -> NamespaceConfig:
+def _namespace(
+    document: Document, limits: LimitsConfig, data: Mapping[str, Any], *path: str | int
+) -> NamespaceConfig:
     def chain(key: str) -> tuple[Use, ...]:
         listed = enumerate(data.get(key) or ())
         return tuple(_use(document, value, *path, key, index) for index, value in listed)
@@ -158,8 +189,19 @@ def _namespace(document: Document, data: Mapping[str, Any], *path: str | int) ->
         connection_middleware=chain("connection_middleware"),
         packet_middleware=chain("packet_middleware"),
         routes=MappingProxyType(routes),
+        limits=_namespace_limits(limits, data.get("limits")),
         **_given(data, _NAMESPACE),
     )
+
+
+def _namespace_limits(limits: LimitsConfig, data: Mapping[str, Any] | None) -> NamespaceLimits:
+    of_the_gateway = {
+        "handlers_per_socket": limits.handlers_per_socket,
+        "packets_per_second": limits.packets_per_second,
+        "rooms_per_socket": limits.rooms_per_socket,
+    }
+    kinds: _Kinds = {each.name: _COUNT for each in fields(NamespaceLimits)}
+    return NamespaceLimits(**{**of_the_gateway, **_given(data, kinds)})
 
 
 def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:

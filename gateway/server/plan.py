@@ -9,11 +9,18 @@ from pathlib import Path
 
 from gateway.compiler import Build
 from gateway.config import HIDDEN
-from gateway.config.model import GatewayConfig, ServerConfig, TlsConfig, Use
+from gateway.config.model import (
+    GatewayConfig,
+    LimitsConfig,
+    NamespaceLimits,
+    ServerConfig,
+    TlsConfig,
+    Use,
+)
 
 __all__ = ["RESTART_KEYS", "Plan", "compare"]
 
-BLOCKS = ("server", "reload", "admin")
+BLOCKS = ("server", "reload", "limits", "admin")
 SECRETS = ("token",)
 
 RESTART_KEYS = ("path", "serializer")
@@ -93,6 +100,7 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
     at = "namespaces", name
     for key in ("connect_timeout", "packet_timeout", "order"):
         yield from _key(f"{name} {key}", (*at, key), (before, after), (old, new))
+    yield from _namespace_limits(name, before, after)
     yield from _presence(f"{name} route '{{}}'", old.routes, new.routes)
     for event in new.routes:
         if event not in old.routes:
@@ -105,6 +113,16 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
             yield from _key(f"{label} {key}", path, (before, after), routes)
 
 
+def _namespace_limits(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterator[str]:
+    """The limits of a namespace, but for those that change as the gateway's do."""
+    old, new = before.namespaces[name].limits, after.namespaces[name].limits
+    for key in (each.name for each in fields(new)):
+        was, now = getattr(old, key), getattr(new, key)
+        if (was, now) != (getattr(before.limits, key), getattr(after.limits, key)):
+            path = "namespaces", name, "limits", key
+            yield from _key(f"{name} limits.{key}", path, (before, after), (old, new))
+
+
 def _key(
     label: str,
     path: tuple[str, ...],
@@ -113,12 +131,15 @@ def _key(
     folder: Path = Path(),
 ) -> Iterator[str]:
     """The key at the end of `path`, in two blocks, each of its config."""
+    is_limit = isinstance(blocks[0], LimitsConfig | NamespaceLimits)
+    absent = "unlimited" if is_limit else "unset"
+    paths = {path, path[-2:]} if is_limit else {path}  # a namespace's may be the gateway's
     was, now = (getattr(block, path[-1]) for block in blocks)
     if was != now and path[-1] in SECRETS:
         yield f"~ {label}"
     elif was != now:
         before, after = (
-            HIDDEN if config.secrets.hides(path) else _told(value, folder)
+            HIDDEN if any(map(config.secrets.hides, paths)) else _told(value, folder, absent)
             for config, value in zip(configs, (was, now), strict=True)
         )
         yield f"~ {label}: {before} -> {after}"
@@ -158,11 +179,11 @@ def _presence(label: str, before: Collection[str], after: Collection[str]) -> It
     yield from (f"+ {label.format(name)}" for name in after if name not in before)
 
 
-def _told(value: object, folder: Path = Path()) -> str:
+def _told(value: object, folder: Path, absent: str) -> str:
     """A value as one would write it in a gateway.yaml in `folder`."""
     match value:
         case None:
-            return "unset"
+            return absent
         case bool():
             return str(value).lower()
         case float():

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import GatewayConfig, NamespaceConfig, ServerConfig, Use, load
+from gateway.config import (
+    GatewayConfig,
+    LimitsConfig,
+    NamespaceConfig,
+    NamespaceLimits,
+    ServerConfig,
+    Use,
+    load,
+)
 from gateway.errors import Place
 from tests.config.conftest import Load
 
@@ -36,7 +44,7 @@ def test_what_is_not_said_has_its_default(good: Load) -> None:
 
 def test_a_key_with_nothing_behind_it_has_its_default(good: Load) -> None:
     config = good("empty-values.yaml")
-    assert config.server == ServerConfig()
+    assert (config.server, config.limits) == (ServerConfig(), LimitsConfig())
     assert config.services == {}
     assert config.namespaces["/"] == config.namespaces["/news"] == NamespaceConfig()
     assert config.namespaces["/chat"].routes["chat"].use.options == {}
@@ -72,6 +80,34 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
         serializer="msgpack",
         compression=True,
     )
+
+
+def test_every_key_of_the_limits_is_read(good: Load) -> None:
+    assert good("everything.yaml").limits == LimitsConfig(
+        sockets=1,
+        sockets_per_address=2,
+        connections_per_second=None,
+        request_timeout=1.0,
+        join_timeout=2.0,
+        upgrade_timeout=3.0,
+        attachments=20,
+        depth=30,
+        packets_per_second=40,
+        bytes_per_second=64_000,
+        handlers=50,
+        handlers_per_socket=None,
+        rooms_per_socket=60,
+        send_buffer=None,
+        send_packets=70,
+        on_slow="drop_oldest",
+        overload_after=None,
+    )
+
+
+def test_limits_of_a_namespace_are_the_gateways_where_it_says_nothing(good: Load) -> None:
+    namespaces = good("everything.yaml").namespaces
+    assert namespaces["/chat"].limits == NamespaceLimits(3, 4, 5, None, 6)
+    assert namespaces["/news"].limits == NamespaceLimits(None, None, None, 40, 60)
 
 
 def test_every_key_of_a_namespace_is_read(good: Load) -> None:
@@ -134,8 +170,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 13, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 13, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 31, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 31, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 

@@ -13,7 +13,9 @@ from jsonschema import Draft202012Validator
 
 from gateway.config import (
     AdminConfig,
+    LimitsConfig,
     NamespaceConfig,
+    NamespaceLimits,
     ReloadConfig,
     RouteConfig,
     ServerConfig,
@@ -70,8 +72,10 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(ServerConfig) == properties["server"]
     assert names(TlsConfig) == properties["tls"]
     assert names(ReloadConfig) == properties["reload"]
+    assert names(LimitsConfig) == properties["limits"]
     assert names(AdminConfig) == properties["admin"]
     assert names(NamespaceConfig) == properties["namespace"]
+    assert names(NamespaceLimits) == properties["namespace_limits"]
     assert names(RouteConfig, "use") == properties["route"] - {"use", "with"}
     assert (
         names(Use, "name", "options", "at", "option_at") | {"use", "with"} == properties["plugin"]
@@ -96,10 +100,12 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
                 **defaults(SCHEMA),
                 "server": defaults(DEFS["server"]),
                 "reload": defaults(DEFS["reload"]),
+                "limits": defaults(DEFS["limits"]),
                 "admin": defaults(DEFS["admin"]),
                 "namespaces": {
                     "/": {
                         **defaults(DEFS["namespace"]),
+                        "limits": defaults(DEFS["namespace_limits"]),
                         "routes": {"chat": {**route, **defaults(DEFS["route"])}},
                     }
                 },
@@ -108,6 +114,7 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
     )
     assert explicit.server == silent.server == ServerConfig()
     assert explicit.reload == silent.reload == ReloadConfig()
+    assert explicit.limits == silent.limits == LimitsConfig()
     assert (explicit.admin, silent.admin) == (AdminConfig(), None)
     assert explicit.services == silent.services
     assert [folder for folder, _ in explicit.plugins] == [folder for folder, _ in silent.plugins]
@@ -135,7 +142,7 @@ def test_a_key_has_examples_that_are_right(path: str) -> None:
 
 
 def test_every_default_but_an_optional_one_is_told() -> None:
-    """A route's `timeout` and `order` are the namespace's, `use` and `namespaces` are required."""
+    """A route's are the namespace's, a namespace's limits the gateway's; others are required."""
     without = {path for path, rule in KEYS.items() if "default" not in rule}
     assert without == {
         "/namespaces",
@@ -145,6 +152,9 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/route/use",
         "/route/timeout",
         "/route/order",
+        "/namespace_limits/handlers_per_socket",
+        "/namespace_limits/packets_per_second",
+        "/namespace_limits/rooms_per_socket",
     }
 
 
@@ -165,6 +175,7 @@ def test_a_mistake_has_one_message(path: str) -> None:
         {"server": {"port": "${PORT:-80}", "path": "/${NAME}/", "max_payload": "${SIZE}"}},
         {"server": {"cors_origins": "${ORIGIN}", "ping_interval": "${PING}s"}},
         {"server": {"cors_origins": ["https://${HOST}"]}, "plugins": ["${FOLDER}"]},
+        {"limits": {"sockets": "${N}", "depth": "${N}", "send_buffer": "${N}MB"}},
         {"services": {"user": "${USERS}.Service", "store": {"use": "${STORE:-store.Redis}"}}},
     ],
 )
@@ -187,6 +198,8 @@ def test_editors_accept_a_variable_in_place_of_a_value(data: dict[str, object]) 
         "server: {host: gateway.example}",
         'server: {host: "::1"}',
         "server: {path: /a/b.c/~d_e-f}",
+        "limits: {sockets: 1, attachments: 1000, depth: 200, send_buffer: 1, overload_after: 1ms}",
+        "limits: {sockets: 1000000000, send_buffer: 999999.999KB, overload_after: unlimited}",
         'server: {cors_origins: ["https://[::1]:8443", "http://10.0.0.1"]}',
         "services: {a1_b: A._b1.C}",
         "plugins: []",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.compiler import Build, load
-from gateway.config.model import ServerConfig
+from gateway.config.model import LimitsConfig, NamespaceLimits, ServerConfig
 from gateway.server.plan import RESTART_KEYS, Plan, compare
 from gateway.server.serving import _engine_options
 from tests.scenario import write
@@ -93,6 +93,14 @@ def served(folder: Path, config: str, **plugins: str) -> Build:
             "    connect_timeout: 1500ms\n    packet_timeout: 90s\n    routes:",
             ["~ / connect_timeout: 20s -> 1500ms", "~ / packet_timeout: 1m -> 90s"],
         ),
+        (
+            "    routes:",
+            "    limits: {handlers: 5, rooms_per_socket: unlimited}\n    routes:",
+            [
+                "~ / limits.handlers: unlimited -> 5",
+                "~ / limits.rooms_per_socket: 10000 -> unlimited",
+            ],
+        ),
         ("store.Store", "store.Other", ["~ service 'store': store.Store -> store.Other"]),
         ("url: secret", "url: other", ["~ service 'store': options"]),
         (
@@ -119,6 +127,19 @@ def test_change_of_the_file_is_told(edited: Edited, old: str, new: str, changes:
         ("server: {transports: [websocket]}", ["transports: [polling, websocket] -> [websocket]"]),
         ("server: {cors_origins: [http://a]}", ["cors_origins: same-origin -> [http://a]"]),
         ("server: {host: '::', port: 80}", ["host: 127.0.0.1 -> ::", "port: 7001 -> 80"]),
+        (
+            "limits: {sockets: 100, sockets_per_address: 5, send_packets: unlimited}",
+            [
+                "sockets: 50000 -> 100",
+                "sockets_per_address: unlimited -> 5",
+                "send_packets: 10000 -> unlimited",
+            ],
+        ),
+        (
+            "limits: {on_slow: drop_oldest, overload_after: 500ms}",
+            ["on_slow: disconnect -> drop_oldest", "overload_after: 1s -> 500ms"],
+        ),
+        ("limits: {packets_per_second: 7}", ["packets_per_second: 10000 -> 7"]),
         ("reload: {quiet: 0.25, drain: 2h}", ["quiet: 100ms -> 250ms", "drain: 30s -> 2h"]),
     ],
 )
@@ -169,6 +190,27 @@ def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
     assert {each.name for each in fields(ServerConfig)} == live | set(RESTART_KEYS)
 
 
+def test_limits_that_change_back_to_the_gateways_are_told(tmp_path: Path) -> None:
+    ours = "limits: {rooms_per_socket: 9}\nnamespaces: {/: {limits: {rooms_per_socket: 3}}}\n"
+    old = served(tmp_path, ours)
+    new = served(tmp_path, "limits: {rooms_per_socket: 8}\nnamespaces: {/: }\n")
+    assert compare(old, new, old.config.server).changes == (
+        "~ limits.rooms_per_socket: 9 -> 8",
+        "~ / limits.rooms_per_socket: 3 -> 8",
+    )
+
+
+@pytest.mark.parametrize("block", [LimitsConfig, NamespaceLimits])
+def test_every_limit_applies_at_once(edited: Edited, block: type) -> None:
+    others = {"on_slow": "drop_newest"}
+    written = ", ".join(f"{each.name}: {others.get(each.name, 9)}" for each in fields(block))
+    if block is LimitsConfig:
+        plan = edited("", f"limits: {{{written}}}")
+    else:
+        plan = edited("    routes:", f"    limits: {{{written}}}\n    routes:")
+    assert (len(plan.changes), plan.pending) == (len(fields(block)), ())
+
+
 def test_file_elsewhere_is_told_apart_by_whole_paths(tmp_path: Path) -> None:
     config = CONFIG + "admin: {socket: a.sock}\n"
     before, after = served(tmp_path / "a", config), served(tmp_path / "b", config)
@@ -186,4 +228,15 @@ def test_values_from_references_are_not_told(tmp_path: Path) -> None:
     assert compare(old, new, old.config.server).changes == (
         "~ server.ping_timeout: *** -> 3s",
         "~ /chat packet_timeout: *** -> 4s",
+    )
+
+
+def test_limit_of_a_namespace_from_a_reference_of_the_gateway_is_not_told(tmp_path: Path) -> None:
+    before = "limits:\n  rooms_per_socket: 9\nnamespaces: {/: {limits: {rooms_per_socket: 3}}}\n"
+    old = load(write(tmp_path, before), {})
+    after = "limits:\n  rooms_per_socket: ${N}\nnamespaces: {/: }\n"
+    new = load(write(tmp_path, after), {"N": "7"})
+    assert compare(old, new, old.config.server).changes == (
+        "~ limits.rooms_per_socket: 9 -> ***",
+        "~ / limits.rooms_per_socket: 3 -> ***",
     )
