@@ -41,6 +41,7 @@ from gateway.runtime.blueprint import (
 )
 from gateway.runtime.chain import Link, fold
 from gateway.runtime.fault import FAULTS
+from gateway.runtime.limits import Limits, NamespaceLimits
 from gateway.runtime.route import answer, behind, nothing
 from gateway.runtime.trace import trace_middleware, trace_route
 
@@ -134,6 +135,7 @@ class _Compilation:
             services=MappingProxyType(services),
             instances=MappingProxyType(self._instances),
             install=self._plugins.install,
+            limits=Limits.of(config.limits),
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -164,6 +166,7 @@ class _Compilation:
             events={e: r for e, r in routes.items() if e in GATEWAY_EVENTS},
             fallback=routes.get("*", unrouted),
             connect_timeout=config.connect_timeout,
+            limits=NamespaceLimits.of(config.limits),
         )
 
     def _links(self, uses: tuple[Use, ...]) -> tuple[Link, ...]:

@@ -243,7 +243,7 @@ class _Session:
         self._engine.sessions[self.id] = self
         self._enter(self)
 
-    def send_many(self, frames: Frames) -> None:
+    def send_many(self, frames: Frames, droppable: bool = False) -> None:
         self._sent.put_nowait(frames)
 
     async def next_packet(self) -> Packet:
@@ -262,6 +262,9 @@ class _Session:
 
     def offends(self, kind: str, why: object) -> None:
         """Nobody counts; what comes of it is the end of the session."""
+
+    def meets(self, limit: str, why: object) -> None:
+        """Nobody counts; what comes of it is told to the client."""
 
     def end(self, reason: str) -> None:
         if self._engine.sessions.pop(self.id, None) is not None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from gateway.engine.deadlines import Deadlines
 from gateway.engine.frame import Frames
-from gateway.engine.offence import Offences
+from gateway.engine.limit import Limit
+from gateway.engine.offence import Offence
 from gateway.engine.packet import Message, Packet
 from gateway.engine.settings import Settings
+from gateway.engine.tally import Tally
 
 if TYPE_CHECKING:
     from gateway.engine.session import Session
@@ -28,11 +30,13 @@ Reason = Literal[
     "ping timeout",
     "server disconnect",
     "server shutting down",
+    "slow client",
     "transport close",
     "transport error",
 ]
 """Why a session is over: its client said so, sent what it may not, stopped answering; its server
-said so, or shuts down; its connection was closed, or broken."""
+said so, or shuts down; its client does not take what is sent; its connection was closed, or
+broken."""
 
 
 class Poll(Protocol):
@@ -70,7 +74,8 @@ class Host(Protocol):
 
     settings: Settings
     deadlines: Deadlines
-    offences: Offences
+    offences: Tally[Offence]
+    limits: Tally[Limit]
 
     def message(self, session: Session, message: Message) -> Awaitable[None] | None:
         """A message came; the next one waits for what is returned."""

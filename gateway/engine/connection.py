@@ -87,7 +87,16 @@ class _Connection(web.RequestHandler):
     that are not one whole plain request.
     """
 
-    __slots__ = ("_answer", "_engine", "_exit", "_handed_over", "_is_called", "_plain", "_rest")
+    __slots__ = (
+        "_answer",
+        "_engine",
+        "_exit",
+        "_handed_over",
+        "_is_called",
+        "_plain",
+        "_rest",
+        "flow",
+    )
 
     def __init__(self, engine: Engine, exit: _Exit, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
@@ -97,6 +106,7 @@ class _Connection(web.RequestHandler):
         self._is_called = False  # by the exit
         self._answer: Answer | None = None
         self._rest = b""  # what came while there was one
+        self.flow: Callable[[bool], None] | None = None
 
     def data_received(self, data: bytes) -> None:
         if self._answer is not None:
@@ -196,8 +206,15 @@ class _Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.flow is not None:
+            self.flow(False)
+
     def resume_writing(self) -> None:
         super().resume_writing()
+        if self.flow is not None:
+            self.flow(True)
         if self._answer is not None:
             self._written()
 

@@ -16,7 +16,12 @@ __all__ = ["Deadlines", "Due", "Timed"]
 
 
 class Due(IntEnum):
-    """What a session can be due for."""
+    """What a session can be due for.
+
+    "At a given interval the server sends a ping packet and the client has a few seconds to send a
+    pong packet back. If the server does not receive a pong packet back, then it SHOULD consider
+    that the connection is closed."
+    """
 
     PING = 0
     """Sending a ping."""
@@ -67,6 +72,13 @@ class Deadlines:
         if when < self._armed:
             self._armed = when
             self._arm(when)
+
+    def set_after(self, when: float, timed: Timed, due: Due, seconds: float) -> None:
+        """Set a deadline that many seconds from `when`, which has passed.
+
+        Unless so much has passed, the machine having slept, that less than half would be left.
+        """
+        self.set(timed, due, seconds, max(when + seconds, self.clock() + seconds / 2))
 
     def cancel(self, timed: Timed, *dues: Due) -> None:
         """Take back deadlines of these kinds, or all; those that are not set are no error."""

@@ -37,6 +37,13 @@ class Frames:
         return frames
 
     @property
+    def size(self) -> int:
+        """Bytes of the messages; text that is not encoded yet counts by character."""
+        if self._packets is None:
+            return len(self._message)
+        return sum(map(len, self._packets))
+
+    @property
     def packets(self) -> tuple[Packet, ...]:
         """The messages as Engine.IO packets, for polling."""
         if self._packets is None:

@@ -8,20 +8,24 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from math import ceil
 from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
+from gateway.engine.admission import Admission
 from gateway.engine.carrier import CLOSE_LIMIT, Reason
 from gateway.engine.cors import Cors, preflight
 from gateway.engine.deadlines import Deadlines
 from gateway.engine.environ import environ
-from gateway.engine.offence import Offences
+from gateway.engine.limit import LIMITS, Limit
+from gateway.engine.offence import KINDS, Offence
 from gateway.engine.packet import Message
 from gateway.engine.polling import answer_poll, answer_post
 from gateway.engine.refusal import HINT, Refusal, refuse
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings, Transport
+from gateway.engine.tally import Tally
 from gateway.engine.websocket import WebSocketCarrier, is_websocket
 
 __all__ = ["ENGINE", "Engine", "EnginePacket", "Handler"]
@@ -70,7 +74,9 @@ class Engine:
     ) -> None:
         self.configure(Settings(**settings))
         self.deadlines = Deadlines(time.monotonic, self._arm)
-        self.offences = Offences()
+        self.offences: Tally[Offence] = Tally("offence", KINDS)
+        self.limits: Tally[Limit] = Tally("limit", LIMITS)
+        self.admission = Admission(self.limits, time.monotonic)
         self.sessions: dict[str, Session] = {}
         self.on_connect: Callable[[Session, web.Request], Awaitable[bool]] = self._connect
         self.on_message: Callable[[Session, Message], Awaitable[None] | None] = self._message
@@ -103,10 +109,7 @@ class Engine:
     async def send(self, sid: str, data: Message) -> None:
         """Send a message; to a session that is gone it is dropped."""
         if (session := self.sessions.get(sid)) is not None:
-            if isinstance(data, str):
-                session.send_text(data)
-            else:
-                session.send_bytes(data)
+            session.send(data)
 
     async def send_packet(self, sid: str, packet: EnginePacket) -> None:
         """Send what is in a packet, the one kind there is for python-socketio: a message."""
@@ -209,13 +212,16 @@ class Engine:
     async def _handshake(
         self, request: web.Request, headers: Mapping[str, str]
     ) -> web.StreamResponse:
-        if not self.accepting:
-            return web.Response(status=503, headers=headers)
+        address = request.remote or ""
+        wait = self.admission.refuses(address, self.settings) if self.accepting else 1.0
+        if wait:
+            return web.Response(status=503, headers={**headers, "Retry-After": str(ceil(wait))})
         transport: Transport = "polling"
         if request.query["transport"] == "websocket":
             transport = "websocket"
-        session = Session(self.generate_id(), transport, self)
+        session = Session(self.generate_id(), transport, self, address)
         self.sessions[session.id] = session
+        self.admission.entered(address)
         accepted = False
         try:
             accepted = await self.on_connect(session, request) and session.accept()
@@ -261,7 +267,8 @@ class Engine:
             LOG.exception("on_disconnect failed")
 
     def forget(self, session: Session) -> None:
-        self.sessions.pop(session.id, None)
+        if self.sessions.pop(session.id, None) is not None:
+            self.admission.left(session.address)
 
     def _arm(self, when: float | None) -> None:
         if self._timer is not None:

@@ -11,8 +11,10 @@ from collections.abc import Awaitable
 from gateway.engine.carrier import Host, Poll, Post, Reason, WebSocket
 from gateway.engine.deadlines import Due
 from gateway.engine.frame import Frames
+from gateway.engine.limit import Limit
 from gateway.engine.offence import Offence
-from gateway.engine.packet import CLOSE, MESSAGE, NOOP, PING, PONG, Packet, PacketError, handshake
+from gateway.engine.outbox import Outbox
+from gateway.engine.packet import CLOSE, MESSAGE, NOOP, PONG, Message, Packet, PacketError
 from gateway.engine.settings import Transport
 from gateway.engine.state import OPEN, State
 from gateway.engine.upgrade import Step, Upgrade
@@ -23,21 +25,21 @@ __all__ = ["Session", "State"]
 class Session:
     """One client, on whatever transport it is at the moment.
 
-    `settings` are those of its handshake, `owner` is a place for the object of whoever uses the
-    engine. Messages to a session that is over are dropped.
+    `settings` are those of its handshake, `address` is its client's, `owner` is a place for the
+    object of whoever uses the engine. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
         "_answering",
-        "_buffer",
-        "_buffered",
         "_deadlines",
         "_host",
         "_last",
+        "_outbox",
         "_poll",
         "_post",
         "_upgrade",
         "_websocket",
+        "address",
         "id",
         "owner",
         "settings",
@@ -45,8 +47,8 @@ class Session:
         "transport",
     )
 
-    def __init__(self, id: str, transport: Transport, host: Host) -> None:
-        self.id = id
+    def __init__(self, id: str, transport: Transport, host: Host, address: str = "") -> None:
+        self.id, self.address = id, address
         self.owner: object = None
         self.settings = host.settings
         self.state, self.transport = State.OPENING, transport
@@ -57,42 +59,32 @@ class Session:
         self._websocket: WebSocket | None = None  # set once it is the transport
         self._upgrade: Upgrade | None = None
         self._last = CLOSE  # what ends a poll when the session is over
-        # "If the server accepts the connection, then it MUST respond with an open packet"
-        self._buffer = [handshake(id, transport, self.settings)]
-        self._buffered = 0
+        self._outbox = Outbox(id, transport, self.settings)
         self._deadlines.set(self, Due.PING, self.settings.ping_interval)
-
-    def __repr__(self) -> str:
-        return f"<Session {self.id} {self.state.value} on {self.transport}>"
-
-    # Its server's side.
 
     @property
     def buffered(self) -> int:
-        """Bytes the client has yet to take; text that waits for a poll counts by character."""
-        return self._buffered if self._websocket is None else self._websocket.buffered
+        """Bytes the client has yet to take; text that waits may count by character."""
+        return self._outbox.size + (self._websocket.buffered if self._websocket else 0)
 
     def accept(self) -> bool:
         """The handshake is accepted; false if the session has ended before that."""
-        if self.state is State.OPENING:
-            self.state = State.OPEN
+        self.state = State.OPEN if self.state is State.OPENING else self.state
         return self.state is State.OPEN
 
-    def send_text(self, text: str) -> None:
-        """Send a text message."""
-        self._send(MESSAGE + text)
+    def send(self, message: Message) -> None:
+        """Send a message."""
+        self.send_many(Frames([message]))
 
-    def send_bytes(self, data: bytes) -> None:
-        """Send a binary message."""
-        self._send(data)
+    def send_many(self, frames: Frames, droppable: bool = False) -> None:
+        """Send messages that nothing may come between.
 
-    def send_many(self, frames: Frames) -> None:
-        """Send messages that nothing may come between."""
-        if self._websocket is not None:
-            self._websocket.send_many(frames)
-        else:
-            for packet in frames.packets:
-                self._send(packet)
+        A client that does not keep up is disconnected, or misses them if they are droppable.
+        """
+        if (line := self._outbox.line) is not None:
+            line.send_many(frames)
+        elif self.state in {State.OPENING, State.OPEN}:
+            self._keep(frames, droppable)
 
     def close(self, reason: Reason = "server disconnect") -> None:
         """End the session once the client has what was sent to it before.
@@ -119,8 +111,10 @@ class Session:
         for request in filter(None, (self._answering, self._post)):
             request.hurry()
         self._finish_upgrade(Step.FAILED)
-        websocket, self._websocket = self._websocket, None
+        websocket, self._websocket, self._outbox.line = self._websocket, None, None
         if websocket is not None:
+            if reason in ("server disconnect", "server shutting down"):
+                self._outbox.pour(websocket)
             websocket.close()
         if was is State.OPEN:
             self._host.closed(self, reason)
@@ -129,13 +123,17 @@ class Session:
         """Count what the client did and may not; whether that ends the session, the caller says."""
         self._host.offences.saw(kind, f"session {self.id[:6]}", why)
 
-    def _send(self, packet: Packet) -> None:
-        if self._websocket is not None:
-            self._websocket.send(packet)
-        elif self.state in {State.OPENING, State.OPEN}:
-            self._buffer.append(packet)
-            self._buffered += len(packet)
-            self._wake()
+    def meets(self, limit: Limit, why: object) -> None:
+        """Count that a bound was met; what comes of it, the caller says."""
+        self._host.limits.saw(limit, f"session {self.id[:6]}", why)
+
+    def _keep(self, frames: Frames, droppable: bool) -> None:
+        kept = self._outbox.keep(frames, droppable, self._host.settings)
+        if kept != "kept":
+            self.meets("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
+        if kept == "disconnected":
+            self.end("slow client")
+        self._wake()
 
     def _wake(self) -> None:
         if self._poll is not None:
@@ -174,22 +172,15 @@ class Session:
             self._finish_upgrade(Step.FAILED)
 
     def due(self, due: Due, when: float) -> None:
-        """A deadline has passed.
-
-        "At a given interval the server sends a ping packet and the client has a few seconds to
-        send a pong packet back. If the server does not receive a pong packet back, then it SHOULD
-        consider that the connection is closed."
-        """
+        """A deadline has passed."""
         if due is Due.PING:
-            timeout = self.settings.ping_timeout
-            # The pong is due when the client was told, however late this ping is: unless it is
-            # so late, the machine having slept, that the client would have no time to answer.
-            by = max(when + timeout, self._deadlines.clock() + timeout / 2)
-            self._deadlines.set(self, Due.PONG, timeout, by)
-            self._send(PING)
+            self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
+            self._outbox.ping(first=self._websocket is not None)
+            self._wake()
         elif due is Due.PONG:
             self.end("ping timeout")
         elif due is Due.UPGRADE:
+            self.meets("upgrade_timeout", "an upgrade that was not completed")
             self._finish_upgrade(Step.FAILED)
         elif due is Due.CLOSE:
             self.end("server disconnect")
@@ -210,7 +201,7 @@ class Session:
             poll.wake()
             return
         self._poll = poll
-        if self._buffer or self.state is not State.OPEN:
+        if self._outbox or self.state is not State.OPEN:
             poll.wake()
         elif self._upgrade is not None and self._upgrade.probed:
             self._deadlines.set(self, *self._upgrade.hold())
@@ -221,7 +212,7 @@ class Session:
             return None
         self._poll, self._answering = None, poll
         self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
-        packets, self._buffer, self._buffered = self._buffer, [], 0
+        packets = self._outbox.take()
         if self.state is State.CLOSING:
             self.end("server disconnect")
         if self.state is State.CLOSED:
@@ -278,6 +269,16 @@ class Session:
                 self._finish_upgrade(step)
         return None
 
+    def pause(self, websocket: WebSocket) -> None:
+        """A WebSocket takes nothing more for now."""
+        if websocket is self._websocket:
+            self._outbox.line = None
+
+    def resume(self, websocket: WebSocket) -> None:
+        """It takes something again."""
+        if websocket is self._websocket:
+            self._outbox.flow(websocket)
+
     def _finish_upgrade(self, step: Step) -> None:
         upgrade, self._upgrade = self._upgrade, None
         if upgrade is None:
@@ -295,6 +296,4 @@ class Session:
     def _move_to(self, websocket: WebSocket) -> None:
         """What no poll has taken goes out first, before all that is sent from now on."""
         self._websocket, self.transport = websocket, "websocket"
-        packets, self._buffer, self._buffered = self._buffer, [], 0
-        for packet in packets:
-            websocket.send(packet)
+        self.resume(websocket)

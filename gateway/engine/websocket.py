@@ -67,6 +67,8 @@ class WebSocketCarrier:
         try:
             await self._open(writer)
             self.response.inbox.recipient = self
+            if hasattr(self._request.protocol, "flow"):
+                self._request.protocol.flow = self._flow
             async with asyncio.timeout(None) as self._reading:
                 reason = await self._read(writer)
         except TimeoutError:
@@ -109,6 +111,9 @@ class WebSocketCarrier:
         self._closing = True
         if self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
+
+    def _flow(self, goes: bool) -> None:
+        (self._session.resume if goes else self._session.pause)(self)
 
     # The inbox's recipient.
 

@@ -7,11 +7,12 @@ blueprint whose services run.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.api import Gateway, Services
 from gateway.errors import Place, Problem
 from gateway.runtime.chain import Chain, Link
+from gateway.runtime.limits import Limits, NamespaceLimits
 
 __all__ = ["GATEWAY_EVENTS", "Blueprint", "Generation", "NamespaceBlueprint", "Recipe", "Route"]
 
@@ -54,6 +55,7 @@ class NamespaceBlueprint:
     events: Mapping[str, Route]
     fallback: Route
     connect_timeout: float
+    limits: NamespaceLimits = field(default_factory=NamespaceLimits)
 
     @property
     def route_count(self) -> int:
@@ -90,6 +92,7 @@ class Blueprint:
     services: Mapping[str, Recipe]
     instances: Mapping[Hashable, object]
     install: Callable[[], Callable[[], None]]
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

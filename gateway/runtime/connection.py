@@ -27,6 +27,7 @@ class Connection:
         "scope",
         "socket",
         "task",
+        "waiting",
     )
 
     def __init__(self, socket: Socket, scope: Namespace) -> None:
@@ -37,6 +38,7 @@ class Connection:
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.limit: asyncio.Timeout | None = None
         self.task: asyncio.Task[None] | None = None
+        self.waiting = 0
         self.cancellable: set[asyncio.Task[None]] = set()
         self._queues: dict[str, asyncio.Lock] = {}
 

@@ -15,12 +15,24 @@ from gateway.errors import Reject
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
 from gateway.runtime.connection import Connection
 from gateway.runtime.fault import FAULTS, log_fault
+from gateway.runtime.limits import NamespaceLimits
 from gateway.runtime.live import Live
 from gateway.runtime.services import ServicePool
+from gateway.runtime.under_way import PacketLimit, UnderWay
+from gateway.runtime.verdict import BUSY, arguments, cancelled, error_of, late, told, verdict_on
 
 __all__ = ["OUTCOMES", "Dispatcher", "Wire"]
 
-OUTCOMES = ("ok", "unknown_event", "bad_request", "dropped", "timeout", "internal", "rejected")
+OUTCOMES = (
+    "ok",
+    "unknown_event",
+    "bad_request",
+    "dropped",
+    "timeout",
+    "internal",
+    "busy",
+    "rejected",
+)
 
 
 class Wire(Transport, Protocol):
@@ -34,6 +46,9 @@ class Wire(Transport, Protocol):
 
     def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
         """Answer the packet whose ack id is `id`; raises what encoding `args` raises."""
+
+    def meets(self, socket: Socket, limit: PacketLimit) -> None:
+        """A packet of the socket is refused for a limit that was met."""
 
     def leave_all(self, socket: Socket) -> None:
         """Take a socket that is gone out of its rooms."""
@@ -49,6 +64,7 @@ class Dispatcher:
         self._wire = wire
         self._gateway = Gateway(wire)
         self.live = Live(ServicePool(self._gateway))
+        self.under_way = UnderWay()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
 
     def serves(self, namespace: str) -> bool:
@@ -78,18 +94,44 @@ class Dispatcher:
     ) -> None:
         """Lead one packet through its chain. `ack` is the id of the ack asked for, if any."""
         generation, namespace = self._newest(connection)
+        if self.under_way.count or self.under_way.load.is_high:
+            limit = self.under_way.refuses(connection, generation, namespace)
+            if limit is not None:
+                self._turn_away(connection, generation, event, ack, limit)
+                return
         route = namespace.routes.get(event, namespace.fallback)
         ctx = self._context(connection, generation, event, args)
         work = self._answer(connection, namespace, route, ctx, ack)
         task = self.live.spawn(generation, work)
         if task is None:
             return
+        self.under_way.enter(connection)
+        task.add_done_callback(lambda _: self.under_way.leave(connection))
         if route.serial is None:
             # Only what waits can take too long, so only then a timer is worth its price.
-            limit = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
-            task.add_done_callback(lambda _: limit.cancel())
+            timer = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
+            task.add_done_callback(lambda _: timer.cancel())
         if route.cancel_on_disconnect:
             connection.cancellable_until_done(task)
+
+    def _turn_away(
+        self,
+        connection: Connection,
+        generation: Generation,
+        event: str,
+        ack: int | None,
+        limit: PacketLimit,
+    ) -> None:
+        """Refuse a packet before it begins; no route for `error` is told, who has enough to do."""
+        socket = connection.socket
+        self._wire.meets(socket, limit)
+        self.outcomes["busy"] += 1
+        failure = {"error": error_of(BUSY)}
+        if ack is not None:
+            self._wire.ack(socket, ack, [failure])
+        else:
+            args = [{**failure, "event": event}]
+            self.live.spawn(generation, self._wire.emit(socket, "error", args))
 
     def gone(self, connection: Connection, reason: str) -> None:
         """Tell that a socket is gone, and why, in Socket.IO's words."""
@@ -114,9 +156,11 @@ class Dispatcher:
             return
         connection.reason = verdict.code
         connection.unwind()
-        error = _error(verdict)
-        del error["message"]
-        self._wire.refuse(connection.socket, verdict.message, error)
+        self._wire.refuse(connection.socket, verdict.message, told(verdict))
+
+    def limits(self, connection: Connection) -> NamespaceLimits:
+        """The limits that hold for a socket now."""
+        return self._newest(connection)[1].limits
 
     def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
         current = self.live.current
@@ -145,7 +189,7 @@ class Dispatcher:
             if limit.expired():
                 verdict = Reject("timeout", "connecting took too long")
             else:
-                verdict = _verdict(ctx, error)
+                verdict = verdict_on(ctx, error)
         if not connection.accepted:
             self.refuse(connection, verdict or Reject("refused", "connection refused"))
         elif connection.reason is None:
@@ -204,7 +248,7 @@ class Dispatcher:
         if verdict.code in ("dropped", "unknown_event"):
             return
         if ack is None:
-            failure = {"error": _error(verdict), "event": ctx.event}
+            failure = {"error": error_of(verdict), "event": ctx.event}
             await self._wire.emit(ctx.socket, "error", [failure])
         await self._event(connection, "error", [verdict.code, verdict.message])
 
@@ -215,11 +259,11 @@ class Dispatcher:
         try:
             await namespace.packet(ctx)
         except FAULTS as error:
-            return _verdict(ctx, error)
+            return verdict_on(ctx, error)
         except asyncio.CancelledError as error:
             if connection.reason is not None:
                 raise
-            return _cancelled(ctx, error)
+            return cancelled(ctx, error)
         if ctx.reply is not None:
             return None
         if not ctx._ended:
@@ -238,51 +282,18 @@ class Dispatcher:
                 async with asyncio.timeout(route.timeout):
                     return await self._run(connection, namespace, route, ctx)
         except TimeoutError:  # the client is gone and will not hear of it
-            return _late(ctx)
+            return late(ctx)
         except asyncio.CancelledError as error:  # it was not its turn yet
             if connection.reason is not None:
                 raise
-            return _cancelled(ctx, error)
+            return cancelled(ctx, error)
 
     def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
         if verdict is None:
             try:
-                self._wire.ack(ctx.socket, id, _arguments(ctx.reply))
+                self._wire.ack(ctx.socket, id, arguments(ctx.reply))
             except (TypeError, ValueError) as error:
-                verdict = _verdict(ctx, error)
+                verdict = verdict_on(ctx, error)
         if verdict is not None:
-            self._wire.ack(ctx.socket, id, [{"error": _error(verdict)}])
+            self._wire.ack(ctx.socket, id, [{"error": error_of(verdict)}])
         return verdict
-
-
-def _verdict(ctx: Context, error: BaseException) -> Reject:
-    if isinstance(error, Reject):
-        return error
-    what = "connecting" if ctx.event == "connect" else f"event {ctx.event!r}"
-    log_fault(ctx, f"in {what}", error)
-    return Reject("internal", "internal error")
-
-
-def _cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
-    """The socket is still there, so its ack is owed even though the handler did not get to it."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        return _late(ctx)
-    return _verdict(ctx, error)
-
-
-def _late(ctx: Context) -> Reject:
-    return Reject("timeout", f"event '{ctx.event}' took too long")
-
-
-def _arguments(reply: object) -> Sequence[object]:
-    if reply is None:
-        return ()
-    return reply if isinstance(reply, tuple) else (reply,)
-
-
-def _error(verdict: Reject) -> dict[str, object]:
-    error: dict[str, object] = {"code": verdict.code, "message": verdict.message}
-    if verdict.data is not None:
-        error["data"] = verdict.data
-    return error

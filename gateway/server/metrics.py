@@ -58,6 +58,12 @@ class Metrics(Collector):
         for kind, count in adapter.server.eio.offences.counts.items():
             offences.add_metric([kind], count)
         yield offences
+        limited = CounterMetricFamily(
+            "sockgw_limited", "How often a limit was met.", labels=["limit"]
+        )
+        for limit, count in adapter.server.eio.limits.counts.items():
+            limited.add_metric([limit], count)
+        yield limited
         yield CounterMetricFamily(
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",

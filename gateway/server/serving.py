@@ -7,12 +7,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from aiohttp import web
 
 from gateway.compiler import Build
-from gateway.config.model import ServerConfig
+from gateway.config.model import LimitsConfig, ServerConfig
 from gateway.engine.server import Engine
 from gateway.engine.settings import Settings
 from gateway.server.listener import Address, Bound, Listener
@@ -35,7 +36,10 @@ class Serving:
         self.build = first
         self._override = override
         self.server = replace(first.config.server, **override)
-        self.adapter = Adapter(Engine, _engine_options(self.server), self.server.serializer)
+        options = _engine_options(self.server, first.config.limits)
+        self.adapter = Adapter(Engine, options, self.server.serializer)
+        load = self.adapter.dispatcher.under_way.load
+        self.adapter.server.eio.admission.is_overloaded = lambda: load.is_high
         app = web.Application()
         self.adapter.server.attach(app, self.server.path)
         self.listener = Listener(app)
@@ -72,11 +76,13 @@ class Serving:
             stack.pop_all()
         self._see_off(plan.removed, build)
         live.swap(generation, build.config.reload.drain)
+        self.adapter.limit(build.blueprint.limits)
         self.since = time.time()
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
         self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
-        self.adapter.server.eio.configure(Settings(**_engine_options(self.server)))
+        options = _engine_options(self.server, build.config.limits)
+        self.adapter.server.eio.configure(Settings(**options))
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:
@@ -116,6 +122,7 @@ class Serving:
         """Stop serving, and listening: see `shut_down`."""
         reload = self.build.config.reload
         await shut_down(self.adapter, self.listener, reload.drain, reload.close_window)
+        self.adapter.dispatcher.under_way.load.stop()
         await self.admin.close()
 
     def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
@@ -127,7 +134,7 @@ class Serving:
             yield self.admin, unix if admin.socket else Address("admin", admin.host, admin.port)
 
 
-def _engine_options(server: ServerConfig) -> dict[str, Any]:
+def _engine_options(server: ServerConfig, limits: LimitsConfig) -> dict[str, Any]:
     return {
         "ping_interval": server.ping_interval,
         "ping_timeout": server.ping_timeout,
@@ -135,4 +142,16 @@ def _engine_options(server: ServerConfig) -> dict[str, Any]:
         "transports": server.transports,
         "cors_origins": server.cors_origins,
         "compression": server.compression,
+        "upgrade_timeout": limits.upgrade_timeout,
+        "request_timeout": limits.request_timeout,
+        "sessions": _bound(limits.sockets),
+        "sessions_per_address": _bound(limits.sockets_per_address),
+        "sessions_per_second": _bound(limits.connections_per_second),
+        "send_buffer": _bound(limits.send_buffer),
+        "send_packets": _bound(limits.send_packets),
+        "on_slow": limits.on_slow,
     }
+
+
+def _bound(limit: float | None) -> float:
+    return inf if limit is None else limit

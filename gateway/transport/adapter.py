@@ -7,16 +7,17 @@ python-socketio and a reload does not touch it.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.api import Namespace, Socket, Value
 from gateway.engine.frame import Frames
+from gateway.engine.limit import Limit
 from gateway.errors import Reject, UsageError
-from gateway.runtime.connection import Connection
 from gateway.runtime.dispatch import Dispatcher
+from gateway.runtime.limits import Limits
+from gateway.runtime.under_way import PacketLimit
+from gateway.runtime.verdict import BUSY, told
 from gateway.transport.handshake import handshake_of
 from gateway.transport.msgpack import MsgPackPacket
 from gateway.transport.packet import (
@@ -29,36 +30,24 @@ from gateway.transport.packet import (
     Packet,
     PacketError,
 )
+from gateway.transport.peers import Peer, Peers
 from gateway.transport.rooms import Rooms
-from gateway.transport.server import JOIN_TIMEOUT, Client, Server
+from gateway.transport.server import Client, Server, paced
 
 __all__ = ["Adapter", "Serializer"]
 
 Serializer = Literal["json", "msgpack"]
 
+NONE = Limits()
+
 PACKETS: Mapping[Serializer, type[Packet]] = {"json": Packet, "msgpack": MsgPackPacket}
-
-
-@dataclass(slots=True, eq=False)
-class Peer:
-    """The wire's half of a socket.
-
-    `early` holds what was emitted before CONNECT went out, and is `None` afterwards; `calls` are
-    those who await an ack.
-    """
-
-    client: Client[Peer]
-    socket: Socket
-    connection: Connection | None = None
-    early: list[Frames] | None = field(default_factory=list)
-    calls: set[asyncio.Future[list[Value]]] = field(default_factory=set)
 
 
 class Adapter:
     """Joins a dispatcher to a Socket.IO server on an Engine.IO server of class `engine`.
 
-    `options` are the engine's, `serializer` is how packets are written. A session that is in no
-    namespace for `join_timeout` seconds is ended. The adapter serves what is swapped into `live`.
+    `options` are the engine's, `serializer` is how packets are written. The adapter serves what is
+    swapped into `live`.
     """
 
     def __init__(
@@ -66,14 +55,14 @@ class Adapter:
         engine: type,
         options: Mapping[str, object],
         serializer: Serializer = "json",
-        join_timeout: float = JOIN_TIMEOUT,
+        limits: Limits = NONE,
     ) -> None:
         self.dispatcher = Dispatcher(self)
         self.live = self.dispatcher.live
         self._packet = PACKETS[serializer]
-        self.server: Server[Peer] = Server(self, engine, options, self._packet, join_timeout)
+        self.server: Server[Peer] = Server(self, engine, options, self._packet, limits)
         self._rooms: Rooms = self.server.manager
-        self._peers: dict[str, Peer] = {}
+        self._peers = Peers()
 
     # The dispatcher's wire
 
@@ -93,13 +82,16 @@ class Adapter:
             return
         self._forget(peer)
         self.leave_all(socket)
-        answer = {"message": message, "data": data}
-        self._send(peer, self._packet.frames(CONNECT_ERROR, answer, socket.namespace))
+        self._refuse(peer.client, socket.namespace, message, data)
 
     def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
         frames = self._packet.frames(ACK, list(args), socket.namespace, id)
         if (peer := self._peers.get(socket.id)) is not None:
             self._send(peer, frames)
+
+    def meets(self, socket: Socket, limit: PacketLimit) -> None:
+        if (peer := self._peers.get(socket.id)) is not None:
+            peer.client.session.meets(limit, f"a packet in {socket.namespace} is refused")
 
     def leave_all(self, socket: Socket) -> None:
         self._rooms.basic_disconnect(socket.id, socket.namespace)
@@ -112,7 +104,7 @@ class Adapter:
         if peer is None:
             return
         if peer.early is None:
-            self._send(peer, frames)
+            peer.client.session.send_many(frames, droppable=True)
         else:
             peer.early.append(frames)
 
@@ -142,8 +134,14 @@ class Adapter:
         )
 
     async def join(self, socket: Socket, room: str) -> None:
-        if socket.id in self._peers:
-            self._rooms.basic_enter_room(socket.id, socket.namespace, room)
+        peer = self._peers.get(socket.id)
+        if peer is None or peer.connection is None:
+            return
+        limit = self.dispatcher.limits(peer.connection).rooms_per_socket
+        if not self._rooms.may_enter(socket.id, room, limit):
+            peer.client.session.meets("rooms_per_socket", f"{limit:g} in {socket.namespace}")
+            raise Reject("too_many_rooms", f"a socket may be in {limit:g} rooms")
+        self._rooms.basic_enter_room(socket.id, socket.namespace, room)
 
     async def leave(self, socket: Socket, room: str) -> None:
         self._rooms.basic_leave_room(socket.id, socket.namespace, room)
@@ -171,14 +169,22 @@ class Adapter:
 
     def count(self) -> Mapping[str, int]:
         """How many sockets each namespace has."""
-        return Counter(peer.socket.namespace for peer in self._peers.values())
+        return self._peers.counts
+
+    def limit(self, limits: Limits) -> None:
+        """Set the limits, of sockets that are open as well."""
+        self.server.limit(limits)
+        self.dispatcher.under_way.load.watch(limits.overload_after)
+        for peer in self._peers:
+            for bucket in (peer.packets, peer.client.bytes):
+                bucket.left = min(bucket.left, 0.0)
 
     async def close_namespaces(self, names: Collection[str], window: float) -> None:
         """Disconnect the sockets of namespaces that are served no more, spread over `window`.
 
         Seconds. To be run in the generation that served them: its routes see them off.
         """
-        leaving = [peer for peer in self._peers.values() if peer.socket.namespace in names]
+        leaving = [peer for peer in self._peers if peer.socket.namespace in names]
         for peer in leaving:
             await self.disconnect(peer.socket)
             await asyncio.sleep(window / len(leaving))
@@ -192,18 +198,28 @@ class Adapter:
             refusal = {"message": "Invalid namespace"}
             client.session.send_many(self._packet.frames(CONNECT_ERROR, refusal, namespace))
             return
+        if (limit := self._limit(client, namespace)) is not None:
+            client.session.meets(limit, f"refused in {namespace}")
+            self._refuse(client, namespace, BUSY.message, told(BUSY))
+            return
         sid = self._rooms.pre_connect(client.session.id, namespace)
         socket = Socket(sid, namespace, handshake_of(client.opening, auth), self)
-        peer = self._peers[sid] = Peer(client, socket)
+        peer = Peer(client, socket)
+        self._peers.add(peer)
         client.enter(namespace, peer)
         peer.connection = self.dispatcher.connect(socket)
 
-    def event(self, peer: Peer, data: list[Value], id: int | None) -> None:
+    def event(self, peer: Peer, data: list[Value], id: int | None) -> Awaitable[None] | None:
         if peer.early is not None or peer.connection is None:
             raise PacketError(f"an event before {peer.socket.namespace} was joined")
         event, *args = data
         assert isinstance(event, str)
         self.dispatcher.packet(peer.connection, event, args, id)
+        peer.packets.left -= 1
+        if peer.packets.left >= 0:
+            return None
+        rate = self.dispatcher.limits(peer.connection).packets_per_second
+        return paced(peer.packets, rate, peer.client.session, "packets_per_second")
 
     def acked(self, peer: Peer, data: list[Value], id: int) -> Awaitable[None] | None:
         # python-socketio keeps its counter under id 0, which a client must not reach.
@@ -221,8 +237,21 @@ class Adapter:
         if peer.connection is not None:
             self.dispatcher.gone(peer.connection, reason)
 
+    def _refuse(self, client: Client[Peer], namespace: str, message: str, data: object) -> None:
+        refusal = {"message": message, "data": data}
+        client.session.send_many(self._packet.frames(CONNECT_ERROR, refusal, namespace))
+
+    def _limit(self, client: Client[Peer], namespace: str) -> Limit | None:
+        """The limit for which nobody is let in, if there is one."""
+        generation = self.live.current
+        assert generation is not None
+        own = generation.blueprint.namespaces[namespace].limits
+        address = client.opening.address
+        full = self._peers.limit(namespace, address, self.server.limits, own)
+        return full or self.dispatcher.under_way.turns_away(generation)
+
     def _forget(self, peer: Peer) -> None:
-        self._peers.pop(peer.socket.id, None)
+        self._peers.remove(peer)
         peer.client.leave(peer.socket.namespace)
 
     def _send(self, peer: Peer, frames: Frames) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "loads"]
+__all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "is_deep", "loads"]
 
 MAX_DEPTH = 200
 """How deep arrays and objects that are read may nest: what was read can be written."""
@@ -34,7 +34,7 @@ _SURROGATES = re.compile(
 def loads(text: str) -> object:
     """Decode `text`; raises `ValueError` when it is not strict JSON or nests too deep."""
     data = _loads(text)
-    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(data):
+    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and is_deep(data):
         raise ValueError("nested too deep")
     return data
 
@@ -81,9 +81,10 @@ def _set_aside(attachments: list[bytes], value: object) -> object:
     raise TypeError(f"a value of type {type(value).__name__} cannot be sent")
 
 
-def _is_deep(data: object) -> bool:
+def is_deep(data: object, levels: float = MAX_DEPTH) -> bool:
+    """Whether `data` nests deeper than so many levels."""
     level: list[Any] = [[data]]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(int(levels) + 1):
         level = [
             inner
             for outer in level

@@ -81,6 +81,11 @@ class Rooms(socketio.AsyncManager):  # type: ignore[misc]
         self.depart(sid, namespace)
         self._entered.pop(sid, None)
 
+    def may_enter(self, sid: str, room: str, limit: float) -> bool:
+        """Whether a socket that may be in `limit` rooms besides its own is, or may be, in this."""
+        entered = self._entered.get(sid, ())
+        return room in entered or len(entered) < limit + len((None, sid))
+
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         return [room for room in self._entered.get(sid, ()) if room is not None]
 
@@ -119,7 +124,7 @@ class Rooms(socketio.AsyncManager):  # type: ignore[misc]
             if callback is not None:
                 ack = self._generate_ack_id(sid, callback)
                 frames = frames_of(EVENT, [event, *args], namespace, ack)
-            self.server.send_frames(eio_sid, frames)
+            self.server.send_frames(eio_sid, frames, callback is None)
 
     def members(self, namespace: str, rooms: str | Iterable[str] | None) -> set[str]:
         """The ids of the sockets in any of `rooms`; none of no rooms."""

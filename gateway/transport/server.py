@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -16,9 +17,13 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import socketio
 
 from gateway.api import Value
+from gateway.engine.bucket import Bucket
 from gateway.engine.frame import Frames
+from gateway.engine.limit import Limit
 from gateway.engine.offence import Offence
 from gateway.engine.opening import Opening, opening
+from gateway.runtime.limits import Limits
+from gateway.transport.json import MAX_DEPTH, is_deep
 from gateway.transport.packet import (
     ACK,
     BINARY_ACK,
@@ -29,13 +34,10 @@ from gateway.transport.packet import (
 )
 from gateway.transport.rooms import Rooms
 
-__all__ = ["JOIN_TIMEOUT", "Client", "Receiver", "Server"]
+__all__ = ["Client", "Receiver", "Server", "paced"]
 
 quiet = logging.getLogger("sockgw.socketio")
 quiet.setLevel(logging.WARNING)
-
-JOIN_TIMEOUT = 45.0
-"""Seconds; the `connectTimeout` of Node's Socket.IO."""
 
 REASONS = {"client disconnect": "transport close", "server disconnect": "forced server close"}
 """Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
@@ -47,11 +49,13 @@ class Session(Protocol):
     id: str
     owner: Any
 
-    def send_many(self, frames: Frames) -> None: ...
+    def send_many(self, frames: Frames, droppable: bool = False) -> None: ...
 
     def end(self, reason: Literal["parse error", "server disconnect"]) -> None: ...
 
     def offends(self, kind: Offence, why: object) -> None: ...
+
+    def meets(self, limit: Limit, why: object) -> None: ...
 
 
 PeerT = TypeVar("PeerT")
@@ -74,6 +78,7 @@ class Client(Generic[PeerT]):
     peers: dict[str, PeerT] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     partial: Packet | None = None
+    bytes: Bucket = field(default_factory=Bucket)
     _limit: asyncio.TimerHandle = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,12 +104,28 @@ class Client(Generic[PeerT]):
         self._limit = loop.call_later(self.join_timeout, self.session.end, "server disconnect")
 
 
+def _no_event(data: str | bytes) -> None:
+    return None
+
+
+def paced(bucket: Bucket, rate: float, session: Session, limit: Limit) -> Awaitable[None] | None:
+    """What a session's next message waits for when it has sent more than `rate` a second."""
+    wait = bucket.wait(rate, time.monotonic())
+    if not wait:
+        return None
+    session.meets(limit, f"more than {rate:g} in a second; it is read from more slowly")
+    return asyncio.sleep(wait)
+
+
 class Receiver(Protocol[PeerT]):
-    """Where packets go. Each may raise `PacketError`, which ends the session."""
+    """Where packets go. Each may raise `PacketError`, which ends the session.
+
+    What `event` and `acked` return is what the session's next message has to wait for.
+    """
 
     def connected(self, client: Client[PeerT], namespace: str, auth: dict[str, Value]) -> None: ...
 
-    def event(self, peer: PeerT, data: list[Value], id: int | None) -> None: ...
+    def event(self, peer: PeerT, data: list[Value], id: int | None) -> Awaitable[None] | None: ...
 
     def acked(self, peer: PeerT, data: list[Value], id: int) -> Awaitable[None] | None: ...
 
@@ -115,8 +136,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     """A `socketio.AsyncServer` that hands what arrives to `receiver`.
 
     `engine` is the class of the Engine.IO server, `options` what it is made with. `packet` is the
-    class that packets are written and read by. A session that is in no namespace is ended after
-    `join_timeout` seconds.
+    class that packets are written and read by. `limits` hold for each session.
     """
 
     manager_initialized: bool
@@ -126,13 +146,13 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         receiver: Receiver[PeerT],
         engine: type,
         options: Mapping[str, object],
-        packet: type[Packet] = Packet,
-        join_timeout: float = JOIN_TIMEOUT,
+        packet: type[Packet],
+        limits: Limits,
     ) -> None:
-        self.join_timeout = join_timeout
         self._receiver = receiver
         self._engine = engine
         self._packet = packet
+        self.limit(limits)
         super().__init__(
             client_manager=Rooms(), serializer=packet, namespaces="*", logger=quiet, **options
         )
@@ -140,11 +160,17 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         self.eio.on_message = self._message
         self.eio.on_disconnect = self._closed
 
-    def send_frames(self, eio_sid: str, frames: Frames) -> None:
+    def limit(self, limits: Limits) -> None:
+        """Set the limits, of sessions that are open as well."""
+        self.limits = limits
+        # The short way does not look how deep data nests, within what JSON may.
+        self._plain_event = self._packet.plain_event if limits.depth >= MAX_DEPTH else _no_event
+
+    def send_frames(self, eio_sid: str, frames: Frames, droppable: bool) -> None:
         """Send the messages of one packet, in one step, to a session; none when it is gone."""
         session = self.eio.sessions.get(eio_sid)
         if session is not None:
-            session.send_many(frames)
+            session.send_many(frames, droppable)
 
     def _engineio_server_class(self) -> type:
         return self._engine
@@ -154,7 +180,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         if not self.manager_initialized:
             self.manager_initialized = True
             self.manager.initialize()
-        session.owner = Client(session, opening, self.join_timeout)
+        session.owner = Client(session, opening, self.limits.join_timeout)
 
     async def _opened(self, session: Session, request: Any) -> bool:
         self.open(session, opening(request))
@@ -169,17 +195,22 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
 
     def _message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
         client: Client[PeerT] = session.owner
+        client.bytes.left -= len(data)
         try:
             peer = client.peers.get("/") if client.partial is None else None
-            if peer is not None and (event := self._packet.plain_event(data)) is not None:
-                self._receiver.event(peer, *event)
-                return None
-            packet = self._whole(client, data)
-            return None if packet is None else self._take(client, packet)
+            if peer is not None and (event := self._plain_event(data)) is not None:
+                waiting = self._receiver.event(peer, *event)
+            else:
+                packet = self._whole(client, data)
+                waiting = None if packet is None else self._take(client, packet)
         except PacketError as error:
             session.offends("packet", error)
             session.end("parse error")
             return None
+        if client.bytes.left < 0 and waiting is None:
+            rate = self.limits.bytes_per_second
+            return paced(client.bytes, rate, session, "bytes_per_second")
+        return waiting
 
     def _whole(self, client: Client[PeerT], data: str | bytes) -> Packet | None:
         """The packet that `data` is or completes; `None` while attachments are missing."""
@@ -187,6 +218,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         if packet is None:
             packet = self._packet(encoded_packet=data)
             packet.check_arrival()
+            self._check_size(client, packet)
             if packet.packet_type != CONNECT:
                 self._check_joined(client, packet.namespace)
             if packet.attachment_count:
@@ -199,6 +231,17 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
             return None
         client.partial = None
         return packet
+
+    def _check_size(self, client: Client[PeerT], packet: Packet) -> None:
+        limit: Limit
+        if packet.attachment_count > self.limits.attachments:
+            limit, why = "attachments", f"{packet.attachment_count} attachments"
+        elif self.limits.depth < MAX_DEPTH and is_deep(packet.data, self.limits.depth):
+            limit, why = "depth", f"nested deeper than {self.limits.depth:g}"
+        else:
+            return
+        client.session.meets(limit, why)
+        raise PacketError(why)
 
     def _check_joined(self, client: Client[PeerT], namespace: str) -> None:
         if namespace not in client.peers and namespace not in client.left:
@@ -218,5 +261,5 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
             assert packet.id is not None
             return self._receiver.acked(peer, data, packet.id)
         else:
-            self._receiver.event(peer, data, packet.id)
+            return self._receiver.event(peer, data, packet.id)
         return None

@@ -19,6 +19,7 @@ from aiohttp import web
 from gateway.compiler import load
 from gateway.engine.connection import Runner
 from gateway.engine.server import Engine
+from gateway.runtime.limits import Limits
 from gateway.transport.adapter import Adapter
 from tests.engine.echo import echo_app
 
@@ -51,7 +52,7 @@ async def serving(
 
     `settings` are those of both engines, `join_timeout` is in seconds.
     """
-    adapter = Adapter(Engine, settings, join_timeout=join_timeout)
+    adapter = Adapter(Engine, settings, limits=Limits(join_timeout=join_timeout))
     live = adapter.live
     live.swap(await live.start(load(file, os.environ).blueprint))
     echo = Engine(**settings)

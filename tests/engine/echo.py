@@ -19,7 +19,7 @@ async def accept(session: Session, request: web.Request) -> bool:
 
 
 def echo(session: Session, message: Message) -> None:
-    session.send_text(message) if isinstance(message, str) else session.send_bytes(message)
+    session.send(message)
 
 
 def echo_app(engine: Engine) -> web.Application:

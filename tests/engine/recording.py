@@ -7,10 +7,12 @@ from collections.abc import Awaitable
 from gateway.engine.carrier import Reason
 from gateway.engine.deadlines import Deadlines
 from gateway.engine.frame import Frames
-from gateway.engine.offence import Offences
+from gateway.engine.limit import LIMITS, Limit
+from gateway.engine.offence import KINDS, Offence
 from gateway.engine.packet import Message, Packet
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings, Transport
+from gateway.engine.tally import Tally
 
 
 class RecordingHost:
@@ -20,7 +22,8 @@ class RecordingHost:
         self.settings = settings or Settings()
         self.deadlines = Deadlines(lambda: self.now, self.arm)
         self.now = 0.0
-        self.offences = Offences(lambda: self.now)
+        self.offences: Tally[Offence] = Tally("offence", KINDS, lambda: self.now)
+        self.limits: Tally[Limit] = Tally("limit", LIMITS, lambda: self.now)
         self.armed: float | None = None
         self.messages: list[Message] = []
         self.ends: list[Reason] = []

@@ -251,10 +251,10 @@ async def test_what_a_client_does_not_read_is_not_answered_further() -> None:
         await line.open()
         other = await served.line(line.sid)
         session = served.engine.sessions[line.sid]
-        session.send_text("x" * 16_000_000)
+        session.send("x" * 16_000_000)
         other.ask("GET")
         await _until(lambda: session._answering is not None)
-        session.send_text("y")
+        session.send("y")
         assert (await other.answer()).endswith("x")
         other.ask("GET")
         assert (await other.answer()).endswith("4y")

@@ -128,7 +128,7 @@ async def websocket_never_reads(server: Server, wire: Wire) -> None:
     async with wire.streaming() as stream:
         transport = stream.socket._conn.transport
         transport.pause_reading()
-        server.session(stream.sid).send_bytes(b"x" * 5_000_000)
+        server.session(stream.sid).send(b"x" * 5_000_000)
         await server.reason(stream.sid)
         transport.abort()
 

@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
-from gateway.engine.offence import KINDS, Offences
+from gateway.engine.offence import KINDS, Offence
 from gateway.engine.refusal import Refusal
+from gateway.engine.tally import Tally
 
 
 class Clock:
@@ -23,12 +24,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def offences(clock: Clock, caplog: pytest.LogCaptureFixture) -> Offences:
+def offences(clock: Clock, caplog: pytest.LogCaptureFixture) -> Tally[Offence]:
     caplog.set_level(logging.INFO)
-    return Offences(clock)
+    return Tally("offence", KINDS, clock)
 
 
-def test_every_kind_is_there_from_the_start(offences: Offences) -> None:
+def test_every_kind_is_there_from_the_start(offences: Tally[Offence]) -> None:
     assert offences.counts == dict.fromkeys(KINDS, 0)
 
 
@@ -37,7 +38,7 @@ def test_every_refusal_has_a_kind_of_its_own() -> None:
 
 
 def test_one_line_a_second_tells_how_many_there_were(
-    offences: Offences, clock: Clock, caplog: pytest.LogCaptureFixture
+    offences: Tally[Offence], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(1000):
         offences.saw("packet", "session x", "not a packet")
@@ -56,7 +57,7 @@ def test_one_line_a_second_tells_how_many_there_were(
 
 
 def test_kinds_do_not_silence_each_other(
-    offences: Offences, caplog: pytest.LogCaptureFixture
+    offences: Tally[Offence], caplog: pytest.LogCaptureFixture
 ) -> None:
     for kind in KINDS:
         offences.saw(kind, "x", "y")
@@ -64,7 +65,7 @@ def test_kinds_do_not_silence_each_other(
 
 
 def test_a_line_is_one_line_and_not_long(
-    offences: Offences, caplog: pytest.LogCaptureFixture
+    offences: Tally[Offence], caplog: pytest.LogCaptureFixture
 ) -> None:
     offences.saw("http", "x", ValueError(f"{'y' * 1000}\nz"))
     assert caplog.messages == [f"offence http by x: {'y' * 200}"]

@@ -156,7 +156,7 @@ class TestClose:
     ) -> None:
         await wire.open()
         session = server.session(wire.sid)
-        session.send_text("last")
+        session.send("last")
         session.close()
         assert (await wire.poll()).packets == ["4last", "1"]
         assert (await wire.poll()).body == UNKNOWN_SESSION
@@ -166,7 +166,7 @@ class TestClose:
     ) -> None:
         async with wire.streaming() as stream:
             session = server.session(stream.sid)
-            session.send_text("last")
+            session.send("last")
             session.close()
             assert await stream.receive() == "4last"
             assert await stream.receive() is None

@@ -47,7 +47,7 @@ class TestHandshake:
 
     def test_what_is_sent_before_it_follows_the_open_packet(self, host: RecordingHost) -> None:
         session = Session("id", "polling", host)
-        session.send_text("early")
+        session.send("early")
         assert session.accept()
         packets = take(session)
         assert packets is not None
@@ -95,8 +95,8 @@ class TestMessages:
             session.receive(packet)
 
     def test_poll_takes_all_that_waits_in_order(self, session: Session) -> None:
-        session.send_text("a")
-        session.send_bytes(b"b")
+        session.send("a")
+        session.send(b"b")
         session.send_many(Frames(["c", b"d"]))
         assert take(session) == ["4a", b"b", "4c", b"d"]
 
@@ -105,23 +105,23 @@ class TestMessages:
     ) -> None:
         request = poll(session)
         assert not request.woken
-        session.send_text("a")
-        session.send_text("b")
+        session.send("a")
+        session.send("b")
         assert answer(session, request) == ["4a", "4b"]
 
     def test_websocket_is_sent_to_at_once(
         self, streaming: Session, websocket: RecordingWebSocket
     ) -> None:
-        streaming.send_text("a")
-        streaming.send_bytes(b"b")
+        streaming.send("a")
+        streaming.send(b"b")
         streaming.send_many(Frames(["c", b"d"]))
         assert websocket.sent == ["4a", b"b", "4c", b"d"]
 
     def test_buffered_tells_what_the_client_has_yet_to_take(
         self, session: Session, streaming: Session
     ) -> None:
-        session.send_text("abc")
-        session.send_bytes(b"de")
+        session.send("abc")
+        session.send(b"de")
         assert session.buffered == 6
         take(session)
         assert session.buffered == 0
@@ -131,7 +131,7 @@ class TestMessages:
         self, host: RecordingHost, streaming: Session, websocket: RecordingWebSocket
     ) -> None:
         streaming.end("transport close")
-        streaming.send_text("late")
+        streaming.send("late")
         assert streaming.receive("4late") is None
         assert streaming.receive("abc") is None
         assert websocket.sent == []

@@ -34,7 +34,7 @@ class TestPolls:
         self, host: RecordingHost, session: Session
     ) -> None:
         request = poll(session)
-        session.send_text("lost")
+        session.send("lost")
         assert session.take(request) == ["4lost"]
         session.lost(request, "transport error")
         assert host.ends == ["transport error"]
@@ -43,14 +43,14 @@ class TestPolls:
         self, host: RecordingHost, session: Session
     ) -> None:
         request = poll(session)
-        session.send_text("x")
+        session.send("x")
         answer(session, request)
         session.lost(request, "transport error")
         assert host.ends == []
 
     def test_answer_being_written_is_hurried_by_the_end(self, session: Session) -> None:
         request = poll(session)
-        session.send_text("x")
+        session.send("x")
         session.take(request)
         session.end("ping timeout")
         assert request.hurried
@@ -90,9 +90,9 @@ class TestClose:
     def test_close_by_the_server_waits_for_a_poll(
         self, host: RecordingHost, session: Session
     ) -> None:
-        session.send_text("last")
+        session.send("last")
         session.close()
-        session.send_text("too late")
+        session.send("too late")
         assert host.ends == ["server disconnect"]
         assert host.forgotten == []
         assert take(session) == ["4last", "1"]

@@ -35,25 +35,25 @@ class TestUpgrade:
         probed.receive_on(websocket, "5")
         assert probed.transport == "websocket"
         probed.receive_on(websocket, "4hello")
-        probed.send_text("hello")
+        probed.send("hello")
         assert host.messages == ["hello"]
         assert websocket.sent == ["4hello"]
 
     def test_websocket_takes_first_what_no_poll_took(
         self, probed: Session, websocket: RecordingWebSocket
     ) -> None:
-        probed.send_text("a")
-        probed.send_bytes(b"b")
+        probed.send("a")
+        probed.send(b"b")
         assert websocket.sent == []
         probed.receive_on(websocket, "5")
-        probed.send_text("c")
+        probed.send("c")
         assert websocket.sent == ["4a", b"b", "4c"]
 
     def test_poll_goes_on_before_the_probe(self, host: RecordingHost, upgrading: Session) -> None:
         request = poll(upgrading)
         host.pass_time(2)
         assert not request.woken
-        upgrading.send_text("x")
+        upgrading.send("x")
         assert answer(upgrading, request) == ["4x"]
 
     def test_probe_ends_the_poll_that_waits_with_noop(
@@ -84,7 +84,7 @@ class TestUpgrade:
 
     def test_poll_during_an_upgrade_takes_packets_at_once(self, probed: Session) -> None:
         request = poll(probed)
-        probed.send_text("x")
+        probed.send("x")
         assert answer(probed, request) == ["4x"]
 
     def test_poll_that_is_held_when_the_upgrade_completes_is_refused(
@@ -103,7 +103,7 @@ class TestUpgrade:
         upgrading.receive_on(websocket, packet)
         assert websocket.closed
         assert host.messages == host.ends == []
-        upgrading.send_text("still here")
+        upgrading.send("still here")
         assert take(upgrading) == ["4still here"]
 
     @pytest.mark.parametrize("after_probe", [False, True])
@@ -121,7 +121,7 @@ class TestUpgrade:
         request = poll(upgrading)
         host.pass_time(2)
         assert not request.woken
-        upgrading.send_text("x")
+        upgrading.send("x")
         assert answer(upgrading, request) == ["4x"]
 
     def test_upgrade_may_be_tried_again(
@@ -176,7 +176,7 @@ class TestUpgrade:
     def test_close_during_an_upgrade_reaches_the_client_on_the_websocket(
         self, host: RecordingHost, probed: Session, websocket: RecordingWebSocket
     ) -> None:
-        probed.send_text("last")
+        probed.send("last")
         probed.close()
         assert not websocket.closed
         probed.receive_on(websocket, "5")

@@ -168,7 +168,7 @@ async def talk(session: Session) -> None:
     """Send numbers for ever, a few in every turn of the loop."""
     for n in itertools.count():
         packet = numbered(n)
-        session.send_text(packet[1:]) if isinstance(packet, str) else session.send_bytes(packet)
+        session.send(packet[1:] if isinstance(packet, str) else packet)
         if n % 3 == 0:
             await asyncio.sleep(0.001)
 

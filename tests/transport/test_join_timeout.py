@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.transport.server import JOIN_TIMEOUT
+from gateway.runtime.limits import Limits
 from tests.conformance.serve import serving
 from tests.raw import Raw
 from tests.scenario import write
@@ -121,4 +121,4 @@ async def test_a_session_that_waits_for_its_chain_stays(client, opened):
 
 
 async def test_the_time_is_that_of_node():
-    assert JOIN_TIMEOUT == 45.0
+    assert Limits().join_timeout == 45.0
