@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.compiler import Build, load
 from gateway.config.model import LimitsConfig, NamespaceLimits, ServerConfig
+from gateway.runtime import limits as runtime
 from gateway.server.plan import RESTART_KEYS, Plan, compare
 from gateway.server.serving import _engine_options
 from tests.scenario import write
@@ -201,9 +203,22 @@ def test_relative_file_and_absolute_one_are_the_same(
 
 
 def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
-    live = {"host", "port", "tls", *_engine_options(ServerConfig())}
+    live = {"host", "port", "tls", *_engine_options(ServerConfig(), LimitsConfig())}
+    keys = {each.name for each in fields(ServerConfig)}
     assert live.isdisjoint(RESTART_KEYS)
-    assert {each.name for each in fields(ServerConfig)} == live | set(RESTART_KEYS)
+    assert keys == (live & keys) | set(RESTART_KEYS)
+
+
+def test_every_limit_reaches_what_holds_it() -> None:
+    """The engine, the runtime, or a namespace, which has the gateway's where it says nothing."""
+    held = {
+        each.name for block in (runtime.Limits, runtime.NamespaceLimits) for each in fields(block)
+    }
+    options = _engine_options(ServerConfig(), LimitsConfig())
+    for key in (each.name for each in fields(LimitsConfig)):
+        other: Any = {key: "drop_newest" if key == "on_slow" else 9}
+        changed = _engine_options(ServerConfig(), replace(LimitsConfig(), **other))
+        assert (changed != options) or key in held, key
 
 
 def test_limits_that_change_back_to_the_gateways_are_told(tmp_path: Path) -> None:
