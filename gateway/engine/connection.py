@@ -87,7 +87,16 @@ class _Connection(web.RequestHandler):
     that are not one whole plain request.
     """
 
-    __slots__ = ("_answer", "_engine", "_exit", "_handed_over", "_is_called", "_plain", "_rest", "flow")
+    __slots__ = (
+        "_answer",
+        "_engine",
+        "_exit",
+        "_handed_over",
+        "_is_called",
+        "_plain",
+        "_rest",
+        "flow",
+    )
 
     def __init__(self, engine: Engine, exit: _Exit, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)

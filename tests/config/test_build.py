@@ -90,7 +90,7 @@ def test_every_key_of_the_limits_is_read(good: Load) -> None:
         request_timeout=1.0,
         join_timeout=2.0,
         upgrade_timeout=3.0,
-        attachments=20,
+        attachments=5,
         depth=30,
         packets_per_second=40,
         bytes_per_second=64_000,

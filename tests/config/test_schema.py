@@ -199,7 +199,7 @@ def test_editors_accept_a_variable_in_place_of_a_value(data: dict[str, object]) 
         "server: {host: gateway.example}",
         'server: {host: "::1"}',
         "server: {path: /a/b.c/~d_e-f}",
-        "limits: {sockets: 1, attachments: 1000, depth: 200, send_buffer: 1, overload_after: 1ms}",
+        "limits: {sockets: 1, attachments: 10, depth: 200, send_buffer: 1, overload_after: 1ms}",
         "limits: {sockets: 1000000000, send_buffer: 999999.999KB, overload_after: unlimited}",
         'server: {cors_origins: ["https://[::1]:8443", "http://10.0.0.1"]}',
         "services: {a1_b: A._b1.C}",
