@@ -110,6 +110,7 @@ def _gateway(shape: Shape) -> Path:
     names = ["/", *(f"/n{number}" for number in range(1, shape.namespaces))]
     document = {
         "plugins": str(HERE / "sockgw/plugins"),
+        "limits": dict.fromkeys(("connections_per_second", "bytes_per_second"), "unlimited"),
         "namespaces": dict.fromkeys(names, namespace),
     }
     path = BUILD / f"gateway-{shape.middleware}-{shape.routes}-{shape.namespaces}.yaml"

@@ -15,6 +15,7 @@ BROKEN_EVERY = 3  # good saves; with the broken one a quarter of all is broken
 YAML = """\
 server: {{host: 127.0.0.1, port: 0}}
 admin: {{socket: admin.sock}}
+limits: {{connections_per_second: unlimited}}
 services:
   store: {{use: store.Store, with: {{version: {0}}}}}
 namespaces:
