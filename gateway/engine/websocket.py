@@ -75,6 +75,8 @@ class WebSocketCarrier:
             pass  # the session is over
         finally:
             self._reading = None
+            if hasattr(self._request.protocol, "flow"):
+                self._request.protocol.flow = None
             session.lost(self, reason)
             self.response.inbox.drop()
         await self._shut()

@@ -235,10 +235,20 @@ class Dispatcher:
         ack: int | None,
     ) -> None:
         ctx._end = route.end
-        if route.serial is None:
-            verdict = await self._run(connection, namespace, route, ctx)
-        else:
-            verdict = await self._run_in_turn(connection, namespace, route, ctx)
+        verdict: Reject | None = None
+        try:
+            if route.serial is None:
+                await namespace.packet(ctx)
+            else:
+                await self._in_turn(connection, namespace, route, ctx)
+            if ctx.reply is None:
+                verdict = _unanswered(ctx, route)
+        except FAULTS as error:
+            verdict = verdict_on(ctx, error)
+        except asyncio.CancelledError as error:
+            if connection.reason is not None:
+                raise
+            verdict = cancelled(ctx, error)
         if ack is not None:
             verdict = self._ack(ctx, ack, verdict)
         if verdict is None:
@@ -252,41 +262,20 @@ class Dispatcher:
             await self._wire.emit(ctx.socket, "error", [failure])
         await self._event(connection, "error", [verdict.code, verdict.message])
 
-    async def _run(
+    async def _in_turn(
         self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
-    ) -> Reject | None:
-        """Run a packet's chain; return what went wrong, `None` when it is to be answered."""
-        try:
-            await namespace.packet(ctx)
-        except FAULTS as error:
-            return verdict_on(ctx, error)
-        except asyncio.CancelledError as error:
-            if connection.reason is not None:
-                raise
-            return cancelled(ctx, error)
-        if ctx.reply is not None:
-            return None
-        if not ctx._ended:
-            return Reject("dropped", f"event '{ctx.event}' was dropped")
-        if route.handler is None:
-            return Reject("unknown_event", f"no route for event '{ctx.event}'")
-        return None
-
-    async def _run_in_turn(
-        self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
-    ) -> Reject | None:
-        """`_run`, when the packets before it in its queue have ended."""
+    ) -> None:
+        """Run a packet's chain when the packets before it in its queue have ended."""
         assert route.serial is not None
-        try:
-            async with connection.queue(route.serial):
-                async with asyncio.timeout(route.timeout):
-                    return await self._run(connection, namespace, route, ctx)
-        except TimeoutError:  # the client is gone and will not hear of it
-            return late(ctx)
-        except asyncio.CancelledError as error:  # it was not its turn yet
-            if connection.reason is not None:
+        async with connection.queue(route.serial):
+            limit = asyncio.timeout(route.timeout)
+            try:
+                async with limit:
+                    await namespace.packet(ctx)
+            except TimeoutError:
+                if limit.expired():
+                    raise late(ctx) from None
                 raise
-            return cancelled(ctx, error)
 
     def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
         if verdict is None:
@@ -297,3 +286,12 @@ class Dispatcher:
         if verdict is not None:
             self._wire.ack(ctx.socket, id, [{"error": error_of(verdict)}])
         return verdict
+
+
+def _unanswered(ctx: Context, route: Route) -> Reject | None:
+    """What became of a packet whose chain has ended without a reply."""
+    if not ctx._ended:
+        return Reject("dropped", f"event '{ctx.event}' was dropped")
+    if route.handler is None:
+        return Reject("unknown_event", f"no route for event '{ctx.event}'")
+    return None
