@@ -16,7 +16,7 @@ __all__ = ["Deadlines", "Due", "Timed"]
 
 
 class Due(IntEnum):
-    """What a session can be due for."""
+    """What a session, its client or its connection can be due for."""
 
     PING = 0
     """Sending a ping."""
@@ -30,6 +30,10 @@ class Due(IntEnum):
     """Ending a further one."""
     CLOSE = 5
     """Being forgotten, after the server closed it and no poll came to hear of that."""
+    JOIN = 6
+    """Having entered a namespace."""
+    IDLE = 7
+    """Having sent a request, on a connection."""
 
 
 class Timed(Protocol):

@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 
 from aiohttp import hdrs, web
@@ -16,23 +15,29 @@ from gateway.engine.carrier import CLOSE_LIMIT, Reason
 from gateway.engine.cors import Cors, preflight
 from gateway.engine.deadlines import Deadlines
 from gateway.engine.environ import environ
+from gateway.engine.exit import Exit
+from gateway.engine.handover import detach
+from gateway.engine.head import Head
 from gateway.engine.offence import Offences
+from gateway.engine.opening import Opening, head_of, opening
 from gateway.engine.packet import Message
 from gateway.engine.polling import answer_poll, answer_post
-from gateway.engine.refusal import HINT, Refusal, refuse
+from gateway.engine.refusal import HINT, Refusal, refuse, verify
+from gateway.engine.response import switching
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings, Transport
-from gateway.engine.websocket import WebSocketCarrier, is_websocket
+from gateway.engine.websocket import WebSocketCarrier
 
 __all__ = ["ENGINE", "Engine", "EnginePacket", "Handler"]
 
 LOG = logging.getLogger("sockgw.engine")
-METHODS = (hdrs.METH_GET, hdrs.METH_POST)
 WARNED_ADDRESSES = 1000  # remembered
 
 Handler = Callable[..., Awaitable[object]]
 """What python-socketio registers: `connect(sid, environ)`, `message(sid, data)`,
 `disconnect(sid, reason)`."""
+
+OnConnect = Callable[[Session, Opening], None]
 
 
 class EnginePacket(Protocol):
@@ -54,8 +59,9 @@ class Engine:
     on waiting for clients that are gone loses what it tells them.
 
     Three callables say what happens; whoever sets them is spared python-socketio's coroutines:
-    `on_connect` accepts a session or not, `on_message` takes a message and returns what the next
-    one has to wait for, `on_disconnect` is called once for a session that was accepted.
+    `on_connect` is told of a session that is about to be accepted, `on_message` takes a message
+    and returns what the next one has to wait for, `on_disconnect` is called once for a session
+    that was accepted.
     """
 
     async_mode = "aiohttp"
@@ -72,14 +78,18 @@ class Engine:
         self.deadlines = Deadlines(time.monotonic, self._arm)
         self.offences = Offences()
         self.sessions: dict[str, Session] = {}
-        self.on_connect: Callable[[Session, web.Request], Awaitable[bool]] = self._connect
+        self.on_connect: OnConnect | None = None
         self.on_message: Callable[[Session, Message], Awaitable[None] | None] = self._message
         self.on_disconnect: Callable[[Session, Reason], None] = self._disconnect
         self._handlers: dict[str, Handler] = {}
         self._leaving: dict[str, Session] = {}  # while python-socketio is told
-        self._tasks: set[asyncio.Task[object]] = set()  # what a shutdown waits for
+        # What a shutdown waits for, and has been told the end of.
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._websockets: set[WebSocketCarrier] = set()
+        self._closing: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.accepting = True  # new sessions
+        self.exit = Exit()
         self._warned: set[str] = set()
 
     def configure(self, settings: Settings) -> None:
@@ -147,9 +157,12 @@ class Engine:
         self.accepting = False
         for session in list(self.sessions.values()):
             session.end("server shutting down")
-        tasks = self._tasks - {asyncio.current_task()}
-        if tasks:
-            await asyncio.wait(tasks, timeout=2 * CLOSE_LIMIT)
+        ends: set[asyncio.Future[Any]] = {*self._tasks}
+        if self._websockets:
+            self._closing = asyncio.get_running_loop().create_future()
+            ends.add(self._closing)
+        if ends:
+            await asyncio.wait(ends, timeout=2 * CLOSE_LIMIT)
 
     # Requests.
 
@@ -161,44 +174,55 @@ class Engine:
             return self._refuse(Refusal.FORBIDDEN, request, {})
         if request.method == hdrs.METH_OPTIONS:
             return preflight(request, headers)
-        self.deadlines.expire()
-        session = self.sessions.get(request.query.get("sid", ""))
-        refusal = self._verify(request, session)
+        head = head_of(request)
+        session = self.find(head)
+        refusal = verify(head, session, self.settings)
         if refusal is not None:
             return self._refuse(refusal, request, headers)
         if session is None:
-            return await self._handshake(request, headers)
-        if request.query["transport"] == "websocket":
-            return await self._carry(session, request, headers)
+            return await self._handshake(request, head, headers)
+        if head.query["transport"] == "websocket":
+            self._take_over(session, request, head, headers)
+            return web.Response()
         answer = answer_poll if request.method == hdrs.METH_GET else answer_post
         return await answer(session, request, headers)
+
+    def find(self, head: Head) -> Session | None:
+        """The session that a request names, if its time is not up."""
+        self.deadlines.expire()
+        return self.sessions.get(head.query.get("sid", ""))
+
+    def open(self, head: Head, address: str, *, secure: bool) -> Session | None:
+        """Open a session on a WebSocket; `None` leaves the request to `handle_request`."""
+        if self.on_connect is None or (session := self._new(head)) is None:
+            return None
+        self._begin(session, self.on_connect, opening(head, address, secure=secure))
+        return session
+
+    def carry(
+        self,
+        session: Session,
+        transport: asyncio.Transport,
+        head: Head,
+        headers: Mapping[str, str],
+        tail: bytes = b"",
+    ) -> None:
+        """Answer a request for a WebSocket, and let that carry the session.
+
+        `headers` are those that CORS asks for, `tail` is what came behind the request.
+        """
+        answer, bits = switching(head, headers, compress=session.settings.compression)
+        websocket = WebSocketCarrier(session, transport, self, bits)
+        self._websockets.add(websocket)
+        websocket.open(answer, tail)
 
     def _refuse(
         self, refusal: Refusal, request: web.Request, headers: Mapping[str, str]
     ) -> web.Response:
+        if refusal is Refusal.UNSUPPORTED_VERSION:
+            self._warn_of_version(request)
         self.offences.saw(refusal.kind, request.remote or "", f"a {request.method} request")
         return refuse(refusal, headers)
-
-    def _verify(self, request: web.Request, session: Session | None) -> Refusal | None:
-        """What is wrong with a request, in the order that engine.io looks."""
-        transport, method = request.query.get("transport"), request.method
-        settings = self.settings if session is None else session.settings
-        if transport not in settings.transports:
-            return Refusal.UNKNOWN_TRANSPORT
-        if session is None and request.query.get("sid"):
-            return Refusal.UNKNOWN_SESSION
-        if session is None and method != hdrs.METH_GET:
-            return Refusal.BAD_HANDSHAKE_METHOD
-        if method not in METHODS or (transport == "websocket" and not is_websocket(request)):
-            return Refusal.BAD_REQUEST
-        if transport == "polling" and session is not None and session.transport != "polling":
-            return Refusal.BAD_REQUEST
-        if request.query.get("EIO") == "4":
-            return None
-        if session is not None:
-            return Refusal.BAD_REQUEST
-        self._warn_of_version(request)
-        return Refusal.UNSUPPORTED_VERSION
 
     def _warn_of_version(self, request: web.Request) -> None:
         address = request.remote or ""
@@ -206,44 +230,60 @@ class Engine:
             self._warned.add(address)
             LOG.warning("refused %s: %s", address, HINT)
 
-    async def _handshake(
-        self, request: web.Request, headers: Mapping[str, str]
-    ) -> web.StreamResponse:
+    def _new(self, head: Head) -> Session | None:
+        """A session to be opened as a request asks; `None` if none may be opened now."""
         if not self.accepting:
-            return web.Response(status=503, headers=headers)
+            return None
         transport: Transport = "polling"
-        if request.query["transport"] == "websocket":
+        if head.query["transport"] == "websocket":
             transport = "websocket"
         session = Session(self.generate_id(), transport, self)
         self.sessions[session.id] = session
+        return session
+
+    def _begin(self, session: Session, on_connect: OnConnect, facts: Opening) -> None:
         accepted = False
         try:
-            accepted = await self.on_connect(session, request) and session.accept()
+            on_connect(session, facts)
+            accepted = session.accept()
         finally:
             if not accepted:
                 session.end("transport close")
-        if not accepted:
-            return refuse(Refusal.FORBIDDEN, headers)
-        if transport == "polling":
-            return await answer_poll(session, request, headers)
-        try:
-            return await self._carry(session, request, headers)
-        finally:
-            session.end("transport close")
 
-    async def _carry(
-        self, session: Session, request: web.Request, headers: Mapping[str, str]
+    async def _handshake(
+        self, request: web.Request, head: Head, headers: Mapping[str, str]
     ) -> web.StreamResponse:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        carrier = WebSocketCarrier(request, session.settings)
-        try:
-            with suppress(ConnectionError):  # gone before the handshake was complete
-                await carrier.carry(session, headers)
-        finally:
-            self._tasks.discard(task)
-        return carrier.response
+        session = self._new(head)
+        if session is None:
+            return web.Response(status=503, headers=headers)
+        if self.on_connect is not None:
+            facts = opening(head, request.remote or "", secure=request.secure)
+            self._begin(session, self.on_connect, facts)
+        elif not await self._connect(session, request):
+            return refuse(Refusal.FORBIDDEN, headers)
+        if session.transport == "polling":
+            return await answer_poll(session, request, headers)
+        if not self._take_over(session, request, head, headers):
+            session.end("transport close")
+        return web.Response()
+
+    def _take_over(
+        self, session: Session, request: web.Request, head: Head, headers: Mapping[str, str]
+    ) -> bool:
+        """Make a WebSocket of the connection that a request came on; false if it is gone."""
+        line = detach(request.protocol)
+        if line is None:
+            return False
+        transport, tail = line
+        self.carry(session, transport, head, headers, tail)
+        return True
+
+    # What WebSockets call.
+
+    def gone(self, websocket: WebSocketCarrier) -> None:
+        self._websockets.discard(websocket)
+        if self._closing is not None and not self._websockets and not self._closing.done():
+            self._closing.set_result(None)
 
     # What sessions call.
 
@@ -275,7 +315,14 @@ class Engine:
 
     async def _connect(self, session: Session, request: web.Request) -> bool:
         session.owner = {}
-        return await self._tell("connect", session.id, environ(request)) is not False
+        accepted = False
+        try:
+            told = await self._tell("connect", session.id, environ(request))
+            accepted = told is not False and session.accept()
+        finally:
+            if not accepted:
+                session.end("transport close")
+        return accepted
 
     async def _message(self, session: Session, message: Message) -> None:
         await self._tell("message", session.id, message)
