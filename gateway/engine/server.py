@@ -1,43 +1,28 @@
-"""The engine: where requests meet sessions, and python-socketio meets both."""
+"""The engine: where python-socketio meets requests and sessions."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from gateway.engine.carrier import CLOSE_LIMIT, Reason
-from gateway.engine.cors import Cors, preflight
-from gateway.engine.deadlines import Deadlines
 from gateway.engine.environ import environ
-from gateway.engine.exit import Exit
-from gateway.engine.handover import detach
-from gateway.engine.head import Head
-from gateway.engine.offence import Offences
-from gateway.engine.opening import Opening, head_of, opening
 from gateway.engine.packet import Message
-from gateway.engine.polling import answer_poll, answer_post
-from gateway.engine.refusal import HINT, Refusal, refuse, verify
-from gateway.engine.response import switching
+from gateway.engine.requests import Requests
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings, Transport
-from gateway.engine.websocket import WebSocketCarrier
 
 __all__ = ["ENGINE", "Engine", "EnginePacket", "Handler"]
 
 LOG = logging.getLogger("sockgw.engine")
-WARNED_ADDRESSES = 1000  # remembered
 
 Handler = Callable[..., Awaitable[object]]
 """What python-socketio registers: `connect(sid, environ)`, `message(sid, data)`,
 `disconnect(sid, reason)`."""
-
-OnConnect = Callable[[Session, Opening], None]
 
 
 class EnginePacket(Protocol):
@@ -50,7 +35,7 @@ ENGINE: web.AppKey[Engine] = web.AppKey("engine")
 """Where an application has the engine that is attached to it."""
 
 
-class Engine:
+class Engine(Requests):
     """An Engine.IO v4 server for aiohttp, in the place of `engineio.AsyncServer`.
 
     The options are those of `Settings`; `async_handlers`, `json` and `logger` are what
@@ -74,28 +59,12 @@ class Engine:
         logger: object = None,
         **settings: Any,
     ) -> None:
-        self.configure(Settings(**settings))
-        self.deadlines = Deadlines(time.monotonic, self._arm)
-        self.offences = Offences()
-        self.sessions: dict[str, Session] = {}
-        self.on_connect: OnConnect | None = None
+        super().__init__(Settings(**settings))
         self.on_message: Callable[[Session, Message], Awaitable[None] | None] = self._message
         self.on_disconnect: Callable[[Session, Reason], None] = self._disconnect
         self._handlers: dict[str, Handler] = {}
         self._leaving: dict[str, Session] = {}  # while python-socketio is told
-        # What a shutdown waits for, and has been told the end of.
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._websockets: set[WebSocketCarrier] = set()
-        self._closing: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.accepting = True  # new sessions
-        self.exit = Exit()
-        self._warned: set[str] = set()
-
-    def configure(self, settings: Settings) -> None:
-        """Set the engine to `settings`: sessions that are open keep theirs, CORS is for all."""
-        self.settings = settings
-        self.cors = Cors(settings.cors_origins)
+        self._tasks: set[asyncio.Task[object]] = set()  # that tell it so
 
     # What python-socketio calls.
 
@@ -137,10 +106,6 @@ class Engine:
         """The transport of a session at the moment. Raises `KeyError` for none."""
         return self._find(sid).transport
 
-    def generate_id(self) -> str:
-        """An id that nobody can guess."""
-        return secrets.token_urlsafe(15)
-
     def create_event(self) -> asyncio.Event:
         return asyncio.Event()
 
@@ -157,133 +122,11 @@ class Engine:
         self.accepting = False
         for session in list(self.sessions.values()):
             session.end("server shutting down")
-        ends: set[asyncio.Future[Any]] = {*self._tasks}
-        if self._websockets:
-            self._closing = asyncio.get_running_loop().create_future()
-            ends.add(self._closing)
+        ends: set[asyncio.Future[Any]] = self._tasks - {asyncio.current_task()}
+        if self.websockets:
+            ends.add(self.all_gone())
         if ends:
             await asyncio.wait(ends, timeout=2 * CLOSE_LIMIT)
-
-    # Requests.
-
-    async def handle_request(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request: a handshake, a poll, a POST or an upgrade."""
-        host = request.headers.get(hdrs.HOST)  # aiohttp's would ask the name service, and block
-        headers = self.cors.headers(request.headers.get(hdrs.ORIGIN), request.scheme, host)
-        if headers is None:
-            return self._refuse(Refusal.FORBIDDEN, request, {})
-        if request.method == hdrs.METH_OPTIONS:
-            return preflight(request, headers)
-        head = head_of(request)
-        session = self.find(head)
-        refusal = verify(head, session, self.settings)
-        if refusal is not None:
-            return self._refuse(refusal, request, headers)
-        if session is None:
-            return await self._handshake(request, head, headers)
-        if head.query["transport"] == "websocket":
-            self._take_over(session, request, head, headers)
-            return web.Response()
-        answer = answer_poll if request.method == hdrs.METH_GET else answer_post
-        return await answer(session, request, headers)
-
-    def find(self, head: Head) -> Session | None:
-        """The session that a request names, if its time is not up."""
-        self.deadlines.expire()
-        return self.sessions.get(head.query.get("sid", ""))
-
-    def open(self, head: Head, address: str, *, secure: bool) -> Session | None:
-        """Open a session on a WebSocket; `None` leaves the request to `handle_request`."""
-        if self.on_connect is None or (session := self._new(head)) is None:
-            return None
-        self._begin(session, self.on_connect, opening(head, address, secure=secure))
-        return session
-
-    def carry(
-        self,
-        session: Session,
-        transport: asyncio.Transport,
-        head: Head,
-        headers: Mapping[str, str],
-        tail: bytes = b"",
-    ) -> None:
-        """Answer a request for a WebSocket, and let that carry the session.
-
-        `headers` are those that CORS asks for, `tail` is what came behind the request.
-        """
-        answer, bits = switching(head, headers, compress=session.settings.compression)
-        websocket = WebSocketCarrier(session, transport, self, bits)
-        self._websockets.add(websocket)
-        websocket.open(answer, tail)
-
-    def _refuse(
-        self, refusal: Refusal, request: web.Request, headers: Mapping[str, str]
-    ) -> web.Response:
-        if refusal is Refusal.UNSUPPORTED_VERSION:
-            self._warn_of_version(request)
-        self.offences.saw(refusal.kind, request.remote or "", f"a {request.method} request")
-        return refuse(refusal, headers)
-
-    def _warn_of_version(self, request: web.Request) -> None:
-        address = request.remote or ""
-        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
-            self._warned.add(address)
-            LOG.warning("refused %s: %s", address, HINT)
-
-    def _new(self, head: Head) -> Session | None:
-        """A session to be opened as a request asks; `None` if none may be opened now."""
-        if not self.accepting:
-            return None
-        transport: Transport = "polling"
-        if head.query["transport"] == "websocket":
-            transport = "websocket"
-        session = Session(self.generate_id(), transport, self)
-        self.sessions[session.id] = session
-        return session
-
-    def _begin(self, session: Session, on_connect: OnConnect, facts: Opening) -> None:
-        accepted = False
-        try:
-            on_connect(session, facts)
-            accepted = session.accept()
-        finally:
-            if not accepted:
-                session.end("transport close")
-
-    async def _handshake(
-        self, request: web.Request, head: Head, headers: Mapping[str, str]
-    ) -> web.StreamResponse:
-        session = self._new(head)
-        if session is None:
-            return web.Response(status=503, headers=headers)
-        if self.on_connect is not None:
-            facts = opening(head, request.remote or "", secure=request.secure)
-            self._begin(session, self.on_connect, facts)
-        elif not await self._connect(session, request):
-            return refuse(Refusal.FORBIDDEN, headers)
-        if session.transport == "polling":
-            return await answer_poll(session, request, headers)
-        if not self._take_over(session, request, head, headers):
-            session.end("transport close")
-        return web.Response()
-
-    def _take_over(
-        self, session: Session, request: web.Request, head: Head, headers: Mapping[str, str]
-    ) -> bool:
-        """Make a WebSocket of the connection that a request came on; false if it is gone."""
-        line = detach(request.protocol)
-        if line is None:
-            return False
-        transport, tail = line
-        self.carry(session, transport, head, headers, tail)
-        return True
-
-    # What WebSockets call.
-
-    def gone(self, websocket: WebSocketCarrier) -> None:
-        self._websockets.discard(websocket)
-        if self._closing is not None and not self._websockets and not self._closing.done():
-            self._closing.set_result(None)
 
     # What sessions call.
 
@@ -299,17 +142,6 @@ class Engine:
             self.on_disconnect(session, reason)
         except Exception:
             LOG.exception("on_disconnect failed")
-
-    def forget(self, session: Session) -> None:
-        self.sessions.pop(session.id, None)
-
-    def _arm(self, when: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if when is not None:
-            delay = max(0.0, when - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self.deadlines.run)
 
     # What python-socketio is told, when nobody else is.
 

@@ -127,7 +127,7 @@ class Server:
         server = self._runner.server
         assert server is not None
         async with asyncio.timeout(LIMIT):
-            while server.connections or self.engine._websockets:  # noqa: ASYNC110  nobody tells
+            while server.connections or self.engine.websockets:  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.01)
 
     async def reason(self, sid: str) -> Reason:
