@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -95,8 +95,7 @@ class _Connection(Leaver):
         self._rest = b""  # what came while there was one
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
         self._server.lines.add(self)
         self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
 

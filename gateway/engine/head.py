@@ -14,12 +14,11 @@ from sys import intern
 __all__ = ["Head", "read"]
 
 HEAD = re.compile(
-    r"(GET|POST) ((/[\w./~-]*)\?([\w.~=&-]*)) HTTP/1\.1\r\n"
-    r"((?:[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e]*\r\n)+)"
+    r"(GET|POST) ((/[\w./~-]*+)\?([\w.~=&-]*+)) HTTP/1\.1\r\n"
+    r"((?:[\w!#$%&'*+.^`|~-]++:[\t\x20-\x7e]*+\r\n)++)"
     r"\r\n",
     re.ASCII,
 )
-FIELD = re.compile(r"([^:\r\n]+):[\t ]*(.*?)[\t ]*\r\n")
 KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
 """16 bytes in base64."""
 
@@ -72,10 +71,14 @@ def read(data: bytes) -> Head | None:
 
 
 def _headers(lines: str) -> dict[str, str] | None:
-    fields = FIELD.findall(lines)
-    # Interned: each connection keeps its own, and the names are the same.
-    headers = {intern(name.lower()): value for name, value in fields}
-    return headers if len(headers) == len(fields) else None
+    headers: dict[str, str] = {}
+    for line in lines.split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        name = intern(name.lower())  # each connection keeps its own, and the names are the same
+        if name in headers:
+            return None
+        headers[name] = value.strip(" \t")
+    return headers
 
 
 def _key(method: str, headers: Mapping[str, str]) -> str | None:

@@ -122,7 +122,8 @@ class Engine(Requests):
         self.accepting = False
         for session in list(self.sessions.values()):
             session.end("server shutting down")
-        ends: set[asyncio.Future[Any]] = self._tasks - {asyncio.current_task()}
+        own = asyncio.current_task()
+        ends: set[asyncio.Future[Any]] = {task for task in self._tasks if task is not own}
         if self.websockets:
             ends.add(self.all_gone())
         if ends:

@@ -94,7 +94,9 @@ async def test_an_answer_is_the_same_whoever_has_read_its_request(
     assert one == other
 
 
-@pytest.mark.parametrize("name", ["plain", "deflate", "deflate with a window", "deflate on its own"])
+@pytest.mark.parametrize(
+    "name", ["plain", "deflate", "deflate with a window", "deflate on its own"]
+)
 async def test_an_answer_is_what_aiohttp_itself_would_give(
     both: tuple[Server, Server], name: str
 ) -> None:
@@ -156,7 +158,7 @@ async def test_any_request_is_answered_the_same(both: tuple[Server, Server], ask
 async def test_frames_right_behind_a_request_are_heard(both: tuple[Server, Server]) -> None:
     for server in both:
         server.received.clear()
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         asked = WEBSOCKET.replace("\n", "\r\n").encode()
         writer.write(asked + frame(b"4behind") + frame(b"it", BINARY))
         await server.news.until(lambda: len(server.received) == 2)  # noqa: B023
