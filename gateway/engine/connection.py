@@ -1,28 +1,32 @@
-"""The connections of HTTP clients: aiohttp's, with a short cut for polls, and an orderly exit."""
+"""The connections of HTTP clients: plain requests are answered here, all else by aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.engine.deadlines import Due
 from gateway.engine.direct import Answer, DirectPoll, DirectPost
+from gateway.engine.exit import Leaver
+from gateway.engine.handover import detach
 from gateway.engine.head import Head, read
+from gateway.engine.offence import Offence
+from gateway.engine.refusal import verify
 from gateway.engine.server import ENGINE, Engine
 from gateway.engine.session import Session
+from gateway.engine.tally import Tally
 
 __all__ = ["Runner"]
 
-LEAVING_AT_ONCE = 64
-"""Connections that are seen off in one turn of the loop."""
-
 REST = 2**16
 """Bytes behind a request under way at which the connection is no longer read from."""
+
+KEEPALIVE = 3630.0
+"""Seconds that a connection may be silent: aiohttp's own, longer than any proxy's."""
 
 
 class Runner(web.AppRunner):
@@ -40,17 +44,32 @@ class Runner(web.AppRunner):
 
 
 class _Server(web.Server):
-    """Makes the connections of one listener."""
+    """Makes the connections of one listener.
+
+    `lines` are those which aiohttp does not know.
+    """
 
     def __init__(self, engine: Engine, like: web.Server, **options: Any) -> None:
         super().__init__(self._handle, request_factory=like.request_factory, **options)
         self._application = like.request_handler
         self._engine = engine
-        self._exit = _Exit()
+        self.keepalive: float = options.get("keepalive_timeout", KEEPALIVE)
+        self.lines: set[_Connection] = set()
 
-    def __call__(self) -> web.RequestHandler:
-        loop = asyncio.get_running_loop()
-        return _Connection(self._engine, self._exit, self, loop=loop, **self._kwargs)
+    def __call__(self) -> _Connection:  # type: ignore[override]
+        return _Connection(self._engine, self)
+
+    def handler(self) -> web.RequestHandler:
+        """What answers the requests of one connection that are not plain."""
+        handler = _Handler(self, loop=asyncio.get_running_loop(), **self._kwargs)
+        handler.offences = self._engine.offences
+        return handler
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        await asyncio.sleep(0)  # polls that the engine's end has woken are answered in this turn
+        for line in self.lines:
+            line.close()
+        await super().shutdown(timeout)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Spare a request for the engine the application's search for its route."""
@@ -60,118 +79,180 @@ class _Server(web.Server):
         return await self._engine.handle_request(request)
 
 
-class _Exit:
-    """Connections that are lost wait here for their turn.
-
-    Of thousands that go at once each takes its session, its sockets and their chains along. All
-    in one turn of the loop would be a stall for everybody else.
+class _Connection(Leaver):
+    """One connection. What is no plain request is aiohttp's, whose handler is made for the first
+    of these, and so is all that comes after bytes that are not one whole plain request.
     """
 
-    def __init__(self) -> None:
-        self._queue: deque[Callable[[], None]] = deque()
+    __slots__ = ("_answer", "_engine", "_handler", "_is_paused", "_is_plain", "_rest", "_server")
 
-    def add(self, leave: Callable[[], None]) -> None:
-        if not self._queue:
-            asyncio.get_running_loop().call_soon(self._see_off)
-        self._queue.append(leave)
-
-    def _see_off(self) -> None:
-        for _ in range(min(LEAVING_AT_ONCE, len(self._queue))):
-            self._queue.popleft()()
-        if self._queue:
-            asyncio.get_running_loop().call_soon(self._see_off)
-
-
-class _Connection(web.RequestHandler):
-    """One connection. What is not a plain poll is aiohttp's, and so is all that comes after bytes
-    that are not one whole plain request.
-    """
-
-    __slots__ = (
-        "_answer",
-        "_engine",
-        "_exit",
-        "_handed_over",
-        "_is_called",
-        "_plain",
-        "_rest",
-        "flow",
-    )
-
-    def __init__(self, engine: Engine, exit: _Exit, server: web.Server, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._engine, self._exit = engine, exit
-        self._plain = True  # all that came so far were whole requests, each in one read
-        self._handed_over = False
-        self._is_called = False  # by the exit
+    def __init__(self, engine: Engine, server: _Server) -> None:
+        super().__init__(engine.exit)
+        self._engine, self._server = engine, server
+        self._handler: web.RequestHandler | None = None
+        self._is_plain = True  # all that came so far were whole requests, each in one read
+        self._is_paused = False  # writing
         self._answer: Answer | None = None
         self._rest = b""  # what came while there was one
-        self.flow: Callable[[bool], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
+        self._server.lines.add(self)
+        self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is not None:
             self._rest += data
-            if len(self._rest) > REST and self.transport is not None:
-                self.transport.pause_reading()
+            if len(self._rest) > REST:
+                self._transport.pause_reading()
             return
-        head = read(data) if self._plain else None
+        head = read(data) if self._is_plain else None
         if head is None:
-            self._plain = False
+            self._is_plain = False
         elif self._is_idle() and self._take(head):
             return
-        self._handed_over = True
-        super().data_received(data)
+        self._by_aiohttp(data)
+
+    def leave(self, error: Exception | None) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.lost()
+        if self._handler is None:
+            self._let_go()
+        else:
+            self._handler.connection_lost(error)
+
+    def close(self) -> None:
+        """The server shuts down."""
+        self._transport.close()
+
+    def due(self, due: Due, when: float) -> None:
+        if self._answer is None:
+            self._transport.close()
+        else:
+            self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+        if self._handler is not None:
+            self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._handler is not None:
+            self._handler.resume_writing()
+        if self._answer is not None:
+            self._written()
+
+    def _by_aiohttp(self, data: bytes) -> None:
+        handler = self._handler
+        if handler is None:
+            self._let_go()
+            handler = self._handler = self._server.handler()
+            handler.connection_made(self._transport)
+            if self._is_paused:
+                handler.pause_writing()
+        handler.data_received(data)
+
+    def _let_go(self) -> None:
+        """There is a handler that looks after the connection, or no connection."""
+        self._server.lines.discard(self)
+        self._engine.deadlines.cancel(self, Due.IDLE)
 
     def _is_idle(self) -> bool:
-        """Whether aiohttp waits for a request, having answered those that it was given."""
-        waiter = self._waiter
-        return not self._handed_over or (waiter is not None and not waiter.done())
+        """Whether aiohttp, if it knows the connection, waits for a request on it."""
+        if self._handler is None:
+            return True
+        waiter = self._handler._waiter
+        return waiter is not None and not waiter.done()
 
     def _take(self, head: Head) -> bool:
-        """Answer a request, or have begun to; false if it is not for the engine's short cut."""
-        session = _session(self._engine, head)
-        if session is None:
+        """Answer a request, or have begun to; false if it is not for the engine's short cut.
+
+        The order of the questions is that of `Engine.handle_request`.
+        """
+        engine = self._engine
+        if head.path != engine.path:
             return False
         origin, host = head.headers.get("origin"), head.headers["host"]
-        headers = self._engine.cors.headers(origin, "https" if self.ssl_context else "http", host)
+        scheme = "https" if self._is_secure() else "http"
+        headers = engine.cors.headers(origin, scheme, host)
         if headers is None:
             return False
+        session = engine.find(head)
+        if verify(head, session, engine.settings) is not None:
+            return False
+        if head.query["transport"] == "websocket":
+            return self._become_websocket(session, head, headers)
+        if session is None or session.settings.compression or head.key is not None:
+            return False
+        if len(head.body) > session.settings.max_payload:
+            return False
+        self._poll(session, head, headers)
+        return True
+
+    def _is_secure(self) -> bool:
+        return self._transport.get_extra_info("sslcontext") is not None
+
+    def _become_websocket(
+        self, session: Session | None, head: Head, headers: Mapping[str, str]
+    ) -> bool:
+        if session is None:
+            peer = self._transport.get_extra_info("peername")
+            address = str(peer[0]) if isinstance(peer, tuple) else peer or ""
+            session = self._engine.open(head, address, secure=self._is_secure())
+            if session is None:
+                return False
+        if self._handler is None:
+            self._let_go()
+        else:
+            detach(self._handler)
+        self._engine.carry(session, self._transport, head, headers)
+        return True
+
+    def _poll(self, session: Session, head: Head, headers: Mapping[str, str]) -> None:
         # aiohttp's limit for connections on which nothing comes; a poll may wait for longer.
-        settings = session.settings
-        limit = max(self.keepalive_timeout, settings.ping_interval + settings.ping_timeout)
-        self._next_keepalive_close_time = self._loop.time() + limit
+        if self._handler is not None:
+            settings = session.settings
+            limit = max(self._server.keepalive, settings.ping_interval + settings.ping_timeout)
+            self._handler._next_keepalive_close_time = asyncio.get_running_loop().time() + limit
         if head.method == "GET":
             self._answer = poll = DirectPoll(session, self, headers)
             poll.begin()
         else:
             self._answer = post = DirectPost(session, self, headers)
             post.begin(head.body)
-        return True
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
-        if self.ssl_context is not None:  # TLS cannot be half closed
-            return None
-        self._is_called = True
-        self._exit.add(self._close_transport)
-        return True
+    # The line of an answer.
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._is_called:
-            self._leave(exc)
-        else:
-            self._exit.add(partial(self._leave, exc))
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+            if not self._is_paused:
+                self._written()
 
-    def _close_transport(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
+    def abort(self) -> None:
+        self._transport.abort()
 
-    def _leave(self, error: BaseException | None) -> None:
+    def _written(self) -> None:
         answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.lost()
-        super().connection_lost(error)
+        assert answer is not None
+        answer.written()
+        if self._handler is None:
+            self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
+        rest, self._rest = self._rest, b""
+        if rest:
+            if len(rest) > REST:
+                self._transport.resume_reading()
+            self.data_received(rest)
 
-    # What is no fault of ours is answered and counted: aiohttp logs a traceback for each.
+
+class _Handler(web.RequestHandler):
+    """aiohttp's, which would log a traceback for what is no fault of ours."""
+
+    __slots__ = ("offences",)
+
+    offences: Tally[Offence]
 
     def handle_error(
         self,
@@ -182,7 +263,7 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        self._engine.offences.saw("http", request.remote or "", type(exc).__name__)
+        self.offences.saw("http", request.remote or "", type(exc).__name__)
         response = web.Response(status=status)
         response.force_close()
         return response
@@ -190,54 +271,6 @@ class _Connection(web.RequestHandler):
     def log_exception(self, *args: Any, **facts: Any) -> None:
         error = facts.get("exc_info")
         if isinstance(error, HttpProcessingError | web.RequestPayloadError):
-            self._engine.offences.saw("http", "a client", type(error).__name__)
+            self.offences.saw("http", "a client", type(error).__name__)
         else:
             super().log_exception(*args, **facts)
-
-    # The line of an answer.
-
-    def write(self, data: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
-            if not self.writing_paused:
-                self._written()
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self.flow is not None:
-            self.flow(False)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.flow is not None:
-            self.flow(True)
-        if self._answer is not None:
-            self._written()
-
-    def _written(self) -> None:
-        answer, self._answer = self._answer, None
-        assert answer is not None
-        answer.written()
-        rest, self._rest = self._rest, b""
-        if rest:
-            if len(rest) > REST and self.transport is not None:
-                self.transport.resume_reading()
-            self.data_received(rest)
-
-
-def _session(engine: Engine, head: Head) -> Session | None:
-    """The session that polls, `None` where there is more to say to a request."""
-    if head.path != engine.path:
-        return None
-    engine.deadlines.expire()
-    query = head.query
-    session = engine.sessions.get(query.get("sid", ""))
-    if session is None or session.transport != "polling" or session.settings.compression:
-        return None
-    if query.get("transport") != "polling" or query.get("EIO") != "4":
-        return None
-    return session if len(head.body) <= session.settings.max_payload else None

@@ -11,13 +11,11 @@ import logging
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Protocol
 
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
-
 from gateway.engine.carrier import CLOSE_LIMIT
 from gateway.engine.packet import Packet, PacketError, decode_payload, encode_payload
 from gateway.engine.polling import OK, PAYLOAD
 from gateway.engine.refusal import Refusal, refuse
+from gateway.engine.response import head_bytes
 from gateway.engine.session import Session
 
 __all__ = ["Answer", "DirectPoll", "DirectPost", "Line"]
@@ -50,15 +48,8 @@ class Answer:
         """The connection is gone."""
 
     def _reply(self, headers: Mapping[str, str], body: bytes, status: str = "200 OK") -> None:
-        fields = {
-            **self._headers,
-            **headers,
-            "Content-Length": len(body),
-            "Date": rfc822_formatted_time(),
-            "Server": SERVER_SOFTWARE,
-        }
-        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-        self._line.write(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body)
+        fields = {**self._headers, **headers, "Content-Length": str(len(body))}
+        self._line.write(head_bytes(status, fields) + body)
 
     def _refuse(self) -> None:
         answer = refuse(Refusal.BAD_REQUEST, {})

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 from gateway.engine.packet import MESSAGE, Message, Packet, utf8
 
-__all__ = ["Frames", "deflated_frame", "frame"]
+__all__ = ["Frames", "close_frame", "deflated_frame", "frame", "pong_frame"]
 
-FIN_TEXT, FIN_BINARY, RSV1 = 0x81, 0x82, 0x40
+FIN_TEXT, FIN_BINARY, FIN_CLOSE, FIN_PONG, RSV1 = 0x81, 0x82, 0x88, 0x8A, 0x40
 
 
 class Frames:
@@ -84,6 +84,16 @@ def deflated_frame(packet: Packet, window_bits: int) -> bytes:
     deflate = zlib.compressobj(wbits=-window_bits)
     data = (deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
     return _head(first | RSV1, len(data)) + data
+
+
+def close_frame(code: int) -> bytes:
+    """The frame that begins or confirms the end of a connection."""
+    return struct.pack("!BBH", FIN_CLOSE, 2, code)
+
+
+def pong_frame(data: bytes) -> bytes:
+    """The answer to a ping frame that carried `data`, of 125 bytes at most."""
+    return _head(FIN_PONG, len(data)) + data
 
 
 def _head(first: int, size: int) -> bytes:

@@ -1,133 +1,123 @@
-"""What aiohttp has read of a WebSocket, handed over in the call that read it.
+"""What comes on a WebSocket, handed over in the call that read it.
 
-aiohttp puts each message into a queue and wakes a task to take it out, which costs more than most
-messages do. Here only what cannot be taken at once is queued: control frames, and messages behind
-one that is still being waited for, or to a client that does not read.
+aiohttp reads frames, in C, and puts what they say into a queue of its own, which wakes a task:
+that costs more than most messages do. Here only what cannot be taken at once is queued: what comes
+behind a message that is still being waited for, and messages to a client that does not read. The
+queue's bound is aiohttp's, and so is what happens at it: the connection is not read from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
-from typing import Any, Protocol
+import asyncio
+from typing import Protocol
 
-from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
-from aiohttp.http_websocket import WebSocketReader, WebSocketWriter
+from aiohttp import WSMessage, WSMsgType
 
 # The queue is no part of aiohttp's promises: `tests/engine/test_inbox.py` holds it to these.
-from aiohttp._websocket.reader import WebSocketDataQueue  # isort: skip
+from aiohttp._websocket.reader import WebSocketDataQueue
 
-__all__ = ["WAIT", "Inbox", "InboxResponse", "Recipient"]
+__all__ = ["Inbox", "Recipient"]
 
-TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
-WAIT = WSMsgType.CONTINUATION
-"""Type of the message that carries, as its data, what the next message has to wait for."""
-
-MASKED = 0x80
-"""The bit in the second byte of a frame."""
+TEXT, BINARY, PING, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.CLOSE
 
 LIMIT = 2**16
-"""Bytes in the queue at which aiohttp stops reading."""
+"""Half the bytes in the queue at which aiohttp stops reading."""
 
 
 class Recipient(Protocol):
-    """Who takes messages in the call that read them. None of the three may raise."""
+    """Who takes what comes, in order. None of these may raise.
 
-    def cork(self) -> None:
-        """What one read has brought is about to be delivered."""
+    The last three are what aiohttp's queue asks for.
+    """
 
-    def deliver(self, message: str | bytes) -> Awaitable[None] | None:
-        """Take a message; the next one waits for what is returned."""
+    def deliver(self, message: str | bytes) -> bool:
+        """Take a message. If this is true, what comes behind it waits for `Inbox.resume`."""
 
-    def uncork(self) -> None:
-        """It is delivered."""
+    def pinged(self, data: bytes) -> None:
+        """The client wants this echoed."""
+
+    def closed(self) -> None:
+        """The client closes the WebSocket, or has agreed to that."""
+
+    def failed(self, error: Exception) -> None:
+        """What the client sends cannot be read; nothing more comes."""
+
+    _reading_paused: bool
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
 
 
 class Inbox(WebSocketDataQueue):
-    """Hands each message that nothing stands before to the recipient, and queues all else.
+    """Hands over everything, unless it has to be queued.
 
-    Until `recipient` is set, and while `busy`, everything is queued.
+    While `unread`, the client does not take what it is sent: its messages wait, its end does not.
     """
 
-    recipient: Recipient | None = None
-    busy = False
+    __slots__ = ("_busy", "_error", "_recipient", "unread")
 
-    def feed_data(self, data: Any, size: int) -> None:
-        recipient, kind = self.recipient, data.type
-        if (
-            recipient is None
-            or self.busy
-            or self._buffer
-            or (kind is not TEXT and kind is not BINARY)
-            or self._protocol.writing_paused
-        ):
+    def __init__(self, recipient: Recipient, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(recipient, LIMIT, loop=loop)  # type: ignore[arg-type]
+        self._recipient: Recipient | None = recipient
+        self._error: Exception | None = None
+        self._busy = False
+        self.unread = False
+
+    def feed_data(self, data: WSMessage, size: int) -> None:  # type: ignore[override]
+        if self._busy or self._buffer or (self.unread and data.type is not CLOSE):
             super().feed_data(data, size)
-            return
-        waiting = recipient.deliver(data.data)
-        if waiting is not None:
-            self.busy = True
-            super().feed_data(WSMessage(WAIT, waiting, None), 0)
+        else:
+            self._hand_over(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        assert isinstance(exc, Exception)
+        # Its traceback leads back here, for a full collection to find.
+        self._error = exc.with_traceback(None)
+        self._fail_if_due()
+
+    def go_on(self) -> None:
+        """What was waited for is done, or the client reads again."""
+        while self._buffer and not self._busy and not self.unread:
+            self._busy = True  # what the parser goes on with meanwhile comes behind this
+            message = self._pop()
+            self._busy = False
+            self._hand_over(message)
+        self._fail_if_due()
+
+    def resume(self) -> None:
+        """What was waited for is done."""
+        self._busy = False
+        self.go_on()
 
     def drop(self) -> None:
         """Forget what is queued, and the recipient."""
-        for message, _ in self._buffer:
-            if message.type is WAIT and isinstance(message.data, Coroutine):
-                message.data.close()
         self._buffer.clear()
-        self.recipient = None
+        self._recipient = self._protocol = None  # type: ignore[assignment]
 
-
-class _Reader(WebSocketReader):
-    """aiohttp's parser, which tells the recipient where a read begins and ends."""
-
-    def __init__(self, inbox: Inbox, limit: int, compress: bool) -> None:
-        super().__init__(inbox, limit, compress=compress, decode_text=True)
-        self._inbox = inbox
-        # Found before the method for one call, so that no later one is any slower for the check.
-        self.feed_data = self._feed_first  # type: ignore[method-assign]
-
-    def _feed_first(self, data: bytes | bytearray | memoryview) -> tuple[bool, bytes]:
-        """Refuse a client that does not mask its first frame; aiohttp would let it.
-
-        https://www.rfc-editor.org/rfc/rfc6455#section-5.1
-        """
-        del self.feed_data
-        if len(data) < 2 or data[1] & MASKED:
-            return self.feed_data(data)
-        error = WebSocketError(WSCloseCode.PROTOCOL_ERROR, "a frame that is not masked")
-        self._inbox.set_exception(error)
-        return True, b""
-
-    def feed_data(self, data: bytes | bytearray | memoryview) -> tuple[bool, bytes]:
-        recipient = self._inbox.recipient
-        if recipient is None:
-            return super().feed_data(data)
-        recipient.cork()
+    def _pop(self) -> WSMessage:
+        reading = self.read()  # which is the one way to have the queue's bound looked at
         try:
-            return super().feed_data(data)
-        finally:
-            recipient.uncork()
+            reading.send(None)
+        except StopIteration as taken:
+            message: WSMessage = taken.value
+            return message
+        raise AssertionError("the queue is empty")
 
+    def _hand_over(self, message: WSMessage) -> None:
+        recipient, kind = self._recipient, message.type
+        if recipient is None:
+            return
+        if kind is TEXT or kind is BINARY:
+            self._busy = recipient.deliver(message.data)
+        elif kind is PING:
+            recipient.pinged(message.data)
+        elif kind is CLOSE:
+            recipient.closed()
 
-class InboxResponse(web.WebSocketResponse):
-    """A WebSocket of aiohttp's that reads into an `Inbox`."""
-
-    inbox: Inbox
-
-    def keep_head(self) -> None:
-        """Have `prepare` leave the head to the writer's first `write`, or to `send_headers`."""
-        self._send_headers_immediately = False
-
-    def forget(self) -> None:
-        """Let go of why it ended: the traceback leads back here, for a full collection to find."""
-        self._exception = None
-
-    def _post_start(
-        self, request: web.BaseRequest, protocol: str | None, writer: WebSocketWriter
-    ) -> None:
-        assert self._loop is not None
-        self._ws_protocol = protocol
-        self._writer = writer
-        self.inbox = self._reader = Inbox(request.protocol, LIMIT, loop=self._loop)
-        self._parser = _Reader(self.inbox, self._max_msg_size, bool(self._compress))
-        request.protocol.set_parser(self._parser)
-        request.protocol.keep_alive(False)
+    def _fail_if_due(self) -> None:
+        error = self._error
+        if error is None or self._busy or self._buffer or self._recipient is None:
+            return
+        self._error = None
+        self._recipient.failed(error)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-__all__ = ["Opening", "opening"]
+from gateway.engine.head import Head
+
+__all__ = ["Opening", "head_of", "opening"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,26 @@ class Opening:
     secure: bool
 
 
-def opening(request: web.Request) -> Opening:
-    """Tell the facts of `request`, none of which holds it in memory."""
+def opening(head: Head, address: str, *, secure: bool) -> Opening:
+    """Tell the facts of a request."""
+    return Opening(head.query, head.headers, address, head.url, secure)
+
+
+def head_of(request: web.Request) -> Head:
+    """Tell what aiohttp has read of `request`, which nothing of it holds in memory."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
-        key = name.lower()
+        key = intern(name.lower())
         headers[key] = f"{headers[key]},{value}" if key in headers else value
     query: dict[str, str] = {}
     for name, value in request.query.items():
-        query.setdefault(name, value)
-    return Opening(query, headers, request.remote or "", request.path_qs, request.secure)
+        query.setdefault(intern(name), value)
+    websocket = request.headers[hdrs.SEC_WEBSOCKET_KEY] if _is_websocket(request) else None
+    return Head(request.method, request.path, query, request.path_qs, headers, websocket, b"")
+
+
+def _is_websocket(request: web.Request) -> bool:
+    """Whether a request asks for a WebSocket, in a way that can be granted."""
+    if request.method != hdrs.METH_GET or hdrs.UPGRADE not in request.headers:
+        return False
+    return web.WebSocketResponse().can_prepare(request).ok

@@ -6,11 +6,16 @@ import json
 from collections.abc import Mapping
 from enum import IntEnum
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from gateway.engine.head import Head
 from gateway.engine.offence import Offence
+from gateway.engine.session import Session
+from gateway.engine.settings import Settings
 
-__all__ = ["HINT", "Refusal", "refuse", "too_large"]
+__all__ = ["HINT", "Refusal", "refuse", "too_large", "verify"]
+
+METHODS = (hdrs.METH_GET, hdrs.METH_POST)
 
 
 class Refusal(IntEnum):
@@ -48,6 +53,27 @@ MESSAGES = {
 }
 
 HINT = "this server speaks Engine.IO 4: use socket.io-client 3 or 4"
+
+
+def verify(head: Head, session: Session | None, settings: Settings) -> Refusal | None:
+    """What is wrong with a request, in the order that engine.io looks.
+
+    `session` is the one that it names; `settings` are those of one that it may open.
+    """
+    transport = head.query.get("transport")
+    if transport not in (settings if session is None else session.settings).transports:
+        return Refusal.UNKNOWN_TRANSPORT
+    if session is None and head.query.get("sid"):
+        return Refusal.UNKNOWN_SESSION
+    if session is None and head.method != hdrs.METH_GET:
+        return Refusal.BAD_HANDSHAKE_METHOD
+    if head.method not in METHODS or (transport == "websocket" and head.key is None):
+        return Refusal.BAD_REQUEST
+    if transport == "polling" and session is not None and session.transport != "polling":
+        return Refusal.BAD_REQUEST
+    if head.query.get("EIO") == "4":
+        return None
+    return Refusal.UNSUPPORTED_VERSION if session is None else Refusal.BAD_REQUEST
 
 
 def refuse(refusal: Refusal, headers: Mapping[str, str]) -> web.Response:

@@ -1,38 +1,24 @@
-"""The engine: where requests meet sessions, and python-socketio meets both."""
+"""The engine: where python-socketio meets requests and sessions."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
-from math import ceil
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from gateway.engine.admission import Admission
 from gateway.engine.carrier import CLOSE_LIMIT, Reason
-from gateway.engine.cors import Cors, preflight
-from gateway.engine.deadlines import Deadlines
 from gateway.engine.environ import environ
-from gateway.engine.limit import LIMITS, Limit
-from gateway.engine.offence import KINDS, Offence
 from gateway.engine.packet import Message
-from gateway.engine.polling import answer_poll, answer_post
-from gateway.engine.refusal import HINT, Refusal, refuse
+from gateway.engine.requests import Requests
 from gateway.engine.session import Session
 from gateway.engine.settings import Settings, Transport
-from gateway.engine.tally import Tally
-from gateway.engine.websocket import WebSocketCarrier, is_websocket
 
 __all__ = ["ENGINE", "Engine", "EnginePacket", "Handler"]
 
 LOG = logging.getLogger("sockgw.engine")
-METHODS = (hdrs.METH_GET, hdrs.METH_POST)
-WARNED_ADDRESSES = 1000  # remembered
 
 Handler = Callable[..., Awaitable[object]]
 """What python-socketio registers: `connect(sid, environ)`, `message(sid, data)`,
@@ -49,7 +35,7 @@ ENGINE: web.AppKey[Engine] = web.AppKey("engine")
 """Where an application has the engine that is attached to it."""
 
 
-class Engine:
+class Engine(Requests):
     """An Engine.IO v4 server for aiohttp, in the place of `engineio.AsyncServer`.
 
     The options are those of `Settings`; `async_handlers`, `json` and `logger` are what
@@ -58,8 +44,9 @@ class Engine:
     on waiting for clients that are gone loses what it tells them.
 
     Three callables say what happens; whoever sets them is spared python-socketio's coroutines:
-    `on_connect` accepts a session or not, `on_message` takes a message and returns what the next
-    one has to wait for, `on_disconnect` is called once for a session that was accepted.
+    `on_connect` is told of a session that is about to be accepted, `on_message` takes a message
+    and returns what the next one has to wait for, `on_disconnect` is called once for a session
+    that was accepted.
     """
 
     async_mode = "aiohttp"
@@ -72,26 +59,12 @@ class Engine:
         logger: object = None,
         **settings: Any,
     ) -> None:
-        self.configure(Settings(**settings))
-        self.deadlines = Deadlines(time.monotonic, self._arm)
-        self.offences: Tally[Offence] = Tally("offence", KINDS)
-        self.limits: Tally[Limit] = Tally("limit", LIMITS)
-        self.admission = Admission(self.limits, time.monotonic)
-        self.sessions: dict[str, Session] = {}
-        self.on_connect: Callable[[Session, web.Request], Awaitable[bool]] = self._connect
+        super().__init__(Settings(**settings))
         self.on_message: Callable[[Session, Message], Awaitable[None] | None] = self._message
         self.on_disconnect: Callable[[Session, Reason], None] = self._disconnect
         self._handlers: dict[str, Handler] = {}
         self._leaving: dict[str, Session] = {}  # while python-socketio is told
-        self._tasks: set[asyncio.Task[object]] = set()  # what a shutdown waits for
-        self._timer: asyncio.TimerHandle | None = None
-        self.accepting = True  # new sessions
-        self._warned: set[str] = set()
-
-    def configure(self, settings: Settings) -> None:
-        """Set the engine to `settings`: sessions that are open keep theirs, CORS is for all."""
-        self.settings = settings
-        self.cors = Cors(settings.cors_origins)
+        self._tasks: set[asyncio.Task[object]] = set()  # that tell it so
 
     # What python-socketio calls.
 
@@ -130,10 +103,6 @@ class Engine:
         """The transport of a session at the moment. Raises `KeyError` for none."""
         return self._find(sid).transport
 
-    def generate_id(self) -> str:
-        """An id that nobody can guess."""
-        return secrets.token_urlsafe(15)
-
     def create_event(self) -> asyncio.Event:
         return asyncio.Event()
 
@@ -150,106 +119,12 @@ class Engine:
         self.accepting = False
         for session in list(self.sessions.values()):
             session.end("server shutting down")
-        tasks = self._tasks - {asyncio.current_task()}
-        if tasks:
-            await asyncio.wait(tasks, timeout=2 * CLOSE_LIMIT)
-
-    # Requests.
-
-    async def handle_request(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request: a handshake, a poll, a POST or an upgrade."""
-        host = request.headers.get(hdrs.HOST)  # aiohttp's would ask the name service, and block
-        headers = self.cors.headers(request.headers.get(hdrs.ORIGIN), request.scheme, host)
-        if headers is None:
-            return self._refuse(Refusal.FORBIDDEN, request, {})
-        if request.method == hdrs.METH_OPTIONS:
-            return preflight(request, headers)
-        self.deadlines.expire()
-        session = self.sessions.get(request.query.get("sid", ""))
-        refusal = self._verify(request, session)
-        if refusal is not None:
-            return self._refuse(refusal, request, headers)
-        if session is None:
-            return await self._handshake(request, headers)
-        if request.query["transport"] == "websocket":
-            return await self._carry(session, request, headers)
-        answer = answer_poll if request.method == hdrs.METH_GET else answer_post
-        return await answer(session, request, headers)
-
-    def _refuse(
-        self, refusal: Refusal, request: web.Request, headers: Mapping[str, str]
-    ) -> web.Response:
-        self.offences.saw(refusal.kind, request.remote or "", f"a {request.method} request")
-        return refuse(refusal, headers)
-
-    def _verify(self, request: web.Request, session: Session | None) -> Refusal | None:
-        """What is wrong with a request, in the order that engine.io looks."""
-        transport, method = request.query.get("transport"), request.method
-        settings = self.settings if session is None else session.settings
-        if transport not in settings.transports:
-            return Refusal.UNKNOWN_TRANSPORT
-        if session is None and request.query.get("sid"):
-            return Refusal.UNKNOWN_SESSION
-        if session is None and method != hdrs.METH_GET:
-            return Refusal.BAD_HANDSHAKE_METHOD
-        if method not in METHODS or (transport == "websocket" and not is_websocket(request)):
-            return Refusal.BAD_REQUEST
-        if transport == "polling" and session is not None and session.transport != "polling":
-            return Refusal.BAD_REQUEST
-        if request.query.get("EIO") == "4":
-            return None
-        if session is not None:
-            return Refusal.BAD_REQUEST
-        self._warn_of_version(request)
-        return Refusal.UNSUPPORTED_VERSION
-
-    def _warn_of_version(self, request: web.Request) -> None:
-        address = request.remote or ""
-        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
-            self._warned.add(address)
-            LOG.warning("refused %s: %s", address, HINT)
-
-    async def _handshake(
-        self, request: web.Request, headers: Mapping[str, str]
-    ) -> web.StreamResponse:
-        address = request.remote or ""
-        wait = self.admission.refuses(address, self.settings) if self.accepting else 1.0
-        if wait:
-            return web.Response(status=503, headers={**headers, "Retry-After": str(ceil(wait))})
-        transport: Transport = "polling"
-        if request.query["transport"] == "websocket":
-            transport = "websocket"
-        session = Session(self.generate_id(), transport, self, address)
-        self.sessions[session.id] = session
-        self.admission.entered(address)
-        accepted = False
-        try:
-            accepted = await self.on_connect(session, request) and session.accept()
-        finally:
-            if not accepted:
-                session.end("transport close")
-        if not accepted:
-            return refuse(Refusal.FORBIDDEN, headers)
-        if transport == "polling":
-            return await answer_poll(session, request, headers)
-        try:
-            return await self._carry(session, request, headers)
-        finally:
-            session.end("transport close")
-
-    async def _carry(
-        self, session: Session, request: web.Request, headers: Mapping[str, str]
-    ) -> web.StreamResponse:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        carrier = WebSocketCarrier(request, session.settings)
-        try:
-            with suppress(ConnectionError):  # gone before the handshake was complete
-                await carrier.carry(session, headers)
-        finally:
-            self._tasks.discard(task)
-        return carrier.response
+        own = asyncio.current_task()
+        ends: set[asyncio.Future[Any]] = {task for task in self._tasks if task is not own}
+        if self.websockets:
+            ends.add(self.all_gone())
+        if ends:
+            await asyncio.wait(ends, timeout=2 * CLOSE_LIMIT)
 
     # What sessions call.
 
@@ -266,23 +141,18 @@ class Engine:
         except Exception:
             LOG.exception("on_disconnect failed")
 
-    def forget(self, session: Session) -> None:
-        if self.sessions.pop(session.id, None) is not None:
-            self.admission.left(session.address)
-
-    def _arm(self, when: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if when is not None:
-            delay = max(0.0, when - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self.deadlines.run)
-
     # What python-socketio is told, when nobody else is.
 
     async def _connect(self, session: Session, request: web.Request) -> bool:
         session.owner = {}
-        return await self._tell("connect", session.id, environ(request)) is not False
+        accepted = False
+        try:
+            told = await self._tell("connect", session.id, environ(request))
+            accepted = told is not False and session.accept()
+        finally:
+            if not accepted:
+                session.end("transport close")
+        return accepted
 
     async def _message(self, session: Session, message: Message) -> None:
         await self._tell("message", session.id, message)

@@ -13,14 +13,15 @@ class Connection:
     """The runtime's half of a socket; the transport keeps it beside the wire's half.
 
     `scope` is what plugins see of the namespace. `accepted` turns true when the connection chain
-    reaches its end. `reason` is why the socket left, `None` while it is there; `gone` is done when
-    it has left for good, and the chain unwinds.
+    reaches its end, `expired` when it did not do so in time. `reason` is why the socket left,
+    `None` while it is there; `gone` is done when it has left for good, and the chain unwinds.
     """
 
     __slots__ = (
         "_queues",
         "accepted",
         "cancellable",
+        "expired",
         "gone",
         "limit",
         "reason",
@@ -36,11 +37,18 @@ class Connection:
         self.accepted = False
         self.reason: str | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.limit: asyncio.Timeout | None = None
+        self.limit: asyncio.TimerHandle | None = None
+        self.expired = False
         self.task: asyncio.Task[None] | None = None
         self.waiting = 0
         self.cancellable: set[asyncio.Task[None]] = set()
         self._queues: dict[str, asyncio.Lock] = {}
+
+    def expire(self) -> None:
+        """The chain has not reached its end in time."""
+        assert self.task is not None
+        self.expired = True
+        self.task.cancel()
 
     def unwind(self) -> None:
         """Let the chain go on after its `next()`, if no middleware has cancelled that."""

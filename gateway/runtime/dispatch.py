@@ -19,7 +19,16 @@ from gateway.runtime.limits import NamespaceLimits
 from gateway.runtime.live import Live
 from gateway.runtime.services import ServicePool
 from gateway.runtime.under_way import PacketLimit, UnderWay
-from gateway.runtime.verdict import BUSY, arguments, cancelled, error_of, late, told, verdict_on
+from gateway.runtime.verdict import (
+    BUSY,
+    arguments,
+    cancelled,
+    error_of,
+    late,
+    told,
+    unanswered,
+    verdict_on,
+)
 
 __all__ = ["OUTCOMES", "Dispatcher", "Wire"]
 
@@ -181,15 +190,20 @@ class Dispatcher:
         ctx = self._context(connection, generation, "connect", [])
         ctx._end = lambda _: self._hold(connection)
         verdict: Reject | None = None
-        limit = connection.limit = asyncio.timeout(namespace.connect_timeout)
+        # `asyncio.timeout` would cost more than all the rest that is done for most sockets.
+        loop = asyncio.get_running_loop()
+        limit = connection.limit = loop.call_later(namespace.connect_timeout, connection.expire)
         try:
-            async with limit:
-                await namespace.connection(ctx)
-        except FAULTS as error:
-            if limit.expired():
+            await namespace.connection(ctx)
+        except (*FAULTS, asyncio.CancelledError) as error:
+            if connection.expired:
                 verdict = Reject("timeout", "connecting took too long")
+            elif isinstance(error, asyncio.CancelledError):
+                raise
             else:
                 verdict = verdict_on(ctx, error)
+        finally:
+            limit.cancel()
         if not connection.accepted:
             self.refuse(connection, verdict or Reject("refused", "connection refused"))
         elif connection.reason is None:
@@ -197,10 +211,10 @@ class Dispatcher:
             await self._wire.disconnect(connection.socket)
 
     async def _hold(self, connection: Connection) -> None:
-        if connection.reason is not None:
+        if connection.reason is not None or connection.expired:
             return
         assert connection.limit is not None
-        connection.limit.reschedule(None)
+        connection.limit.cancel()
         self._accept(connection)
         await connection.gone
 
@@ -242,7 +256,7 @@ class Dispatcher:
             else:
                 await self._in_turn(connection, namespace, route, ctx)
             if ctx.reply is None:
-                verdict = _unanswered(ctx, route)
+                verdict = unanswered(ctx, route)
         except FAULTS as error:
             verdict = verdict_on(ctx, error)
         except asyncio.CancelledError as error:
@@ -286,12 +300,3 @@ class Dispatcher:
         if verdict is not None:
             self._wire.ack(ctx.socket, id, [{"error": error_of(verdict)}])
         return verdict
-
-
-def _unanswered(ctx: Context, route: Route) -> Reject | None:
-    """What became of a packet whose chain has ended without a reply."""
-    if not ctx._ended:
-        return Reject("dropped", f"event '{ctx.event}' was dropped")
-    if route.handler is None:
-        return Reject("unknown_event", f"no route for event '{ctx.event}'")
-    return None

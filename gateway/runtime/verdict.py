@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from gateway.api import Context
 from gateway.errors import Reject
+from gateway.runtime.blueprint import Route
 from gateway.runtime.fault import log_fault
 
-__all__ = ["BUSY", "arguments", "cancelled", "error_of", "late", "told", "verdict_on"]
+__all__ = ["BUSY", "arguments", "cancelled", "error_of", "late", "told", "unanswered", "verdict_on"]
 
 BUSY = Reject("busy", "too much to do", {"retry_after": 1})
 """To sockets and to packets, past what the gateway can do; seconds."""
@@ -30,6 +31,15 @@ def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
     if task is not None and task.cancelling():
         return late(ctx)
     return verdict_on(ctx, error)
+
+
+def unanswered(ctx: Context, route: Route) -> Reject | None:
+    """What became of a packet whose chain has ended without a reply."""
+    if not ctx._ended:
+        return Reject("dropped", f"event '{ctx.event}' was dropped")
+    if route.handler is None:
+        return Reject("unknown_event", f"no route for event '{ctx.event}'")
+    return None
 
 
 def late(ctx: Context) -> Reject:

@@ -21,7 +21,7 @@ from gateway.engine.bucket import Bucket
 from gateway.engine.frame import Frames
 from gateway.engine.limit import Limit
 from gateway.engine.offence import Offence
-from gateway.engine.opening import Opening, opening
+from gateway.engine.opening import Opening
 from gateway.runtime.limits import Limits
 from gateway.transport.json import MAX_DEPTH, is_deep
 from gateway.transport.packet import (
@@ -156,7 +156,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         super().__init__(
             client_manager=Rooms(), serializer=packet, namespaces="*", logger=quiet, **options
         )
-        self.eio.on_connect = self._opened
+        self.eio.on_connect = self.open
         self.eio.on_message = self._message
         self.eio.on_disconnect = self._closed
 
@@ -181,10 +181,6 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
             self.manager_initialized = True
             self.manager.initialize()
         session.owner = Client(session, opening, self.limits.join_timeout)
-
-    async def _opened(self, session: Session, request: Any) -> bool:
-        self.open(session, opening(request))
-        return True
 
     def _closed(self, session: Session, reason: str) -> None:
         client: Client[PeerT] = session.owner

@@ -14,17 +14,13 @@ from gateway.engine.server import Engine
 from gateway.engine.session import Session
 
 
-async def accept(session: Session, request: web.Request) -> bool:
-    return True
-
-
 def echo(session: Session, message: Message) -> None:
     session.send(message)
 
 
 def echo_app(engine: Engine) -> web.Application:
     """An application that echoes at `/engine.io/`."""
-    engine.on_connect, engine.on_message = accept, echo
+    engine.on_connect, engine.on_message = lambda session, opening: None, echo
     engine.on_disconnect = lambda session, reason: None
     app = web.Application()
     engine.attach(app, "engine.io")

@@ -147,7 +147,7 @@ class Handlers:
     """An engine with python-socketio's kind of handlers."""
 
     def __init__(self, engine: Engine) -> None:
-        engine.on_connect, engine.on_message = engine._connect, engine._message
+        engine.on_connect, engine.on_message = None, engine._message
         engine.on_disconnect = engine._disconnect
         for event in ("connect", "message", "disconnect"):
             engine.on(event, getattr(self, event))

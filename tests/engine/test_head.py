@@ -7,18 +7,30 @@ import pytest
 from gateway.engine.head import Head, read
 
 GET = b"GET /engine.io/?EIO=4&sid=a_-b HTTP/1.1\r\nHost: h\r\n\r\n"
+UPGRADE = (
+    b"GET /engine.io/?EIO=4 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 POST = b"POST /engine.io/?EIO=4 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n4ab"
 
 
 def test_a_plain_get_is_read() -> None:
     query = {"EIO": "4", "sid": "a_-b"}
-    assert read(GET) == Head("GET", "/engine.io/", query, {"host": "h"}, b"")
+    url = "/engine.io/?EIO=4&sid=a_-b"
+    assert read(GET) == Head("GET", "/engine.io/", query, url, {"host": "h"}, None, b"")
 
 
 def test_a_plain_post_is_read_with_its_body() -> None:
     head = read(POST)
     assert head is not None
     assert (head.method, head.body) == ("POST", b"4ab")
+
+
+@pytest.mark.parametrize("connection", [b"Upgrade", b"upgrade", b"keep-alive, Upgrade"])
+def test_a_plain_request_for_a_websocket_is_read_with_its_key(connection: bytes) -> None:
+    head = read(UPGRADE.replace(b": Upgrade", b": " + connection))
+    assert head is not None
+    assert head.key == "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 def test_headers_are_told_by_names_in_lower_case_without_the_space_around_them() -> None:
@@ -28,7 +40,7 @@ def test_headers_are_told_by_names_in_lower_case_without_the_space_around_them()
 
 
 def test_the_first_of_a_query_parameter_counts() -> None:
-    head = read(GET.replace(b"EIO=4", b"EIO=4&EIO=3&empty"))
+    head = read(GET.replace(b"EIO=4", b"EIO=4&EIO=3&&empty"))
     assert head is not None
     assert head.query == {"EIO": "4", "empty": "", "sid": "a_-b"}
 
@@ -67,6 +79,21 @@ def test_the_first_of_a_query_parameter_counts() -> None:
         GET.replace(b"Host: h", b"Host: h\nX: a"),
         GET.replace(b"Host: h", b"Host: h\r\nConnection: close"),
         GET.replace(b"Host: h", b"Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket"),
+        UPGRADE + b"\x88\x80\x00\x00\x00\x00",
+        UPGRADE.replace(b"GET", b"POST"),
+        UPGRADE.replace(b": websocket", b": h2c"),
+        UPGRADE.replace(b": websocket", b": websocket, h2c"),
+        UPGRADE.replace(b"Connection: Upgrade\r\n", b""),
+        UPGRADE.replace(b": Upgrade", b": keep-alive"),
+        UPGRADE.replace(b": Upgrade", b": Upgrade, close"),
+        UPGRADE.replace(b": Upgrade", b": Upgrade\r\nContent-Length: 0"),
+        UPGRADE.replace(b": 13", b": 8"),
+        UPGRADE.replace(b": 13", b": 013"),
+        UPGRADE.replace(b"Sec-WebSocket-Key", b"Key"),
+        UPGRADE.replace(b"ZQ==", b"ZR=="),
+        UPGRADE.replace(b"ZQ==", b"ZQ="),
+        UPGRADE.replace(b"ZQ==", b"ZQ== =="),
+        UPGRADE.replace(b"b25jZ", b"b25j\x80"),
         GET.replace(b"Host: h", b"Host: h\r\nX: " + b"x" * 8190),
     ],
 )

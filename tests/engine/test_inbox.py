@@ -3,109 +3,126 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable
 
-import aiohttp
-from aiohttp import web
+import pytest
+from aiohttp import WebSocketError
+from aiohttp.http_websocket import WebSocketReader
 
-from gateway.engine.inbox import Inbox, InboxResponse
+from gateway.engine.inbox import Inbox
+from tests.hostile.line import BINARY, CLOSE, PING, close, frame
 
-
-def test_aiohttp_makes_its_websocket_as_it_did() -> None:
-    """If this fails after an update, compare `_post_start` with `InboxResponse`."""
-    source = inspect.getsource(web.WebSocketResponse._post_start)
-    for promise in (
-        "self._ws_protocol = protocol",
-        "self._writer = writer",
-        "self._reader = WebSocketDataQueue(",
-        "self._parser = WebSocketReader(",
-        "request.protocol.set_parser(self._parser",
-        "request.protocol.keep_alive(False)",
-    ):
-        assert promise in source
+WAIT = "wait"
 
 
 class Recipient:
-    """Delivers to `take`, between marks of where a read begins and ends."""
+    """Keeps all it is told of; a message that says `wait` is waited for."""
 
-    def __init__(self, take: Callable[[str], Awaitable[None] | None]) -> None:
-        self._take = take
-        self.corked = False
+    def __init__(self) -> None:
+        self._reading_paused = False
+        self.log: list[object] = []
+        self.inbox = Inbox(self, asyncio.get_running_loop())
+        self._reader = WebSocketReader(self.inbox, 2**20, compress=False, decode_text=True)
 
-    def cork(self) -> None:
-        assert not self.corked
-        self.corked = True
+    def send(self, *frames: bytes) -> None:
+        """Let these come in one read."""
+        self._reader.feed_data(b"".join(frames))
 
-    def deliver(self, message: str | bytes) -> Awaitable[None] | None:
-        assert self.corked
-        assert isinstance(message, str)
-        return self._take(message)
+    def deliver(self, message: str | bytes) -> bool:
+        self.log.append(message)
+        return message == WAIT
 
-    def uncork(self) -> None:
-        assert self.corked
-        self.corked = False
+    def pinged(self, data: bytes) -> None:
+        self.log.append(("ping", bytes(data)))
 
+    def closed(self) -> None:
+        self.log.append("closed")
 
-async def test_messages_are_taken_at_once_and_in_order_whatever_some_wait_for() -> None:
-    taken: list[str] = []
-    gate = asyncio.Event()
-    done = asyncio.Event()
+    def failed(self, error: Exception) -> None:
+        assert isinstance(error, WebSocketError)
+        assert error.__traceback__ is None
+        self.log.append(error.code)
 
-    def take(data: str) -> asyncio.Future[None] | None:
-        taken.append(data)
-        if data == "7":
-            done.set()
-        return asyncio.ensure_future(gated()) if data == "3" else None
+    def pause_reading(self) -> None:
+        assert not self._reading_paused
+        self._reading_paused = True
 
-    async def gated() -> None:
-        await gate.wait()
-        taken.append("3 is done")
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        response = InboxResponse()
-        await response.prepare(request)
-        response.inbox.recipient = Recipient(take)
-        while (message := await response.receive()).type is not aiohttp.WSMsgType.CLOSE:
-            if message.type is aiohttp.WSMsgType.CONTINUATION:
-                await message.data
-                response.inbox.busy = False
-            else:
-                take(message.data)
-        return response
-
-    app = web.Application()
-    app.router.add_get("/", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    try:
-        async with aiohttp.ClientSession() as session, session.ws_connect(url) as websocket:
-            for number in range(8):
-                await websocket.send_str(str(number))
-            await websocket.ping()
-            gate.set()
-            async with asyncio.timeout(5):
-                await done.wait()
-            await websocket.close()
-    finally:
-        await runner.cleanup()
-    assert taken == ["0", "1", "2", "3", "3 is done", "4", "5", "6", "7"]
+    def resume_reading(self) -> None:
+        assert self._reading_paused
+        self._reading_paused = False
 
 
-async def test_what_is_queued_when_the_connection_ends_is_dropped_without_a_warning() -> None:
-    async def never_awaited() -> None:
-        raise AssertionError
+@pytest.fixture
+async def recipient() -> Recipient:
+    return Recipient()
 
-    class Protocol:
-        writing_paused = False
-        _reading_paused = False
 
-    loop = asyncio.get_running_loop()
-    inbox = Inbox(Protocol(), 2**16, loop=loop)  # type: ignore[arg-type]
-    inbox.recipient = recipient = Recipient(lambda _: never_awaited())
-    recipient.cork()
-    inbox.feed_data(aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, "x", None), 1)
-    inbox.drop()
-    assert inbox.busy
+def text(message: str) -> bytes:
+    return frame(message.encode())
+
+
+async def test_everything_is_taken_in_the_call_that_read_it(recipient: Recipient) -> None:
+    recipient.send(text("a"), frame(b"b", BINARY), frame(b"c", PING), close(1000))
+    assert recipient.log == ["a", b"b", ("ping", b"c"), "closed"]
+
+
+async def test_what_comes_behind_a_message_waits_for_it(recipient: Recipient) -> None:
+    recipient.send(text(WAIT), text("a"), frame(b"b", PING))
+    recipient.send(text(WAIT), text("c"), close(1000))
+    assert recipient.log == [WAIT]
+    recipient.inbox.resume()
+    assert recipient.log == [WAIT, "a", ("ping", b"b"), WAIT]
+    recipient.inbox.resume()
+    assert recipient.log[4:] == ["c", "closed"]
+    recipient.send(text("d"))
+    assert recipient.log[-1] == "d"
+
+
+async def test_messages_to_a_client_that_does_not_read_wait(recipient: Recipient) -> None:
+    recipient.inbox.unread = True
+    recipient.send(text("a"), frame(b"b", PING))
+    assert recipient.log == []
+    recipient.inbox.unread = False
+    recipient.inbox.go_on()
+    assert recipient.log == ["a", ("ping", b"b")]
+
+
+@pytest.mark.parametrize(("end", "told"), [(frame(b"", CLOSE), "closed"), (frame(b"", 11), 1002)])
+async def test_the_end_of_a_client_that_does_not_read_is_heard(
+    recipient: Recipient, end: bytes, told: object
+) -> None:
+    recipient.inbox.unread = True
+    recipient.send(end)
+    assert recipient.log == [told]
+
+
+@pytest.mark.parametrize("message", ["a", WAIT])
+async def test_what_cannot_be_read_is_told_after_all_before_it(
+    recipient: Recipient, message: str
+) -> None:
+    recipient.send(text(WAIT), text(message), frame(b"", 11), text("behind"))
+    recipient.inbox.resume()
+    if message == WAIT:
+        assert recipient.log == [WAIT, WAIT]
+        recipient.inbox.resume()
+    assert recipient.log == [WAIT, message, 1002]
+    recipient.inbox.go_on()
+    assert recipient.log == [WAIT, message, 1002]
+
+
+async def test_the_queue_is_bounded_and_loses_nothing(recipient: Recipient) -> None:
+    """aiohttp stops reading, and taking apart what it has read, at twice 64 KiB."""
+    numbers = [f"{number}{'x' * 1000}" for number in range(500)]
+    recipient.send(text(WAIT), *map(text, numbers))
+    assert recipient._reading_paused
+    assert recipient.inbox._size < 140_000
+    recipient.inbox.resume()
+    assert recipient.log == [WAIT, *numbers]
+    assert not recipient._reading_paused
+
+
+async def test_what_is_queued_when_the_connection_ends_is_dropped(recipient: Recipient) -> None:
+    recipient.send(text(WAIT), text("a"))
+    recipient.inbox.drop()
+    recipient.inbox.resume()
+    recipient.send(text("b"), frame(b"", 11))
+    assert recipient.log == [WAIT]

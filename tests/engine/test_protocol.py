@@ -11,9 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from gateway.engine.session import Session
 from tests.engine.wire import (
     BAD_METHOD,
     BAD_REQUEST,
@@ -135,12 +133,7 @@ class TestHandshake:
     async def test_client_that_is_gone_before_its_websocket_opens_leaves_nothing(
         self, server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
     ) -> None:
-        async def drop(session: Session, request: web.Request) -> bool:
-            assert request.transport is not None
-            request.transport.abort()
-            return True
-
-        server.engine.on_connect = drop
+        server.engine.on_connect = lambda session, opening: server.abort()
         with pytest.raises(aiohttp.ClientError):
             async with wire.stream():
                 pass

@@ -115,11 +115,19 @@ class Server:
             while self.session(sid)._poll is None:  # noqa: ASYNC110  the engine does not tell
                 await asyncio.sleep(0)
 
+    def abort(self) -> None:
+        """Drop all connections that are no WebSockets."""
+        server: Any = self._runner.server
+        lines = [line._transport for line in getattr(server, "lines", ())]
+        for transport in [*lines, *(handler.transport for handler in server.connections)]:
+            transport.abort()
+
     async def unconnected(self) -> None:
         """Wait until no connection is left."""
-        assert self._runner.server is not None
+        server = self._runner.server
+        assert server is not None
         async with asyncio.timeout(LIMIT):
-            while self._runner.server.connections:  # noqa: ASYNC110  aiohttp does not tell
+            while server.connections or self.engine.websockets:  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.01)
 
     async def reason(self, sid: str) -> Reason:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.engine.inbox import InboxResponse
 from gateway.engine.session import Session
+from gateway.engine.websocket import WebSocketCarrier
 from gateway.transport.server import Client
 from tests.hostile.conftest import Gateway
 from tests.hostile.line import connected, frame
@@ -27,7 +27,7 @@ def uncollected() -> Iterator[None]:
 
 def alive() -> int:
     """How many of the objects there are that a session is made of."""
-    return sum(isinstance(each, Session | Client | InboxResponse) for each in gc.get_objects())
+    return sum(isinstance(each, Session | Client | WebSocketCarrier) for each in gc.get_objects())
 
 
 @pytest.mark.parametrize("last", [None, (b"9", 1), (b"4x", 1), (b"", 15)])
