@@ -106,7 +106,8 @@ class Dispatcher:
         if self.under_way.count or self.under_way.load.is_high:
             limit = self.under_way.refuses(connection, generation, namespace)
             if limit is not None:
-                self._turn_away(connection, generation, event, ack, limit)
+                self._wire.meets(connection.socket, limit)
+                self._turn_away(connection, generation, event, ack)
                 return
         route = namespace.routes.get(event, namespace.fallback)
         ctx = self._context(connection, generation, event, args)
@@ -124,16 +125,10 @@ class Dispatcher:
             connection.cancellable_until_done(task)
 
     def _turn_away(
-        self,
-        connection: Connection,
-        generation: Generation,
-        event: str,
-        ack: int | None,
-        limit: PacketLimit,
+        self, connection: Connection, generation: Generation, event: str, ack: int | None
     ) -> None:
         """Refuse a packet before it begins; no route for `error` is told, who has enough to do."""
         socket = connection.socket
-        self._wire.meets(socket, limit)
         self.outcomes["busy"] += 1
         failure = {"error": error_of(BUSY)}
         if ack is not None:
