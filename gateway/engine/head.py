@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from sys import intern
 
-__all__ = ["Head", "read"]
+__all__ = ["NAMES", "Head", "read"]
 
 HEAD = re.compile(
     r"(GET|POST) ((/[\w./~-]*+)\?([\w.~=&-]*+)) HTTP/1\.1\r\n"
@@ -30,6 +29,19 @@ DIGITS = 15
 
 UNUSUAL = frozenset({"content-encoding", "expect", "te", "trailer", "transfer-encoding"})
 UPGRADE = frozenset({"upgrade", "keep-alive, upgrade", "upgrade, keep-alive"})
+
+NAMES = {
+    name: name
+    for name in (
+        *("EIO", "b64", "sid", "t", "transport"),
+        *("accept", "accept-encoding", "accept-language", "authorization", "cache-control"),
+        *("connection", "content-length", "content-type", "cookie", "host", "origin", "pragma"),
+        *("referer", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "upgrade"),
+        *("sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version", "user-agent"),
+        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    )
+}
+"""Usual names: each connection keeps its own request, and may share these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +86,10 @@ def _headers(lines: str) -> dict[str, str] | None:
     headers: dict[str, str] = {}
     for line in lines.split("\r\n")[:-1]:
         name, _, value = line.partition(":")
-        name = intern(name.lower())  # each connection keeps its own, and the names are the same
+        name = name.lower()
         if name in headers:
             return None
-        headers[name] = value.strip(" \t")
+        headers[NAMES.get(name, name)] = value.strip(" \t")
     return headers
 
 
@@ -110,5 +122,5 @@ def _query(text: str) -> dict[str, str]:
     for part in text.split("&"):
         name, _, value = part.partition("=")
         if part:
-            query.setdefault(intern(name), value)
+            query.setdefault(NAMES.get(name, name), value)
     return query

@@ -31,7 +31,7 @@ class Recipient(Protocol):
     """
 
     def deliver(self, message: str | bytes) -> bool:
-        """Take a message. If this is true, what comes behind it waits for `Inbox.resume`."""
+        """Take a message. If this is true, what comes behind it waits until `busy` is false."""
 
     def pinged(self, data: bytes) -> None:
         """The client wants this echoed."""
@@ -52,20 +52,20 @@ class Recipient(Protocol):
 class Inbox(WebSocketDataQueue):
     """Hands over everything, unless it has to be queued.
 
-    While `unread`, the client does not take what it is sent: its messages wait, its end does not.
+    While `busy`, a message is waited for. While `unread`, the client does not take what it is
+    sent: its messages wait, its end does not. `go_on` is to be called once one of the two is over.
     """
 
-    __slots__ = ("_busy", "_error", "_recipient", "unread")
+    __slots__ = ("_error", "_recipient", "busy", "unread")
 
     def __init__(self, recipient: Recipient, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(recipient, LIMIT, loop=loop)  # type: ignore[arg-type]
         self._recipient: Recipient | None = recipient
         self._error: Exception | None = None
-        self._busy = False
-        self.unread = False
+        self.busy = self.unread = False
 
     def feed_data(self, data: WSMessage, size: int) -> None:  # type: ignore[override]
-        if self._busy or self._buffer or (self.unread and data.type is not CLOSE):
+        if self.busy or self._buffer or (self.unread and data.type is not CLOSE):
             super().feed_data(data, size)
         else:
             self._hand_over(data)
@@ -77,18 +77,13 @@ class Inbox(WebSocketDataQueue):
         self._fail_if_due()
 
     def go_on(self) -> None:
-        """What was waited for is done, or the client reads again."""
-        while self._buffer and not self._busy and not self.unread:
-            self._busy = True  # what the parser goes on with meanwhile comes behind this
+        """Hand over what is queued."""
+        while self._buffer and not self.busy and not self.unread:
+            self.busy = True  # what the parser goes on with meanwhile comes behind this
             message = self._pop()
-            self._busy = False
+            self.busy = False
             self._hand_over(message)
         self._fail_if_due()
-
-    def resume(self) -> None:
-        """What was waited for is done."""
-        self._busy = False
-        self.go_on()
 
     def drop(self) -> None:
         """Forget what is queued, and the recipient."""
@@ -109,7 +104,7 @@ class Inbox(WebSocketDataQueue):
         if recipient is None:
             return
         if kind is TEXT or kind is BINARY:
-            self._busy = recipient.deliver(message.data)
+            self.busy = recipient.deliver(message.data)
         elif kind is PING:
             recipient.pinged(message.data)
         elif kind is CLOSE:
@@ -117,7 +112,7 @@ class Inbox(WebSocketDataQueue):
 
     def _fail_if_due(self) -> None:
         error = self._error
-        if error is None or self._busy or self._buffer or self._recipient is None:
+        if error is None or self.busy or self._buffer or self._recipient is None:
             return
         self._error = None
         self._recipient.failed(error)

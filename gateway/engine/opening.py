@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from sys import intern
 
 from aiohttp import hdrs, web
 
-from gateway.engine.head import Head
+from gateway.engine.head import NAMES, Head
 
 __all__ = ["Opening", "head_of", "opening"]
 
@@ -35,11 +34,12 @@ def head_of(request: web.Request) -> Head:
     """Tell what aiohttp has read of `request`, which nothing of it holds in memory."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
-        key = intern(name.lower())
+        key = name.lower()
+        key = NAMES.get(key, key)
         headers[key] = f"{headers[key]},{value}" if key in headers else value
     query: dict[str, str] = {}
     for name, value in request.query.items():
-        query.setdefault(intern(name), value)
+        query.setdefault(NAMES.get(name, name), value)
     websocket = request.headers[hdrs.SEC_WEBSOCKET_KEY] if _is_websocket(request) else None
     return Head(request.method, request.path, query, request.path_qs, headers, websocket, b"")
 

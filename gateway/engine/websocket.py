@@ -213,7 +213,7 @@ class WebSocketCarrier(Leaver):
     def _waited(self, waiting: asyncio.Future[object]) -> None:
         self._waiting = None
         if not waiting.cancelled() and waiting.exception() is None:
-            self._inbox.resume()
+            self._inbox.busy = False
             self._go_on()
             return
         if not waiting.cancelled():

@@ -171,7 +171,8 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
 
 
 def _tcp_socket(family: int, name: tuple[Any, ...], ours: socket.socket | None) -> socket.socket:
-    sock = socket.socket(family)
+    # Named, or asyncio would not switch Nagle's algorithm off for those it accepts.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sharing = [sock, ours] if ours and _port(ours) == name[1] else []
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

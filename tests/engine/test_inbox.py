@@ -27,6 +27,11 @@ class Recipient:
         """Let these come in one read."""
         self._reader.feed_data(b"".join(frames))
 
+    def done(self) -> None:
+        """What was waited for is done."""
+        self.inbox.busy = False
+        self.inbox.go_on()
+
     def deliver(self, message: str | bytes) -> bool:
         self.log.append(message)
         return message == WAIT
@@ -69,9 +74,9 @@ async def test_what_comes_behind_a_message_waits_for_it(recipient: Recipient) ->
     recipient.send(text(WAIT), text("a"), frame(b"b", PING))
     recipient.send(text(WAIT), text("c"), close(1000))
     assert recipient.log == [WAIT]
-    recipient.inbox.resume()
+    recipient.done()
     assert recipient.log == [WAIT, "a", ("ping", b"b"), WAIT]
-    recipient.inbox.resume()
+    recipient.done()
     assert recipient.log[4:] == ["c", "closed"]
     recipient.send(text("d"))
     assert recipient.log[-1] == "d"
@@ -100,10 +105,10 @@ async def test_what_cannot_be_read_is_told_after_all_before_it(
     recipient: Recipient, message: str
 ) -> None:
     recipient.send(text(WAIT), text(message), frame(b"", 11), text("behind"))
-    recipient.inbox.resume()
+    recipient.done()
     if message == WAIT:
         assert recipient.log == [WAIT, WAIT]
-        recipient.inbox.resume()
+        recipient.done()
     assert recipient.log == [WAIT, message, 1002]
     recipient.inbox.go_on()
     assert recipient.log == [WAIT, message, 1002]
@@ -115,7 +120,7 @@ async def test_the_queue_is_bounded_and_loses_nothing(recipient: Recipient) -> N
     recipient.send(text(WAIT), *map(text, numbers))
     assert recipient._reading_paused
     assert recipient.inbox._size < 140_000
-    recipient.inbox.resume()
+    recipient.done()
     assert recipient.log == [WAIT, *numbers]
     assert not recipient._reading_paused
 
@@ -123,6 +128,6 @@ async def test_the_queue_is_bounded_and_loses_nothing(recipient: Recipient) -> N
 async def test_what_is_queued_when_the_connection_ends_is_dropped(recipient: Recipient) -> None:
     recipient.send(text(WAIT), text("a"))
     recipient.inbox.drop()
-    recipient.inbox.resume()
+    recipient.done()
     recipient.send(text("b"), frame(b"", 11))
     assert recipient.log == [WAIT]

@@ -76,11 +76,21 @@ class Server:
     `posts` counts the POST requests that are read in parts, each as its handler starts.
     """
 
-    def __init__(self, runner: type[web.AppRunner] = web.AppRunner, **options: Any) -> None:
+    def __init__(
+        self,
+        runner: type[web.AppRunner] = web.AppRunner,
+        keepalive_timeout: float = 60.0,
+        **options: Any,
+    ) -> None:
         self.engine = Engine(**options)
         self._answer, self.engine.handle_request = self.engine.handle_request, self._count
         app = echo_app(self.engine)
-        self._runner = runner(app, handler_cancellation=True, shutdown_timeout=LIMIT)
+        self._runner = runner(
+            app,
+            handler_cancellation=True,
+            shutdown_timeout=LIMIT,
+            keepalive_timeout=keepalive_timeout,
+        )
         self._echo, self.engine.on_message = self.engine.on_message, self._received
         self.engine.on_disconnect = self._left
         self.received: list[Message] = []

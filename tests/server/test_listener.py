@@ -15,6 +15,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -22,6 +23,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
+from gateway.engine.server import Engine
 from gateway.server.listener import Address, Listener, ListenError
 from tests.certificates import TLS, der, presented
 
@@ -84,6 +86,25 @@ def test_connections_outlive_a_change_of_address(run: Run) -> None:
         await listener.close()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", int(new.rpartition(":")[2]))
+
+    run(test)
+
+
+def test_what_is_sent_to_a_client_is_not_held_back_for_more(run: Run) -> None:
+    async def test() -> None:
+        app = web.Application()
+        Engine().attach(app)
+        listener = Listener(app)
+        await moved(listener, address())
+        _, writer = await asyncio.open_connection("127.0.0.1", int(listener.url.rpartition(":")[2]))
+        server: Any = listener._runner.server
+        while not server.lines:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0)
+        (line,) = server.lines
+        sock = line._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+        await listener.close()
 
     run(test)
 
