@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.engine.deadlines import Due
 from gateway.engine.direct import Answer, DirectPoll, DirectPost
 from gateway.engine.exit import Leaver
+from gateway.engine.handler import Handler
 from gateway.engine.handover import detach
 from gateway.engine.head import Head, read
-from gateway.engine.offence import Offence
 from gateway.engine.refusal import verify
 from gateway.engine.server import ENGINE, Engine
 from gateway.engine.session import Session
-from gateway.engine.tally import Tally
 
 __all__ = ["Runner"]
 
@@ -61,7 +59,7 @@ class _Server(web.Server):
 
     def handler(self) -> web.RequestHandler:
         """What answers the requests of one connection that are not plain."""
-        handler = _Handler(self, loop=asyncio.get_running_loop(), **self._kwargs)
+        handler = Handler(self, loop=asyncio.get_running_loop(), **self._kwargs)
         handler.offences = self._engine.offences
         return handler
 
@@ -84,13 +82,23 @@ class _Connection(Leaver):
     of these, and so is all that comes after bytes that are not one whole plain request.
     """
 
-    __slots__ = ("_answer", "_engine", "_handler", "_is_paused", "_is_plain", "_rest", "_server")
+    __slots__ = (
+        "_answer",
+        "_engine",
+        "_handler",
+        "_is_paused",
+        "_is_plain",
+        "_is_waited_for",
+        "_rest",
+        "_server",
+    )
 
     def __init__(self, engine: Engine, server: _Server) -> None:
         super().__init__(engine.exit)
         self._engine, self._server = engine, server
         self._handler: web.RequestHandler | None = None
         self._is_plain = True  # all that came so far were whole requests, each in one read
+        self._is_waited_for = True  # the head of a request, and not for ever
         self._is_paused = False  # writing
         self._answer: Answer | None = None
         self._rest = b""  # what came while there was one
@@ -98,7 +106,7 @@ class _Connection(Leaver):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
         self._server.lines.add(self)
-        self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
+        self._engine.deadlines.set(self, Due.HEAD, self._engine.settings.request_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is not None:
@@ -117,9 +125,8 @@ class _Connection(Leaver):
         answer, self._answer = self._answer, None
         if answer is not None:
             answer.lost()
-        if self._handler is None:
-            self._let_go()
-        else:
+        self._let_go()
+        if self._handler is not None:
             self._handler.connection_lost(error)
 
     def close(self) -> None:
@@ -127,7 +134,10 @@ class _Connection(Leaver):
         self._transport.close()
 
     def due(self, due: Due, when: float) -> None:
-        if self._answer is None:
+        if due is Due.HEAD:
+            self._engine.limits.saw("request_timeout", self._address(), "no whole request came")
+            self._transport.close()
+        elif self._answer is None:
             self._transport.close()
         else:
             self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
@@ -153,11 +163,19 @@ class _Connection(Leaver):
             if self._is_paused:
                 handler.pause_writing()
         handler.data_received(data)
+        # aiohttp would wait for the rest of a head for ever.
+        waits = not handler._messages and handler._current_request is None
+        if waits and not self._is_waited_for:
+            self._engine.deadlines.set(self, Due.HEAD, self._engine.settings.request_timeout)
+        elif self._is_waited_for and not waits:
+            self._engine.deadlines.cancel(self, Due.HEAD)
+        self._is_waited_for = waits
 
     def _let_go(self) -> None:
         """There is a handler that looks after the connection, or no connection."""
         self._server.lines.discard(self)
-        self._engine.deadlines.cancel(self, Due.IDLE)
+        self._is_waited_for = False
+        self._engine.deadlines.cancel(self, Due.HEAD, Due.IDLE)
 
     def _is_idle(self) -> bool:
         """Whether aiohttp, if it knows the connection, waits for a request on it."""
@@ -194,13 +212,15 @@ class _Connection(Leaver):
     def _is_secure(self) -> bool:
         return self._transport.get_extra_info("sslcontext") is not None
 
+    def _address(self) -> str:
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
+
     def _become_websocket(
         self, session: Session | None, head: Head, headers: Mapping[str, str]
     ) -> bool:
         if session is None:
-            peer = self._transport.get_extra_info("peername")
-            address = str(peer[0]) if isinstance(peer, tuple) else peer or ""
-            session = self._engine.open(head, address, secure=self._is_secure())
+            session = self._engine.open(head, self._address(), secure=self._is_secure())
             if session is None:
                 return False
         if self._handler is None:
@@ -211,6 +231,9 @@ class _Connection(Leaver):
         return True
 
     def _poll(self, session: Session, head: Head, headers: Mapping[str, str]) -> None:
+        if self._is_waited_for:
+            self._is_waited_for = False
+            self._engine.deadlines.cancel(self, Due.HEAD)
         # aiohttp's limit for connections on which nothing comes; a poll may wait for longer.
         if self._handler is not None:
             settings = session.settings
@@ -245,32 +268,3 @@ class _Connection(Leaver):
             if len(rest) > REST:
                 self._transport.resume_reading()
             self.data_received(rest)
-
-
-class _Handler(web.RequestHandler):
-    """aiohttp's, which would log a traceback for what is no fault of ours."""
-
-    __slots__ = ("offences",)
-
-    offences: Tally[Offence]
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if not isinstance(exc, HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
-        self.offences.saw("http", request.remote or "", type(exc).__name__)
-        response = web.Response(status=status)
-        response.force_close()
-        return response
-
-    def log_exception(self, *args: Any, **facts: Any) -> None:
-        error = facts.get("exc_info")
-        if isinstance(error, HttpProcessingError | web.RequestPayloadError):
-            self.offences.saw("http", "a client", type(error).__name__)
-        else:
-            super().log_exception(*args, **facts)

@@ -16,7 +16,7 @@ __all__ = ["Deadlines", "Due", "Timed"]
 
 
 class Due(IntEnum):
-    """What a session, its client or its connection can be due for.
+    """What a session, or its connection, can be due for.
 
     "At a given interval the server sends a ping packet and the client has a few seconds to send a
     pong packet back. If the server does not receive a pong packet back, then it SHOULD consider
@@ -35,8 +35,8 @@ class Due(IntEnum):
     """Ending a further one."""
     CLOSE = 5
     """Being forgotten, after the server closed it and no poll came to hear of that."""
-    JOIN = 6
-    """Having entered a namespace."""
+    HEAD = 6
+    """Having sent the head of a request."""
     IDLE = 7
     """Having sent a request, on a connection."""
 

@@ -101,7 +101,11 @@ class Client(Generic[PeerT]):
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
-        self._limit = loop.call_later(self.join_timeout, self.session.end, "server disconnect")
+        self._limit = loop.call_later(self.join_timeout, self._late)
+
+    def _late(self) -> None:
+        self.session.meets("join_timeout", "in no namespace")
+        self.session.end("server disconnect")
 
 
 def _no_event(data: str | bytes) -> None:
