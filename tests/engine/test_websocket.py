@@ -17,6 +17,8 @@ from tests.engine.conftest import LONG
 from tests.engine.wire import WEBSOCKET, Server, Wire, connected
 from tests.hostile.line import CLOSE, PING, frame
 
+POLL = "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\nhost: a\n\n"
+
 
 @pytest.fixture
 def pings() -> dict[str, float]:
@@ -157,12 +159,23 @@ async def test_what_on_connect_raises_ends_the_connection_and_leaves_nothing(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-async def test_a_connection_on_which_nothing_comes_is_closed() -> None:
+@pytest.mark.parametrize("some", ["", "G", "GET /engine.io/?EIO=4 HTTP/1.1\n"])
+async def test_a_connection_on_which_no_whole_request_comes_is_closed(some: str) -> None:
     async with (
-        Server(Runner, keepalive_timeout=0.1) as server,
-        connected(server.port, "") as (reader, _),
+        Server(Runner, request_timeout=0.1) as server,
+        connected(server.port, some) as (reader, _),
     ):
         assert await reader.read() == b""
+        assert server.engine.limits.counts["request_timeout"] == 1
+
+
+async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
+    async with (
+        Server(Runner, request_timeout=0.05, keepalive_timeout=0.2) as server,
+        connected(server.port, POLL) as (reader, _),
+    ):
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        assert server.engine.limits.counts["request_timeout"] == 0
 
 
 async def test_a_websocket_may_be_silent_for_longer_than_a_connection(
