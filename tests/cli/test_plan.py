@@ -134,7 +134,7 @@ async def test_another_file_is_not_compared_on_a_port_without_a_token(
     assert refused.stderr == (
         f"Error: the daemon at http://127.0.0.1:{unused_tcp_port} refuses: no other file than the"
         " daemon's own is compared, since its plugins would be imported for anybody on this"
-        " machine: set admin.token, or listen on admin.socket\n",
+        " machine: set admin.token, or listen on admin.socket\n"
     )
     assert (own.exit_code, own.stderr) == (0, "")
 
