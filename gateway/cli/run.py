@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +27,7 @@ __all__ = ["run"]
 log = logging.getLogger("sockgw.server")
 
 LEFT_BEHIND = 2.0
-"""Seconds for tasks that plugins have started and nobody ended."""
+"""Seconds for tasks, and then for threads, that plugins have started and nobody ended."""
 
 
 @click.command(short_help="Serve FILE, and its changes as they come.")
@@ -72,16 +75,32 @@ def run(
 
 
 async def _serve(daemon: Daemon, started: Callable[[Started], None]) -> None:
+    calls = ThreadPoolExecutor(thread_name_prefix="asyncio")
+    asyncio.get_running_loop().set_default_executor(calls)
     await daemon.run(started)
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=LEFT_BEHIND)
+    calls.shutdown(wait=False, cancel_futures=True)
     if late := [task for task in tasks if not task.done()]:
         names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
         log.error("tasks of plugins that do not end, though they were cancelled: %s", names)
+    if threads := _late_threads():
+        log.error("threads of plugins that do not end: %s", ", ".join(sorted(threads)))
+    if late or threads:
         os._exit(os.EX_SOFTWARE)  # any other way out waits for them
+
+
+def _late_threads() -> list[str]:
+    """The names of threads that Python would wait for, and that do not end."""
+    limit = time.monotonic() + LEFT_BEHIND
+    threads = [each for each in threading.enumerate() if not each.daemon]
+    threads.remove(threading.main_thread())
+    for thread in threads:
+        thread.join(max(0.0, limit - time.monotonic()))
+    return [thread.name for thread in threads if thread.is_alive()]
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
