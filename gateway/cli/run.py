@@ -67,6 +67,7 @@ def run(
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
             runner.run(_serve(daemon, started))
+            _leave_threads()
     except ConfigError as error:
         show_problems(error)
         raise SystemExit(BAD_CONFIG) from None
@@ -87,20 +88,19 @@ async def _serve(daemon: Daemon, started: Callable[[Started], None]) -> None:
     if late := [task for task in tasks if not task.done()]:
         names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
         log.error("tasks of plugins that do not end, though they were cancelled: %s", names)
-    if threads := _late_threads():
-        log.error("threads of plugins that do not end: %s", ", ".join(sorted(threads)))
-    if late or threads:
         os._exit(os.EX_SOFTWARE)  # any other way out waits for them
 
 
-def _late_threads() -> list[str]:
-    """The names of threads that Python would wait for, and that do not end."""
+def _leave_threads() -> None:
+    """End without the threads that Python would wait for, if they do not end themselves."""
     limit = time.monotonic() + LEFT_BEHIND
     threads = [each for each in threading.enumerate() if not each.daemon]
     threads.remove(threading.main_thread())
     for thread in threads:
         thread.join(max(0.0, limit - time.monotonic()))
-    return [thread.name for thread in threads if thread.is_alive()]
+    if late := [thread.name for thread in threads if thread.is_alive()]:
+        log.error("threads of plugins that do not end: %s", ", ".join(sorted(late)))
+        os._exit(os.EX_SOFTWARE)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
