@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +27,7 @@ __all__ = ["run"]
 log = logging.getLogger("sockgw.server")
 
 LEFT_BEHIND = 2.0
-"""Seconds for tasks that plugins have started and nobody ended."""
+"""Seconds for tasks, and then for threads, that plugins have started and nobody ended."""
 
 
 @click.command(short_help="Serve FILE, and its changes as they come.")
@@ -64,6 +67,7 @@ def run(
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
             runner.run(_serve(daemon, started))
+            _leave_threads()
     except ConfigError as error:
         show_problems(error)
         raise SystemExit(BAD_CONFIG) from None
@@ -72,16 +76,31 @@ def run(
 
 
 async def _serve(daemon: Daemon, started: Callable[[Started], None]) -> None:
+    calls = ThreadPoolExecutor(thread_name_prefix="asyncio")
+    asyncio.get_running_loop().set_default_executor(calls)
     await daemon.run(started)
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=LEFT_BEHIND)
+    calls.shutdown(wait=False, cancel_futures=True)
     if late := [task for task in tasks if not task.done()]:
         names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
         log.error("tasks of plugins that do not end, though they were cancelled: %s", names)
         os._exit(os.EX_SOFTWARE)  # any other way out waits for them
+
+
+def _leave_threads() -> None:
+    """End without the threads that Python would wait for, if they do not end themselves."""
+    limit = time.monotonic() + LEFT_BEHIND
+    threads = [each for each in threading.enumerate() if not each.daemon]
+    threads.remove(threading.main_thread())
+    for thread in threads:
+        thread.join(max(0.0, limit - time.monotonic()))
+    if late := [thread.name for thread in threads if thread.is_alive()]:
+        log.error("threads of plugins that do not end: %s", ", ".join(sorted(late)))
+        os._exit(os.EX_SOFTWARE)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from gateway.config.model import AdminConfig
 from gateway.errors import ConfigError, Problem
 from gateway.server.plan import Plan
 from gateway.server.reloader import Verdict
@@ -19,12 +20,22 @@ __all__ = ["Overseer", "admin_application", "verdict_json"]
 
 OPEN = ("/healthz", "/readyz")
 
+OWN_FILE_ONLY = (
+    "no other file than the daemon's own is compared, since its plugins would be imported for"
+    " anybody on this machine: set admin.token, or listen on admin.socket"
+)
+
 
 class Overseer(Protocol):
     """What the admin listener tells of and asks for."""
 
     @property
-    def token(self) -> str | None: ...
+    def admin(self) -> AdminConfig | None:
+        """How it listens; `None` for an instant, when it does not any more."""
+
+    @property
+    def file(self) -> Path:
+        """What the daemon serves."""
 
     @property
     def ready(self) -> bool: ...
@@ -83,9 +94,15 @@ class _Routes:
         return web.json_response({"error": "a bearer token is needed"}, status=401)
 
     def _is_authorized(self, request: web.Request) -> bool:
-        token = self._overseer.token
+        admin = self._overseer.admin
+        token = admin.token if admin else None
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         return token is None or hmac.compare_digest(given, f"Bearer {token}".encode())
+
+    def _is_guarded(self) -> bool:
+        """Whether nobody gets here but those who may run code as the daemon."""
+        admin = self._overseer.admin
+        return admin is not None and (admin.socket is not None or admin.token is not None)
 
     async def healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"healthy": True})
@@ -111,16 +128,28 @@ class _Routes:
     async def plan(self, request: web.Request) -> web.Response:
         try:
             asked = await request.json() if request.can_read_body else {}
+            other = self._other(asked)
         except ValueError:
-            asked = None
-        file = asked.get("file", "") if isinstance(asked, dict) else None
-        if not isinstance(file, str):
             return web.json_response({"error": 'expected {"file": "PATH"}'}, status=400)
+        if other is not None and not self._is_guarded():
+            return web.json_response({"error": OWN_FILE_ONLY}, status=403)
         try:
-            plan, closed = await self._overseer.plan(Path(file) if file else None)
+            plan, closed = await self._overseer.plan(other)
         except ConfigError as error:
             return web.json_response({"problems": _problems(error.problems)}, status=409)
         return web.json_response({**asdict(plan), "closed": closed, "problems": []})
+
+    def _other(self, asked: object) -> Path | None:
+        """The file that is asked about, `None` for the daemon's own. Raises `ValueError`."""
+        file = asked.get("file", "") if isinstance(asked, dict) else None
+        if not isinstance(file, str):
+            raise ValueError(file)
+        return None if not file or _is_same(Path(file), self._overseer.file) else Path(file)
+
+
+def _is_same(file: Path, own: Path) -> bool:
+    # Plugins lie beside the file: a link to it from elsewhere leads to others.
+    return (file.parent.resolve(), file.name) == (own.parent.resolve(), own.name)
 
 
 def _problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ class AdminClient:
         """What serving `file` would change, and how many sockets it would close.
 
         The daemon reads it from where it runs: `file` is to be absolute. Raises `ConfigError` when
-        the daemon would not serve it.
+        the daemon would not serve it. On a TCP port without a token it compares only its own.
         """
         status, answer = await self._ask("POST", "/-/plan", {"file": str(file)})
         if status != 200:
@@ -97,7 +97,7 @@ class AdminClient:
             ):
                 if response.status in (200, 409):
                     return response.status, await response.json()
-                raise AdminError(self._refusal(response.status))
+                raise AdminError(await self._refusal(response))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise AdminError(f"no daemon can be reached at {self.url}") from None
         except (aiohttp.InvalidURL, aiohttp.ContentTypeError):
@@ -105,9 +105,13 @@ class AdminClient:
         except aiohttp.ClientError as error:
             raise AdminError(f"the daemon at {self.url} did not answer: {error}") from None
 
-    def _refusal(self, status: int) -> str:
-        if status == 401:
+    async def _refusal(self, response: aiohttp.ClientResponse) -> str:
+        if response.status == 401:
             return f"the daemon at {self.url} takes another token; give it with --token"
+        if response.status == 403:
+            match await response.json():
+                case {"error": str(reason)}:
+                    return f"the daemon at {self.url} refuses: {reason}"
         return f"{self.url} is no admin listener of sockgw"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from gateway.compiler import Build, load
 from gateway.config import find_place
 from gateway.config import load as load_config
-from gateway.config.model import ServerConfig
+from gateway.config.model import AdminConfig, ServerConfig
 from gateway.errors import ConfigError
 from gateway.server.admin import admin_application, verdict_json
 from gateway.server.inputs import find_inputs
@@ -68,7 +68,7 @@ class Daemon:
         trace: bool = False,
         last_good: bool = False,
     ) -> None:
-        self._file = file
+        self.file = file
         self._environ = environ
         self._override = {
             key: value for key, value in (("host", host), ("port", port)) if value is not None
@@ -83,7 +83,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._loading = asyncio.Lock()
         self._reloader = Reloader(
-            self._reload, lambda: self._serving.generation, self._heard, str(self._file)
+            self._reload, lambda: self._serving.generation, self._heard, str(self.file)
         )
 
     def stop(self, signal: str = "") -> None:
@@ -101,7 +101,7 @@ class Daemon:
         """
         # Looks at the files before they are read, so that no change of them goes unnoticed.
         self._watcher = Watcher(
-            partial(find_inputs, self._file, self._environ),
+            partial(find_inputs, self.file, self._environ),
             partial(self._reloader.want, "watch"),
         )
         self._reloaded = reloaded
@@ -151,13 +151,13 @@ class Daemon:
     async def _reload(self) -> Plan | None:
         """One reload, of whatever trigger; see `Reloader`."""
         self._notifier.reloading()
-        build = await self._loaded(self._file)
-        with self._placing(self._file):
+        build = await self._loaded(self.file)
+        with self._placing(self.file):
             if self._serving.serves(build) and not self._degraded:
                 return None
             plan = await self._apply(build)
         if self._degraded:
-            log.info("%s is good again, and served instead of the last good one", self._file)
+            log.info("%s is good again, and served instead of the last good one", self.file)
         self._degraded = None
         await self._applied(build)
         return plan
@@ -185,7 +185,7 @@ class Daemon:
 
     async def _first(self) -> Build:
         try:
-            return await load_within(None, partial(self._load, self._file), str(self._file))
+            return await load_within(None, partial(self._load, self.file), str(self.file))
         except ConfigError as error:
             build = await self._fallback()
             if build is None:
@@ -240,9 +240,8 @@ class Daemon:
     # What the admin listener asks
 
     @property
-    def token(self) -> str | None:
-        admin = self._serving.build.config.admin
-        return admin.token if admin else None
+    def admin(self) -> AdminConfig | None:
+        return self._serving.build.config.admin
 
     @property
     def ready(self) -> bool:
@@ -255,7 +254,7 @@ class Daemon:
         return await self._reloader.request("admin")
 
     async def plan(self, file: Path | None) -> tuple[Plan, int]:
-        file = file or self._file
+        file = file or self.file
         build = await self._loaded(file)
         with self._placing(file):
             plan = self._serving.plan(build)
@@ -266,7 +265,7 @@ class Daemon:
         serving = self._serving
         live = serving.adapter.live
         return {
-            "file": str(self._file.absolute()),
+            "file": str(self.file.absolute()),
             "url": self._url,
             "started": self._started,
             "generation": serving.generation,

@@ -69,10 +69,10 @@ class Listener:
     """Serves `app` on the address bound last.
 
     Connections outlive a change of address unless `lasting` is false: then each ends with the
-    answer it waits for.
+    answer it waits for. `options` are aiohttp's own.
     """
 
-    def __init__(self, app: web.Application, *, lasting: bool = True) -> None:
+    def __init__(self, app: web.Application, *, lasting: bool = True, **options: Any) -> None:
         # A client that goes away while it polls must not eat the packets of its next poll.
         # Pings tell that a client is gone long before TCP's keep-alive would, which costs calls.
         self._runner = Runner(
@@ -81,6 +81,7 @@ class Listener:
             access_log=None,
             shutdown_timeout=1.0,
             tcp_keepalive=False,
+            **options,
         )
         self._lasting = lasting
         self._site: web.SockSite | None = None

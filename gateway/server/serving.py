@@ -16,6 +16,7 @@ from gateway.compiler import Build
 from gateway.config.model import LimitsConfig, ServerConfig
 from gateway.engine.server import Engine
 from gateway.engine.settings import Settings
+from gateway.server.admin_log import AdminLog
 from gateway.server.listener import Address, Bound, Listener
 from gateway.server.plan import RESTART_KEYS, Plan, compare
 from gateway.server.shutdown import shut_down
@@ -43,7 +44,7 @@ class Serving:
         app = web.Application()
         self.adapter.server.attach(app, self.server.path)
         self.listener = Listener(app)
-        self.admin = Listener(admin, lasting=False)
+        self.admin = Listener(admin, lasting=False, logger=AdminLog())
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}

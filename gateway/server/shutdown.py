@@ -28,7 +28,7 @@ PAUSE = 0.01
 
 
 async def shut_down(adapter: Adapter, listener: Listener, drain: float, window: float) -> None:
-    """End in this order, each step a line in the log:
+    """End in this order; each step that has something to do is a line in the log.
 
     Nobody new is taken. Packets under way get `drain` seconds, then their handlers are cancelled.
     Clients are told, spread over `window` seconds if there are that many, by the end of their
@@ -55,9 +55,9 @@ async def shut_down(adapter: Adapter, listener: Listener, drain: float, window: 
 async def _finish_packets(live: Live, drain: float, say: Callable[..., None]) -> None:
     count = live.packets
     if count:
-        say("packets: waiting for %d", count)
+        say("packets: waiting up to %g s for %d; a second signal ends it at once", drain, count)
     cancelled = await live.drain(drain)
-    say("packets: %d finished, %d cancelled after %g s", count - cancelled, cancelled, drain)
+    _tell(say, "packets", (count - cancelled, "finished"), _cancelled(cancelled, drain))
 
 
 async def _tell_clients(engine: Engine, window: float, say: Callable[..., None]) -> None:
@@ -71,18 +71,24 @@ async def _tell_clients(engine: Engine, window: float, say: Callable[..., None])
     while engine.sessions and time.monotonic() < limit:  # noqa: ASYNC110
         await asyncio.sleep(PAUSE)
     missed = len(engine.sessions)
-    say("clients: %d told to go, %d did not ask for it", len(sessions) - missed, missed)
+    told = len(sessions) - missed
+    _tell(say, "clients", (told, "told to go"), (missed, "did not ask for their last packets"))
 
 
 async def _release(live: Live, chains: int, say: Callable[..., None]) -> None:
     packets, services = live.packets, live.services
     cancelled = await live.unwind(CHAINS)
-    say(
-        "connection chains: %d unwound, with %d late packets; %d cancelled after %g s",
-        chains,
-        packets,
-        cancelled,
-        CHAINS,
-    )
+    late = (packets, "late packets waited for"), _cancelled(cancelled, CHAINS)
+    _tell(say, "connection chains", (chains, "unwound"), *late)
     await live.close(CHAINS)
-    say("services: %d closed", services - live.services)
+    _tell(say, "services", (services - live.services, "closed"))
+
+
+def _cancelled(count: int, limit: float) -> tuple[int, str]:
+    return count, f"cancelled after {limit:g} s"
+
+
+def _tell(say: Callable[..., None], what: str, *counts: tuple[int, str]) -> None:
+    """Say how many of what; of what there was nothing, nothing."""
+    if told := ", ".join(f"{count} {how}" for count, how in counts if count):
+        say("%s: %s", what, told)

@@ -6,8 +6,12 @@ import asyncio
 import logging
 import os
 import signal
+import socket
+import threading
+import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from types import FrameType
 
@@ -15,33 +19,110 @@ __all__ = ["signals"]
 
 log = logging.getLogger("sockgw.server")
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+_ending = threading.Lock()
+
+LAST_LINE = 0.5
+"""Seconds that the line on a second signal may take: a log that blocks must not keep us here."""
+
 
 @contextmanager
 def signals(stop: Callable[[str], None], reload: Callable[[], None]) -> Iterator[None]:
     """Have SIGINT and SIGTERM call `stop` with their name, and SIGHUP `reload`, in the loop.
 
     A second SIGINT or SIGTERM ends the process at once, with 128 and the signal's number as its
-    exit code. Only for the main thread.
+    exit code, whatever the main thread is doing. Only for the main thread.
     """
     loop = asyncio.get_running_loop()
     asked = count()  # in one step, since a signal may come while another is handled
 
+    def on_first(number: int) -> None:
+        if next(asked) == 0:
+            loop.call_soon_threadsafe(stop, signal.Signals(number).name)
+
+    in_thread, in_handler = _Stops(on_first), _Stops(on_first)
+
     # Not by `loop.add_signal_handler`: a handler that blocks the loop would keep out the second.
     def on_stop(number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if next(asked):
-            log.warning("%s again: ending at once", name)
-            os._exit(128 + number)
-        loop.call_soon_threadsafe(stop, name)
+        in_handler.saw(number)
 
     def on_reload(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(reload)
 
-    handlers = {signal.SIGINT: on_stop, signal.SIGTERM: on_stop, signal.SIGHUP: on_reload}
+    handlers = {**dict.fromkeys(STOPS, on_stop), signal.SIGHUP: on_reload}
     former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield
+        with _listening(in_thread.saw):
+            yield
     finally:
         for number, handler in handlers.items():
             if signal.getsignal(number) is handler:
                 signal.signal(number, former[number])
+
+
+class _Stops:
+    """Counts the signals to stop that are seen in one of two ways."""
+
+    def __init__(self, on_first: Callable[[int], None]) -> None:
+        self._on_first = on_first
+        self._count = count()
+
+    def saw(self, number: int) -> None:
+        if next(self._count):
+            _end(number)
+        self._on_first(number)
+
+
+def _end(number: int) -> None:
+    # The thread that is interrupted may hold the lock of the log, or that of `threading`.
+    if _ending.acquire(blocking=False):
+        start_new_thread(_say_and_exit, (number,))
+        start_new_thread(_exit_soon, (number,))
+
+
+def _say_and_exit(number: int) -> None:
+    try:
+        log.warning("%s again: ending at once", signal.Signals(number).name)
+    finally:
+        os._exit(128 + number)
+
+
+def _exit_soon(number: int) -> None:
+    time.sleep(LAST_LINE)
+    os._exit(128 + number)
+
+
+@contextmanager
+def _listening(on_stop: Callable[[int], None]) -> Iterator[None]:
+    """Hear of signals to stop in a thread as well.
+
+    Python runs handlers in the main thread alone, and that may be in a system call: a signal that
+    the kernel gives to another thread does not even interrupt it. Every signal is written to the
+    wake-up descriptor when it comes, whichever thread it comes to.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    former = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while data := ours.recv(64):
+            if former >= 0:  # the loop's own, which wakes it
+                with suppress(OSError):
+                    os.write(former, data)
+            for number in data:
+                if number in STOPS:
+                    on_stop(number)
+
+    thread = threading.Thread(target=listen, name="sockgw signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        found = signal.set_wakeup_fd(former)
+        if found != theirs.fileno():  # somebody has put theirs there meanwhile
+            signal.set_wakeup_fd(found)
+        theirs.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        theirs.close()
+        ours.close()

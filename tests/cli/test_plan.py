@@ -119,6 +119,26 @@ async def test_another_file_may_be_compared(file: Path) -> None:
     assert (result.exit_code, "  + /other\n" in result.stdout) == (0, True)
 
 
+async def test_another_file_is_not_compared_on_a_port_without_a_token(
+    file: Path, unused_tcp_port: int
+) -> None:
+    """What is imported for it would be what anybody on the machine likes."""
+    on_port = f"admin: {{port: {unused_tcp_port}}}"
+    write(file.parent, BEFORE.replace("admin: {socket: admin.sock}", on_port), **PLUGINS)
+    other = file.with_name("other.yaml")
+    other.write_text(AFTER.replace("admin: {socket: admin.sock}", on_port))
+    async with asked(file):
+        refused = await ask("plan", other)
+        own = await ask("plan", file)
+    assert refused.exit_code == 1
+    assert refused.stderr == (
+        f"Error: the daemon at http://127.0.0.1:{unused_tcp_port} refuses: no other file than the"
+        " daemon's own is compared, since its plugins would be imported for anybody on this"
+        " machine: set admin.token, or listen on admin.socket\n"
+    )
+    assert (own.exit_code, own.stderr) == (0, "")
+
+
 async def test_a_file_that_would_not_be_served_is_refused_as_check_refuses_it(file: Path) -> None:
     async with asked(file):
         write(file.parent, BEFORE.replace("say: chat.say, old", "say: chat.sya, old"))

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from gateway.config.model import AdminConfig
 from gateway.errors import ConfigError, Place, Problem
 from gateway.server.admin import admin_application
 from gateway.server.plan import Plan
@@ -26,7 +27,8 @@ class Gateway:
     """What an admin listener tells of, with answers the test sets."""
 
     def __init__(self) -> None:
-        self.token: str | None = None
+        self.admin = AdminConfig()
+        self.file = Path("gateway.yaml")
         self.ready = True
         self.result: Any = "applied"
         self.asked: list[Path | None] = []
@@ -122,15 +124,58 @@ async def test_plan_answers_with_what_would_change(ask: Asking) -> None:
     }
     assert await ask("POST /-/plan") == (200, plan)
     assert await ask("POST /-/plan", json={}) == (200, plan)
-    assert await ask("POST /-/plan", json={"file": "/etc/other.yaml"}) == (200, plan)
-    assert ask.gateway.asked == [None, None, Path("/etc/other.yaml")]
+    assert ask.gateway.asked == [None, None]
     ask.gateway.result = "failed"
     status, answer = await ask("POST /-/plan")
     assert (status, [each["message"] for each in answer["problems"]]) == (409, ["expected a port"])
 
 
+@pytest.mark.parametrize("file", ["gateway.yaml", str(HERE / "gateway.yaml"), "./gateway.yaml"])
+async def test_the_daemons_own_file_may_be_named(ask: Asking, file: str) -> None:
+    assert (await ask("POST /-/plan", json={"file": file}))[0] == 200
+    assert ask.gateway.asked == [None]
+
+
+async def test_where_anybody_may_ask_no_other_file_is_compared(ask: Asking, tmp_path: Path) -> None:
+    """The daemon imports the plugins of what it compares."""
+    ask.gateway.file = tmp_path / "gateway.yaml"
+    link = tmp_path / "elsewhere" / "gateway.yaml"
+    link.parent.mkdir()
+    link.symlink_to(ask.gateway.file)
+    message = (
+        "no other file than the daemon's own is compared, since its plugins would be imported for"
+        " anybody on this machine: set admin.token, or listen on admin.socket"
+    )
+    for file in ("/etc/other.yaml", str(tmp_path / "other.yaml"), str(link), "gateway.yaml"):
+        refusal = (403, {"error": message})
+        assert await ask("POST /-/plan", json={"file": file}) == refusal
+    assert ask.gateway.asked == []
+
+
+@pytest.mark.parametrize("admin", [AdminConfig(token=TOKEN), AdminConfig(socket=Path("a.sock"))])
+async def test_where_only_some_may_ask_every_file_is_compared(
+    ask: Asking, admin: AdminConfig
+) -> None:
+    ask.gateway.admin = admin
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    other = {"file": "/etc/other.yaml"}
+    assert (await ask("POST /-/plan", json=other, headers=headers))[0] == 200
+    assert ask.gateway.asked == [Path("/etc/other.yaml")]
+
+
 @pytest.mark.parametrize(
-    "body", ["{", "[]", "7", '{"file": 7}', '{"file": null}', '"file"', "\xff"]
+    "body",
+    [
+        "{",
+        "[]",
+        "7",
+        '{"file": 7}',
+        '{"file": null}',
+        '"file"',
+        "\xff",
+        '{"file": "a\\u0000/b"}',
+        '{"file": "\\ud800/b"}',
+    ],
 )
 async def test_plan_of_nonsense_is_refused(ask: Asking, body: str) -> None:
     expected = (400, {"error": 'expected {"file": "PATH"}'})
@@ -143,7 +188,7 @@ ALL = ["GET /-/status", "GET /metrics", "POST /-/reload", "POST /-/plan"]
 
 @pytest.mark.parametrize("request_", ALL)
 async def test_with_a_token_only_its_bearer_is_answered(ask: Asking, request_: str) -> None:
-    ask.gateway.token = TOKEN
+    ask.gateway.admin = AdminConfig(token=TOKEN)
     refusal = (401, {"error": "a bearer token is needed"})
     assert await ask(request_) == refusal
     for header in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN):
@@ -154,12 +199,12 @@ async def test_with_a_token_only_its_bearer_is_answered(ask: Asking, request_: s
 
 @pytest.mark.parametrize("request_", ["GET /healthz", "GET /readyz"])
 async def test_health_checks_need_no_token(ask: Asking, request_: str) -> None:
-    ask.gateway.token = TOKEN
+    ask.gateway.admin = AdminConfig(token=TOKEN)
     assert (await ask(request_))[0] == 200
 
 
 async def test_token_that_is_no_text_is_a_wrong_one(ask: Asking) -> None:
-    ask.gateway.token = TOKEN
+    ask.gateway.admin = AdminConfig(token=TOKEN)
     reader, writer = await asyncio.open_connection("127.0.0.1", ask.port)
     writer.write(
         b"GET /-/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -172,7 +217,7 @@ async def test_token_that_is_no_text_is_a_wrong_one(ask: Asking) -> None:
 @pytest.mark.parametrize("request_", [*ALL, "GET /healthz"])
 async def test_web_pages_are_refused_even_with_the_token(ask: Asking, request_: str) -> None:
     """A page that the operator's browser shows reaches loopback as well."""
-    ask.gateway.token = TOKEN
+    ask.gateway.admin = AdminConfig(token=TOKEN)
     headers = {"Origin": "https://evil.example", "Authorization": f"Bearer {TOKEN}"}
     assert await ask(request_, headers=headers) == (403, {"error": "not for web pages"})
 
