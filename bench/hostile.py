@@ -62,8 +62,10 @@ async def _measured(folder: Path, rounds: int) -> dict[str, list[float]]:
 
 
 def _cases() -> Iterator[tuple[str, Case]]:
-    for bad in (*OPENING, *UPGRADES):
+    for bad in OPENING:
         yield f"request: {bad.name}", partial(_request, bad)
+    for bad in UPGRADES:
+        yield f"for a WebSocket: {bad.name}", partial(_request, bad)
     for bad in ON_SESSION:
         yield f"on a session: {bad.name}", partial(_on_session, bad)
     for each in FRAMES:
@@ -71,9 +73,9 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for packets in ENGINE:
         if packets.reason is not None:
             yield f"packet: {packets.name}", partial(_packets, packets.sent)
-    for messages in BAD:
+    for number, messages in enumerate(BAD):
         sent = tuple(f"4{each}" if isinstance(each, str) else each for each in messages)
-        yield f"packet: {messages!r:.60}", partial(_packets, sent)
+        yield f"packet {number}: {messages!r:.60}", partial(_packets, sent)
     for name, body, _ in PAYLOADS:
         yield f"body: {name}", partial(_body, body)
 

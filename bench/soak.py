@@ -12,6 +12,7 @@ import json
 import random
 import resource
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -69,15 +70,28 @@ async def soak(
         await Crowd(port, account, rng).live(clients, seconds * (1 - WARM_UP))
         end = await daemon.held()
         saving.cancel()
-        offences = {
-            name.partition('"')[2].partition('"')[0]: int(count)
-            for name, count in (await daemon.metrics()).items()
-            if name.startswith("sockgw_offences_total{") and count
-        }
+        metrics = await daemon.metrics()
         code = await daemon.ended()
     return Verdict(
-        account, base, end, tuple(daemon.faults), code, daemon.saves, daemon.lines, offences
+        account,
+        base,
+        end,
+        tuple(daemon.faults),
+        code,
+        daemon.saves,
+        daemon.lines,
+        offences=_counts(metrics, "sockgw_offences_total"),
+        limited=_counts(metrics, "sockgw_limited_total"),
     )
+
+
+def _counts(metrics: Mapping[str, float], name: str) -> dict[str, int]:
+    """Those of a metric that are not 0, by its only label."""
+    return {
+        key.split('"')[1]: int(count)
+        for key, count in metrics.items()
+        if key.startswith(f"{name}{{") and count
+    }
 
 
 async def _save(daemon: Daemon, every: float) -> None:

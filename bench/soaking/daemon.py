@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -23,15 +23,31 @@ CONFIG = """\
 server: {port: 0, ping_interval: 2s, ping_timeout: 2s}
 admin: {socket: admin.sock}
 reload: {quiet: 20ms, drain: 5s}
+limits:
+  send_buffer: 200KB
+  on_slow: %s
+  handlers: 400
+  handlers_per_socket: 4
+  connections_per_second: 100
+  overload_after: 200ms
 namespaces:
   /:
     connection_middleware: [plugin.enter]
     packet_middleware: [plugin.pass_on]
-    routes: {say: plugin.say, later: plugin.later, flood: plugin.flood}
+    routes:
+      say: plugin.say
+      later: plugin.later
+      flood: plugin.flood
+      block: plugin.block
+      held: plugin.held
 """
+
+ON_SLOW = ("disconnect", "drop_oldest", "drop_newest")
 
 PLUGIN = """\
 import asyncio
+import gc
+import time
 
 VERSION = %d
 
@@ -49,8 +65,16 @@ async def later(ctx, number):
     return number
 
 async def flood(ctx):
-    for _ in range(50):
-        await ctx.socket.emit("drop", "x" * 20_000)
+    for _ in range(60):
+        await ctx.socket.emit("drop", "x" * 100_000)
+
+async def block(ctx):
+    time.sleep(0.5)
+
+async def held(ctx):
+    gc.collect()
+    timers = [each for each in gc.get_objects() if type(each).__name__ == "TimerHandle"]
+    return len(asyncio.all_tasks()), sum(not each.cancelled() for each in timers)
 """
 
 BROKEN = "async def say(ctx, number:\n"
@@ -58,11 +82,15 @@ BROKEN = "async def say(ctx, number:\n"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the daemon holds: bytes of memory, descriptors, sockets."""
+    """What the daemon holds: bytes of memory, descriptors, sockets, and those tasks and timers of
+    asyncio that one client sees who asks.
+    """
 
     memory: int
     descriptors: int
     sockets: int
+    tasks: int = 0
+    timers: int = 0
 
 
 class Daemon:
@@ -85,8 +113,16 @@ class Daemon:
             return int((await self._listens).rpartition(":")[2])
 
     def save(self) -> None:
-        """Save the plugin, each fourth time broken: as an editor does, by a rename."""
+        """Save the plugin, each fourth time broken: as an editor does, by a rename.
+
+        Each fifth time the limits change as well.
+        """
         self.saves += 1
+        if self.saves % 5 == 0:
+            config = CONFIG % ON_SLOW[self.saves // 5 % len(ON_SLOW)]
+            draft = self._folder / ".gateway.yaml.new"
+            draft.write_text(config)
+            draft.replace(self._folder / "gateway.yaml")
         text = BROKEN if self.saves % 4 == 0 else PLUGIN % self.saves
         draft = self._folder / "plugins" / ".plugin.py.new"
         draft.write_text(text)
@@ -110,7 +146,21 @@ class Daemon:
             now = await self._held()
             await asyncio.sleep(1)
             if (now == await self._held() and not now.sockets) or time.monotonic() > until:
-                return now
+                tasks, timers = await self._inside()
+                return replace(now, tasks=tasks, timers=timers)
+
+    async def _inside(self) -> tuple[int, int]:
+        """How many tasks and timers there are, as a plugin sees it."""
+        url = f"http://127.0.0.1:{await self.port()}/socket.io/?EIO=4&transport=websocket"
+        async with aiohttp.ClientSession() as http, http.ws_connect(url) as websocket:
+            await websocket.send_str("40")
+            while not (await websocket.receive_str(timeout=10)).startswith("40"):
+                pass
+            await websocket.send_str('420["held"]')
+            while not (text := await websocket.receive_str(timeout=10)).startswith("430"):
+                pass
+        tasks, timers = json.loads(text[3:])
+        return tasks, timers
 
     async def _held(self) -> Held:
         proc = Path(f"/proc/{self.process.pid}")
@@ -152,7 +202,7 @@ class Daemon:
 async def running(folder: Path) -> AsyncIterator[Daemon]:
     """Run a daemon in an empty folder."""
     (folder / "plugins").mkdir(parents=True)
-    (folder / "gateway.yaml").write_text(CONFIG)
+    (folder / "gateway.yaml").write_text(CONFIG % ON_SLOW[0])
     (folder / "plugins" / "plugin.py").write_text(PLUGIN % 0)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "run", str(folder / "gateway.yaml")),

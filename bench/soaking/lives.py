@@ -36,10 +36,15 @@ Lines = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(slots=True)
 class Account:
-    """What became of the clients. `closing` are the seconds until garbage was closed on."""
+    """What became of the clients. `closing` are the seconds until garbage was closed on.
+
+    Of the answers `busy` are those that say so, of attempts to connect `refused`.
+    """
 
     asked: int = 0
     answered: int = 0
+    busy: int = 0
+    refused: int = 0
     lives: dict[str, int] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
     closing: list[float] = field(default_factory=list)
@@ -65,6 +70,7 @@ class Crowd:
             self._garbage,
             self._slow,
             self._fleeting,
+            self._eager,
         ]
 
     async def live(self, clients: int, seconds: float) -> None:
@@ -112,14 +118,21 @@ class Crowd:
         try:
             async with http.ws_connect(url) as websocket:
                 await websocket.send_str("40")
-                while not (await self._heard(websocket)).startswith("40"):
-                    pass
+                if (answer := await self._heard(websocket)).startswith("44"):
+                    self._judge(answer)
+                    return
                 for number in range(self._rng.randint(1, 40)):
                     await self._ask(websocket, number)
                     await self._rest(websocket)
                     if self._over.is_set():
                         break
                 await websocket.send_str("41")
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == 503:
+                self._account.refused += 1
+            else:
+                self._account.lost(f"a good client was answered {error.status}")
+            await self._pause(1.0)
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             self._account.lost(f"a good client: {type(error).__name__}")
             await self._pause(1.0)
@@ -131,8 +144,18 @@ class Crowd:
         answer = await self._heard(websocket)
         if answer == f"43{number}[{number}]":
             self._account.answered += 1
+        elif answer.startswith(f'43{number}[{{"error":{{"code":"busy"'):
+            self._account.answered += 1
+            self._account.busy += 1
         else:
             self._account.lost(f"answered {answer[:60]}")
+
+    def _judge(self, refusal: str) -> None:
+        """Count what CONNECT was refused with."""
+        if '"busy"' in refusal:
+            self._account.refused += 1
+        else:
+            self._account.lost(f"a good client was refused: {refusal[:60]}")
 
     async def _rest(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
         """Wait a while, and answer pings meanwhile."""
@@ -191,7 +214,7 @@ class Crowd:
         writer.close()
 
     async def _slow(self) -> None:
-        """Ask for a megabyte and leave it lying, then take it, or go."""
+        """Ask for six megabytes and leave them lying, then take some, or go."""
         reader, writer = await self._joined()
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -199,6 +222,24 @@ class Crowd:
         await self._pause(3.0)
         if self._rng.random() < 0.5:
             await reader.readexactly(500_000)
+        _reset((reader, writer))
+
+    async def _eager(self) -> None:
+        """Ask for more at once than one socket may; now and then what stops everybody."""
+        reader, writer = await self._joined()
+        if self._rng.random() < 0.02:
+            writer.write(_frame(b'42["block"]'))
+        calls = range(10)
+        writer.write(b"".join(_frame(b'42%d["later",%d]' % (call, call)) for call in calls))
+        self._account.asked += len(calls)
+        missing = set(calls)
+        while missing:
+            await reader.readuntil(b"43")
+            number = await reader.readuntil(b"[")
+            answer = await reader.readuntil(b"]")
+            missing.remove(int(number[:-1]))
+            self._account.answered += 1
+            self._account.busy += b'"busy"' in answer
         _reset((reader, writer))
 
     async def _fleeting(self) -> None:
@@ -213,7 +254,17 @@ class Crowd:
         """A WebSocket in `/`, as raw as it comes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(UPGRADE + _frame(b"40"))
-        await reader.readuntil(b'40{"sid"')
+        opening = await reader.readuntil(b"\r\n\r\n")
+        if b" 503 " in opening:
+            self._account.refused += 1
+            writer.close()
+            raise ConnectionRefusedError
+        while not (found := await reader.readuntil(b"{")).endswith((b"40{", b"44{")):
+            pass
+        if found.endswith(b"44{"):
+            self._account.refused += 1
+            writer.close()
+            raise ConnectionRefusedError
         return reader, writer
 
 

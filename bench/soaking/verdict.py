@@ -16,6 +16,9 @@ MEMORY = 1.05, 16 * 2**20
 DESCRIPTORS = 2
 """How many more there may be in the end."""
 
+TASKS = 5
+"""How many more tasks and timers there may be: a reload or a close may be under way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -29,6 +32,7 @@ class Verdict:
     saves: int
     log_lines: int
     offences: Mapping[str, int]
+    limited: Mapping[str, int]
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -49,6 +53,10 @@ class Verdict:
             yield f"{self.end.sockets} sockets of clients that are gone"
         if self.end.descriptors > self.base.descriptors + DESCRIPTORS:
             yield f"descriptors grew from {self.base.descriptors} to {self.end.descriptors}"
+        for what in ("tasks", "timers"):
+            base, end = getattr(self.base, what), getattr(self.end, what)
+            if end > base + TASKS:
+                yield f"{what} grew from {base} to {end}"
         if self.end.memory > self.base.memory * MEMORY[0] + MEMORY[1]:
             yield f"memory grew from {_mb(self.base.memory)} to {_mb(self.end.memory)}"
 
@@ -58,12 +66,16 @@ def table(verdict: Verdict) -> str:
     account, closing = verdict.account, sorted(verdict.account.closing) or [0.0]
     rows = {
         "lives": ", ".join(f"{count} {kind}" for kind, count in sorted(account.lives.items())),
-        "calls answered": f"{account.answered} of {account.asked}",
+        "calls answered": f"{account.answered} of {account.asked}, {account.busy} with busy",
+        "connections refused": str(account.refused),
         "saves of a plugin": str(verdict.saves),
         "offences": ", ".join(f"{count} {kind}" for kind, count in verdict.offences.items()),
+        "limits met": ", ".join(f"{count} {limit}" for limit, count in verdict.limited.items()),
         "garbage is closed on after": f"{_ms(closing, 0.5)} median, {_ms(closing, 0.99)} p99",
         "memory": f"{_mb(verdict.base.memory)} then {_mb(verdict.end.memory)}",
         "descriptors": f"{verdict.base.descriptors} then {verdict.end.descriptors}",
+        "tasks, timers": f"{verdict.base.tasks}, {verdict.base.timers} then "
+        f"{verdict.end.tasks}, {verdict.end.timers}",
         "log": f"{verdict.log_lines} lines, {len(verdict.faults)} faults",
     }
     width = max(map(len, rows))
