@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-__all__ = ["Daemon", "Held", "running"]
+__all__ = ["LIMITS", "ON_SLOW", "Daemon", "Held", "running"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,13 +23,6 @@ CONFIG = """\
 server: {port: 0, ping_interval: 2s, ping_timeout: 2s}
 admin: {socket: admin.sock}
 reload: {quiet: 20ms, drain: 5s}
-limits:
-  send_buffer: 200KB
-  on_slow: %s
-  handlers: 400
-  handlers_per_socket: 4
-  connections_per_second: 100
-  overload_after: 200ms
 namespaces:
   /:
     connection_middleware: [plugin.enter]
@@ -40,6 +33,16 @@ namespaces:
       flood: plugin.flood
       block: plugin.block
       held: plugin.held
+"""
+
+LIMITS = """\
+limits:
+  send_buffer: 200KB
+  on_slow: %s
+  handlers: 400
+  handlers_per_socket: 4
+  connections_per_second: 100
+  overload_after: 200ms
 """
 
 ON_SLOW = ("disconnect", "drop_oldest", "drop_newest")
@@ -119,7 +122,7 @@ class Daemon:
         """
         self.saves += 1
         if self.saves % 5 == 0:
-            config = CONFIG % ON_SLOW[self.saves // 5 % len(ON_SLOW)]
+            config = CONFIG + LIMITS % ON_SLOW[self.saves // 5 % len(ON_SLOW)]
             draft = self._folder / ".gateway.yaml.new"
             draft.write_text(config)
             draft.replace(self._folder / "gateway.yaml")
@@ -199,10 +202,10 @@ class Daemon:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Daemon]:
-    """Run a daemon in an empty folder."""
+async def running(folder: Path, limits: str = "") -> AsyncIterator[Daemon]:
+    """Run a daemon in an empty folder, with that `limits:` block."""
     (folder / "plugins").mkdir(parents=True)
-    (folder / "gateway.yaml").write_text(CONFIG % ON_SLOW[0])
+    (folder / "gateway.yaml").write_text(CONFIG + limits)
     (folder / "plugins" / "plugin.py").write_text(PLUGIN % 0)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "run", str(folder / "gateway.yaml")),
