@@ -265,6 +265,7 @@ class Crowd:
             self._account.refused += 1
             writer.close()
             raise ConnectionRefusedError
+        await reader.readuntil(b"}")
         return reader, writer
 
 
