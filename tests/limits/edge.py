@@ -36,12 +36,17 @@ namespaces:
       join: plugin.join
       flood: plugin.flood
       told: plugin.told
+      here: plugin.here
+      blobs: plugin.blobs
+      once: plugin.once
+      on: plugin.on
       disconnect: plugin.left
   /calm: {{routes: *routes}}
 """
 
 PLUGIN = """
-import asyncio
+import asyncio, time
+from tests.limits.stage import stage
 
 reasons = []
 leave = asyncio.Event()
@@ -62,6 +67,23 @@ async def join(ctx, room: str):
 async def flood(ctx, first: int, last: int, size: int):
     for number in range(first, last):
         await ctx.gateway.of("/").emit("flood", number, "x" * size)
+
+async def here(ctx):
+    return len(ctx.gateway.of("/").sockets())
+
+async def blobs(ctx, first: int, last: int, size: int):
+    for number in range(first, last):
+        await ctx.gateway.of("/").emit("blob", number, bytes([number]) * size)
+
+async def once(ctx, seconds: float):
+    time.sleep(seconds)
+    stage.between()
+
+async def on(ctx, seconds: float):
+    while not stage.over.is_set():
+        time.sleep(seconds)
+        await asyncio.sleep(0)
+        stage.laps.release()
 
 async def told(ctx):
     return reasons
