@@ -23,6 +23,7 @@ class Proxy:
         self._upstream = port
         self._fault = fault
         self.requests = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -32,19 +33,34 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         await self._server.wait_closed()
+        for each in self._serving:
+            each.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        with suppress(asyncio.CancelledError):  # asyncio would log it
+            await self._pass_on(client, to_client)
+
+    async def _pass_on(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_connection("127.0.0.1", self._upstream)
         tasks = [
             asyncio.create_task(self._pass(client, to_server, self._fault is Fault.SWALLOW)),
             asyncio.create_task(self._pass(server, to_client, True)),
         ]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for writer in (to_server, to_client):
+                writer.close()
         await asyncio.wait(tasks)
         for writer in (to_server, to_client):
-            writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
