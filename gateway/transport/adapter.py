@@ -118,9 +118,9 @@ class Adapter:
             raise UsageError("call() before next(): the client is not there to answer yet")
         answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
         ack = self._rooms._generate_ack_id(socket.id, lambda *args: _settle(answer, args))
-        self._send(peer, self._event(event, args, socket.namespace, ack))
         peer.calls.add(answer)
         try:
+            self._send(peer, self._event(event, args, socket.namespace, ack))
             async with asyncio.timeout(timeout):
                 return await answer
         finally:
