@@ -207,7 +207,9 @@ class Adapter:
         peer = Peer(client, socket)
         self._peers.add(peer)
         client.enter(namespace, peer)
-        peer.connection = self.dispatcher.connect(socket)
+        connection = peer.connection = self.dispatcher.connect(socket)
+        if sid not in self._peers:  # it takes no more: `lost` knew of no connection
+            self.dispatcher.gone(connection, "slow client")
 
     def event(self, peer: Peer, data: list[Value], id: int | None) -> Awaitable[None] | None:
         if peer.early is not None or peer.connection is None:

@@ -58,6 +58,15 @@ def tables(daemon: Running) -> list[Any]:
     return [len(adapter._peers), len(rooms._entered), len(rooms._sids), len(rooms.callbacks)]
 
 
+async def test_the_answer_to_connect(daemon: Running, witness: Caller) -> None:
+    before = tables(daemon)
+    async with raw(daemon.url, "polling") as client:
+        await client.send("40/a,", "40/b,", "40/c,", "40")  # of which three are refused
+        assert await client.receive() is None
+    assert await witness.call("told") == [["disconnect, slow client"]]
+    assert tables(daemon) == before
+
+
 async def test_the_question_of_a_call(daemon: Running, witness: Caller) -> None:
     before = tables(daemon)
     async with raw(daemon.url, "polling") as client:
