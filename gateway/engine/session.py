@@ -201,10 +201,11 @@ class Session:
         self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
         packets = self._outbox.take()
         if self.state is State.CLOSING:
-            self.end("server disconnect")
+            self.end("server disconnect")  # which hurries the poll
+        elif self.state is State.CLOSED:
+            poll.hurry()
         if self.state is State.CLOSED:
             packets.append(self._last)
-            poll.hurry()
         return packets or [NOOP]
 
     def answered(self, poll: Poll) -> None:

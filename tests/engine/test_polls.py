@@ -135,3 +135,19 @@ def test_so_does_being_closed_in_order(host: RecordingHost, session: Session) ->
     assert first.hurried
     assert second.hurried
     assert host.ends == ["server disconnect"]
+
+
+def test_the_end_hurries_a_poll_once(session: Session) -> None:
+    """The time of a second one would never be taken back, and cut the connection in use again."""
+    hurries = []
+
+    class Counting(RecordingRequest):
+        def hurry(self) -> None:
+            hurries.append(self)
+
+    request = Counting()
+    session.poll(request)
+    session.close()
+    assert session.take(request) == ["1"]
+    session.answered(request)
+    assert hurries == [request]
