@@ -62,7 +62,7 @@ class Outbox:
         """Add frames if there is room, or can be made.
 
         Frames larger than the bounds have room in an outbox that is not full. `dropped` tells
-        that something was left out, these frames or older ones; `disconnected` what is to become
+        that something was left out, these frames or others; `disconnected` what is to become
         of a client that there is no room for.
         """
         if not self._is_full(settings):
@@ -73,7 +73,7 @@ class Outbox:
         if droppable and settings.on_slow == "drop_newest":
             return "dropped"
         while self._is_full(settings):
-            if not self._drop_oldest():
+            if not self._drop(newest=settings.on_slow == "drop_newest"):
                 return "disconnected"
         self._append(Parcel(frames, droppable))
         return "dropped"
@@ -120,8 +120,10 @@ class Outbox:
             return True
         return len(self._parcels) > 0 and self.size + self.taken >= settings.send_buffer
 
-    def _drop_oldest(self) -> bool:
-        for index, parcel in enumerate(self._parcels):
+    def _drop(self, *, newest: bool) -> bool:
+        indexes = range(len(self._parcels))
+        for index in reversed(indexes) if newest else indexes:
+            parcel = self._parcels[index]
             if parcel.droppable:
                 del self._parcels[index]
                 self.size -= parcel.size

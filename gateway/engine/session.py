@@ -248,7 +248,7 @@ class Session:
             self._move_to(websocket)
         else:
             self._upgrade = Upgrade(websocket)
-            self._deadlines.set(self, Due.UPGRADE, self.settings.upgrade_timeout)
+            self._deadlines.set(self, Due.UPGRADE, self._host.settings.upgrade_timeout)
 
     def receive_on(self, websocket: WebSocket, packet: Packet) -> Awaitable[None] | None:
         """Take a packet that came on a WebSocket."""

@@ -176,8 +176,7 @@ class Adapter:
         self.server.limit(limits)
         self.dispatcher.under_way.load.watch(limits.overload_after)
         for peer in self._peers:
-            for bucket in (peer.packets, peer.client.bytes):
-                bucket.left = min(bucket.left, 0.0)
+            peer.packets.left = min(peer.packets.left, 0.0)
 
     async def close_namespaces(self, names: Collection[str], window: float) -> None:
         """Disconnect the sockets of namespaces that are served no more, spread over `window`.

@@ -95,6 +95,15 @@ class Client(Generic[PeerT]):
         if not self.peers:
             self._wait()
 
+    def limit(self, limits: Limits) -> None:
+        """Other limits hold; for who is in no namespace the time begins anew."""
+        self.bytes.left = min(self.bytes.left, 0.0)
+        if limits.join_timeout != self.join_timeout:
+            self.join_timeout = limits.join_timeout
+            if not self.peers:
+                self._limit.cancel()
+                self._wait()
+
     def gone(self) -> None:
         """The session has ended."""
         self._limit.cancel()
@@ -156,10 +165,10 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         self._receiver = receiver
         self._engine = engine
         self._packet = packet
-        self.limit(limits)
         super().__init__(
             client_manager=Rooms(), serializer=packet, namespaces="*", logger=quiet, **options
         )
+        self.limit(limits)
         self.eio.on_connect = self.open
         self.eio.on_message = self._message
         self.eio.on_disconnect = self._closed
@@ -167,6 +176,8 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     def limit(self, limits: Limits) -> None:
         """Set the limits, of sessions that are open as well."""
         self.limits = limits
+        for session in self.eio.sessions.values():
+            session.owner.limit(limits)
         # The short way does not look how deep data nests, within what JSON may.
         self._plain_event = self._packet.plain_event if limits.depth >= MAX_DEPTH else _no_event
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.server.reloader import Verdict
 from tests.reload.caller import caller
-from tests.reload.running import Running, running
+from tests.reload.running import Running, running, until
 
 __all__ = ["Bounded", "bounded"]
 
@@ -106,3 +106,25 @@ async def bounded(folder: Path, limits: str = "", own: str = "") -> AsyncIterato
         assert await witness.call("say", 1) == [1]
         yield Bounded(one)
         assert await witness.call("say", 2) == [2]
+        _end_others(one)
+        await until(lambda: _is_alone(one))
+
+
+def _end_others(one: Running) -> None:
+    """End the sessions that poll no more, which would be found out by their pings only."""
+    _, *others = one.daemon._serving.adapter.server.eio.sessions.values()
+    for session in others:
+        session.end("transport close")
+
+
+def _is_alone(one: Running) -> bool:
+    """Whether nothing is counted any more but the witness."""
+    adapter = one.daemon._serving.adapter
+    under_way, peers = adapter.dispatcher.under_way, adapter._peers
+    return (
+        under_way.count == 0
+        and not any(under_way._in.values())
+        and dict(adapter.count()) == {"/witness": 1}
+        and dict(peers._addresses) == {"127.0.0.1": 1}
+        and adapter.server.eio.admission._count == 1
+    )

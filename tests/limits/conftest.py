@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.limits.bounded import Bounded, bounded
-
-Bound = Callable[..., AbstractAsyncContextManager[Bounded]]
+from tests.limits.edge import Edge, edge_of
 
 
 @pytest.fixture
-def bound(tmp_path: Path) -> Bound:
-    """Serve a gateway with limits: `async with bound("sockets: 2") as one`."""
-    return partial(bounded, tmp_path)
+def edge(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> Callable[..., AbstractAsyncContextManager[Edge]]:
+    """Serve with limits: `async with edge("sockets: 2") as one`."""
+    caplog.set_level("INFO", "sockgw")
+    return partial(edge_of, tmp_path)

@@ -1,219 +1,168 @@
-"""Clients that do not take what they are sent: bounded, told, and nobody else's trouble."""
+"""Clients that take nothing, or not enough, of what they are sent."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import base64
 import os
-import re
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
 import pytest
 
-from tests.hostile.line import frame, upgrade
-from tests.limits.conftest import Bound
+from tests.limits.edge import CONFIG, PLUGIN, Edge, ask
 from tests.raw import Raw, raw
 from tests.scenario import write
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 60.0
-SLOW, POLLING, FAST = 100, 20, 5
-SIZE, COUNT = 10_000, 1_000
+DAEMON = """
+import asyncio, logging, sys
+from pathlib import Path
+from gateway.server.daemon import Daemon
+
+logging.basicConfig(level=logging.INFO)
+daemon = Daemon(Path(sys.argv[1]), environ={"XDG_STATE_HOME": sys.argv[2]}, port=0)
+asyncio.run(daemon.run(lambda facts: print(facts.url, flush=True)))
+"""
+DEAF, POLLERS, FAST = 100, 20, 5
+BATCH, SIZE = 10, 10_000
 BUFFER = 200_000
-
-CONFIG = f"""
-server: {{port: 0}}
-admin: {{socket: admin.sock}}
-limits: {{send_buffer: {BUFFER}, connections_per_second: unlimited}}
-namespaces:
-  /:
-    routes: {{stream: plugin.stream, told: plugin.told, disconnect: plugin.left}}
-"""
-
-PLUGIN = """
-import asyncio
-from collections import Counter
-
-reasons = Counter()
-
-async def stream(ctx, count: int, size: int):
-    for number in range(count):
-        await ctx.namespace.emit("part", number, "x" * size)
-        await asyncio.sleep(0)
-
-async def told(ctx):
-    return dict(reasons)
-
-async def left(ctx):
-    reasons[ctx.args[0]] += 1
-"""
-
-
-class Process:
-    """A daemon of its own; `lines` are those of its log."""
-
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
-        self.lines: list[str] = []
-        self._process, self._folder = process, folder
-
-    async def url(self) -> str:
-        assert self._process.stderr is not None
-        while line := (await self._process.stderr.readline()).decode():
-            if found := re.search(r"listening on (http://[\d.:]+)", line):
-                self._reading = asyncio.create_task(self._read())
-                return found[1]
-        raise AssertionError("it does not listen")
-
-    @property
-    def memory(self) -> int:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found
-        return int(found[1]) * 1024
-
-    async def met(self, limit: str) -> float:
-        unix = aiohttp.UnixConnector(str(self._folder / "admin.sock"))
-        async with (
-            aiohttp.ClientSession(connector=unix) as http,
-            http.get("http://admin/metrics") as answer,
-        ):
-            text = await answer.text()
-        found = re.search(rf'sockgw_limited_total{{limit="{limit}"}} (\S+)', text)
-        assert found
-        return float(found[1])
-
-    async def _read(self) -> None:
-        assert self._process.stderr is not None
-        while line := await self._process.stderr.readline():
-            self.lines.append(line.decode())
+WRITING = 2**16  # what a transport holds before it says that a client does not read
+ALLOWED = (DEAF + POLLERS) * (BUFFER + WRITING + SIZE) + 20_000_000
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Process]:
-    file = write(folder, CONFIG, plugin=PLUGIN)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "run", str(file), "--log-format", "json"),
-        cwd=ROOT,
-        env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
-        stdout=DEVNULL,
-        stderr=PIPE,
-    )
+async def daemon(folder: Path, limits: str) -> AsyncIterator[tuple[Edge, int, Path]]:
+    """A daemon in a process of its own: its edge, its pid and its log."""
+    file, log = write(folder, CONFIG.format(limits=limits, own=""), plugin=PLUGIN), folder / "log"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", DAEMON, str(file), str(folder / "state")),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+        )
     try:
-        yield Process(process, folder)
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            url = (await process.stdout.readline()).decode().strip()
+        assert url, log.read_text()
+        yield Edge(url, file), process.pid, log
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 
-@asynccontextmanager
-async def slow(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A WebSocket in `/` that reads no further, and for which little is kept on its way."""
-    host, port = url.removeprefix("http://").split(":")
-    line = socket.socket()
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    line.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(line, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=line, limit=1024)
-    try:
-        writer.write(upgrade("?EIO=4&transport=websocket") + frame(b"40"))
-        await reader.readuntil(b"40{")
-        await reader.readuntil(b"}")
-        yield reader, writer
-    finally:
-        writer.transport.abort()
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-@asynccontextmanager
-async def joined(url: str, transport: Any = "websocket") -> AsyncIterator[Raw]:
-    async with raw(url, transport) as client:
-        assert str(await client.join()).startswith("40{")
-        yield client
+def deaf(url: str) -> socket.socket:
+    """A client that joins over a WebSocket and never reads."""
+    where = urlsplit(url)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect((where.hostname, where.port))
+    key = base64.b64encode(bytes(16)).decode()
+    head = (
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
+        f"Host: {where.netloc}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {key}",
+    )
+    join = b"\x81\x82\0\0\0\x0040"  # masked with zeros
+    sock.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + join)
+    return sock
 
 
-async def numbers(client: Raw, count: int) -> list[int]:
-    """The numbers of that many events."""
-    found = []
-    while len(found) < count:
-        packet = await client.receive(LIMIT)
-        assert isinstance(packet, str), packet
-        if packet.startswith('42["part",'):
-            found.append(json.loads(packet[2:])[1])
-    return found
+async def reads(client: Raw, first: int) -> None:
+    """Read a batch of the stream, without a gap."""
+    for number in range(first, first + BATCH):
+        packet = await client.receive(20)
+        assert isinstance(packet, str)
+        assert packet.startswith(f'42["flood",{number},'), packet[:80]
 
 
-@pytest.mark.timeout(120)
-async def test_slow_readers_are_dropped_and_nobody_else_sees_a_gap(tmp_path: Path) -> None:
-    async with running(tmp_path) as daemon, AsyncExitStack() as stack, asyncio.timeout(LIMIT):
-        url = await daemon.url()
-        enter = stack.enter_async_context
-        fast = [await enter(joined(url)) for _ in range(FAST)]
-        for _ in range(SLOW):
-            await enter(slow(url))
-        for _ in range(POLLING):
-            await enter(joined(url, "polling"))
-        before = daemon.memory
-        reading = [asyncio.create_task(numbers(client, COUNT)) for client in fast]
-        async with joined(url) as sender:
-            asked = asyncio.create_task(numbers(sender, COUNT))
-            await sender.send(f'42["stream",{COUNT},{SIZE}]')
-            assert await asked == list(range(COUNT))
-            for each in reading:
-                assert await each == list(range(COUNT))
-            grown = daemon.memory - before
-            told: dict[str, int] = {}
-            while told.get("slow client", 0) < SLOW + POLLING:
-                await sender.send('427["told"]')
-                answer = await sender.receive()
-                assert isinstance(answer, str)
-                (told,) = json.loads(answer.removeprefix("437"))
-        assert told == {"slow client": SLOW + POLLING}
-        assert await daemon.met("send_buffer") == SLOW + POLLING
-        assert any("limit send_buffer by session" in line for line in daemon.lines)
-        assert grown < (SLOW + POLLING) * BUFFER + 20_000_000
-
-
-@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
-async def test_who_reads_again_has_whole_events_in_order_and_every_ack(
-    bound: Bound, policy: str
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
+async def test_those_who_do_not_read_are_sent_away_and_cost_no_more_than_they_may(
+    tmp_path: Path,
 ) -> None:
-    count = 400
-    async with bound(f"send_buffer: 100KB, on_slow: {policy}") as one, slow(one.url) as line:
-        reader, writer = line
-        writer.write(frame(b'421["flood",%d,10000]' % count) + frame(b'422["say","last"]'))
-        while not (await one.met()).get("send_buffer"):
+    async with daemon(tmp_path, f"send_buffer: {BUFFER}") as (one, pid, log), AsyncExitStack() as s:
+        fast = [await s.enter_async_context(raw(one.url)) for _ in range(FAST)]
+        for client in fast:
+            await client.join()
+        witness = await s.enter_async_context(raw(one.url))
+        await witness.join("/calm")
+        for _ in range(DEAF):
+            s.enter_context(deaf(one.url))
+        for _ in range(POLLERS):
+            poller = await s.enter_async_context(raw(one.url, "polling"))
+            await poller.send("40")
+        while await ask(witness, "here", namespace="/calm") != [FAST + DEAF + POLLERS]:
             pass
+        before = resident(pid)
+        most, first = before, 0
+        reasons: list[str] = []
+        async with asyncio.timeout(40):
+            while len(reasons) < DEAF + POLLERS:
+                await ask(witness, "flood", first, first + BATCH, SIZE, namespace="/calm")
+                await asyncio.gather(*(reads(client, first) for client in fast))
+                first += BATCH
+                most = max(most, resident(pid))
+                [reasons] = await ask(witness, "told", namespace="/calm")
+        assert set(reasons) == {"slow client"}
+        assert most - before < ALLOWED
+        assert await one.met("send_buffer") == DEAF + POLLERS
+        assert "limit send_buffer by session " in log.read_text()
+        for client in fast:
+            assert await ask(client, "say", 1) == [1]
+
+
+BLOB = 100_000
+BLOBS = 250
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize("on_slow", ["drop_oldest", "drop_newest"])
+async def test_a_slow_client_misses_whole_events_and_no_ack(
+    edge, on_slow: str, transport: str
+) -> None:
+    limits = f"send_buffer: 500KB, on_slow: {on_slow}"
+    async with (
+        edge(limits) as one,
+        raw(one.url) as witness,
+        raw(one.url, transport) as client,
+    ):
+        await witness.join("/calm")
+        await client.join()
+        for first in range(0, BLOBS, 10):
+            # Each call is answered while nothing of it is read.
+            await client.send(f'421{first}["say",{first}]')
+            await ask(witness, "blobs", first, first + 10, BLOB, namespace="/calm")
+        await client.send('427["say","end"]')
         seen: list[int] = []
-        acks: list[bytes] = []
-        async with asyncio.timeout(LIMIT):
-            while len(acks) < 2:
-                opcode, data = await read_frame(reader)
-                assert opcode == 1
-                if data.startswith(b"43"):
-                    acks.append(data)
-                    continue
-                head = b'451-["part",'
-                assert data.startswith(head), data
-                seen.append(int(data[len(head) :].split(b",")[0]))
-                assert await read_frame(reader) == (2, b"x" * 10_000)
-        assert acks == [b"431[]", b'432["last"]']
+        acks: list[int] = []
+        while (packet := await client.receive(20)) != '437["end"]':
+            assert isinstance(packet, str)
+            if packet.startswith("431"):
+                acks.append(int(packet.partition("[")[2].rstrip("]")))
+                continue
+            assert packet.startswith('451-["blob",'), packet
+            seen.append(int(packet.split(",")[1]))
+            assert await client.receive(20) == bytes([seen[-1]]) * BLOB
         assert seen == sorted(set(seen))
-        assert len(seen) < count
-        assert seen[0] == 0
-        assert (seen[-1] == count - 1) is (policy == "drop_oldest")
-        assert one.reasons == []
-
-
-async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    first, size = await reader.readexactly(2)
-    if size == 126:
-        size = int.from_bytes(await reader.readexactly(2))
-    elif size == 127:
-        size = int.from_bytes(await reader.readexactly(8))
-    return first & 0x0F, await reader.readexactly(size)
+        assert 0 < len(seen) < BLOBS
+        assert (BLOBS - 1 in seen) == (on_slow == "drop_oldest")
+        assert (0 in seen) == (on_slow == "drop_newest" or transport == "websocket")
+        assert acks == list(range(0, BLOBS, 10))
+        assert await ask(client, "say", 2) == [2]
+        assert await one.met("send_buffer") > 0
