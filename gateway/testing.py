@@ -266,6 +266,9 @@ class _Session:
     def meets(self, limit: str, why: object) -> None:
         """Nobody counts; what comes of it is told to the client."""
 
+    def hold(self, seconds: float) -> None:
+        """There is no ping to be answered meanwhile."""
+
     def end(self, reason: str) -> None:
         if self._engine.sessions.pop(self.id, None) is not None:
             self._engine.on_disconnect(self, reason)

@@ -32,6 +32,7 @@ class Session:
 
     __slots__ = (
         "_deadlines",
+        "_held",
         "_host",
         "_last",
         "_outbox",
@@ -52,7 +53,7 @@ class Session:
         self.settings = host.settings
         self.state, self.transport = State.OPENING, transport
         self._host, self._deadlines = host, host.deadlines
-        self._polls = Polls()
+        self._polls, self._held = Polls(), 0.0
         self._websocket: WebSocket | None = None  # set once it is the transport
         self._upgrade: Upgrade | None = None
         self._last = CLOSE  # what ends a poll when the session is over
@@ -123,6 +124,10 @@ class Session:
         """Count that a bound was met; what comes of it, the caller says."""
         self._host.limits.saw(limit, f"session {self.id[:6]}", why)
 
+    def hold(self, seconds: float) -> None:
+        """Nothing that the client sends is taken for so long, its answer to a ping included."""
+        self._held = self._deadlines.clock() + seconds
+
     def _keep(self, frames: Frames, droppable: bool) -> None:
         kept = self._outbox.keep(frames, droppable, self._host.settings)
         if kept != "kept":
@@ -169,6 +174,8 @@ class Session:
             self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
             self._outbox.ping(first=self._websocket is not None)
             self._look()
+        elif due is Due.PONG and when < self._held + self.settings.ping_timeout:
+            self.due(Due.PING, when)  # its answer may be behind what waits
         elif due is Due.PONG:
             self.end("ping timeout")
         elif due is Due.UPGRADE:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
+from functools import partial
+from math import inf
 from typing import Literal
 
 from gateway.api import Namespace, Socket, Value
 from gateway.engine.frame import Frames
 from gateway.engine.limit import Limit
 from gateway.errors import Reject, UsageError
+from gateway.runtime.connection import Connection
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.limits import Limits
 from gateway.runtime.under_way import PacketLimit
@@ -139,8 +142,8 @@ class Adapter:
             return
         limit = self.dispatcher.limits(peer.connection).rooms_per_socket
         if not self._rooms.may_enter(socket.id, room, limit):
-            peer.client.session.meets("rooms_per_socket", f"{limit:g} in {socket.namespace}")
-            raise Reject("too_many_rooms", f"a socket may be in {limit:g} rooms")
+            peer.client.session.meets("rooms_per_socket", f"{limit} in {socket.namespace}")
+            raise Reject("too_many_rooms", f"a socket may be in {limit} rooms")
         self._rooms.basic_enter_room(socket.id, socket.namespace, room)
 
     async def leave(self, socket: Socket, room: str) -> None:
@@ -219,7 +222,7 @@ class Adapter:
         peer.packets.left -= 1
         if peer.packets.left >= 0:
             return None
-        rate = self.dispatcher.limits(peer.connection).packets_per_second
+        rate = partial(self._rate, peer.connection)
         return paced(peer.packets, rate, peer.client.session, "packets_per_second")
 
     def acked(self, peer: Peer, data: list[Value], id: int) -> Awaitable[None] | None:
@@ -237,6 +240,12 @@ class Adapter:
                 answer.set_exception(ConnectionError("the client left before it answered"))
         if peer.connection is not None:
             self.dispatcher.gone(peer.connection, reason)
+
+    def _rate(self, connection: Connection) -> float:
+        """How many packets a second a socket may send, if it is still there."""
+        if connection.reason is not None:
+            return inf
+        return self.dispatcher.limits(connection).packets_per_second
 
     def _refuse(self, client: Client[Peer], namespace: str, message: str, data: object) -> None:
         refusal = {"message": message, "data": data}

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import socketio
@@ -39,6 +40,9 @@ __all__ = ["Client", "Receiver", "Server", "paced"]
 quiet = logging.getLogger("sockgw.socketio")
 quiet.setLevel(logging.WARNING)
 
+STEP = 1.0
+"""Seconds after which who waits looks again how long that is to be."""
+
 REASONS = {"client disconnect": "transport close", "server disconnect": "forced server close"}
 """Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
 
@@ -56,6 +60,8 @@ class Session(Protocol):
     def offends(self, kind: Offence, why: object) -> None: ...
 
     def meets(self, limit: Limit, why: object) -> None: ...
+
+    def hold(self, seconds: float) -> None: ...
 
 
 PeerT = TypeVar("PeerT")
@@ -121,13 +127,24 @@ def _no_event(data: str | bytes) -> None:
     return None
 
 
-def paced(bucket: Bucket, rate: float, session: Session, limit: Limit) -> Awaitable[None] | None:
-    """What a session's next message waits for when it has sent more than `rate` a second."""
-    wait = bucket.wait(rate, time.monotonic())
-    if not wait:
+def paced(
+    bucket: Bucket, rate: Callable[[], float], session: Session, limit: Limit
+) -> Awaitable[None] | None:
+    """What a session's next message waits for when it has sent more than `rate` a second.
+
+    Who waits asks for the rate again from time to time: a reload changes it, and there is none
+    for who has left.
+    """
+    if not bucket.wait(rate(), time.monotonic()):
         return None
-    session.meets(limit, f"more than {rate:g} in a second; it is read from more slowly")
-    return asyncio.sleep(wait)
+    session.meets(limit, f"more than {rate()} in a second; it is read from more slowly")
+    return _pace(bucket, rate, session)
+
+
+async def _pace(bucket: Bucket, rate: Callable[[], float], session: Session) -> None:
+    while wait := min(bucket.wait(rate(), time.monotonic()), STEP):
+        session.hold(wait)
+        await asyncio.sleep(wait)
 
 
 class Receiver(Protocol[PeerT]):
@@ -219,9 +236,11 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
             session.end("parse error")
             return None
         if client.bytes.left < 0 and waiting is None:
-            rate = self.limits.bytes_per_second
-            return paced(client.bytes, rate, session, "bytes_per_second")
+            return paced(client.bytes, lambda: self._rate(session), session, "bytes_per_second")
         return waiting
+
+    def _rate(self, session: Session) -> float:
+        return inf if session.owner is None else self.limits.bytes_per_second
 
     def _whole(self, client: Client[PeerT], data: str | bytes) -> Packet | None:
         """The packet that `data` is or completes; `None` while attachments are missing."""
@@ -248,7 +267,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         if packet.attachment_count > self.limits.attachments:
             limit, why = "attachments", f"{packet.attachment_count} attachments"
         elif self.limits.depth < MAX_DEPTH and is_deep(packet.data, self.limits.depth):
-            limit, why = "depth", f"nested deeper than {self.limits.depth:g}"
+            limit, why = "depth", f"nested deeper than {self.limits.depth}"
         else:
             return
         client.session.meets(limit, why)
