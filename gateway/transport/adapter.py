@@ -13,10 +13,10 @@ from math import inf
 from typing import Literal
 
 from gateway.api import Namespace, Socket, Value
+from gateway.engine.bucket import Bucket
 from gateway.engine.frame import Frames
 from gateway.engine.limit import Limit
 from gateway.errors import Reject, UsageError
-from gateway.runtime.connection import Connection
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.limits import Limits
 from gateway.runtime.under_way import PacketLimit
@@ -178,8 +178,6 @@ class Adapter:
         """Set the limits, of sockets that are open as well."""
         self.server.limit(limits)
         self.dispatcher.under_way.load.watch(limits.overload_after)
-        for peer in self._peers:
-            peer.packets.left = min(peer.packets.left, 0.0)
 
     async def close_namespaces(self, names: Collection[str], window: float) -> None:
         """Disconnect the sockets of namespaces that are served no more, spread over `window`.
@@ -193,20 +191,30 @@ class Adapter:
 
     # The server's receiver
 
-    def connected(self, client: Client[Peer], namespace: str, auth: dict[str, Value]) -> None:
+    def connected(
+        self, client: Client[Peer], namespace: str, auth: dict[str, Value]
+    ) -> Awaitable[None] | None:
         if namespace in client.peers:
             raise PacketError(f"a second CONNECT to {namespace!r}")
         if not self.dispatcher.serves(namespace):
             refusal = {"message": "Invalid namespace"}
             client.session.send_many(self._packet.frames(CONNECT_ERROR, refusal, namespace))
-            return
+            return None
+        bucket = client.packets.setdefault(namespace, Bucket())
+        bucket.left -= 1
+        self._enter(client, namespace, auth, bucket)
+        return None if bucket.left >= 0 else self._paced(client, namespace, bucket)
+
+    def _enter(
+        self, client: Client[Peer], namespace: str, auth: dict[str, Value], bucket: Bucket
+    ) -> None:
         if (limit := self._limit(client, namespace)) is not None:
             client.session.meets(limit, f"refused in {namespace}")
             self._refuse(client, namespace, BUSY.message, told(BUSY))
             return
         sid = self._rooms.pre_connect(client.session.id, namespace)
         socket = Socket(sid, namespace, handshake_of(client.opening, auth), self)
-        peer = Peer(client, socket)
+        peer = Peer(client, socket, bucket)
         self._peers.add(peer)
         client.enter(namespace, peer)
         connection = peer.connection = self.dispatcher.connect(socket)
@@ -219,11 +227,9 @@ class Adapter:
         event, *args = data
         assert isinstance(event, str)
         self.dispatcher.packet(peer.connection, event, args, id)
-        peer.packets.left -= 1
-        if peer.packets.left >= 0:
-            return None
-        rate = partial(self._rate, peer.connection)
-        return paced(peer.packets, rate, peer.client.session, "packets_per_second")
+        bucket = peer.packets
+        bucket.left -= 1
+        return None if bucket.left >= 0 else self._paced(peer.client, peer.socket.namespace, bucket)
 
     def acked(self, peer: Peer, data: list[Value], id: int) -> Awaitable[None] | None:
         # python-socketio keeps its counter under id 0, which a client must not reach.
@@ -241,11 +247,19 @@ class Adapter:
         if peer.connection is not None:
             self.dispatcher.gone(peer.connection, reason)
 
-    def _rate(self, connection: Connection) -> float:
-        """How many packets a second a socket may send, if it is still there."""
-        if connection.reason is not None:
+    def _paced(
+        self, client: Client[Peer], namespace: str, bucket: Bucket
+    ) -> Awaitable[None] | None:
+        rate = partial(self._rate, client, namespace)
+        return paced(bucket, rate, client.session, "packets_per_second")
+
+    def _rate(self, client: Client[Peer], namespace: str) -> float:
+        """How many packets a second a client may send to a namespace, while both are there."""
+        current = self.live.current
+        if client.session.owner is None or current is None:
             return inf
-        return self.dispatcher.limits(connection).packets_per_second
+        found = current.blueprint.namespaces.get(namespace)
+        return inf if found is None else found.limits.packets_per_second
 
     def _refuse(self, client: Client[Peer], namespace: str, message: str, data: object) -> None:
         refusal = {"message": message, "data": data}

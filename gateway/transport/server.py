@@ -72,7 +72,9 @@ class Client(Generic[PeerT]):
     """One Engine.IO session and its sockets, by namespace.
 
     `left` are the namespaces it was once in: a packet for one of these crossed our DISCONNECT and
-    is no offence. `partial` is a packet whose attachments have not all come.
+    is no offence. `partial` is a packet whose attachments have not all come. `bytes` and `packets`
+    are those it may still send in this second; to leave a namespace and to come back is no way
+    round them.
 
     A session that is in no namespace for `join_timeout` seconds is ended. Node asks once, after
     its opening; one that has left its last namespace holds a connection for nothing just as well.
@@ -85,6 +87,7 @@ class Client(Generic[PeerT]):
     left: set[str] = field(default_factory=set)
     partial: Packet | None = None
     bytes: Bucket = field(default_factory=Bucket)
+    packets: dict[str, Bucket] = field(default_factory=dict)
     _limit: asyncio.TimerHandle = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +106,8 @@ class Client(Generic[PeerT]):
 
     def limit(self, limits: Limits) -> None:
         """Other limits hold; for who is in no namespace the time begins anew."""
-        self.bytes.left = min(self.bytes.left, 0.0)
+        for bucket in (self.bytes, *self.packets.values()):
+            bucket.left = min(bucket.left, 0.0)
         if limits.join_timeout != self.join_timeout:
             self.join_timeout = limits.join_timeout
             if not self.peers:
@@ -150,10 +154,12 @@ async def _pace(bucket: Bucket, rate: Callable[[], float], session: Session) -> 
 class Receiver(Protocol[PeerT]):
     """Where packets go. Each may raise `PacketError`, which ends the session.
 
-    What `event` and `acked` return is what the session's next message has to wait for.
+    What the first three return is what the session's next message has to wait for.
     """
 
-    def connected(self, client: Client[PeerT], namespace: str, auth: dict[str, Value]) -> None: ...
+    def connected(
+        self, client: Client[PeerT], namespace: str, auth: dict[str, Value]
+    ) -> Awaitable[None] | None: ...
 
     def event(self, peer: PeerT, data: list[Value], id: int | None) -> Awaitable[None] | None: ...
 
@@ -280,8 +286,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     def _take(self, client: Client[PeerT], packet: Packet) -> Awaitable[None] | None:
         namespace, data = packet.namespace, packet.data
         if packet.packet_type == CONNECT:
-            self._receiver.connected(client, namespace, data or {})
-            return None
+            return self._receiver.connected(client, namespace, data or {})
         peer = client.peers.get(namespace)
         if peer is None:
             return None

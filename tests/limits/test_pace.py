@@ -24,9 +24,18 @@ server: {{ping_interval: 100ms, ping_timeout: 100ms}}
 limits: {{{limits}}}
 namespaces:
   /: {{routes: {{say: plugin.say}}}}
+  /closed: {{connection_middleware: [plugin.refuse]}}
 """
 
-PLUGIN = "async def say(ctx, number): return number"
+PLUGIN = """
+from gateway import Reject
+
+async def say(ctx, number):
+    return number
+
+async def refuse(ctx, next):
+    raise Reject("no")
+"""
 
 
 @pytest.fixture(params=["polling", "websocket"])
@@ -83,6 +92,20 @@ async def test_a_reload_slows_down_who_was_free(
             await client.send(*(['42["say",0]'] * 30), '421["say",1]')
             assert await client.receive() == "431[1]"
             assert counts[limit] > 0
+
+
+@pytest.mark.parametrize("namespace", ["/", "/closed"])
+async def test_coming_back_is_no_way_round(
+    daemon: Running, transport: Transport, namespace: str
+) -> None:
+    """CONNECT counts, refused or not, and who comes back goes on where it was."""
+    head = "" if namespace == "/" else f"{namespace},"
+    counts = daemon.daemon._serving.adapter.server.eio.limits.counts
+    async with raw(daemon.url, transport) as client:
+        while not counts["packets_per_second"]:
+            answer = await client.join(namespace)
+            assert str(answer)[:2] == ("40" if namespace == "/" else "44")
+            await client.send(f"41{head}")
 
 
 class Held:
