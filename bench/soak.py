@@ -18,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench.soaking.daemon import LIMITS, ON_SLOW, Daemon, running
+from bench.soaking.daemon import CONFIG, LIMITS, ON_SLOW, Daemon, running
 from bench.soaking.lives import Account, Crowd
 from bench.soaking.verdict import Verdict, table
 
@@ -60,7 +60,7 @@ async def soak(
     folder: Path, clients: int, seconds: float, every: float, rng: random.Random
 ) -> Verdict:
     """A warm-up, then the same for longer; between the two and after it nobody is there."""
-    async with running(folder, LIMITS % ON_SLOW[0]) as daemon:
+    async with running(folder, CONFIG + LIMITS % ON_SLOW[0]) as daemon:
         port = await daemon.port()
         saving = asyncio.create_task(_save(daemon, every))
         warm_up = Crowd(port, Account(), rng)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-__all__ = ["LIMITS", "ON_SLOW", "Daemon", "Held", "running"]
+__all__ = ["CONFIG", "LIMITS", "ON_SLOW", "Daemon", "Held", "running"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -202,11 +202,13 @@ class Daemon:
 
 
 @asynccontextmanager
-async def running(folder: Path, limits: str = "") -> AsyncIterator[Daemon]:
-    """Run a daemon in an empty folder, with that `limits:` block."""
+async def running(
+    folder: Path, config: str = CONFIG, plugin: str = PLUGIN % 0
+) -> AsyncIterator[Daemon]:
+    """Run a daemon in an empty folder; `plugin` is plugins/plugin.py."""
     (folder / "plugins").mkdir(parents=True)
-    (folder / "gateway.yaml").write_text(CONFIG + limits)
-    (folder / "plugins" / "plugin.py").write_text(PLUGIN % 0)
+    (folder / "gateway.yaml").write_text(config)
+    (folder / "plugins" / "plugin.py").write_text(plugin)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "run", str(folder / "gateway.yaml")),
         *("--log-format", "json"),

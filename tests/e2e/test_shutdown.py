@@ -367,8 +367,11 @@ async def test_a_second_signal_ends_it_while_a_handler_blocks(
         one.signal(second)
         async with asyncio.timeout(20):
             status, lines = await one.ended()
-    assert status == 128 + second
-    assert lines[-1] == f"WARNING {second.name} again: ending at once"
+    # Of two that come at once either may be seen as the second: the process is told of them so.
+    last = {second} if apart else {first, second}
+    assert (status, lines[-1]) in [
+        (128 + by, f"WARNING {by.name} again: ending at once") for by in last
+    ]
 
 
 async def test_a_thread_that_blocks_does_not_hold_up_the_process(tmp_path: Path) -> None:
