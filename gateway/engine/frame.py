@@ -38,10 +38,8 @@ class Frames:
 
     @property
     def size(self) -> int:
-        """Bytes of the messages; text that is not encoded yet counts by character."""
-        if self._packets is None:
-            return len(self._message)
-        return sum(map(len, self._packets))
+        """Bytes of the messages, the same at all times; `Frames` of `str` count by character."""
+        return len(self._message) or sum(map(len, self._packets or ()))
 
     @property
     def packets(self) -> tuple[Packet, ...]:

@@ -39,15 +39,16 @@ class Parcel:
 class Outbox:
     """Parcels of `size` bytes in all, where text may count by character.
 
-    `line` is the WebSocket that takes what is sent at this moment; there is none while the client
-    is on polling, or does not keep up. What a broadcast sends is in memory once for all outboxes.
+    `taken` are those of the last poll's answer, until that is written. `line` is the WebSocket
+    that takes what is sent at this moment; there is none while the client is on polling, or does
+    not keep up. What a broadcast sends is in memory once for all outboxes.
     """
 
-    __slots__ = ("_parcels", "line", "size")
+    __slots__ = ("_parcels", "line", "size", "taken")
 
     def __init__(self, id: str, transport: Transport, settings: Settings) -> None:
         self.line: WebSocket | None = None
-        self.size = 0
+        self.size = self.taken = 0
         self._parcels: deque[Parcel] = deque()
         # "If the server accepts the connection, then it MUST respond with an open packet"
         self._append(Parcel(handshake(id, transport, settings)))
@@ -102,7 +103,7 @@ class Outbox:
         """Take all packets."""
         packets = [packet for parcel in self._parcels for packet in parcel.packets]
         self._parcels.clear()
-        self.size = 0
+        self.taken, self.size = self.size, 0
         return packets
 
     def _append(self, parcel: Parcel) -> None:
@@ -115,7 +116,9 @@ class Outbox:
         return parcel
 
     def _is_full(self, settings: Settings) -> bool:
-        return self.size >= settings.send_buffer or len(self._parcels) >= settings.send_packets
+        if len(self._parcels) >= settings.send_packets:
+            return True
+        return len(self._parcels) > 0 and self.size + self.taken >= settings.send_buffer
 
     def _drop(self, *, newest: bool) -> bool:
         indexes = range(len(self._parcels))

@@ -15,6 +15,7 @@ from gateway.engine.limit import Limit
 from gateway.engine.offence import Offence
 from gateway.engine.outbox import Outbox
 from gateway.engine.packet import CLOSE, MESSAGE, NOOP, PONG, Message, Packet, PacketError
+from gateway.engine.polls import Polls
 from gateway.engine.settings import Transport
 from gateway.engine.state import OPEN, State
 from gateway.engine.upgrade import Step, Upgrade
@@ -30,13 +31,12 @@ class Session:
     """
 
     __slots__ = (
-        "_answering",
         "_deadlines",
+        "_held",
         "_host",
         "_last",
         "_outbox",
-        "_poll",
-        "_post",
+        "_polls",
         "_upgrade",
         "_websocket",
         "address",
@@ -53,9 +53,7 @@ class Session:
         self.settings = host.settings
         self.state, self.transport = State.OPENING, transport
         self._host, self._deadlines = host, host.deadlines
-        self._poll: Poll | None = None  # the GET that waits
-        self._answering: Poll | None = None  # the GET whose answer is being written
-        self._post: Post | None = None
+        self._polls, self._held = Polls(), 0.0
         self._websocket: WebSocket | None = None  # set once it is the transport
         self._upgrade: Upgrade | None = None
         self._last = CLOSE  # what ends a poll when the session is over
@@ -65,7 +63,8 @@ class Session:
     @property
     def buffered(self) -> int:
         """Bytes the client has yet to take; text that waits may count by character."""
-        return self._outbox.size + (self._websocket.buffered if self._websocket else 0)
+        waiting = self._outbox.size + self._outbox.taken
+        return waiting + (self._websocket.buffered if self._websocket else 0)
 
     def accept(self) -> bool:
         """The handshake is accepted; false if the session has ended before that."""
@@ -95,7 +94,7 @@ class Session:
             self.state = State.CLOSING
             self._deadlines.set(self, Due.CLOSE, self.settings.ping_timeout)
             self._deadlines.cancel(self, Due.PING, Due.PONG)
-            self._wake()
+            self._polls.wake()
             self._host.closed(self, reason)
         elif self.state is not State.CLOSING:
             self.end(reason)
@@ -107,9 +106,7 @@ class Session:
         was, self.state = self.state, State.CLOSED
         self._deadlines.cancel(self)
         self._host.forget(self)
-        self._wake()
-        for request in filter(None, (self._answering, self._post)):
-            request.hurry()
+        self._polls.end()
         self._finish_upgrade(Step.FAILED)
         websocket, self._websocket, self._outbox.line = self._websocket, None, None
         if websocket is not None:
@@ -127,17 +124,17 @@ class Session:
         """Count that a bound was met; what comes of it, the caller says."""
         self._host.limits.saw(limit, f"session {self.id[:6]}", why)
 
+    def hold(self, seconds: float) -> None:
+        """Nothing that the client sends is taken for so long, its answer to a ping included."""
+        self._held = self._deadlines.clock() + seconds
+
     def _keep(self, frames: Frames, droppable: bool) -> None:
         kept = self._outbox.keep(frames, droppable, self._host.settings)
         if kept != "kept":
             self.meets("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
         if kept == "disconnected":
             self.end("slow client")
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._poll is not None:
-            self._poll.wake()
+        self._look()
 
     # Its client's side, on either transport.
 
@@ -166,7 +163,7 @@ class Session:
 
     def lost(self, carrier: Poll | WebSocket, reason: Reason) -> None:
         """A request went away unanswered, or a WebSocket is gone."""
-        if carrier in {self._websocket, self._poll, self._answering}:
+        if carrier is self._websocket or carrier in self._polls:
             self.end(reason)
         elif self._upgrade is not None and carrier is self._upgrade.websocket:
             self._finish_upgrade(Step.FAILED)
@@ -176,7 +173,9 @@ class Session:
         if due is Due.PING:
             self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
             self._outbox.ping(first=self._websocket is not None)
-            self._wake()
+            self._look()
+        elif due is Due.PONG and when < self._held + self.settings.ping_timeout:
+            self.due(Due.PING, when)  # its answer may be behind what waits
         elif due is Due.PONG:
             self.end("ping timeout")
         elif due is Due.UPGRADE:
@@ -185,7 +184,7 @@ class Session:
         elif due is Due.CLOSE:
             self.end("server disconnect")
         else:
-            self._wake()
+            self._polls.wake()
 
     # HTTP long-polling.
 
@@ -195,48 +194,51 @@ class Session:
         "A client MUST NOT have more than one active GET request. Should it happen, the server
         MUST return an HTTP 400 error status and close the session."
         """
-        if self._poll is not None:
+        if self._polls.enter(poll):
+            self._look()
+        else:
             self.offends("overlap", "two polls at once")
             self.end("transport error")
             poll.wake()
-            return
-        self._poll = poll
-        if self._outbox or self.state is not State.OPEN:
-            poll.wake()
-        elif self._upgrade is not None and self._upgrade.probed:
-            self._deadlines.set(self, *self._upgrade.hold())
 
     def take(self, poll: Poll) -> list[Packet] | None:
         """The packets that answer a poll that was woken, or `None`: it is to be refused."""
-        if poll is not self._poll:
+        if not self._polls.take(poll):
             return None
-        self._poll, self._answering = None, poll
         self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
         packets = self._outbox.take()
         if self.state is State.CLOSING:
-            self.end("server disconnect")
+            self.end("server disconnect")  # which hurries the poll
+        elif self.state is State.CLOSED:
+            poll.hurry()
         if self.state is State.CLOSED:
             packets.append(self._last)
-            poll.hurry()
         return packets or [NOOP]
 
     def answered(self, poll: Poll) -> None:
         """The answer to a poll is written."""
-        if poll is self._answering:
-            self._answering = None
+        if self._polls.answered(poll):
+            self._outbox.taken = 0
+            self._look()
 
     def post(self, post: Post) -> bool:
         """A POST request came: the same goes for these. If this is false, it is refused."""
-        if self._post is not None:
-            self.offends("overlap", "two POST requests at once")
-            self.end("transport error")
-            return False
-        self._post = post
-        return True
+        if self._polls.post(post):
+            return True
+        self.offends("overlap", "two POST requests at once")
+        self.end("transport error")
+        return False
 
     def posted(self) -> None:
         """The POST request is over."""
-        self._post = None
+        self._polls.posted()
+
+    def _look(self) -> None:
+        """Answer the poll that waits, if there is something to say."""
+        if self.state is not State.OPEN or (self._outbox and self._polls.ready):
+            self._polls.wake()
+        elif self._upgrade is not None and self._upgrade.probed and self._polls.ready:
+            self._deadlines.set(self, *self._upgrade.hold())
 
     # WebSocket.
 
@@ -263,10 +265,10 @@ class Session:
             step = self._upgrade.receive(packet)
             if step is Step.FAILED:
                 self.offends("upgrade", "neither a probe nor an upgrade behind one")
-            if step is Step.PROBED:
-                self._wake()
-            else:
+            if step is not Step.PROBED:
                 self._finish_upgrade(step)
+            elif self._polls.ready:
+                self._polls.wake()
         return None
 
     def pause(self, websocket: WebSocket) -> None:
@@ -287,8 +289,7 @@ class Session:
         if step is Step.FAILED:
             upgrade.websocket.close()
             return
-        self._wake()
-        self._poll = None  # so that a poll that should not have come is refused
+        self._polls.drop()  # one that should not have come
         self._move_to(upgrade.websocket)
         if self.state is State.CLOSING:
             self.end("server disconnect")

@@ -7,6 +7,7 @@ It knows no wire: what goes out passes through `Wire`, what comes in arrives as 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from gateway.runtime.services import ServicePool
 from gateway.runtime.under_way import PacketLimit, UnderWay
 from gateway.runtime.verdict import (
     BUSY,
+    OUTCOMES,
     arguments,
     cancelled,
     error_of,
@@ -30,18 +32,7 @@ from gateway.runtime.verdict import (
     verdict_on,
 )
 
-__all__ = ["OUTCOMES", "Dispatcher", "Wire"]
-
-OUTCOMES = (
-    "ok",
-    "unknown_event",
-    "bad_request",
-    "dropped",
-    "timeout",
-    "internal",
-    "busy",
-    "rejected",
-)
+__all__ = ["Dispatcher", "Wire"]
 
 
 class Wire(Transport, Protocol):
@@ -75,6 +66,7 @@ class Dispatcher:
         self.live = Live(ServicePool(self._gateway))
         self.under_way = UnderWay()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
         """Whether the current generation has this namespace."""
@@ -149,7 +141,9 @@ class Dispatcher:
             task.cancel()
         generation, namespace = self._newest(connection)
         if connection.accepted and namespace.events.keys() & {"disconnecting", "disconnect"}:
-            self.live.spawn(generation, self._leave(connection, reason))
+            self._leaving.append((generation, connection, reason))
+            if len(self._leaving) == 1:
+                self._see_off()
         else:
             self._wire.leave_all(connection.socket)
             connection.unwind()
@@ -216,6 +210,15 @@ class Dispatcher:
     def _accept(self, connection: Connection) -> None:
         connection.accepted = True
         self._wire.accept(connection.socket)
+
+    def _see_off(self) -> None:
+        """Run the routes of those who leave. Whom these send away in turn waits for its own: one
+        inside the other, a hundred would be deeper than Python goes.
+        """
+        while self._leaving:
+            generation, connection, reason = self._leaving[0]
+            self.live.spawn(generation, self._leave(connection, reason))
+            self._leaving.popleft()
 
     async def _leave(self, connection: Connection, reason: str) -> None:
         await self._event(connection, "disconnecting", [reason])

@@ -10,7 +10,29 @@ from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
 from gateway.runtime.fault import log_fault
 
-__all__ = ["BUSY", "arguments", "cancelled", "error_of", "late", "told", "unanswered", "verdict_on"]
+__all__ = [
+    "BUSY",
+    "OUTCOMES",
+    "arguments",
+    "cancelled",
+    "error_of",
+    "late",
+    "told",
+    "unanswered",
+    "verdict_on",
+]
+
+OUTCOMES = (
+    "ok",
+    "unknown_event",
+    "bad_request",
+    "dropped",
+    "timeout",
+    "internal",
+    "busy",
+    "rejected",
+)
+"""What becomes of packets; a plugin's own codes are `rejected`."""
 
 BUSY = Reject("busy", "too much to do", {"retry_after": 1})
 """To sockets and to packets, past what the gateway can do; seconds."""

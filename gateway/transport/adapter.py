@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
+from functools import partial
+from math import inf
 from typing import Literal
 
 from gateway.api import Namespace, Socket, Value
+from gateway.engine.bucket import Bucket
 from gateway.engine.frame import Frames
 from gateway.engine.limit import Limit
 from gateway.errors import Reject, UsageError
@@ -118,9 +121,9 @@ class Adapter:
             raise UsageError("call() before next(): the client is not there to answer yet")
         answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
         ack = self._rooms._generate_ack_id(socket.id, lambda *args: _settle(answer, args))
-        self._send(peer, self._event(event, args, socket.namespace, ack))
         peer.calls.add(answer)
         try:
+            self._send(peer, self._event(event, args, socket.namespace, ack))
             async with asyncio.timeout(timeout):
                 return await answer
         finally:
@@ -139,8 +142,8 @@ class Adapter:
             return
         limit = self.dispatcher.limits(peer.connection).rooms_per_socket
         if not self._rooms.may_enter(socket.id, room, limit):
-            peer.client.session.meets("rooms_per_socket", f"{limit:g} in {socket.namespace}")
-            raise Reject("too_many_rooms", f"a socket may be in {limit:g} rooms")
+            peer.client.session.meets("rooms_per_socket", f"{limit} in {socket.namespace}")
+            raise Reject("too_many_rooms", f"a socket may be in {limit} rooms")
         self._rooms.basic_enter_room(socket.id, socket.namespace, room)
 
     async def leave(self, socket: Socket, room: str) -> None:
@@ -175,8 +178,6 @@ class Adapter:
         """Set the limits, of sockets that are open as well."""
         self.server.limit(limits)
         self.dispatcher.under_way.load.watch(limits.overload_after)
-        for peer in self._peers:
-            peer.packets.left = min(peer.packets.left, 0.0)
 
     async def close_namespaces(self, names: Collection[str], window: float) -> None:
         """Disconnect the sockets of namespaces that are served no more, spread over `window`.
@@ -190,23 +191,35 @@ class Adapter:
 
     # The server's receiver
 
-    def connected(self, client: Client[Peer], namespace: str, auth: dict[str, Value]) -> None:
+    def connected(
+        self, client: Client[Peer], namespace: str, auth: dict[str, Value]
+    ) -> Awaitable[None] | None:
         if namespace in client.peers:
             raise PacketError(f"a second CONNECT to {namespace!r}")
         if not self.dispatcher.serves(namespace):
             refusal = {"message": "Invalid namespace"}
             client.session.send_many(self._packet.frames(CONNECT_ERROR, refusal, namespace))
-            return
+            return None
+        bucket = client.packets.setdefault(namespace, Bucket())
+        bucket.left -= 1
+        self._enter(client, namespace, auth, bucket)
+        return None if bucket.left >= 0 else self._paced(client, namespace, bucket)
+
+    def _enter(
+        self, client: Client[Peer], namespace: str, auth: dict[str, Value], bucket: Bucket
+    ) -> None:
         if (limit := self._limit(client, namespace)) is not None:
             client.session.meets(limit, f"refused in {namespace}")
             self._refuse(client, namespace, BUSY.message, told(BUSY))
             return
         sid = self._rooms.pre_connect(client.session.id, namespace)
         socket = Socket(sid, namespace, handshake_of(client.opening, auth), self)
-        peer = Peer(client, socket)
+        peer = Peer(client, socket, bucket)
         self._peers.add(peer)
         client.enter(namespace, peer)
-        peer.connection = self.dispatcher.connect(socket)
+        connection = peer.connection = self.dispatcher.connect(socket)
+        if sid not in self._peers:  # it takes no more: `lost` knew of no connection
+            self.dispatcher.gone(connection, "slow client")
 
     def event(self, peer: Peer, data: list[Value], id: int | None) -> Awaitable[None] | None:
         if peer.early is not None or peer.connection is None:
@@ -214,11 +227,9 @@ class Adapter:
         event, *args = data
         assert isinstance(event, str)
         self.dispatcher.packet(peer.connection, event, args, id)
-        peer.packets.left -= 1
-        if peer.packets.left >= 0:
-            return None
-        rate = self.dispatcher.limits(peer.connection).packets_per_second
-        return paced(peer.packets, rate, peer.client.session, "packets_per_second")
+        bucket = peer.packets
+        bucket.left -= 1
+        return None if bucket.left >= 0 else self._paced(peer.client, peer.socket.namespace, bucket)
 
     def acked(self, peer: Peer, data: list[Value], id: int) -> Awaitable[None] | None:
         # python-socketio keeps its counter under id 0, which a client must not reach.
@@ -235,6 +246,20 @@ class Adapter:
                 answer.set_exception(ConnectionError("the client left before it answered"))
         if peer.connection is not None:
             self.dispatcher.gone(peer.connection, reason)
+
+    def _paced(
+        self, client: Client[Peer], namespace: str, bucket: Bucket
+    ) -> Awaitable[None] | None:
+        rate = partial(self._rate, client, namespace)
+        return paced(bucket, rate, client.session, "packets_per_second")
+
+    def _rate(self, client: Client[Peer], namespace: str) -> float:
+        """How many packets a second a client may send to a namespace, while both are there."""
+        current = self.live.current
+        if client.session.owner is None or current is None:
+            return inf
+        found = current.blueprint.namespaces.get(namespace)
+        return inf if found is None else found.limits.packets_per_second
 
     def _refuse(self, client: Client[Peer], namespace: str, message: str, data: object) -> None:
         refusal = {"message": message, "data": data}

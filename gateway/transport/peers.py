@@ -23,15 +23,15 @@ class Peer:
     """The wire's half of a socket.
 
     `early` holds what was emitted before CONNECT went out, and is `None` afterwards; `calls` are
-    those who await an ack; `packets` are those it may still send in this second.
+    those who await an ack; `packets` are those its client may still send in this second.
     """
 
     client: Client[Peer]
     socket: Socket
+    packets: Bucket
     connection: Connection | None = None
     early: list[Frames] | None = field(default_factory=list)
     calls: set[asyncio.Future[list[Value]]] = field(default_factory=set)
-    packets: Bucket = field(default_factory=Bucket)
 
 
 class Peers:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import socketio
@@ -39,6 +40,9 @@ __all__ = ["Client", "Receiver", "Server", "paced"]
 quiet = logging.getLogger("sockgw.socketio")
 quiet.setLevel(logging.WARNING)
 
+STEP = 1.0
+"""Seconds after which who waits looks again how long that is to be."""
+
 REASONS = {"client disconnect": "transport close", "server disconnect": "forced server close"}
 """Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
 
@@ -57,6 +61,8 @@ class Session(Protocol):
 
     def meets(self, limit: Limit, why: object) -> None: ...
 
+    def hold(self, seconds: float) -> None: ...
+
 
 PeerT = TypeVar("PeerT")
 
@@ -66,7 +72,9 @@ class Client(Generic[PeerT]):
     """One Engine.IO session and its sockets, by namespace.
 
     `left` are the namespaces it was once in: a packet for one of these crossed our DISCONNECT and
-    is no offence. `partial` is a packet whose attachments have not all come.
+    is no offence. `partial` is a packet whose attachments have not all come. `bytes` and `packets`
+    are those it may still send in this second; to leave a namespace and to come back is no way
+    round them.
 
     A session that is in no namespace for `join_timeout` seconds is ended. Node asks once, after
     its opening; one that has left its last namespace holds a connection for nothing just as well.
@@ -79,6 +87,7 @@ class Client(Generic[PeerT]):
     left: set[str] = field(default_factory=set)
     partial: Packet | None = None
     bytes: Bucket = field(default_factory=Bucket)
+    packets: dict[str, Bucket] = field(default_factory=dict)
     _limit: asyncio.TimerHandle = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +106,8 @@ class Client(Generic[PeerT]):
 
     def limit(self, limits: Limits) -> None:
         """Other limits hold; for who is in no namespace the time begins anew."""
-        self.bytes.left = min(self.bytes.left, 0.0)
+        for bucket in (self.bytes, *self.packets.values()):
+            bucket.left = min(bucket.left, 0.0)
         if limits.join_timeout != self.join_timeout:
             self.join_timeout = limits.join_timeout
             if not self.peers:
@@ -121,22 +131,35 @@ def _no_event(data: str | bytes) -> None:
     return None
 
 
-def paced(bucket: Bucket, rate: float, session: Session, limit: Limit) -> Awaitable[None] | None:
-    """What a session's next message waits for when it has sent more than `rate` a second."""
-    wait = bucket.wait(rate, time.monotonic())
-    if not wait:
+def paced(
+    bucket: Bucket, rate: Callable[[], float], session: Session, limit: Limit
+) -> Awaitable[None] | None:
+    """What a session's next message waits for when it has sent more than `rate` a second.
+
+    Who waits asks for the rate again from time to time: a reload changes it, and there is none
+    for who has left.
+    """
+    if not bucket.wait(rate(), time.monotonic()):
         return None
-    session.meets(limit, f"more than {rate:g} in a second; it is read from more slowly")
-    return asyncio.sleep(wait)
+    session.meets(limit, f"more than {rate()} in a second; it is read from more slowly")
+    return _pace(bucket, rate, session)
+
+
+async def _pace(bucket: Bucket, rate: Callable[[], float], session: Session) -> None:
+    while wait := min(bucket.wait(rate(), time.monotonic()), STEP):
+        session.hold(wait)
+        await asyncio.sleep(wait)
 
 
 class Receiver(Protocol[PeerT]):
     """Where packets go. Each may raise `PacketError`, which ends the session.
 
-    What `event` and `acked` return is what the session's next message has to wait for.
+    What the first three return is what the session's next message has to wait for.
     """
 
-    def connected(self, client: Client[PeerT], namespace: str, auth: dict[str, Value]) -> None: ...
+    def connected(
+        self, client: Client[PeerT], namespace: str, auth: dict[str, Value]
+    ) -> Awaitable[None] | None: ...
 
     def event(self, peer: PeerT, data: list[Value], id: int | None) -> Awaitable[None] | None: ...
 
@@ -219,9 +242,11 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
             session.end("parse error")
             return None
         if client.bytes.left < 0 and waiting is None:
-            rate = self.limits.bytes_per_second
-            return paced(client.bytes, rate, session, "bytes_per_second")
+            return paced(client.bytes, lambda: self._rate(session), session, "bytes_per_second")
         return waiting
+
+    def _rate(self, session: Session) -> float:
+        return inf if session.owner is None else self.limits.bytes_per_second
 
     def _whole(self, client: Client[PeerT], data: str | bytes) -> Packet | None:
         """The packet that `data` is or completes; `None` while attachments are missing."""
@@ -248,7 +273,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
         if packet.attachment_count > self.limits.attachments:
             limit, why = "attachments", f"{packet.attachment_count} attachments"
         elif self.limits.depth < MAX_DEPTH and is_deep(packet.data, self.limits.depth):
-            limit, why = "depth", f"nested deeper than {self.limits.depth:g}"
+            limit, why = "depth", f"nested deeper than {self.limits.depth}"
         else:
             return
         client.session.meets(limit, why)
@@ -261,8 +286,7 @@ class Server(socketio.AsyncServer, Generic[PeerT]):  # type: ignore[misc]
     def _take(self, client: Client[PeerT], packet: Packet) -> Awaitable[None] | None:
         namespace, data = packet.namespace, packet.data
         if packet.packet_type == CONNECT:
-            self._receiver.connected(client, namespace, data or {})
-            return None
+            return self._receiver.connected(client, namespace, data or {})
         peer = client.peers.get(namespace)
         if peer is None:
             return None

@@ -168,7 +168,7 @@ async def test_requests_behind_a_poll_wait_for_their_turn() -> None:
         await line.open()
         other = await served.line(line.sid)
         other.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._poll is not None)
+        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
         other.write(other.request("POST", "4b") + other.request("GET"))
         line.ask("POST", "4a")
         assert (await line.answer()).endswith("ok")
@@ -183,7 +183,7 @@ async def test_a_second_poll_is_refused_and_ends_the_session() -> None:
         await line.open()
         first, second = await served.line(line.sid), await served.line(line.sid)
         first.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._poll is not None)
+        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
         second.ask("GET")
         assert "400 Bad Request" in await second.answer()
         assert (await first.answer()).endswith("\r\n1")
@@ -196,7 +196,7 @@ async def test_a_client_that_goes_away_while_it_polls_ends_its_session() -> None
         await line.open()
         other = await served.line(line.sid)
         other.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._poll is not None)
+        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
         other.close()
         assert await served.reason() == "transport error"
         assert served.engine.sessions == {}
@@ -253,7 +253,7 @@ async def test_what_a_client_does_not_read_is_not_answered_further() -> None:
         session = served.engine.sessions[line.sid]
         session.send("x" * 16_000_000)
         other.ask("GET")
-        await _until(lambda: session._answering is not None)
+        await _until(lambda: session._polls._answering is not None)
         session.send("y")
         assert (await other.answer()).endswith("x")
         other.ask("GET")
@@ -266,7 +266,7 @@ async def test_shutdown_answers_the_polls_that_wait() -> None:
         await line.open()
         other = await served.line(line.sid)
         other.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._poll is not None)
+        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
         await served.runner.cleanup()
         assert (await other.answer()).endswith("\r\n1")
 
@@ -286,7 +286,7 @@ async def test_of_many_that_leave_at_once_few_are_seen_off_in_one_turn() -> None
             await line.open()
             line.ask("GET")
         sessions = served.engine.sessions
-        await _until(lambda: all(s._poll is not None for s in sessions.values()))
+        await _until(lambda: all(s._polls.ready for s in sessions.values()))
         for line in lines:
             line.close()
         left: list[int] = []

@@ -69,6 +69,15 @@ def test_frame_is_headed_by_its_size(size: int, head: bytes) -> None:
     assert frame(b"x" * size) == head + b"x" * size
 
 
+def test_size_of_text_is_the_same_once_a_poll_has_taken_it() -> None:
+    """An outbox takes off what it has added, whatever the other recipients did meanwhile."""
+    frames = Frames.of_text('2["é€"]'.encode())
+    size = frames.size
+    assert frames.packets == ('42["é€"]',)
+    assert frames.wire.endswith('42["é€"]'.encode())
+    assert frames.size == size == len('2["é€"]'.encode())
+
+
 def test_frame_of_text_counts_bytes() -> None:
     assert frame("4€") == b"\x81\x044\xe2\x82\xac"
 

@@ -184,6 +184,34 @@ class TestHeartbeat:
         host.pass_time(20)
         assert host.ends == ["ping timeout"]
 
+    def test_client_that_is_not_read_from_has_the_time_to_answer_afterwards(
+        self, host: RecordingHost, streaming: Session, websocket: RecordingWebSocket
+    ) -> None:
+        """And it goes on being sent pings, which it waits for in turn."""
+        host.pass_time(24)
+        for _ in range(100):
+            streaming.hold(1)
+            host.pass_time(1)
+        assert host.ends == []
+        assert websocket.sent == ["2"] * 5
+        host.pass_time(19)
+        streaming.receive("3")
+        assert host.ends == []
+        host.pass_time(44.999)
+        assert host.ends == []
+        host.pass_time(0.001)
+        assert host.ends == ["ping timeout"]
+
+    def test_client_that_is_gone_while_it_is_not_read_from_is_noticed(
+        self, host: RecordingHost, streaming: Session
+    ) -> None:
+        host.pass_time(25)
+        streaming.hold(19)
+        host.pass_time(39.999)
+        assert host.ends == []
+        host.pass_time(0.001)
+        assert host.ends == ["ping timeout"]
+
     def test_pong_that_nobody_asked_for_puts_the_ping_off(
         self, host: RecordingHost, streaming: Session, websocket: RecordingWebSocket
     ) -> None:

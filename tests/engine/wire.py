@@ -122,7 +122,7 @@ class Server:
     async def polled(self, sid: str) -> None:
         """Wait until a session has a poll that waits."""
         async with asyncio.timeout(LIMIT):
-            while self.session(sid)._poll is None:  # noqa: ASYNC110  the engine does not tell
+            while not self.session(sid)._polls.ready:  # noqa: ASYNC110  the engine does not tell
                 await asyncio.sleep(0)
 
     def abort(self) -> None:

@@ -86,3 +86,50 @@ async def test_a_gateway_event_whose_handler_fails_does_not_stop_the_rest(scenar
         assert (await watcher.call("seen"))[0][0] == "disconnect"
         assert await watcher.call("seen") == [["unwound"]]
     assert "ZeroDivisionError in the route of the gateway event 'disconnecting'" in caplog.text
+
+
+SENDING_AWAY = """
+namespaces:
+  /:
+    connection_middleware: [plugin.stay]
+    routes: {disconnecting: plugin.leaving, disconnect: plugin.left}
+  /watch:
+    routes: {ends: plugin.ends}
+"""
+
+SENDER = """
+import asyncio
+
+unwound, seen = asyncio.Queue(), []
+
+async def stay(ctx, next):
+    await next()
+    unwound.put_nowait(ctx.socket.id)
+
+async def leaving(ctx):
+    seen.append([ctx.socket.id, "disconnecting"])
+    for socket in ctx.namespace.sockets():
+        await socket.disconnect()
+
+async def left(ctx):
+    seen.append([ctx.socket.id, "disconnect"])
+
+async def ends(ctx, count):
+    return [await unwound.get() for _ in range(count)], seen
+"""
+
+
+async def test_who_leaves_may_send_away_all_others(scenario, caplog):
+    """However many: their routes do not run one inside the other."""
+    async with scenario(SENDING_AWAY, plugin=SENDER) as gateway:
+        watcher = await gateway.connect("/watch")
+        ids = [(await gateway.connect()).id for _ in range(299)]
+        last = await gateway.connect()
+        await last.lose()
+        unwound, seen = await watcher.call("ends", 300)
+        everybody = [last.id, *ids]
+        assert sorted(unwound) == sorted(everybody)
+        assert seen == [
+            [each, event] for each in everybody for event in ("disconnecting", "disconnect")
+        ]
+        assert not caplog.records
