@@ -38,8 +38,8 @@ class Frames:
 
     @property
     def size(self) -> int:
-        """Bytes of the messages; text that is not encoded yet counts by character."""
-        if self._packets is None:
+        """Bytes of the messages, where text may count by character; always the same."""
+        if self._packets is None or self._message:
             return len(self._message)
         return sum(map(len, self._packets))
 

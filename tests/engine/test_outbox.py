@@ -82,6 +82,20 @@ class TestPaused:
         assert websocket.sent == ["4last"]
         assert websocket.closed
 
+    @pytest.mark.parametrize("text", ["abc", "\u00e9\u00e9\u00e9"])
+    def test_what_others_have_taken_already_is_counted_out_as_it_was_counted_in(
+        self, text: str
+    ) -> None:
+        host, session, websocket = slow()
+        other = host.open()
+        broadcast = Frames.of_text(text.encode())
+        for each in (session, other):
+            each.send_many(broadcast)
+        take(other)
+        session.resume(websocket)
+        assert websocket.sent == [f"4{text}"]
+        assert session.buffered == RecordingWebSocket.buffered
+
     def test_another_websocket_has_no_say(self) -> None:
         _, session, websocket = slow()
         other = RecordingWebSocket()
