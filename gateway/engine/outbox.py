@@ -73,7 +73,7 @@ class Outbox:
             return "dropped"
         while self._is_full(settings):
             if not self._drop(newest=settings.on_slow == "drop_newest"):
-                return "disconnected"
+                return "dropped" if droppable else "disconnected"
         self._append(Parcel(frames, droppable))
         return "dropped"
 

@@ -165,6 +165,16 @@ class TestFull:
             session.send("ack")
         assert host.ends == ["slow client"]
 
+    @pytest.mark.parametrize("on_slow", ["drop_oldest", "drop_newest"])
+    def test_an_event_gives_way_to_the_acks_that_wait(self, on_slow: OnSlow) -> None:
+        host, session, websocket = slow(on_slow, send_packets=2)
+        session.send("ack")
+        session.send("ack too")
+        event(session, "a")
+        assert host.ends == []
+        session.resume(websocket)
+        assert websocket.sent == ["4ack", "4ack too"]
+
     def test_the_bound_is_that_of_now(self) -> None:
         host, session, _ = slow()
         session.send("abc")
