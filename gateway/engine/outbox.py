@@ -118,11 +118,9 @@ class Outbox:
         return self.size >= settings.send_buffer or len(self._parcels) >= settings.send_packets
 
     def _drop(self, *, newest: bool) -> bool:
-        indexes = range(len(self._parcels))
-        for index in reversed(indexes) if newest else indexes:
-            parcel = self._parcels[index]
+        for index, parcel in enumerate(reversed(self._parcels) if newest else self._parcels):
             if parcel.droppable:
-                del self._parcels[index]
+                del self._parcels[~index if newest else index]
                 self.size -= parcel.size
                 return True
         return False
