@@ -206,7 +206,8 @@ class Adapter:
         peer = Peer(client, socket)
         self._peers.add(peer)
         client.enter(namespace, peer)
-        peer.connection = self.dispatcher.connect(socket)
+        peer.connection = self.dispatcher.connection(socket)
+        self.dispatcher.connect(peer.connection)
 
     def event(self, peer: Peer, data: list[Value], id: int | None) -> Awaitable[None] | None:
         if peer.early is not None or peer.connection is None:
