@@ -74,7 +74,7 @@ class Outbox:
             return "dropped"
         while self._is_full(settings):
             if not self._drop(newest=settings.on_slow == "drop_newest"):
-                return "disconnected"
+                return "dropped" if droppable else "disconnected"
         self._append(Parcel(frames, droppable))
         return "dropped"
 
@@ -121,11 +121,9 @@ class Outbox:
         return len(self._parcels) > 0 and self.size + self.taken >= settings.send_buffer
 
     def _drop(self, *, newest: bool) -> bool:
-        indexes = range(len(self._parcels))
-        for index in reversed(indexes) if newest else indexes:
-            parcel = self._parcels[index]
+        for index, parcel in enumerate(reversed(self._parcels) if newest else self._parcels):
             if parcel.droppable:
-                del self._parcels[index]
+                del self._parcels[~index if newest else index]
                 self.size -= parcel.size
                 return True
         return False

@@ -73,22 +73,22 @@ class Dispatcher:
         current = self.live.current
         return current is not None and namespace in current.blueprint.namespaces
 
-    def connect(self, socket: Socket) -> Connection:
+    def connection(self, socket: Socket) -> Connection:
+        """That of a new socket, whose namespace must be one that `serves` accepts."""
+        return Connection(socket, Namespace(socket.namespace, self._wire))
+
+    def connect(self, connection: Connection) -> None:
         """Lead a new socket through its connection chain, in a task of its own.
 
-        The namespace must be one that `serves` accepts. A socket that no middleware waits for is
-        accepted at once and costs no task.
+        A socket that no middleware waits for is accepted at once and costs no task. It may be
+        gone again by then, CONNECT being too much for a client that is slow.
         """
         generation = self.live.current
         assert generation is not None
-        namespace = generation.blueprint.namespaces[socket.namespace]
-        scope = Namespace(socket.namespace, self._wire)
-        connection = Connection(socket, scope)
-        if namespace.connection_links:
+        if generation.blueprint.namespaces[connection.socket.namespace].connection_links:
             connection.task = self.live.pin(generation, self._stay(connection, generation))
         else:
             self._accept(connection)
-        return connection
 
     def packet(
         self, connection: Connection, event: str, args: list[Value], ack: int | None

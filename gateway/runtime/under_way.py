@@ -44,7 +44,7 @@ class UnderWay:
         """The limit for which nobody new is to be let in: they are refused before packets are."""
         if self.load.is_high:
             return "overload_after"
-        return "handlers" if self.count > CROWDED * generation.blueprint.limits.handlers else None
+        return "handlers" if self.count >= CROWDED * generation.blueprint.limits.handlers else None
 
     def enter(self, connection: Connection) -> None:
         """A packet waits."""

@@ -217,9 +217,8 @@ class Adapter:
         peer = Peer(client, socket, bucket)
         self._peers.add(peer)
         client.enter(namespace, peer)
-        connection = peer.connection = self.dispatcher.connect(socket)
-        if sid not in self._peers:  # it takes no more: `lost` knew of no connection
-            self.dispatcher.gone(connection, "slow client")
+        peer.connection = self.dispatcher.connection(socket)
+        self.dispatcher.connect(peer.connection)
 
     def event(self, peer: Peer, data: list[Value], id: int | None) -> Awaitable[None] | None:
         if peer.early is not None or peer.connection is None:

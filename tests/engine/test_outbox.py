@@ -82,6 +82,20 @@ class TestPaused:
         assert websocket.sent == ["4last"]
         assert websocket.closed
 
+    @pytest.mark.parametrize("text", ["abc", "\u00e9\u00e9\u00e9"])
+    def test_what_others_have_taken_already_is_counted_out_as_it_was_counted_in(
+        self, text: str
+    ) -> None:
+        host, session, websocket = slow()
+        other = host.open()
+        broadcast = Frames.of_text(text.encode())
+        for each in (session, other):
+            each.send_many(broadcast)
+        take(other)
+        session.resume(websocket)
+        assert websocket.sent == [f"4{text}"]
+        assert session.buffered == RecordingWebSocket.buffered
+
     def test_another_websocket_has_no_say(self) -> None:
         _, session, websocket = slow()
         other = RecordingWebSocket()
@@ -150,6 +164,16 @@ class TestFull:
         for _ in range(3):
             session.send("ack")
         assert host.ends == ["slow client"]
+
+    @pytest.mark.parametrize("on_slow", ["drop_oldest", "drop_newest"])
+    def test_an_event_gives_way_to_the_acks_that_wait(self, on_slow: OnSlow) -> None:
+        host, session, websocket = slow(on_slow, send_packets=2)
+        session.send("ack")
+        session.send("ack too")
+        event(session, "a")
+        assert host.ends == []
+        session.resume(websocket)
+        assert websocket.sent == ["4ack", "4ack too"]
 
     def test_the_bound_is_that_of_now(self) -> None:
         host, session, _ = slow()
