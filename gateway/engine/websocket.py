@@ -196,7 +196,7 @@ class WebSocketCarrier(Leaver):
                 self._session.offends("too_large" if large else "frame", error)
             self._say_goodbye(code)
             self._session.lost(self, "transport error")
-        self._hang_up()
+        self._hang_up_on_sender()
 
     def pause_reading(self) -> None:
         self._reading_paused = True
@@ -251,6 +251,20 @@ class WebSocketCarrier(Leaver):
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._cut_later()
+
+    def _hang_up_on_sender(self) -> None:
+        """Hang up on a client that may go on sending.
+
+        What it has sent and nobody reads would have TCP reset the connection, and the client lose
+        the close frame: https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1
+        """
+        if self._transport.is_closing() or not self._transport.can_write_eof():
+            self._hang_up()
+            return
+        self._uncork()
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._cut_later()
 
     def _cut_later(self) -> None:
         if self._cut is None:

@@ -1,4 +1,4 @@
-"""The soak, two minutes of it: the checks are those of the long one, and its times are not looked at."""
+"""The soak, two minutes of it: the checks are those of the long one; times are not looked at."""
 
 from __future__ import annotations
 
