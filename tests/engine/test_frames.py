@@ -161,3 +161,17 @@ async def test_what_no_client_may_send_closes_the_session(
     assert await server.reason(session) == "transport error"
     assert server.received == []
     assert "ERROR" not in {record.levelname for record in caplog.records}
+
+
+async def test_a_client_that_is_still_sending_gets_the_close_frame(socket: Socket) -> None:
+    socket.send(masked(TEXT, b"4" + b"x" * 1_000_000), b"x" * 8_000_000)
+    assert await socket.closed() == 1009
+
+
+async def test_a_client_that_never_stops_sending_is_cut_off(socket: Socket) -> None:
+    socket.send(masked(3, b"4x"))
+    assert await socket.closed() == 1002
+    with pytest.raises(ConnectionError):
+        while True:
+            socket.send(b"x" * 65_536)
+            await socket.writer.drain()
