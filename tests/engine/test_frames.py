@@ -46,6 +46,12 @@ class Socket:
         """In one segment."""
         self.writer.write(b"".join(frames))
 
+    async def flood(self) -> None:
+        """Send for as long as the server lets it."""
+        while True:
+            self.send(b"x" * 65_536)
+            await self.writer.drain()
+
     async def receive(self) -> tuple[int, bytes]:
         first, size = await self.reader.readexactly(2)
         extended = {126: 2, 127: 8}.get(size, 0)
@@ -172,6 +178,4 @@ async def test_a_client_that_never_stops_sending_is_cut_off(socket: Socket) -> N
     socket.send(masked(3, b"4x"))
     assert await socket.closed() == 1002
     with pytest.raises(ConnectionError):
-        while True:
-            socket.send(b"x" * 65_536)
-            await socket.writer.drain()
+        await socket.flood()
