@@ -52,9 +52,9 @@ RATIOS = {
 def bars(results: Results) -> Iterable[Bar]:
     """Every bar whose works were run."""
     for (work, peer), (most, aim) in RATIOS.items():
-        own, other = results.figure(work, "sockgw"), results.figure(work, peer)
-        if own is not None and other:
-            yield Bar(f"{work}: sockgw / {peer}", own / other, most, aim)
+        ratio = results.ratio(work, "sockgw", peer)
+        if ratio is not None:
+            yield Bar(f"{work}: sockgw / {peer}", ratio, most, aim)
     yield from _own(results)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.bars import bars
+from bench.pace import SLOW
 from bench.peers import PEERS
 from bench.results import Results
 from bench.trial import NOISY, Trial
@@ -85,6 +86,9 @@ def _notes(results: Results) -> Iterable[str]:
     yield ", ".join(results.machine.values())
     if (others := results.others()) > NOISY:
         yield f"noisy: other processes kept {others:.1f} cores busy (the median of all trials)"
+    trials = list(results.all())
+    if slow := sum(trial.pace > SLOW for trial in trials):
+        yield f"noisy: in {slow} of {len(trials)} trials the server's core was slower than it can be"
     for work, peers in results.trials.items():
         awake = WORKS[work].load.mode in {"rate", "leave"}  # they wait for the moment awake
         for peer, trials in peers.items():

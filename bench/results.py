@@ -51,6 +51,20 @@ class Results:
         trials = self.of(work, peer)
         return median(map(figure or WORKS[work].figure, trials)) if trials else None
 
+    def ratio(self, work: str, peer: str, other: str) -> float | None:
+        """What a peer costs of what another costs; `None` if one of them was not run.
+
+        The median of the rounds, in each of which both had the machine as it then was; without
+        as many trials of one as of the other, the ratio of their figures.
+        """
+        own, others = self.of(work, peer), self.of(work, other)
+        if not own or not others:
+            return None
+        figure = WORKS[work].figure
+        if len(own) == len(others):
+            return median(figure(one) / figure(two) for one, two in zip(own, others, strict=True))
+        return median(map(figure, own)) / median(map(figure, others))
+
     def spread(self, work: str, peer: str) -> float:
         """Half of the distance between the extremes, as a share of the median."""
         values = list(map(WORKS[work].figure, self.of(work, peer)))
