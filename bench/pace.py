@@ -11,27 +11,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from statistics import fmean
 
 __all__ = ["SLOW", "paced"]
 
 SLOW = 1.25
-"""The pace from which on a trial does not count: this much more than the least that work costs."""
+"""A pace is slow when it is this much more than the best that was seen."""
 
 STEPS = 20_000
 EVERY = 0.05
 """Seconds between two probes; each takes about half a millisecond."""
 
-CALIBRATION = 200
-"""Probes among which there is one that nobody disturbs."""
-
 
 @contextmanager
 def paced(core: int) -> Iterator[list[float]]:
-    """Probe a core meanwhile. In the end the list has the pace: 1 is what the core can do."""
+    """Probe a core meanwhile. In the end the list has the microseconds of CPU that a probe took."""
     found: list[float] = []
-    probes: list[float] = []
+    probes = [_probe()]
     over = threading.Event()
 
     def probe() -> None:
@@ -39,7 +35,6 @@ def paced(core: int) -> Iterator[list[float]]:
         while not over.wait(EVERY):
             probes.append(_probe())
 
-    best = _best()
     thread = threading.Thread(target=probe)
     thread.start()
     try:
@@ -47,18 +42,12 @@ def paced(core: int) -> Iterator[list[float]]:
     finally:
         over.set()
         thread.join()
-    found.append(fmean(probes or [best]) / best)
-
-
-@cache
-def _best() -> float:
-    return min(_probe() for _ in range(CALIBRATION))
+    found.append(fmean(probes))
 
 
 def _probe() -> float:
-    """Seconds of CPU that some steps take."""
     began = time.thread_time()
     total = 0
     for step in range(STEPS):
         total += step & 3
-    return time.thread_time() - began
+    return (time.thread_time() - began) * 1e6

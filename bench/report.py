@@ -86,9 +86,9 @@ def _notes(results: Results) -> Iterable[str]:
     yield ", ".join(results.machine.values())
     if (others := results.others()) > NOISY:
         yield f"noisy: other processes kept {others:.1f} cores busy (the median of all trials)"
-    trials = list(results.all())
-    if slow := sum(trial.pace > SLOW for trial in trials):
-        yield f"noisy: in {slow} of {len(trials)} trials the server's core was slower than it can be"
+    paces = [trial.pace for trial in results.all() if trial.pace]
+    if slow := sum(pace > SLOW * min(paces) for pace in paces):
+        yield f"noisy: in {slow} of {len(paces)} trials the core was slower than it can be"
     for work, peers in results.trials.items():
         awake = WORKS[work].load.mode in {"rate", "leave"}  # they wait for the moment awake
         for peer, trials in peers.items():

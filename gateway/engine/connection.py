@@ -193,7 +193,7 @@ class _Connection(Leaver):
         if head.path != engine.path:
             return False
         origin, host = head.headers.get("origin"), head.headers["host"]
-        scheme = "https" if self._is_secure() else "http"
+        scheme = "https" if origin and self._is_secure() else "http"
         headers = engine.cors.headers(origin, scheme, host)
         if headers is None:
             return False

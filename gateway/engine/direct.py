@@ -11,16 +11,20 @@ import logging
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Protocol
 
+from aiohttp import hdrs
+
 from gateway.engine.carrier import CLOSE_LIMIT
 from gateway.engine.packet import Packet, PacketError, decode_payload, encode_payload
 from gateway.engine.polling import OK, PAYLOAD
 from gateway.engine.refusal import Refusal, refuse
-from gateway.engine.response import head_bytes
+from gateway.engine.response import answer, lines
 from gateway.engine.session import Session
 
 __all__ = ["Answer", "DirectPoll", "DirectPost", "Line"]
 
 LOG = logging.getLogger("sockgw.engine")
+
+OK_LINES, PAYLOAD_LINES = lines(OK), lines(PAYLOAD)
 
 
 class Line(Protocol):
@@ -47,14 +51,14 @@ class Answer:
     def lost(self) -> None:
         """The connection is gone."""
 
-    def _reply(self, headers: Mapping[str, str], body: bytes, status: str = "200 OK") -> None:
-        fields = {**self._headers, **headers, "Content-Length": str(len(body))}
-        self._line.write(head_bytes(status, fields) + body)
+    def _reply(self, fields: str, body: bytes, status: str = "200 OK") -> None:
+        self._line.write(answer(status, lines(self._headers) + fields, body))
 
     def _refuse(self) -> None:
-        answer = refuse(Refusal.BAD_REQUEST, {})
-        assert isinstance(answer.body, bytes)
-        self._reply(answer.headers, answer.body, f"{answer.status} {answer.reason}")
+        refusal = refuse(Refusal.BAD_REQUEST, {})
+        assert isinstance(refusal.body, bytes)
+        fields = f"{hdrs.CONTENT_TYPE}: {refusal.content_type}\r\n"
+        self._reply(fields, refusal.body, f"{refusal.status} {refusal.reason}")
 
 
 class DirectPoll(Answer):
@@ -93,7 +97,7 @@ class DirectPoll(Answer):
         if packets is None:
             self._refuse()
         else:
-            self._reply(PAYLOAD, encode_payload(packets))
+            self._reply(PAYLOAD_LINES, encode_payload(packets))
 
     def _relax(self) -> None:
         if self._cut is not None:
@@ -157,7 +161,7 @@ class DirectPost(Answer):
 
     def _succeed(self) -> None:
         self._session.posted()
-        self._reply(OK, b"ok")
+        self._reply(OK_LINES, b"ok")
 
     def _fail(self, error: PacketError) -> None:
         self._session.posted()

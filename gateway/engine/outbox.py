@@ -14,7 +14,7 @@ from gateway.engine.settings import Settings, Transport
 __all__ = ["Outbox"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parcel:
     """What is sent in one piece or, if it is droppable, perhaps not at all."""
 

@@ -11,12 +11,21 @@ from aiohttp.http import SERVER_SOFTWARE, WS_KEY, ws_ext_gen, ws_ext_parse
 
 from gateway.engine.head import Head
 
-__all__ = ["head_bytes", "switching"]
+__all__ = ["answer", "lines", "switching"]
 
 
-def head_bytes(status: str, headers: Mapping[str, str]) -> bytes:
-    """The status line, `headers`, and those of every answer."""
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+def lines(headers: Mapping[str, str]) -> str:
+    """Headers as they are written."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+def answer(status: str, fields: str, body: bytes) -> bytes:
+    """An answer with a body. `fields` are lines."""
+    return _head(status, f"{fields}Content-Length: {len(body)}\r\n") + body
+
+
+def _head(status: str, fields: str) -> bytes:
+    """The status line, `fields`, and those of every answer."""
     common = f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n"
     return f"HTTP/1.1 {status}\r\n{fields}{common}\r\n".encode()
 
@@ -42,4 +51,4 @@ def switching(head: Head, headers: Mapping[str, str], *, compress: bool) -> tupl
         if bits:
             agreed = ws_ext_gen(compress=bits, isserver=True, server_notakeover=lone)
             fields["Sec-WebSocket-Extensions"] = agreed
-    return head_bytes("101 Switching Protocols", fields), bits
+    return _head("101 Switching Protocols", lines(fields)), bits

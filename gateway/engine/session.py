@@ -205,7 +205,8 @@ class Session:
         """The packets that answer a poll that was woken, or `None`: it is to be refused."""
         if not self._polls.take(poll):
             return None
-        self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
+        if self._upgrade is not None:
+            self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
         packets = self._outbox.take()
         if self.state is State.CLOSING:
             self.end("server disconnect")  # which hurries the poll
@@ -235,7 +236,7 @@ class Session:
 
     def _look(self) -> None:
         """Answer the poll that waits, if there is something to say."""
-        if self.state is not State.OPEN or (self._outbox and self._polls.ready):
+        if self.state is not OPEN or (self._polls.ready and self._outbox):
             self._polls.wake()
         elif self._upgrade is not None and self._upgrade.probed and self._polls.ready:
             self._deadlines.set(self, *self._upgrade.hold())

@@ -55,6 +55,8 @@ def test_the_first_of_a_query_parameter_counts() -> None:
         POST[:-1],
         POST + b"x",
         POST.replace(b"Content-Length: 3\r\n", b""),
+        POST.replace(b"POST", b"GET"),
+        POST.replace(b"POST", b"GET")[:-3],
         POST.replace(b": 3", b": +3"),
         POST.replace(b": 3", b": 3, 3"),
         POST.replace(b": 3", b": 3\r\nContent-Length: 3"),
