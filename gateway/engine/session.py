@@ -50,9 +50,8 @@ class Session:
     def __init__(self, id: str, transport: Transport, host: Host, address: str = "") -> None:
         self.id, self.address = id, address
         self.owner: object = None
-        self.settings = host.settings
+        self._host, self._deadlines, self.settings = host, host.deadlines, host.settings
         self.state, self.transport = State.OPENING, transport
-        self._host, self._deadlines = host, host.deadlines
         self._polls, self._held = Polls(), 0.0
         self._websocket: WebSocket | None = None  # set once it is the transport
         self._upgrade: Upgrade | None = None
