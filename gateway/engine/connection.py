@@ -24,7 +24,10 @@ REST = 2**16
 """Bytes behind a request under way at which the connection is no longer read from."""
 
 KEEPALIVE = 3630.0
-"""Seconds that a connection may be silent: aiohttp's own, longer than any proxy's."""
+"""Seconds that a connection may be silent: aiohttp's own, longer than any proxy's.
+
+It is looked at as often, so a silent one is closed after twice as much at most.
+"""
 
 
 class Runner(web.AppRunner):
@@ -91,6 +94,7 @@ class _Connection(Leaver):
         "_is_waited_for",
         "_rest",
         "_server",
+        "_was_used",
     )
 
     def __init__(self, engine: Engine, server: _Server) -> None:
@@ -100,6 +104,7 @@ class _Connection(Leaver):
         self._is_plain = True  # all that came so far were whole requests, each in one read
         self._is_waited_for = True  # the head of a request, and not for ever
         self._is_paused = False  # writing
+        self._was_used = False  # since it was last looked whether the connection is idle
         self._answer: Answer | None = None
         self._rest = b""  # what came while there was one
 
@@ -137,9 +142,10 @@ class _Connection(Leaver):
         if due is Due.HEAD:
             self._engine.limits.saw("request_timeout", self._address(), "no whole request came")
             self._transport.close()
-        elif self._answer is None:
+        elif self._answer is None and not self._was_used:
             self._transport.close()
         else:
+            self._was_used = False
             self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
 
     def pause_writing(self) -> None:
@@ -234,6 +240,8 @@ class _Connection(Leaver):
         if self._is_waited_for:
             self._is_waited_for = False
             self._engine.deadlines.cancel(self, Due.HEAD)
+            if self._handler is None:
+                self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
         # aiohttp's limit for connections on which nothing comes; a poll may wait for longer.
         if self._handler is not None:
             settings = session.settings
@@ -261,8 +269,7 @@ class _Connection(Leaver):
         answer, self._answer = self._answer, None
         assert answer is not None
         answer.written()
-        if self._handler is None:
-            self._engine.deadlines.set(self, Due.IDLE, self._server.keepalive)
+        self._was_used = True
         rest, self._rest = self._rest, b""
         if rest:
             if len(rest) > REST:

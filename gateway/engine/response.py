@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from binascii import b2a_base64
 from collections.abc import Mapping
+from functools import lru_cache
 
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, WS_KEY, ws_ext_gen, ws_ext_parse
@@ -21,13 +22,19 @@ def lines(headers: Mapping[str, str]) -> str:
 
 def answer(status: str, fields: str, body: bytes) -> bytes:
     """An answer with a body. `fields` are lines."""
-    return _head(status, f"{fields}Content-Length: {len(body)}\r\n") + body
+    head, tail = _start(status, fields), _common(rfc822_formatted_time())
+    return b"%bContent-Length: %d\r\n%b%b" % (head, len(body), tail, body)
 
 
-def _head(status: str, fields: str) -> bytes:
-    """The status line, `fields`, and those of every answer."""
-    common = f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n"
-    return f"HTTP/1.1 {status}\r\n{fields}{common}\r\n".encode()
+@lru_cache(16)
+def _start(status: str, fields: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\n{fields}".encode()
+
+
+@lru_cache(1)
+def _common(date: str) -> bytes:
+    """The end of every head, the same for a second."""
+    return f"Date: {date}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n".encode()
 
 
 def switching(head: Head, headers: Mapping[str, str], *, compress: bool) -> tuple[bytes, int]:
@@ -51,4 +58,5 @@ def switching(head: Head, headers: Mapping[str, str], *, compress: bool) -> tupl
         if bits:
             agreed = ws_ext_gen(compress=bits, isserver=True, server_notakeover=lone)
             fields["Sec-WebSocket-Extensions"] = agreed
-    return _head("101 Switching Protocols", lines(fields)), bits
+    start = f"HTTP/1.1 101 Switching Protocols\r\n{lines(fields)}"
+    return start.encode() + _common(rfc822_formatted_time()), bits
