@@ -20,7 +20,7 @@ from tests.hostile.bad_frames import FRAMES, BadFrame
 from tests.hostile.bad_http import ON_SESSION, OPENING, SID, UPGRADES, Bad
 from tests.hostile.bad_packets import ENGINE, PAYLOADS
 from tests.hostile.line import BINARY, TEXT, Line, connected, frame, get, post
-from tests.transport.bad_packets import BAD
+from tests.socketio.bad_packets import BAD
 
 __all__ = ["main"]
 

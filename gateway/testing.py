@@ -25,11 +25,11 @@ from urllib.parse import parse_qsl
 
 from gateway.api import Gateway, Value
 from gateway.compiler import Build, load
-from gateway.engine.frame import Frames
-from gateway.engine.opening import Opening
+from gateway.engineio.frame import Frames
+from gateway.engineio.opening import Opening
 from gateway.errors import GatewayError
-from gateway.transport.adapter import Adapter
-from gateway.transport.packet import (
+from gateway.socketio.adapter import Adapter
+from gateway.socketio.packet import (
     ACK,
     BINARY_ACK,
     BINARY_EVENT,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.server.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, Started
 
 __all__ = ["served"]
 

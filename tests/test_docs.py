@@ -25,7 +25,7 @@ from click.testing import CliRunner
 import gateway.testing
 from gateway.cli import main
 from gateway.config import load
-from gateway.server.plan import RESTART_KEYS
+from gateway.daemon.plan import RESTART_KEYS
 from gateway.testing import TestGateway
 from tests.cli.asked import ask, asked
 from tests.scenario import write

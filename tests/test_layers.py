@@ -23,39 +23,40 @@ ALLOWED = {
     "runtime": "api errors",
     "builtin": "public",
     "compiler": "config loader runtime builtin api errors",
-    "engine": "errors",
-    "transport": "engine runtime api errors",
-    "testing": "transport engine compiler config loader runtime api errors",
-    "server": "transport engine compiler config loader runtime api errors",
-    "cli": "server transport engine compiler config loader runtime api errors",
+    "engineio": "errors",
+    "socketio": "engineio runtime api errors",
+    "testing": "socketio engineio compiler config loader runtime api errors",
+    "daemon": "client socketio engineio compiler config loader runtime api errors",
+    "client": "socketio engineio api errors",
+    "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public",
     "__main__": "cli",
 }
 
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
-    "aiohttp": "engine server transport.client builtin._fetched",
-    "asyncio": "builtin cli engine runtime server testing transport",
+    "aiohttp": "engineio daemon client builtin._fetched",
+    "asyncio": "builtin cli client engineio runtime daemon testing socketio",
     "click": "cli",
     "cryptography": "builtin._keys",
-    "engineio": "transport",
+    "engineio": "socketio client",
     "jsonschema": "config.schema builtin._schema",
     "jwt": "builtin._keys builtin._tokens",
-    "msgspec": "loader transport.msgpack",
-    "orjson": "transport.json",
-    "prometheus_client": "server.metrics",
+    "msgspec": "loader socketio.msgpack",
+    "orjson": "socketio.json",
+    "prometheus_client": "daemon.metrics",
     "prompt_toolkit": "cli",
     "referencing": "builtin._schema",
-    "socketio": "transport",
+    "socketio": "socketio client",
     "uvloop": "cli",
-    "watchfiles": "server",
+    "watchfiles": "daemon",
     "yaml": "config",
 }
 
 PYTHONS = sys.stdlib_module_names | {"annotationlib"}  # of 3.14
 
 # The heart of Engine.IO is without I/O, and so is what the protocol is decoded by.
-SANS_IO = ["engine.session", "engine.packet", "engine.frame", "engine.deadlines"]
+SANS_IO = ["engineio.session", "engineio.packet", "engineio.frame", "engineio.deadlines"]
 
 
 def modules() -> dict[str, Path]:

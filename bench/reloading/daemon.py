@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.server.admin_client import AdminClient
+from gateway.client.admin import AdminClient
 
 __all__ = ["Daemon", "Memory", "running"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from gateway.cli.common import BAD_CONFIG, show_problems
+from gateway.client.admin import AdminClient, AdminError
 from gateway.errors import ConfigError
-from gateway.server.admin_client import AdminClient, AdminError
 
 __all__ = ["asks_daemon", "near", "show_changes", "show_near", "show_pending"]
 

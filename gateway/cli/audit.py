@@ -12,9 +12,9 @@ import click
 
 from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
 from gateway.config import load, read
+from gateway.config.audit import SEVERITIES, Finding, Severity
+from gateway.config.audit import audit as find
 from gateway.errors import ConfigError
-from gateway.server.audit import SEVERITIES, Finding, Severity
-from gateway.server.audit import audit as find
 
 __all__ = ["audit"]
 

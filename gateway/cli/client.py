@@ -23,7 +23,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from gateway.api import Value
 from gateway.cli.line import packet, parse_line, word
 from gateway.cli.target import connect_error, takes_target
-from gateway.transport.client import ClientSocket, ConnectError, Disconnected, Target, connect
+from gateway.client.socket import ClientSocket, ConnectError, Disconnected, Target, connect
 
 __all__ = ["command"]
 

@@ -11,7 +11,7 @@ import click
 from gateway.api import Value
 from gateway.cli.line import document, parse_argument, parse_event
 from gateway.cli.target import connect_error, takes_target
-from gateway.transport.client import ClientSocket, ConnectError, Disconnected, Target, connect
+from gateway.client.socket import ClientSocket, ConnectError, Disconnected, Target, connect
 
 __all__ = ["command"]
 

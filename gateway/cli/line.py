@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 
 from gateway.api import Value
-from gateway.transport.json import loads
-from gateway.transport.packet import RESERVED
+from gateway.socketio.json import loads
+from gateway.socketio.packet import RESERVED
 
 __all__ = [
     "document",

@@ -11,7 +11,7 @@ import click
 
 from gateway.cli.asking import asks_daemon, show_changes, show_pending
 from gateway.cli.common import file_argument
-from gateway.server.admin_client import AdminClient
+from gateway.client.admin import AdminClient
 
 __all__ = ["plan"]
 

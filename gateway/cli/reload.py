@@ -10,10 +10,10 @@ import click
 
 from gateway.cli.asking import asks_daemon, show_changes, show_near, show_pending
 from gateway.cli.common import BAD_CONFIG, file_argument
+from gateway.client.admin import AdminClient
+from gateway.daemon.admin import verdict_json
+from gateway.daemon.reloader import Verdict
 from gateway.errors import ConfigError
-from gateway.server.admin import verdict_json
-from gateway.server.admin_client import AdminClient
-from gateway.server.reloader import Verdict
 
 __all__ = ["reload"]
 

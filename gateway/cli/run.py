@@ -16,11 +16,11 @@ import click
 
 from gateway.cli import garbage
 from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
+from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon.listener import ListenError
+from gateway.daemon.log import Format, set_up
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint
-from gateway.server.daemon import Daemon, Started
-from gateway.server.listener import ListenError
-from gateway.server.log import Format, set_up
 
 __all__ = ["run"]
 

@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.asking import asks_daemon, near
 from gateway.cli.common import file_argument
-from gateway.server.admin_client import AdminClient, problems_in
+from gateway.client.admin import AdminClient, problems_in
 
 __all__ = ["status"]
 

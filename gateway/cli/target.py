@@ -11,8 +11,8 @@ import click
 
 from gateway.api import Value
 from gateway.cli.line import document, printable
-from gateway.transport.client import ConnectError, Target
-from gateway.transport.json import loads
+from gateway.client.socket import ConnectError, Target
+from gateway.socketio.json import loads
 
 __all__ = ["connect_error", "takes_target"]
 

@@ -14,7 +14,7 @@ FAULTS = (Exception, SystemExit)
 
 _PACKAGE = Path(__file__).parent.parent
 _OURS = tuple(
-    str(_PACKAGE / part) for part in ("api.py", "compiler.py", "runtime", "transport", "engine")
+    str(_PACKAGE / part) for part in ("api.py", "compiler.py", "runtime", "socketio", "engineio")
 )
 
 

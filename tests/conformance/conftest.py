@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from tests.conformance.serve import Served, serving
-from tests.engine.conftest import LONG, SHORT
-from tests.engine.wire import LIMIT, Stream, Wire
+from tests.engineio.conftest import LONG, SHORT
+from tests.engineio.wire import LIMIT, Stream, Wire
 
 
 @pytest.fixture(scope="module", params=[SHORT, LONG], ids=["short-pings", "long-pings"])

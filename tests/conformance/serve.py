@@ -17,11 +17,11 @@ from typing import Any
 from aiohttp import web
 
 from gateway.compiler import load
-from gateway.engine.connection import Runner
-from gateway.engine.server import Engine
+from gateway.engineio.connection import Runner
+from gateway.engineio.server import Engine
 from gateway.runtime.limits import Limits
-from gateway.transport.adapter import Adapter
-from tests.engine.echo import echo_app
+from gateway.socketio.adapter import Adapter
+from tests.engineio.echo import echo_app
 
 __all__ = ["GATEWAY", "Served", "serving"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.conftest import SHORT
+from tests.engineio.conftest import SHORT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

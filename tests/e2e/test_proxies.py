@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.engine.proxy import Fault, Proxy
+from tests.engineio.proxy import Fault, Proxy
 from tests.js_client import JsDriver
 
 CONFIG = """

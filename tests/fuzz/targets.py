@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gateway.engine import packet as engine
-from gateway.engine.head import read
-from gateway.transport.json import MAX_DEPTH, check
-from gateway.transport.msgpack import MsgPackPacket
-from gateway.transport.packet import BINARY_ACK, BINARY_EVENT, CONNECT, EVENT, Packet, PacketError
+from gateway.engineio import packet as engine
+from gateway.engineio.head import read
+from gateway.socketio.json import MAX_DEPTH, check
+from gateway.socketio.msgpack import MsgPackPacket
+from gateway.socketio.packet import BINARY_ACK, BINARY_EVENT, CONNECT, EVENT, Packet, PacketError
 
 __all__ = ["CORPUS", "TARGETS", "corpus", "keep"]
 

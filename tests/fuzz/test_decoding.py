@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.engine.packet import decode_payload, encode_payload
-from gateway.transport.packet import BINARY_EVENT, EVENT, Packet
+from gateway.engineio.packet import decode_payload, encode_payload
+from gateway.socketio.packet import BINARY_EVENT, EVENT, Packet
 from tests.fuzz.targets import TARGETS, corpus
 
 BOUNDED = settings(max_examples=150, deadline=None)

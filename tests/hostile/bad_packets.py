@@ -1,6 +1,6 @@
 """Engine.IO packets that no client may send, on either transport, and what is due for each.
 
-For those of Socket.IO see `tests/transport/bad_packets.py`.
+For those of Socket.IO see `tests/socketio/bad_packets.py`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.server.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, Started
 from tests.raw import Raw, raw
 from tests.scenario import write
 

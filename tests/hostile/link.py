@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from gateway.server.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, Started
 from tests.raw import raw
 from tests.scenario import write
 

@@ -11,7 +11,7 @@ from tests.hostile.bad_packets import ENGINE, PAYLOADS, PROBES, BadPackets
 from tests.hostile.conftest import Gateway
 from tests.hostile.line import Line, connected, frame, get, post, upgrade
 from tests.raw import Packet, Raw, raw
-from tests.transport.bad_packets import BAD, Message
+from tests.socketio.bad_packets import BAD, Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

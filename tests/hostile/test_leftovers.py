@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.engine.session import Session
-from gateway.engine.websocket import WebSocketCarrier
-from gateway.transport.server import Client
+from gateway.engineio.session import Session
+from gateway.engineio.websocket import WebSocketCarrier
+from gateway.socketio.server import Client
 from tests.hostile.conftest import Gateway
 from tests.hostile.line import connected, frame
 

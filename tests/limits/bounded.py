@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.server.reloader import Verdict
+from gateway.daemon.reloader import Verdict
 from tests.reload.caller import caller
 from tests.reload.running import Running, running, until
 

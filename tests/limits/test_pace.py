@@ -11,8 +11,8 @@ from typing import Literal
 
 import pytest
 
-from gateway.engine.bucket import Bucket
-from gateway.transport import server
+from gateway.engineio.bucket import Bucket
+from gateway.socketio import server
 from tests.raw import raw
 from tests.reload.running import Running, running, until
 

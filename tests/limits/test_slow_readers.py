@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DAEMON = """
 import asyncio, logging, sys
 from pathlib import Path
-from gateway.server.daemon import Daemon
+from gateway.daemon.daemon import Daemon
 
 logging.basicConfig(level=logging.INFO)
 daemon = Daemon(Path(sys.argv[1]), environ={"XDG_STATE_HOME": sys.argv[2]}, port=0)

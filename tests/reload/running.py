@@ -11,9 +11,9 @@ from typing import Any
 
 import aiohttp
 
+from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon.reloader import Verdict
 from gateway.errors import ConfigError
-from gateway.server.daemon import Daemon, Started
-from gateway.server.reloader import Verdict
 from tests.reload.caller import caller
 from tests.scenario import write
 

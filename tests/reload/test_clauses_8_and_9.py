@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.server import shutdown
+from gateway.daemon import shutdown
 from tests.reload.caller import caller
 from tests.reload.running import until
 from tests.reload.stage import Stage

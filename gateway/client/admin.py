@@ -1,0 +1,142 @@
+"""A running daemon, asked through its admin listener."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway import config
+from gateway.config.model import AdminConfig
+from gateway.daemon.last_good import LastGood
+from gateway.daemon.plan import Plan
+from gateway.daemon.reloader import Verdict
+from gateway.errors import ConfigError, GatewayError, Place, Problem
+
+__all__ = ["AdminClient", "AdminError", "problems_in"]
+
+CONNECT = 5.0
+"""Seconds until a listener that does not accept counts as absent; an answer takes its time."""
+
+
+class AdminError(GatewayError):
+    """The daemon cannot be asked; the text is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminClient:
+    """What an admin listener tells and does, as `Overseer` has it.
+
+    `url` is `http://HOST:PORT`, or `unix:PATH` for a Unix socket. Every method raises `AdminError`
+    when there is no answer.
+    """
+
+    url: str
+    token: str | None = None
+
+    @classmethod
+    def of(cls, file: Path, environ: Mapping[str, str]) -> AdminClient | None:
+        """The daemon that serves `file`, by the file's `admin:` block; `None` without one.
+
+        When the file is broken, by that of the configuration accepted last. Raises `ConfigError`
+        when none was.
+        """
+        admin = _block(file, environ)
+        if admin is None:
+            return None
+        host = f"[{admin.host}]" if ":" in admin.host else admin.host
+        url = f"unix:{admin.socket}" if admin.socket else f"http://{host}:{admin.port}"
+        return cls(url, admin.token)
+
+    async def status(self) -> dict[str, Any]:
+        """What `/-/status` tells."""
+        _, answer = await self._ask("GET", "/-/status")
+        return answer
+
+    async def reload(self) -> Verdict:
+        """Let the daemon reload; its verdict."""
+        _, answer = await self._ask("POST", "/-/reload")
+        return Verdict(
+            trigger=answer["trigger"],
+            result=answer["result"],
+            generation=answer["generation"],
+            at=answer["at"],
+            seconds=answer["seconds"],
+            plan=_plan(answer),
+            problems=problems_in(answer),
+        )
+
+    async def plan(self, file: Path) -> tuple[Plan, int]:
+        """What serving `file` would change, and how many sockets it would close.
+
+        The daemon reads it from where it runs: `file` is to be absolute. Raises `ConfigError` when
+        the daemon would not serve it. On a TCP port without a token it compares only its own.
+        """
+        status, answer = await self._ask("POST", "/-/plan", {"file": str(file)})
+        if status != 200:
+            raise ConfigError(problems_in(answer))
+        return _plan(answer), answer["closed"]
+
+    async def _ask(
+        self, method: str, path: str, body: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        unix = self.url.removeprefix("unix:") if self.url.startswith("unix:") else None
+        base = "http://localhost" if unix else self.url
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(unix) if unix else None,
+                    timeout=aiohttp.ClientTimeout(sock_connect=CONNECT),
+                    headers=headers,
+                ) as session,
+                session.request(method, base + path, json=body) as response,
+            ):
+                if response.status in (200, 409):
+                    return response.status, await response.json()
+                raise AdminError(await self._refusal(response))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise AdminError(f"no daemon can be reached at {self.url}") from None
+        except (aiohttp.InvalidURL, aiohttp.ContentTypeError):
+            raise AdminError(f"{self.url} is no admin listener of sockgw") from None
+        except aiohttp.ClientError as error:
+            raise AdminError(f"the daemon at {self.url} did not answer: {error}") from None
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> str:
+        if response.status == 401:
+            return f"the daemon at {self.url} takes another token; give it with --token"
+        if response.status == 403:
+            match await response.json():
+                case {"error": str(reason)}:
+                    return f"the daemon at {self.url} refuses: {reason}"
+        return f"{self.url} is no admin listener of sockgw"
+
+
+def problems_in(answer: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """The problems that a verdict, or the answer to a plan, tells of."""
+    return tuple(
+        Problem(
+            Place(problem["file"], problem["line"], problem["column"]),
+            problem["path"],
+            problem["message"],
+        )
+        for problem in answer["problems"]
+    )
+
+
+def _block(file: Path, environ: Mapping[str, str]) -> AdminConfig | None:
+    try:
+        return config.load(file, environ).admin
+    except ConfigError:
+        last_good = LastGood(file, environ)
+        if last_good.file is None:
+            raise
+        kept = config.load(last_good.file, environ, last_good.beside)
+        return last_good.in_place(kept).admin
+
+
+def _plan(answer: Mapping[str, Any]) -> Plan:
+    return Plan(*(tuple(answer[key]) for key in ("changes", "removed", "pending")))

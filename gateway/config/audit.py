@@ -1,0 +1,235 @@
+"""The audit: what of a good gateway.yaml may let in more than its author means to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from gateway.config import At, Document, GatewayConfig, Use, is_loopback, with_slash
+from gateway.config.permissions import is_writable_by_others, writable_plugins
+from gateway.errors import Place
+
+__all__ = ["SEVERITIES", "Finding", "Severity", "audit"]
+
+Severity = Literal["high", "medium", "low"]
+
+SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
+"""The worst first."""
+
+_SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518, section 3.2
+_UNLIMITED = {
+    "sockets": "how many may be connected",
+    "connections_per_second": "how many may connect in a second",
+    "packets_per_second": "the packets of one socket in a second",
+    "bytes_per_second": "the bytes of one connection in a second",
+    "handlers": "the packets under way",
+    "handlers_per_socket": "the packets of one socket under way",
+    "rooms_per_socket": "the rooms of one socket",
+    "send_buffer": "the bytes that wait for a client that does not read",
+    "send_packets": "the packets that wait for a client that does not read",
+    "overload_after": "how late the gateway may run",
+}
+_JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origin", "builtin.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that may be mended: where it is, what is wrong and what to write instead."""
+
+    severity: Severity
+    at: At
+    message: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is audited."""
+
+    config: GatewayConfig
+    document: Document
+
+    def at(self, *path: str | int) -> At:
+        """Where a value stands, or the innermost block around it."""
+        return self.document.around(*path)
+
+    def middleware(self) -> Iterator[Use]:
+        for namespace in self.config.namespaces.values():
+            yield from namespace.connection_middleware
+            yield from namespace.packet_middleware
+
+    def value(self, path: tuple[str | int, ...]) -> object:
+        value: object = self.document.data
+        for key in path:
+            value = value[key]  # type: ignore[index]
+        return value
+
+
+def audit(config: GatewayConfig, document: Document) -> tuple[Finding, ...]:
+    """All findings, the worst first, then by place. `config` is that of `document`."""
+    subject = Subject(config, document)
+    found = {
+        Finding(severity, at, message, mend)
+        for (severity, mend), look in _CHECKS.items()
+        for at, message in look(subject)
+    }
+    return tuple(sorted(found, key=_rank))
+
+
+def _rank(each: Finding) -> tuple[int, Place, str, str]:
+    return SEVERITIES.index(each.severity), each.at.place, each.mend, each.message
+
+
+Look = Callable[[Subject], Iterator[tuple[At, str]]]
+
+
+def _any_origin(subject: Subject) -> Iterator[tuple[At, str]]:
+    if subject.config.server.cors_origins == "*":
+        yield subject.at("server", "cors_origins"), "every web page there is may connect"
+
+
+def _short_key(subject: Subject) -> Iterator[tuple[At, str]]:
+    for use in subject.middleware():
+        key, names = use.options.get("key"), use.options.get("algorithms")
+        if use.name != _JWT or not isinstance(key, str) or not isinstance(names, list):
+            continue
+        least = max((_SECRET_BYTES.get(str(name), 0) for name in names), default=0)
+        if len(key.encode()) < least:
+            message = f"the secret has {len(key.encode())} bytes of {least}: it can be guessed"
+            yield use.option_at["key"], message
+
+
+def _writable_files(subject: Subject) -> Iterator[tuple[At, str]]:
+    for file in subject.config.files:
+        if is_writable_by_others(file):
+            yield At("", Place(str(file))), "any user of this machine may write this file"
+
+
+def _writable_plugins(subject: Subject) -> Iterator[tuple[At, str]]:
+    for folder, at in subject.config.plugins:
+        for path in writable_plugins(folder):
+            yield at, f"any user of this machine may write {path}, which runs as the daemon"
+
+
+def _no_authentication(subject: Subject) -> Iterator[tuple[At, str]]:
+    for path in subject.document.keys:
+        if len(path) != 2 or path[0] != "namespaces":
+            continue
+        if not subject.config.namespaces[with_slash(str(path[1]))].connection_middleware:
+            message = "no connection middleware: whoever reaches the gateway may connect"
+            yield subject.document.key_at(*path), message
+
+
+def _literal_secret(subject: Subject) -> Iterator[tuple[At, str]]:
+    secrets = subject.config.secrets
+    for path in sorted(secrets.paths - secrets.filled, key=str):
+        if not _is_public(subject, path):
+            yield subject.at(*path), "a secret stands in the file"
+
+
+def _unlimited(subject: Subject) -> Iterator[tuple[At, str]]:
+    for path in subject.document.values:
+        of_all = path[:-1] == ("limits",)
+        of_a_namespace = path[:1] == ("namespaces",) and path[2:-1] == ("limits",)
+        # A namespace without a bound of its own is held by the gateway's; one socket of it is not.
+        if of_all or (of_a_namespace and path[-1] not in ("sockets", "handlers")):
+            what = _UNLIMITED.get(str(path[-1]))
+            if what and subject.value(path) == "unlimited":
+                yield subject.at(*path), f"no limit on {what}"
+
+
+def _open_token(subject: Subject) -> Iterator[tuple[At, str]]:
+    admin = subject.config.admin
+    if admin and not admin.socket and not is_loopback(admin.host):
+        message = "the admin listener speaks plain HTTP to other machines: its token can be read"
+        yield subject.at("admin", "host"), message
+
+
+def _open_admin(subject: Subject) -> Iterator[tuple[At, str]]:
+    admin = subject.config.admin
+    if admin and not admin.socket and not admin.token and is_loopback(admin.host):
+        message = "any user of this machine may reload the gateway, and have it load other files"
+        yield subject.at("admin"), message
+
+
+def _readable_key(subject: Subject) -> Iterator[tuple[At, str]]:
+    tls = subject.config.server.tls
+    if tls and os.path.exists(tls.key) and tls.key.stat().st_mode & stat.S_IROTH:
+        yield subject.at("server", "tls", "key"), "any user of this machine may read the key"
+
+
+def _no_tls(subject: Subject) -> Iterator[tuple[At, str]]:
+    server = subject.config.server
+    if not server.tls and not is_loopback(server.host):
+        yield subject.at("server", "host"), "plain HTTP to other machines"
+
+
+def _one_address(subject: Subject) -> Iterator[tuple[At, str]]:
+    config = subject.config
+    if config.limits.sockets_per_address is None and not is_loopback(config.server.host):
+        yield subject.at("server", "host"), "one address may take up all connections"
+
+
+def _token_in_query(subject: Subject) -> Iterator[tuple[At, str]]:
+    for use in subject.middleware():
+        source = use.options.get("source")
+        if use.name in (_JWT, _API_KEY) and str(source).startswith("query."):
+            message = "clients show their secret in the URL, which proxies log"
+            yield use.option_at["source"], message
+
+
+def _local_origin(subject: Subject) -> Iterator[tuple[At, str]]:
+    origins = subject.config.server.cors_origins
+    if isinstance(origins, tuple) and any(map(_is_local, origins)):
+        yield subject.at("server", "cors_origins"), "pages of a development server may connect"
+    for use in subject.middleware():
+        allowed = use.options.get("allow")
+        if use.name == _ORIGIN and isinstance(allowed, list) and any(map(_is_local, allowed)):
+            yield use.option_at["allow"], "pages of a development server may connect"
+
+
+def _debug_log(subject: Subject) -> Iterator[tuple[At, str]]:
+    for use in subject.middleware():
+        if use.name == _LOG and use.options.get("level") == "debug":
+            yield use.option_at["level"], "a line for every packet, as for debugging"
+
+
+_CHECKS: Mapping[tuple[Severity, str], Look] = {
+    ("high", "list the origins that may, or write same-origin"): _any_origin,
+    ("high", "make one with: openssl rand -base64 64"): _short_key,
+    ("high", "chmod o-w"): _writable_files,
+    ("high", "chmod -R o-w"): _writable_plugins,
+    ("medium", "add builtin.jwt, builtin.api_key or your own"): _no_authentication,
+    ("medium", "write ${VAR} or ${file:PATH}, and change the secret"): _literal_secret,
+    ("medium", "remove it to have the default, or write a number"): _unlimited,
+    ("medium", "listen on a Unix socket, or on loopback behind TLS"): _open_token,
+    ("medium", "write admin: {socket: admin.sock}, or add a token"): _open_admin,
+    ("medium", "chmod 600"): _readable_key,
+    ("low", "add tls, or leave it to a proxy in front"): _no_tls,
+    ("low", "write limits: {sockets_per_address: N}, or leave it to a proxy"): _one_address,
+    ("low", "write source: auth.token, or a header"): _token_in_query,
+    ("low", "leave out localhost where it is served to others"): _local_origin,
+    ("low", "leave out the level"): _debug_log,
+}
+"""How bad it is, how to mend it, and who looks."""
+
+
+def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:
+    """Whether what looks like a secret is the hash of one, or a public key."""
+    if "with" not in path:
+        return False
+    use = subject.value(path[: path.index("with", 2)])
+    name = use.get("use") if isinstance(use, dict) else None
+    options = use.get("with") if isinstance(use, dict) else None
+    if name == _API_KEY:
+        return True
+    algorithms = options.get("algorithms") if isinstance(options, dict) else None
+    return name == _JWT and not any(str(each).startswith("HS") for each in algorithms or ())
+
+
+def _is_local(origin: object) -> bool:
+    return is_loopback(urlsplit(str(origin)).hostname or "")

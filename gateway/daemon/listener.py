@@ -1,0 +1,259 @@
+"""A listener: one application on one address, which may become another while it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from gateway.config.model import TlsConfig
+from gateway.engineio.connection import Runner
+from gateway.errors import GatewayError
+
+__all__ = ["Address", "Bound", "ListenError", "Listener"]
+
+BACKLOG = 1024
+ANSWER = 30.0
+"""Seconds that the last answer on a connection may take."""
+
+
+class ListenError(GatewayError):
+    """The address cannot be listened on; the text is for the operator.
+
+    `keys` lead to where the address, or its certificate, is written.
+    """
+
+    def __init__(self, message: str, *keys: str) -> None:
+        self.keys = keys
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Host and port, or the path of a Unix socket; with the certificate, if any.
+
+    `block` is the block of the configuration that says so.
+    """
+
+    block: str
+    host: str = ""
+    port: int = 0
+    path: Path | None = None
+    tls: TlsConfig | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """An address that is ours, though nobody is accepted on it yet."""
+
+    address: Address
+    url: str
+    certificate: str
+    sock: socket.socket
+    context: ssl.SSLContext | None
+
+
+class Listener:
+    """Serves `app` on the address bound last.
+
+    Connections outlive a change of address unless `lasting` is false: then each ends with the
+    answer it waits for. `options` are aiohttp's own.
+    """
+
+    def __init__(self, app: web.Application, *, lasting: bool = True, **options: Any) -> None:
+        # A client that goes away while it polls must not eat the packets of its next poll.
+        # Pings tell that a client is gone long before TCP's keep-alive would, which costs calls.
+        self._runner = Runner(
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=1.0,
+            tcp_keepalive=False,
+            **options,
+        )
+        self._lasting = lasting
+        self._site: web.SockSite | None = None
+        self._bound: Bound | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """What to connect to, without a path. Raises `LookupError` when nothing was ever bound."""
+        if self._bound is None:
+            raise LookupError("not listening")
+        return self._bound.url
+
+    def is_at(self, address: Address) -> bool:
+        """Whether this address, with this certificate, is served. Raises `ListenError`."""
+        certificate = _certificate(address)
+        if self._bound is None or self._site is None:
+            return False
+        return (self._bound.address, self._bound.certificate) == (address, certificate)
+
+    def is_renewed(self, address: Address) -> bool:
+        """Whether the address is the one served, but its certificate another by now.
+
+        Raises `ListenError`.
+        """
+        return bool(self._bound and self._bound.address == address) and not self.is_at(address)
+
+    def bind(self, address: Address) -> Bound:
+        """Take possession of an address. Raises `ListenError`."""
+        certificate, context = _certificate(address), _context(address)
+        sock = _socket(address, self._bound.sock if self._bound and self._site else None)
+        return Bound(address, _url(sock, context), certificate, sock, context)
+
+    async def serve(self, bound: Bound) -> None:
+        """Accept on what was bound, then no more on what was served before."""
+        if self._runner.server is None:
+            await self._runner.setup()
+        former, former_site = self._bound, self._site
+        self._site = web.SockSite(
+            self._runner, bound.sock, ssl_context=bound.context, backlog=BACKLOG
+        )
+        await self._site.start()
+        self._bound = bound
+        if former and former_site:
+            await self._leave(former, former_site)
+
+    async def stop_accepting(self) -> None:
+        """Accept nobody any more."""
+        if self._bound and self._site:
+            await self._leave(self._bound, self._site)
+            self._site = None
+
+    async def close(self) -> None:
+        """Accept nobody any more, and end every connection."""
+        await self.stop_accepting()
+        await self._runner.cleanup()
+        for ending in self._ending:
+            ending.cancel()
+
+    async def _leave(self, bound: Bound, site: web.SockSite) -> None:
+        await site.stop()
+        if bound.address.path:
+            with suppress(OSError):
+                bound.address.path.unlink()
+        if not self._lasting and self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                connection.close()  # takes no more requests
+                ending = asyncio.create_task(connection.shutdown(ANSWER))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+
+
+def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
+    """A socket that listens at `address`, though `ours` may be in its way. Raises `ListenError`."""
+    try:
+        if address.path is not None:
+            return _unix_socket(address.path)
+        family, _, _, _, name = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if ours and (ours.family, ours.getsockname()) == (family, name):
+            return ours.dup()  # whoever waits in its queue is served
+        return _tcp_socket(family, name, ours)
+    except OSError as error:
+        key = "socket" if address.path else "port"
+        message = f"cannot listen on {address}: {error.strerror or error}"
+        raise ListenError(message, address.block, key) from None
+
+
+def _tcp_socket(family: int, name: tuple[Any, ...], ours: socket.socket | None) -> socket.socket:
+    # Named, or asyncio would not switch Nagle's algorithm off for those it accepts.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sharing = [sock, ours] if ours and _port(ours) == name[1] else []
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # For as long as the change of host takes; no other daemon is to share the port.
+        for each in sharing:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(name)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        for each in sharing:
+            if each.fileno() >= 0:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+    sock.setblocking(False)
+    return sock
+
+
+def _port(sock: socket.socket) -> int | None:
+    name = sock.getsockname()
+    return None if isinstance(name, str) else name[1]
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_socket() and not _is_answered(path):
+        path.unlink()  # left by a daemon that was killed
+    sock = socket.socket(socket.AF_UNIX)
+    former = os.umask(0o177)  # only the owner may connect
+    try:
+        sock.bind(str(path))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(former)
+    sock.setblocking(False)
+    return sock
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.setblocking(False)
+        return sock.connect_ex(str(path)) != errno.ECONNREFUSED
+
+
+def _url(sock: socket.socket, context: ssl.SSLContext | None) -> str:
+    name = sock.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"{'https' if context else 'http'}://{host}:{name[1]}"
+
+
+def _certificate(address: Address) -> str:
+    """A digest of the certificate's files, so that a renewed one is noticed."""
+    tls = address.tls
+    if tls is None:
+        return ""
+    try:
+        return hashlib.sha256(tls.cert.read_bytes() + tls.key.read_bytes()).hexdigest()
+    except OSError as error:
+        message = f"cannot read {error.filename}: {error.strerror}"
+        raise ListenError(message, address.block, "tls") from None
+
+
+def _context(address: Address) -> ssl.SSLContext | None:
+    tls = address.tls
+    if tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # Without a password OpenSSL would ask for one at the terminal, and wait.
+        context.load_cert_chain(tls.cert, tls.key, password="")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        message = f"cannot use {tls.cert} with {tls.key}: {reason}"
+        raise ListenError(message, address.block, "tls") from None
+    return context

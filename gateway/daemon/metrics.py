@@ -1,0 +1,106 @@
+"""The daemon's figures in Prometheus' text format; read when asked for, kept nowhere twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.daemon.reloader import Verdict
+from gateway.daemon.serving import Serving
+from gateway.daemon.watcher import Watcher
+
+__all__ = ["Metrics"]
+
+
+class Metrics(Collector):
+    """Collects from what serves; `reloads` counts verdicts by trigger and result."""
+
+    def __init__(self, serving: Serving, watcher: Watcher) -> None:
+        self._serving = serving
+        self._watcher = watcher
+        self.reloads: Counter[tuple[str, str]] = Counter()
+        self.last: Verdict | None = None
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """All figures."""
+        return generate_latest(self._registry)
+
+    def saw(self, verdict: Verdict) -> None:
+        """Count a reload."""
+        self.reloads[verdict.trigger, verdict.result] += 1
+        self.last = verdict
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._traffic()
+        yield from self._reloads()
+
+    def _traffic(self) -> Iterator[Metric]:
+        adapter = self._serving.adapter
+        sockets = GaugeMetricFamily("sockgw_sockets", "Open sockets.", labels=["namespace"])
+        for namespace, count in adapter.count().items():
+            sockets.add_metric([namespace], count)
+        yield sockets
+        packets = CounterMetricFamily(
+            "sockgw_packets", "Packets by what became of them.", labels=["outcome"]
+        )
+        for outcome, count in adapter.dispatcher.outcomes.items():
+            packets.add_metric([outcome], count)
+        yield packets
+        offences = CounterMetricFamily(
+            "sockgw_offences", "What clients did that they may not.", labels=["kind"]
+        )
+        for kind, count in adapter.server.eio.offences.counts.items():
+            offences.add_metric([kind], count)
+        yield offences
+        limited = CounterMetricFamily(
+            "sockgw_limited", "How often a limit was met.", labels=["limit"]
+        )
+        for limit, count in adapter.server.eio.limits.counts.items():
+            limited.add_metric([limit], count)
+        yield limited
+        yield CounterMetricFamily(
+            "sockgw_cancelled_packets",
+            "Packets cancelled because their generation was drained.",
+            value=adapter.live.cancelled,
+        )
+
+    def _reloads(self) -> Iterator[Metric]:
+        reloads = CounterMetricFamily(
+            "sockgw_config_reloads", "Reloads.", labels=["trigger", "result"]
+        )
+        for labels, count in self.reloads.items():
+            reloads.add_metric(labels, count)
+        yield reloads
+        yield CounterMetricFamily(
+            "sockgw_reload_closed_sockets",
+            "Sockets closed because a reload removed their namespace.",
+            value=self._serving.closed,
+        )
+        yield GaugeMetricFamily(
+            "sockgw_config_generation", "The generation that serves.", self._serving.generation
+        )
+        yield GaugeMetricFamily(
+            "sockgw_generations_alive",
+            "Generations that serve or are still used.",
+            len(self._serving.adapter.live.alive),
+        )
+        if self.last is not None:
+            yield GaugeMetricFamily(
+                "sockgw_config_last_reload_successful",
+                "Whether the last reload was accepted.",
+                self.last.result != "failed",
+            )
+            yield GaugeMetricFamily(
+                "sockgw_config_last_reload_timestamp_seconds",
+                "When the last reload was.",
+                self.last.at,
+            )
+        yield GaugeMetricFamily(
+            "sockgw_watcher_up", "Whether file events arrive.", self._watcher.up
+        )

@@ -1,0 +1,158 @@
+"""Serving: a build that is live, and the one way in which another takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from aiohttp import web
+
+from gateway.compiler import Build
+from gateway.config.model import LimitsConfig, ServerConfig
+from gateway.daemon.admin_log import AdminLog
+from gateway.daemon.listener import Address, Bound, Listener
+from gateway.daemon.plan import RESTART_KEYS, Plan, compare
+from gateway.daemon.shutdown import shut_down
+from gateway.engineio.server import Engine
+from gateway.engineio.settings import Settings
+from gateway.socketio.adapter import Adapter
+
+__all__ = ["Serving"]
+
+
+class Serving:
+    """What listens, and the build it serves.
+
+    `override` stands before what the file says of `server`; `admin` is the application of the
+    admin listener. `closed` counts the sockets whose namespace a reload removed. `since` is when
+    the build became the one that serves, in seconds since the epoch.
+    """
+
+    def __init__(self, first: Build, override: Mapping[str, Any], admin: web.Application) -> None:
+        self.build = first
+        self._override = override
+        self.server = replace(first.config.server, **override)
+        options = _engine_options(self.server, first.config.limits)
+        self.adapter = Adapter(Engine, options, self.server.serializer)
+        load = self.adapter.dispatcher.under_way.load
+        self.adapter.server.eio.admission.is_overloaded = lambda: load.is_high
+        app = web.Application()
+        self.adapter.server.attach(app, self.server.path)
+        self.listener = Listener(app)
+        self.admin = Listener(admin, lasting=False, logger=AdminLog())
+        self.closed = 0
+        self.since = 0.0
+        self._closing: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that serves; 0 before the first."""
+        current = self.adapter.live.current
+        return current.number if current else 0
+
+    def serves(self, build: Build) -> bool:
+        """Whether everything in `build` is live already. Raises `ListenError`."""
+        same = build.blueprint.digest == self.build.blueprint.digest
+        return same and all(listener.is_at(address) for listener, address in self._addresses(build))
+
+    async def apply(self, build: Build) -> Plan:
+        """Make `build` the one that serves.
+
+        Raises `ConfigError` when a service does not start and `ListenError` when an address
+        cannot be had: then nothing has changed.
+        """
+        live, plan = self.adapter.live, self.plan(build)
+        with ExitStack() as stack:
+            moves: list[tuple[Listener, Bound]] = []
+            for listener, address in self._addresses(build):
+                if not listener.is_at(address):
+                    moves.append((listener, listener.bind(address)))
+                    stack.callback(moves[-1][1].sock.close)
+            generation = await live.start(build.blueprint)
+            stack.pop_all()
+        self._see_off(plan.removed, build)
+        live.swap(generation, build.config.reload.drain)
+        self.adapter.limit(build.blueprint.limits)
+        self.since = time.time()
+        lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
+        self.server = replace(build.config.server, **lasting, **self._override)
+        self.build = build
+        options = _engine_options(self.server, build.config.limits)
+        self.adapter.server.eio.configure(Settings(**options))
+        for listener, bound in moves:
+            await listener.serve(bound)
+        if build.config.admin is None:
+            await self.admin.stop_accepting()
+        return plan
+
+    def _see_off(self, removed: Collection[str], build: Build) -> None:
+        """Close the sockets of the namespaces that are removed; let those stay that are back."""
+        for name in build.config.namespaces:
+            if closing := self._closing.pop(name, None):
+                closing.cancel()
+        former, sockets = self.adapter.live.current, self.adapter.count()
+        for name in removed:
+            assert former is not None
+            window = build.config.reload.close_window
+            # Begins after the swap, but keeps the former generation whole from now on.
+            work = self.adapter.close_namespaces([name], window)
+            self._closing[name] = self.adapter.live.pin(former, work)
+            self.closed += sockets[name]
+
+    def plan(self, build: Build) -> Plan:
+        """What serving `build` would change. Raises `ListenError`."""
+        plan = compare(self.build, build, self.server)
+        renewed = (
+            f"~ {address.block}.tls: renewed"
+            for listener, address in self._addresses(build)
+            if listener.is_renewed(address)
+        )
+        return replace(plan, changes=(*renewed, *plan.changes))
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The keys that wait for a restart."""
+        return compare(self.build, self.build, self.server).pending
+
+    async def close(self) -> None:
+        """Stop serving, and listening: see `shut_down`."""
+        reload = self.build.config.reload
+        await shut_down(self.adapter, self.listener, reload.drain, reload.close_window)
+        self.adapter.dispatcher.under_way.load.stop()
+        await self.admin.close()
+
+    def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
+        server = replace(build.config.server, **self._override)
+        yield self.listener, Address("server", server.host, server.port, tls=server.tls)
+        admin = build.config.admin
+        if admin is not None:
+            unix = Address("admin", path=admin.socket)
+            yield self.admin, unix if admin.socket else Address("admin", admin.host, admin.port)
+
+
+def _engine_options(server: ServerConfig, limits: LimitsConfig) -> dict[str, Any]:
+    return {
+        "ping_interval": server.ping_interval,
+        "ping_timeout": server.ping_timeout,
+        "max_payload": server.max_payload,
+        "transports": server.transports,
+        "cors_origins": server.cors_origins,
+        "compression": server.compression,
+        "upgrade_timeout": limits.upgrade_timeout,
+        "request_timeout": limits.request_timeout,
+        "sessions": _bound(limits.sockets),
+        "sessions_per_address": _bound(limits.sockets_per_address),
+        "sessions_per_second": _bound(limits.connections_per_second),
+        "send_buffer": _bound(limits.send_buffer),
+        "send_packets": _bound(limits.send_packets),
+        "on_slow": limits.on_slow,
+    }
+
+
+def _bound(limit: float | None) -> float:
+    return inf if limit is None else limit

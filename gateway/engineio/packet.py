@@ -1,0 +1,110 @@
+"""Engine.IO packets and the payloads that carry several of them over HTTP.
+
+https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md#packet-encoding
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TypeAlias
+
+from gateway.engineio.settings import Settings, Transport
+
+__all__ = [
+    "CLOSE",
+    "MESSAGE",
+    "NOOP",
+    "OPEN",
+    "PING",
+    "PONG",
+    "PROBE_PING",
+    "PROBE_PONG",
+    "UPGRADE",
+    "Message",
+    "Packet",
+    "PacketError",
+    "decode_payload",
+    "encode_payload",
+    "handshake",
+    "utf8",
+]
+
+OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
+PROBE_PING, PROBE_PONG = PING + "probe", PONG + "probe"
+
+UPGRADES: dict[Transport, list[Transport]] = {"polling": ["websocket"], "websocket": []}
+SEPARATOR = "\x1e"
+BASE64 = "b"
+
+Message: TypeAlias = str | bytes
+"""What the two sides have to say to each other."""
+
+Packet: TypeAlias = str | bytes
+"""A packet as a WebSocket carries it: text led by its type, or the bytes of a binary message."""
+
+
+class PacketError(ValueError):
+    """What the client sent is no packet."""
+
+
+def handshake(id: str, transport: Transport, settings: Settings) -> Packet:
+    """Tell the client of its session; the times in it are milliseconds. `id` is ASCII."""
+    upgrades = tuple(name for name in UPGRADES[transport] if name in settings.transports)
+    times = settings.ping_interval, settings.ping_timeout
+    return f'{OPEN}{{"sid":"{id}",{_facts(upgrades, *times, settings.max_payload)}'
+
+
+@lru_cache
+def _facts(
+    upgrades: tuple[Transport, ...], ping_interval: float, ping_timeout: float, max_payload: int
+) -> str:
+    """What a handshake says after the id."""
+    facts = {
+        "upgrades": upgrades,
+        "pingInterval": round(ping_interval * 1000),
+        "pingTimeout": round(ping_timeout * 1000),
+        "maxPayload": max_payload,
+    }
+    return json.dumps(facts, separators=(",", ":"))[1:]
+
+
+def encode_payload(packets: Iterable[Packet]) -> bytes:
+    """Join packets to the body of a poll's answer."""
+    return utf8(SEPARATOR.join(map(_encode, packets)))
+
+
+def decode_payload(body: bytes) -> Iterator[Packet]:
+    """Take the packets out of the body of a POST one by one.
+
+    Raises `PacketError` at the first that cannot be read, after those before it.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise PacketError("the body is not UTF-8") from None
+    for packet in text.split(SEPARATOR):
+        yield _decode(packet) if packet.startswith(BASE64) else packet
+
+
+def utf8(text: str) -> bytes:
+    """Encode text; half of a surrogate pair, which has no encoding, becomes a question mark."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
+
+
+def _encode(packet: Packet) -> str:
+    if isinstance(packet, str):
+        return packet
+    return BASE64 + binascii.b2a_base64(packet, newline=False).decode("ascii")
+
+
+def _decode(packet: str) -> bytes:
+    try:
+        return binascii.a2b_base64(packet[1:], strict_mode=True)
+    except ValueError:
+        raise PacketError("a binary packet is not base64") from None

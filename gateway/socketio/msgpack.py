@@ -1,0 +1,111 @@
+"""Socket.IO packets in MessagePack, as socket.io-msgpack-parser writes and reads them.
+
+A packet is one binary message: a map of `type`, `nsp` and, where there is one, `data` and `id`;
+its bytes stay where they are. Source: https://github.com/socketio/socket.io-msgpack-parser and,
+for its extension types, https://github.com/darrachequesne/notepack.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gateway.engineio.frame import Frames
+from gateway.socketio import json
+from gateway.socketio.packet import CONNECT_ERROR, Packet, PacketError
+
+__all__ = ["MsgPackPacket"]
+
+BINARY = (bytes, bytearray, memoryview)
+NOTEPACK = 0
+"""The one extension type of notepack."""
+DATE_SIZE = 8
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Wire(msgspec.Struct):
+    """A packet as it is written; what is `UNSET` is absent."""
+
+    type: Annotated[int, Meta(ge=0, le=CONNECT_ERROR)]
+    nsp: Annotated[str, Meta(max_length=256)]
+    data: Any = UNSET
+    id: Annotated[int, Meta(ge=0, lt=10**15)] | UnsetType = UNSET
+
+
+class MsgPackPacket(Packet):
+    """A packet whose `data` carries its bytes in itself."""
+
+    __slots__ = ()
+
+    uses_binary_events: ClassVar[bool] = False
+
+    def encode(self) -> list[str | bytes]:
+        """The packet as its one message.
+
+        Raises `TypeError` or `ValueError` for data that cannot be sent.
+        """
+        wire = _Wire(self.packet_type, self.namespace)
+        if self.data is not None:
+            wire.data = _plain(self.data)
+        if self.id is not None:
+            wire.id = self.id
+        return [msgspec.msgpack.encode(wire)]
+
+    @classmethod
+    def frames(
+        cls, packet_type: int, data: object, namespace: str, id: int | None = None
+    ) -> Frames:
+        return Frames(cls(packet_type, data, namespace, id).encode())
+
+    @staticmethod
+    def plain_event(message: str | bytes) -> None:
+        """There are none: text is no packet here."""
+
+    def _decode(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            raise PacketError("text where MessagePack is due")
+        try:
+            wire = _decoder.decode(message)
+            data = None if wire.data is UNSET else _plain(wire.data, json.MAX_DEPTH)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise PacketError(f"not a packet: {error}") from None
+        except RecursionError:
+            raise PacketError("not a packet: nested too deep") from None
+        self.packet_type = wire.type
+        self.namespace = wire.nsp.partition("?")[0]
+        self.data = data
+        self.id = None if wire.id is UNSET else wire.id
+
+
+def _plain(data: object, levels: int = json.WRITTEN_DEPTH) -> object:
+    """`data` in the types that JSON has, and bytes: what is seen of it is the same in either."""
+    try:
+        plain: object = msgspec.to_builtins(data, builtin_types=BINARY, enc_hook=_refuse)
+    except RecursionError:
+        plain = data  # which the check refuses
+    json.check(plain, levels)
+    return plain
+
+
+def _refuse(value: object) -> object:
+    raise TypeError(f"a value of type {type(value).__name__} cannot be sent")
+
+
+def _extension(code: int, data: memoryview) -> object:
+    """Read `undefined`, a Date or an ArrayBuffer.
+
+    notepack gives all three the same type: an ArrayBuffer of eight bytes is taken for a Date.
+    """
+    if code != NOTEPACK:
+        raise PacketError(f"extension type {code} is unknown")
+    if data.tobytes() == b"\0":
+        return None
+    if len(data) != DATE_SIZE:
+        return data.tobytes()
+    return EPOCH + timedelta(milliseconds=int.from_bytes(data, signed=True))
+
+
+_decoder = msgspec.msgpack.Decoder(_Wire, ext_hook=_extension)

@@ -1,0 +1,224 @@
+"""Socket.IO protocol 5 packets: decoded once and strictly, before anything looks at them.
+
+The class stands where python-socketio asks for its packet class (`serializer`). Source:
+https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md and, for what
+is refused, socket.io-parser 4.2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from gateway.api import Value
+from gateway.engineio.frame import Frames
+from gateway.socketio import json as strict
+
+__all__ = [
+    "ACK",
+    "BINARY_ACK",
+    "BINARY_EVENT",
+    "CONNECT",
+    "CONNECT_ERROR",
+    "DISCONNECT",
+    "EVENT",
+    "MAX_ATTACHMENTS",
+    "RESERVED",
+    "Packet",
+    "PacketError",
+]
+
+CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
+
+MAX_ATTACHMENTS = 10
+"""As many as socket.io-parser lets a packet announce, on either side."""
+
+RESERVED = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+"""Events a client must not send (socket.io-parser, RESERVED_EVENTS)."""
+
+_HEAD = re.compile(
+    r"(?P<type>[0-6])"
+    r"(?:(?P<attachments>[0-9]{1,4})-)?"
+    r"(?:(?P<namespace>/[^,]{0,255})(?:,|\Z))?"
+    r"(?P<id>[0-9]{1,15})?"
+    r"(?![0-9])"
+)
+
+
+class PacketError(ValueError):
+    """A packet that the protocol does not allow; the message says why."""
+
+
+class Packet:
+    """One packet. `data` holds the payload: `[event, *args]` for an event, a list for an ack.
+
+    A packet that announced attachments is whole once `add_attachment` has returned `True`.
+    """
+
+    __slots__ = ("attachment_count", "attachments", "data", "id", "namespace", "packet_type")
+
+    uses_binary_events: ClassVar[bool] = True
+    json: ClassVar[object] = strict
+
+    def __init__(
+        self,
+        packet_type: int = EVENT,
+        data: Any = None,
+        namespace: str | None = None,
+        id: int | None = None,
+        binary: bool | None = None,
+        encoded_packet: str | bytes | None = None,
+    ) -> None:
+        self.packet_type = packet_type
+        self.data = data
+        self.namespace = namespace or "/"
+        self.id = id
+        self.attachment_count = 0
+        self.attachments: list[bytes] = []
+        if encoded_packet is not None:
+            self._decode(encoded_packet)
+
+    def encode(self) -> list[str | bytes]:
+        """The packet as messages: its text, then one message of bytes for each attachment.
+
+        Raises `TypeError` or `ValueError` for data that cannot be sent.
+        """
+        text, attachments = _encoded(self.packet_type, self.data, self.namespace, self.id)
+        return [text.decode(), *attachments]
+
+    @classmethod
+    def frames(
+        cls, packet_type: int, data: object, namespace: str, id: int | None = None
+    ) -> Frames:
+        """A packet as the engine takes it, to be sent to any number of sessions.
+
+        Raises what `encode` raises.
+        """
+        text, attachments = _encoded(packet_type, data, namespace, id)
+        return Frames([text.decode(), *attachments]) if attachments else Frames.of_text(text)
+
+    @staticmethod
+    def plain_event(message: str | bytes) -> tuple[list[Value], int | None] | None:
+        """The payload and the ack id of an event in `/` without bytes: what most packets are.
+
+        `None` for all else; what is wrong with it, decoding it will say.
+        """
+        if isinstance(message, bytes) or not message.startswith("2"):
+            return None
+        start = message.find("[", 1, 17)
+        digits = message[1:start]
+        if start < 1 or (digits and not (digits.isascii() and digits.isdigit())):
+            return None
+        try:
+            data = strict.loads(message[start:])
+        except ValueError:
+            return None
+        if not isinstance(data, list) or not data:
+            return None
+        event = data[0]
+        if not isinstance(event, str) or event in RESERVED:
+            return None
+        return data, int(digits) if digits else None
+
+    def check_arrival(self) -> None:
+        """Raise `PacketError` when this is nothing a client may send."""
+        data = self.data
+        if self.packet_type in (EVENT, BINARY_EVENT):
+            if not isinstance(data, list) or not data or not isinstance(data[0], str):
+                raise PacketError("an event is an array that begins with its name")
+            if data[0] in RESERVED:
+                raise PacketError(f"event '{data[0]}' is reserved")
+        elif self.packet_type in (ACK, BINARY_ACK):
+            if not isinstance(data, list) or self.id is None:
+                raise PacketError("an ack is an array with an id")
+        elif self.packet_type == CONNECT:
+            if data is not None and not isinstance(data, dict):
+                raise PacketError("auth must be an object")
+        elif self.packet_type == DISCONNECT:
+            if data is not None:
+                raise PacketError("a DISCONNECT carries nothing")
+        else:
+            raise PacketError("a client cannot send CONNECT_ERROR")
+
+    def add_attachment(self, attachment: bytes) -> bool:
+        """Take the next attachment; `True` when it was the last and `data` is whole."""
+        self.attachments.append(attachment)
+        if len(self.attachments) < self.attachment_count:
+            return False
+        self.data = _fill(self.data, dict(enumerate(self.attachments)))
+        return True
+
+    def _decode(self, text: str | bytes) -> None:
+        if not isinstance(text, str):
+            raise PacketError("bytes that belong to no packet")
+        payload = self._decode_head(text)
+        if not payload:
+            return
+        try:
+            self.data = strict.loads(payload)
+        except ValueError as error:
+            raise PacketError(f"payload is not JSON: {error}") from None
+        if self.data is None:
+            raise PacketError("a payload is an array or an object")
+
+    def _decode_head(self, text: str) -> str:
+        """Take what stands before the payload, and return the payload."""
+        head = _HEAD.match(text)
+        if head is None:
+            raise PacketError("not a packet")
+        self.packet_type = int(head["type"])
+        self.namespace = (head["namespace"] or "/").partition("?")[0]
+        self.id = int(head["id"]) if head["id"] else None
+        self._check_attachments(head["attachments"])
+        return text[head.end() :]
+
+    def _check_attachments(self, announced: str | None) -> None:
+        if (announced is not None) != (self.packet_type in (BINARY_EVENT, BINARY_ACK)):
+            raise PacketError("attachments in the wrong type of packet")
+        self.attachment_count = int(announced or 0)
+        if announced is not None and not 1 <= self.attachment_count <= MAX_ATTACHMENTS:
+            raise PacketError(f"attachments are 1 to {MAX_ATTACHMENTS}")
+
+
+_DIGITS = [b"%d" % kind for kind in range(7)]
+
+
+def _encoded(
+    packet_type: int, data: object, namespace: str, id: int | None
+) -> tuple[bytes, list[bytes]]:
+    """A packet's text and its attachments."""
+    attachments: list[bytes] = []
+    payload = b"" if data is None else strict.dumps(data, attachments)
+    head = _DIGITS[packet_type]
+    if attachments:
+        _check_placeholders(payload, len(attachments))
+        head = b"%d%d-" % (packet_type + BINARY_EVENT - EVENT, len(attachments))
+    if namespace != "/":
+        head += f"{namespace},".encode()
+    if id is not None:
+        head += b"%d" % id
+    return head + payload, attachments
+
+
+def _check_placeholders(payload: bytes, attachments: int) -> None:
+    """Raise `ValueError` for what would make clients close their connection."""
+    if attachments > MAX_ATTACHMENTS:
+        raise ValueError(f"more than {MAX_ATTACHMENTS} bytes objects cannot be sent in one packet")
+    if payload.count(b'"_placeholder":true') != attachments:
+        raise ValueError("an object with '_placeholder' cannot be sent along with bytes")
+
+
+def _fill(data: object, attachments: dict[int, bytes]) -> object:
+    """Put each attachment in its place; one, since what came once could else go out often."""
+    if isinstance(data, list):
+        return [_fill(item, attachments) for item in data]
+    if isinstance(data, dict):
+        if data.get("_placeholder") is True:
+            number = data.get("num")
+            if type(number) is not int or number not in attachments:
+                raise PacketError("a placeholder without its attachment")
+            return attachments.pop(number)
+        return {key: _fill(value, attachments) for key, value in data.items()}
+    return data

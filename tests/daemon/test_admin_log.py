@@ -1,0 +1,63 @@
+"""Bytes that are no HTTP, sent to the admin listener of a daemon."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.daemon.admin_log import AdminLog
+from tests.hostile.bad_http import raw
+from tests.hostile.line import connected
+from tests.reload.running import running
+
+CONFIG = """
+reload: {watch: "off"}
+admin: {port: 0}
+namespaces: {/: }
+"""
+
+BAD = {
+    "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(80) + b"\r\n\r\n",
+    "a method nobody has": raw("G\x01T /-/status HTTP/1.1\nHost: x\n\n"),
+    "a header without a colon": raw("GET /-/status HTTP/1.1\nnonsense\n\n"),
+    "a header of 100 KB": raw(f"GET /-/status HTTP/1.1\na: {'x' * 100_000}\n\n"),
+    "chunks of no size": raw("POST /-/plan HTTP/1.1\nTransfer-Encoding: chunked\n\nzz\n{}\n"),
+}
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    caplog.set_level(logging.DEBUG)
+    yield caplog
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize("sent", BAD.values(), ids=[name.replace(" ", "-") for name in BAD])
+async def test_is_answered_with_400_and_told_in_a_line(
+    tmp_path: Path, log: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    async with running(tmp_path, CONFIG) as gateway:
+        port = int(gateway.daemon._serving.admin.url.rpartition(":")[2])
+        for _ in range(3):
+            async with connected(port) as line:
+                await line.send(sent)
+                answer = await line.answer()
+                assert answer is not None
+                assert answer.status == 400
+        assert await gateway.get("/healthz") == {"healthy": True}
+    told = [line for line in log.messages if "admin listener" in line]
+    assert len(told) == 1
+    assert told[0].startswith("offence http by a client of the admin listener: ")
+
+
+def test_a_fault_of_our_own_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    error = RuntimeError("ours")
+    AdminLog().exception("Error handling request from %s", "me", exc_info=error)
+    record = caplog.records[0]
+    assert (record.name, record.levelname) == ("sockgw.admin", "ERROR")
+    assert record.getMessage() == "Error handling request from me"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error

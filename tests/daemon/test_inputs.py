@@ -1,0 +1,116 @@
+"""What a gateway is made from, also where it cannot be made from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.daemon.inputs import find_inputs, grounds, signature
+
+GOOD = "namespaces: {/: {}}\n"
+
+
+def test_files_that_are_named_count_whether_they_are_there_or_not(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "include: [more.yaml, conf.d/*.yaml]\nplugins: [plugins, other]\n"
+        "server: {tls: {cert: tls/cert.pem, key: tls/key.pem}}\n"
+    )
+    (tmp_path / "more.yaml").write_text(GOOD + "include: deep/deeper.yaml")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/deeper.yaml").write_text("")
+    inputs = find_inputs(file, {})
+    assert inputs.files == (
+        (tmp_path, "gateway.yaml"),
+        (tmp_path, "more.yaml"),
+        (tmp_path, "conf.d/*.yaml"),
+        (tmp_path, "deep/deeper.yaml"),
+        (tmp_path / "tls", "cert.pem"),
+        (tmp_path / "tls", "key.pem"),
+    )
+    assert inputs.folders == (tmp_path / "plugins", tmp_path / "other")
+
+
+@pytest.mark.parametrize("text", ["include: [gone.yaml, '*.yml']\nnamespaces: 7", "include: {"])
+def test_broken_file_names_what_it_still_tells(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text)
+    files = find_inputs(file, {}).files
+    more = ((tmp_path, "gone.yaml"), (tmp_path, "*.yml")) if "gone" in text else ()
+    assert files == ((tmp_path, "gateway.yaml"), *more)
+
+
+def test_missing_file_is_its_own_only_input(tmp_path: Path) -> None:
+    inputs = find_inputs(tmp_path / "gateway.yaml", {})
+    assert inputs.files == ((tmp_path, "gateway.yaml"),)
+    assert signature(inputs)
+
+
+def write(path: Path, text: str = "x") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (lambda top: write(top / "gateway.yaml", GOOD), True),
+        (lambda top: (top / "gateway.yaml").unlink(), True),
+        (lambda top: write(top / "conf.d/a.yaml", "services: {}"), True),
+        (lambda top: (top / "conf.d/a.yaml").unlink(), True),
+        (lambda top: write(top / "conf.d/b.yaml"), True),
+        (lambda top: (top / "conf.d/a.yaml").rename(top / "conf.d/c.yaml"), True),
+        (lambda top: write(top / "plugins/chat.py", "x = 2"), True),
+        (lambda top: write(top / "plugins/sub/deep.py", ""), True),
+        (lambda top: (top / "plugins").rename(top / "away"), True),
+        (lambda top: os.utime(top / "plugins/chat.py", (1, 1)), False),
+        (lambda top: (top / "gateway.yaml").chmod(0o600), False),
+        (lambda top: write(top / "conf.d/notes.txt"), False),
+        (lambda top: write(top / "other.yaml"), False),
+        (lambda top: write(top / "plugins/chat.py~"), False),
+        (lambda top: write(top / "plugins/.chat.py.swp"), False),
+        (lambda top: write(top / "plugins/__pycache__/chat.pyc"), False),
+        (lambda top: os.mkfifo(top / "conf.d/pipe.yaml"), False),
+    ],
+)
+def test_signature_changes_with_names_and_contents_only(
+    tmp_path: Path, change: Callable[[Path], None], counts: bool
+) -> None:
+    write(tmp_path / "gateway.yaml", GOOD + "include: conf.d/*.yaml\n")
+    write(tmp_path / "conf.d/a.yaml", "")
+    write(tmp_path / "plugins/chat.py", "x = 1")
+    inputs = find_inputs(tmp_path / "gateway.yaml", {})
+    before = signature(inputs)
+    change(tmp_path)
+    assert (signature(inputs) != before) is counts
+
+
+def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
+    write(tmp_path / "gateway.yaml", GOOD)
+    write(tmp_path / "plugins/chat.py")
+    for name in ("one", "two"):
+        (tmp_path / "plugins" / name).symlink_to(tmp_path / "plugins")
+    assert signature(find_inputs(tmp_path / "gateway.yaml", {}))
+
+
+def test_folders_are_watched_never_files(tmp_path: Path) -> None:
+    top = tmp_path / "with[1]"
+    write(top / "gateway.yaml", GOOD + "include: [conf.d/*.yaml, many/**/x.yaml]\n")
+    for folder in ("conf.d", "many/deep", "plugins/sub/deep", "plugins/__pycache__", "real"):
+        (top / folder).mkdir(parents=True)
+    write(top / "many/deep/x.yaml", "")
+    write(top / "real/a.yaml", "")
+    (top / "conf.d/a.yaml").symlink_to(top / "real/a.yaml")
+    (top / "plugins/sub/back").symlink_to(top / "plugins")
+    names = ["conf.d", "many", "many/deep", "plugins", "plugins/sub", "plugins/sub/deep", "real"]
+    found = grounds(find_inputs(top / "gateway.yaml", {}))
+    assert found == [top, *(top / name for name in names)]
+
+
+def test_nearest_folder_is_watched_for_one_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path / "gateway.yaml", GOOD + "include: a/b/*.yaml\nplugins: c/d/plugins\n")
+    (tmp_path / "c").mkdir()
+    assert grounds(find_inputs(tmp_path / "gateway.yaml", {})) == [tmp_path, tmp_path / "c"]

@@ -1,0 +1,365 @@
+"""A listener: bound before it serves, and another address or certificate while it serves.
+
+The certificates in `tls/` are self-signed for localhost and valid for a century:
+`openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 ...`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+from aiohttp import web
+
+from gateway.config.model import TlsConfig
+from gateway.daemon.listener import Address, Listener, ListenError
+from gateway.engineio.server import Engine
+from tests.certificates import TLS, der, presented
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+@pytest.fixture(params=[asyncio.SelectorEventLoop, uvloop.Loop])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a test in the loop of Python, and in the one that the command line uses."""
+
+    def run(test: Callable[[], Awaitable[None]]) -> None:
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            runner.run(asyncio.wait_for(test(), 20))  # type: ignore[arg-type]
+
+    return run
+
+
+def application(hold: asyncio.Event | None = None) -> web.Application:
+    """`/` answers with the peer's view; `/slow` when `hold` is set."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/slow" and hold:
+            await hold.wait()
+        return web.Response(text="secure" if request.secure else "plain")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    app.router.add_get("/slow", answer)
+    return app
+
+
+async def moved(listener: Listener, address: Address) -> None:
+    await listener.serve(listener.bind(address))
+
+
+async def get(session: aiohttp.ClientSession, url: str, path: str = "/") -> str:
+    async with session.get(url + path) as response:
+        return await response.text()
+
+
+def address(port: int = 0, tls: str = "") -> Address:
+    pair = TlsConfig(TLS / f"{tls}.pem", TLS / f"{tls}.key") if tls else None
+    return Address("server", "127.0.0.1", port, tls=pair)
+
+
+def test_connections_outlive_a_change_of_address(run: Run) -> None:
+    async def test() -> None:
+        listener = Listener(application())
+        await moved(listener, address())
+        old = listener.url
+        async with aiohttp.ClientSession() as kept, aiohttp.ClientSession() as fresh:
+            assert await get(kept, old) == "plain"
+            await moved(listener, Address("server", "localhost", 0))
+            new = listener.url
+            assert new != old
+            assert await get(kept, old) == "plain"
+            assert await get(fresh, new) == "plain"
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await get(fresh, old)
+        await listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", int(new.rpartition(":")[2]))
+
+    run(test)
+
+
+def test_what_is_sent_to_a_client_is_not_held_back_for_more(run: Run) -> None:
+    async def test() -> None:
+        app = web.Application()
+        Engine().attach(app)
+        listener = Listener(app)
+        await moved(listener, address())
+        _, writer = await asyncio.open_connection("127.0.0.1", int(listener.url.rpartition(":")[2]))
+        server: Any = listener._runner.server
+        while not server.lines:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0)
+        (line,) = server.lines
+        sock = line._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+        await listener.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "localhost", "127.0.0.1"])
+def test_host_changes_at_the_same_port(run: Run, host: str) -> None:
+    """As from loopback to every address, and back; nobody else may share the port meanwhile."""
+
+    async def test() -> None:
+        listener = Listener(application())
+        await moved(listener, address())
+        port = int(listener.url.rpartition(":")[2])
+        async with aiohttp.ClientSession() as session:
+            for next_host in (host, "127.0.0.1"):
+                await moved(listener, Address("server", next_host, port))
+                assert await get(session, f"http://127.0.0.1:{port}") == "plain"
+                with pytest.raises(ListenError):
+                    Listener(application()).bind(address(port))
+        await listener.close()
+
+    run(test)
+
+
+def test_new_address_is_had_before_the_old_one_is_left(run: Run) -> None:
+    async def test() -> None:
+        listener = Listener(application())
+        await moved(listener, address())
+        bound = listener.bind(address())
+        async with aiohttp.ClientSession() as session:
+            assert await get(session, listener.url) == "plain"
+            waiting = asyncio.create_task(get(session, bound.url))
+            await listener.serve(bound)
+            assert await waiting == "plain"
+        await listener.close()
+
+    run(test)
+
+
+def test_certificate_is_added_renewed_and_removed_at_the_same_port(run: Run) -> None:
+    async def test() -> None:
+        listener = Listener(application())
+        await moved(listener, address())
+        port = int(listener.url.rpartition(":")[2])
+        await moved(listener, address(port))
+        for name in ("one", "two"):
+            await moved(listener, address(port, name))
+            assert listener.url == f"https://127.0.0.1:{port}"
+            assert listener.is_at(address(port, name))
+            assert await presented(listener.url) == der(name)
+        await moved(listener, address(port))
+        async with aiohttp.ClientSession() as session:
+            assert await get(session, f"http://127.0.0.1:{port}") == "plain"
+        await listener.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_who_waits_to_be_accepted_is_accepted_under_the_new_certificate(host: str) -> None:
+    """The queue is the same one, by whatever name the address goes."""
+    listener = Listener(application())
+    await moved(listener, address())
+    port = int(listener.url.rpartition(":")[2])
+    tls = TlsConfig(TLS / "one.pem", TLS / "one.key")
+    bound = listener.bind(Address("server", host, port, tls=tls))
+    assert listener._bound is not None
+    queues = [os.fstat(each.sock.fileno()).st_ino for each in (bound, listener._bound)]
+    assert queues[0] == queues[1]
+    bound.sock.close()
+    await listener.close()
+
+
+def test_connections_outlive_a_renewal_of_the_certificate(run: Run) -> None:
+    async def test() -> None:
+        listener = Listener(application())
+        await moved(listener, address(0, "one"))
+        context = ssl.create_default_context(cafile=str(TLS / "one.pem"))
+        connector = aiohttp.TCPConnector(ssl=context, limit=1)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            assert await get(session, listener.url) == "secure"
+            await moved(listener, address(int(listener.url.rpartition(":")[2]), "two"))
+            assert await get(session, listener.url) == "secure"
+        await listener.close()
+
+    run(test)
+
+
+async def test_renewed_certificate_is_another_one(tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        shutil.copy(TLS / f"one.{'pem' if 'cert' in name else 'key'}", tmp_path / name)
+    tls = TlsConfig(tmp_path / "cert.pem", tmp_path / "key.pem")
+    listener = Listener(application())
+    await moved(listener, Address("server", "127.0.0.1", 0, tls=tls))
+    served = Address("server", "127.0.0.1", 0, tls=tls)
+    assert listener.is_at(served)
+    shutil.copy(TLS / "two.pem", tls.cert)
+    shutil.copy(TLS / "two.key", tls.key)
+    assert not listener.is_at(served)
+    await listener.close()
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "message"),
+    [
+        ("one.pem", "two.key", "cannot use {cert} with {key}: KEY_VALUES_MISMATCH"),
+        ("one.key", "one.key", "cannot use {cert} with {key}: "),
+        ("one.pem", "locked.key", "cannot use {cert} with {key}: "),
+        ("none.pem", "one.key", "cannot read {cert}: No such file or directory"),
+    ],
+)
+def test_certificate_that_cannot_be_used_is_refused(cert: str, key: str, message: str) -> None:
+    tls = TlsConfig(TLS / cert, TLS / key)
+    with pytest.raises(ListenError) as refused:
+        Listener(application()).bind(Address("server", "127.0.0.1", 0, tls=tls))
+    assert str(refused.value).startswith(message.format(cert=tls.cert, key=tls.key))
+    assert refused.value.keys == ("server", "tls")
+
+
+def test_port_that_is_taken_is_refused_and_what_is_served_stays(run: Run) -> None:
+    async def test() -> None:
+        listener = Listener(application())
+        await moved(listener, address())
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(ListenError) as refused:
+                listener.bind(address(port))
+        assert str(refused.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+        assert refused.value.keys == ("server", "port")
+        async with aiohttp.ClientSession() as session:
+            assert await get(session, listener.url) == "plain"
+        await listener.close()
+
+    run(test)
+
+
+def test_listener_can_come_back_to_an_address_it_has_left(run: Run) -> None:
+    async def test() -> None:
+        listener = Listener(application(), lasting=False)
+        await moved(listener, address())
+        first = address(int(listener.url.rpartition(":")[2]))
+        for _ in range(2):
+            await listener.stop_accepting()
+            assert not listener.is_at(first)
+            await moved(listener, first)
+            assert listener.is_at(first)
+        async with aiohttp.ClientSession() as session:
+            assert await get(session, listener.url) == "plain"
+        await listener.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ["moved", "stopped"])
+def test_connections_end_with_their_answer_where_they_are_not_to_last(run: Run, how: str) -> None:
+    """A token asked for at one address is no pass at another."""
+
+    async def test() -> None:
+        hold = asyncio.Event()
+        listener = Listener(application(hold), lasting=False)
+        await moved(listener, address())
+        old = listener.url
+        async with AsyncExitStack() as stack:
+            idle, busy = [
+                await stack.enter_async_context(aiohttp.ClientSession()) for _ in range(2)
+            ]
+            await get(idle, old)
+            await get(busy, old)
+            slow = asyncio.create_task(get(busy, old, "/slow"))
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(old.rpartition(":")[2]))
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            if how == "moved":
+                await moved(listener, address())
+            else:
+                await listener.stop_accepting()
+            rest = await reader.read()  # which the end of the connection ends
+            assert rest.endswith(b"plain")
+            writer.close()
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await get(idle, old)
+            hold.set()
+            assert await slow == "plain"
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await get(busy, old)
+        await listener.close()
+
+    run(test)
+
+
+# Unix sockets
+
+
+async def ask(path: Path) -> str:
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        return await get(session, "http://localhost")
+
+
+def unix(path: Path) -> Address:
+    return Address("admin", path=path)
+
+
+def test_unix_socket_is_its_owners_only_and_goes_with_the_listener(
+    run: Run, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        path = tmp_path / "run/admin.sock"
+        listener = Listener(application(), lasting=False)
+        await moved(listener, unix(path))
+        assert listener.url == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert await ask(path) == "plain"
+        await moved(listener, address())
+        assert not path.exists()
+        await moved(listener, unix(path))
+        assert await ask(path) == "plain"
+        await listener.stop_accepting()
+        assert not path.exists()
+        await moved(listener, unix(path))
+        await listener.close()
+        assert not path.exists()
+
+    run(test)
+
+
+async def test_unix_socket_of_a_daemon_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    listener = Listener(application())
+    await moved(listener, unix(path))
+    assert await ask(path) == "plain"
+    await listener.close()
+
+
+async def test_unix_socket_of_a_daemon_that_lives_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    first, second = Listener(application()), Listener(application())
+    await moved(first, unix(path))
+    with pytest.raises(ListenError) as refused:
+        second.bind(unix(path))
+    assert str(refused.value) == f"cannot listen on {path}: Address already in use"
+    assert refused.value.keys == ("admin", "socket")
+    await second.close()
+    assert await ask(path) == "plain"
+    await first.close()
+
+
+async def test_file_in_the_place_of_a_unix_socket_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    path.write_text("precious")
+    with pytest.raises(ListenError):
+        Listener(application()).bind(unix(path))
+    assert path.read_text() == "precious"
+
+
+def test_listener_that_was_never_bound_has_no_url() -> None:
+    with pytest.raises(LookupError):
+        _ = Listener(application()).url

@@ -1,0 +1,141 @@
+"""The reloader: one reload at a time, none lost, and nothing ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.daemon.plan import Plan
+from gateway.daemon.reloader import Reloader, Verdict
+from gateway.errors import ConfigError, Place, Problem
+
+PROBLEM = Problem(Place("gateway.yaml", 3, 5), "server.port", "expected a port")
+
+
+class Gate:
+    """A reload that waits until it is let through; `result` is what becomes of it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.entered = asyncio.Event()
+        self.open = asyncio.Event()
+        self.result: Plan | Exception | None = Plan(("+ /",))
+
+    async def __call__(self) -> Plan | None:
+        self.count += 1
+        self.entered.set()
+        await self.open.wait()
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+@asynccontextmanager
+async def running(
+    reload: Callable[[], Awaitable[Plan | None]],
+    verdicts: Callable[[Verdict], None] = lambda _: None,
+) -> AsyncIterator[Reloader]:
+    reloader = Reloader(reload, lambda: 7, verdicts, "gateway.yaml")
+    task = asyncio.create_task(reloader.run())
+    try:
+        async with asyncio.timeout(10):
+            yield reloader
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_what_is_asked_for_during_a_reload_becomes_exactly_one_more() -> None:
+    gate = Gate()
+    async with running(gate) as reloader:
+        first = asyncio.create_task(reloader.request("admin"))
+        await gate.entered.wait()
+        for _ in range(20):
+            reloader.want("watch")
+        later = [asyncio.create_task(reloader.request("signal")) for _ in range(5)]
+        await asyncio.sleep(0)  # the requests are made
+        gate.open.set()
+        verdicts = await asyncio.gather(first, *later)
+        assert gate.count == 2
+        assert [verdict.trigger for verdict in verdicts] == ["admin"] + ["signal"] * 5
+        assert all(verdict is verdicts[1] for verdict in verdicts[1:])
+
+
+async def test_a_reload_is_told_before_those_who_wait_go_on() -> None:
+    gate = Gate()
+    gate.open.set()
+    heard: list[Verdict] = []
+    async with running(gate, heard.append) as reloader:
+        assert heard == [await reloader.request("admin")]
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (Plan(("+ /",)), ("applied", ())),
+        (Plan(), ("applied", ())),
+        (None, ("unchanged", ())),
+        (ConfigError([PROBLEM]), ("failed", ("gateway.yaml:3:5: server.port: expected a port",))),
+        (
+            ZeroDivisionError("by zero"),
+            (
+                "failed",
+                ("gateway.yaml:1:1: a fault in the gateway itself: ZeroDivisionError('by zero')",),
+            ),
+        ),
+    ],
+)
+async def test_whatever_becomes_of_a_reload_is_a_verdict_and_the_next_one_runs(
+    result: Plan | Exception | None, expected: tuple[str, tuple[str, ...]]
+) -> None:
+    gate = Gate()
+    gate.open.set()
+    gate.result = result
+    async with running(gate) as reloader:
+        for _ in range(2):
+            verdict = await reloader.request("admin")
+            assert (verdict.result, tuple(map(str, verdict.problems))) == expected
+            assert verdict.generation == 7
+        assert gate.count == 2
+
+
+async def test_a_listener_that_fails_takes_nobody_along(caplog) -> None:
+    gate = Gate()
+    gate.open.set()
+
+    def fail(verdict: Verdict) -> None:
+        raise OSError("no space left on device")
+
+    async with running(gate, fail) as reloader:
+        for _ in range(2):
+            assert (await reloader.request("admin")).result == "applied"
+    assert "no space left on device" in caplog.text
+
+
+async def test_those_who_gave_up_waiting_are_no_trouble() -> None:
+    gate = Gate()
+    async with running(gate) as reloader:
+        impatient = asyncio.create_task(reloader.request("admin"))
+        await gate.entered.wait()
+        impatient.cancel()
+        await asyncio.wait({impatient})
+        gate.open.set()
+        assert (await reloader.request("admin")).result == "applied"
+
+
+async def test_those_who_wait_when_the_gateway_stops_are_told() -> None:
+    gate = Gate()
+    async with running(gate) as reloader:
+        during = asyncio.create_task(reloader.request("admin"))
+        await gate.entered.wait()
+        queued = asyncio.create_task(reloader.request("signal"))
+        await asyncio.sleep(0)  # the request is made
+    async with asyncio.timeout(5):
+        verdicts = [await during, await queued, await reloader.request("admin")]
+    for verdict in verdicts:
+        assert verdict.result == "failed"
+        assert list(map(str, verdict.problems)) == ["gateway.yaml:1:1: the gateway is stopping"]

@@ -1,0 +1,111 @@
+"""What a session touches, without I/O: a clock set by hand, carriers that remember."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from gateway.engineio.carrier import Reason
+from gateway.engineio.deadlines import Deadlines
+from gateway.engineio.frame import Frames
+from gateway.engineio.limit import LIMITS, Limit
+from gateway.engineio.offence import KINDS, Offence
+from gateway.engineio.packet import Message, Packet
+from gateway.engineio.session import Session
+from gateway.engineio.settings import Settings, Transport
+from gateway.engineio.tally import Tally
+
+
+class RecordingHost:
+    """A host of sessions. `pass_time` moves its clock; `armed` is when it wants to be woken."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.deadlines = Deadlines(lambda: self.now, self.arm)
+        self.now = 0.0
+        self.offences: Tally[Offence] = Tally("offence", KINDS, lambda: self.now)
+        self.limits: Tally[Limit] = Tally("limit", LIMITS, lambda: self.now)
+        self.armed: float | None = None
+        self.messages: list[Message] = []
+        self.ends: list[Reason] = []
+        self.forgotten: list[Session] = []
+        self.waiting: Awaitable[None] | None = None
+
+    def open(self, transport: Transport = "polling") -> Session:
+        """A session whose handshake is accepted."""
+        session = Session("id", transport, self)
+        assert session.accept()
+        return session
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass; everything due happens at its time."""
+        until = round(self.now + seconds, 3)
+        while self.armed is not None and self.armed <= until:
+            self.now = max(self.now, self.armed)
+            self.deadlines.run()
+        self.now = until
+
+    def arm(self, when: float | None) -> None:
+        self.armed = when
+
+    def message(self, session: Session, message: Message) -> Awaitable[None] | None:
+        self.messages.append(message)
+        return self.waiting
+
+    def closed(self, session: Session, reason: Reason) -> None:
+        self.ends.append(reason)
+
+    def forget(self, session: Session) -> None:
+        self.forgotten.append(session)
+
+
+class RecordingRequest:
+    """A GET or a POST request."""
+
+    def __init__(self) -> None:
+        self.woken = False
+        self.hurried = False
+
+    def wake(self) -> None:
+        self.woken = True
+
+    def hurry(self) -> None:
+        self.hurried = True
+
+
+class RecordingWebSocket:
+    """A WebSocket."""
+
+    buffered = 7
+
+    def __init__(self) -> None:
+        self.sent: list[Packet] = []
+        self.closed = False
+
+    def send(self, packet: Packet) -> None:
+        self.sent.append(packet)
+
+    def send_many(self, frames: Frames) -> None:
+        self.sent += frames.packets
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def poll(session: Session) -> RecordingRequest:
+    """Let a poll come."""
+    request = RecordingRequest()
+    session.poll(request)
+    return request
+
+
+def answer(session: Session, request: RecordingRequest) -> list[Packet] | None:
+    """The answer to a poll that was woken, written."""
+    assert request.woken
+    packets = session.take(request)
+    session.answered(request)
+    return packets
+
+
+def take(session: Session) -> list[Packet] | None:
+    """The answer to a poll that need not wait."""
+    return answer(session, poll(session))

@@ -1,0 +1,318 @@
+"""A server that echoes, and the other end of the wire, byte by byte.
+
+Every wait has a time limit. `receive` answers pings as a client does and returns what is not one;
+`frame` and `poll` return whatever comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import WSMsgType, hdrs, web
+
+from gateway.engineio.carrier import Reason
+from gateway.engineio.packet import Message, Packet
+from gateway.engineio.server import Engine
+from gateway.engineio.session import Session
+from tests.engineio.echo import echo_app
+
+LIMIT = 5.0  # seconds that anything may take
+
+WEBSOCKET = """\
+GET /engine.io/?EIO=4&transport=websocket HTTP/1.1
+Host: x
+Connection: Upgrade
+Upgrade: websocket
+Sec-WebSocket-Version: 13
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+
+"""
+
+
+def refused(code: int, message: str) -> str:
+    """The text that engine.io refuses with."""
+    return f'{{"code":{code},"message":"{message}"}}'
+
+
+UNKNOWN_TRANSPORT = refused(0, "Transport unknown")
+UNKNOWN_SESSION = refused(1, "Session ID unknown")
+BAD_METHOD = refused(2, "Bad handshake method")
+BAD_REQUEST = refused(3, "Bad request")
+UNSUPPORTED = (
+    '{"code":5,"message":"Unsupported protocol version",'
+    '"hint":"this server speaks Engine.IO 4: use socket.io-client 3 or 4"}'
+)
+
+
+class News:
+    """Wakes who waits for something to become true."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def tell(self) -> None:
+        """Something has happened."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.cancelled() or waiter.set_result(None)
+
+    async def until(self, fact: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LIMIT):
+            while not fact():
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiting.append(waiter)
+                await waiter
+
+
+class Server:
+    """An engine that echoes at `/engine.io/`, and remembers what came and who left.
+
+    `posts` counts the POST requests that are read in parts, each as its handler starts.
+    """
+
+    def __init__(
+        self,
+        runner: type[web.AppRunner] = web.AppRunner,
+        keepalive_timeout: float = 60.0,
+        **options: Any,
+    ) -> None:
+        self.engine = Engine(**options)
+        self._answer, self.engine.handle_request = self.engine.handle_request, self._count
+        app = echo_app(self.engine)
+        self._runner = runner(
+            app,
+            handler_cancellation=True,
+            shutdown_timeout=LIMIT,
+            keepalive_timeout=keepalive_timeout,
+        )
+        self._echo, self.engine.on_message = self.engine.on_message, self._received
+        self.engine.on_disconnect = self._left
+        self.received: list[Message] = []
+        self.reasons: dict[str, Reason] = {}
+        self.posts = 0
+        self.news = News()
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Shut the web server down, and with it the engine."""
+        await self._runner.cleanup()
+
+    def session(self, sid: str) -> Session:
+        """The session with this id, which is there."""
+        return self.engine.sessions[sid]
+
+    async def posted(self) -> None:
+        """Wait until the first part of a POST request has come that is read in parts."""
+        await self.news.until(lambda: self.posts > 0)
+
+    async def polled(self, sid: str) -> None:
+        """Wait until a session has a poll that waits."""
+        async with asyncio.timeout(LIMIT):
+            while not self.session(sid)._polls.ready:  # noqa: ASYNC110  the engine does not tell
+                await asyncio.sleep(0)
+
+    def abort(self) -> None:
+        """Drop all connections that are no WebSockets."""
+        server: Any = self._runner.server
+        lines = [line._transport for line in getattr(server, "lines", ())]
+        for transport in [*lines, *(handler.transport for handler in server.connections)]:
+            transport.abort()
+
+    async def unconnected(self) -> None:
+        """Wait until no connection is left."""
+        server = self._runner.server
+        assert server is not None
+        async with asyncio.timeout(LIMIT):
+            while server.connections or self.engine.websockets:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.01)
+
+    async def reason(self, sid: str) -> Reason:
+        """Wait until a session is over; why it is."""
+        await self.news.until(lambda: sid in self.reasons)
+        return self.reasons[sid]
+
+    async def _count(self, request: web.Request) -> web.StreamResponse:
+        self.posts += request.method == hdrs.METH_POST
+        self.news.tell()
+        return await self._answer(request)
+
+    def _received(self, session: Session, message: Message) -> Awaitable[None] | None:
+        self.received.append(message)
+        self.news.tell()
+        return self._echo(session, message)
+
+    def _left(self, session: Session, reason: Reason) -> None:
+        assert session.id not in self.reasons, "told twice"
+        self.reasons[session.id] = reason
+        self.news.tell()
+
+
+@asynccontextmanager
+async def connected(
+    port: int, request: str
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which a request was sent, its lines ended by `\\n`; aborted in the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request.replace("\n", "\r\n").encode())
+    try:
+        async with asyncio.timeout(LIMIT):
+            yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    body: str
+    headers: Any
+
+    @property
+    def packets(self) -> list[str]:
+        """What a poll was answered with."""
+        assert self.status == 200, self
+        return self.body.split("\x1e")
+
+
+class Stream:
+    """A WebSocket."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.handshake: dict[str, Any] = {}
+
+    @property
+    def sid(self) -> str:
+        return str(self.handshake["sid"])
+
+    async def send(self, *packets: Packet) -> None:
+        """Send each in a frame."""
+        for packet in packets:
+            if isinstance(packet, str):
+                await self.socket.send_str(packet)
+            else:
+                await self.socket.send_bytes(packet)
+
+    async def frame(self) -> Packet | None:
+        """The next frame; `None` is the end of the connection."""
+        async with asyncio.timeout(LIMIT):
+            message = await self.socket.receive()
+        return message.data if message.type in {WSMsgType.TEXT, WSMsgType.BINARY} else None
+
+    async def receive(self) -> Packet | None:
+        """The next frame that is no ping."""
+        while (packet := await self.frame()) == "2":
+            await self.send("3")
+        return packet
+
+    async def upgrade(self) -> None:
+        """Make this the session's transport."""
+        await self.send("2probe")
+        assert await self.frame() == "3probe"
+        await self.send("5")
+
+    @property
+    def close_code(self) -> int | None:
+        return self.socket.close_code
+
+
+class Wire:
+    """A raw client of one server; its session, if it opened one, is `sid`."""
+
+    def __init__(self, port: int, http: aiohttp.ClientSession) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}/engine.io/"
+        self.http = http
+        self.sid = ""
+        self.handshake: dict[str, Any] = {}
+
+    async def request(self, method: str, body: Any = None, **how: Any) -> Answer:
+        """A request; `EIO`, `transport` and `sid` are right unless given, left out if `None`."""
+        headers = how.pop("headers", {})
+        given = {"EIO": "4", "transport": "polling", "sid": self.sid or None} | how
+        params = {name: value for name, value in given.items() if value is not None}
+        async with (
+            asyncio.timeout(LIMIT),
+            self.http.request(
+                method, self.url, params=params, data=body, headers=headers
+            ) as response,
+        ):
+            return Answer(response.status, await response.text(), response.headers)
+
+    async def open(self) -> Self:
+        """Open a session on polling."""
+        answer = await self.request("GET")
+        (packet,) = answer.packets
+        assert packet[0] == "0"
+        self.handshake = json.loads(packet[1:])
+        self.sid = self.handshake["sid"]
+        return self
+
+    async def post(self, body: Any, **how: Any) -> Answer:
+        return await self.request("POST", body, **how)
+
+    async def poll(self, **how: Any) -> Answer:
+        return await self.request("GET", **how)
+
+    async def receive(self, number: int = 1) -> list[str]:
+        """Poll until that many packets came that are no pings."""
+        packets: list[str] = []
+        while len(packets) < number:
+            for packet in (await self.poll()).packets:
+                if packet == "2":
+                    await self.post("3")
+                else:
+                    packets.append(packet)
+        return packets
+
+    def raw(
+        self, method: str, head: str
+    ) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A request by hand, its body left out."""
+        path = f"/engine.io/?EIO=4&transport=polling&sid={self.sid}"
+        return connected(self.port, f"{method} {path} HTTP/1.1\nHost: x\n{head}\n")
+
+    @asynccontextmanager
+    async def stream(self, **how: Any) -> AsyncIterator[Stream]:
+        """A WebSocket with the session's id, if there is a session."""
+        given = {"EIO": "4", "transport": "websocket", "sid": self.sid or None} | how
+        params = {name: value for name, value in given.items() if value is not None}
+        async with self.http.ws_connect(self.url, params=params) as socket:
+            yield Stream(socket)
+
+    @asynccontextmanager
+    async def streaming(self) -> AsyncIterator[Stream]:
+        """A session on WebSocket."""
+        async with self.stream(sid=None) as stream:
+            packet = await stream.frame()
+            assert isinstance(packet, str)
+            assert packet[0] == "0"
+            stream.handshake = json.loads(packet[1:])
+            yield stream
+
+    @asynccontextmanager
+    async def waiting_poll(self, server: Server) -> AsyncIterator[asyncio.Task[Answer]]:
+        """A poll that the server has."""
+        task = asyncio.create_task(self.poll())
+        try:
+            await server.polled(self.sid)
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
