@@ -16,6 +16,7 @@ PACKAGE = ROOT / "gateway"
 # What a layer may import besides itself. `public` is `gateway` itself: the plugins' world.
 ALLOWED = {
     "errors": "",
+    "limits": "",
     "api": "errors",
     "public": "api errors",
     "config": "errors",
@@ -26,8 +27,8 @@ ALLOWED = {
     "engineio": "errors",
     "socketio": "engineio runtime api errors",
     "testing": "socketio engineio compiler config loader runtime api errors",
-    "daemon": "client socketio engineio compiler config loader runtime api errors",
-    "client": "socketio engineio api errors",
+    "daemon": "socketio engineio compiler config loader runtime api errors",
+    "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public",
     "__main__": "cli",
