@@ -23,7 +23,7 @@ from gateway.runtime.limits import Limits
 from gateway.socketio.adapter import Adapter
 from tests.engineio.echo import echo_app
 
-__all__ = ["GATEWAY", "Served", "serving"]
+__all__ = ["GATEWAY", "JOIN_TIMEOUT", "Served", "serving"]
 
 GATEWAY = Path(__file__).with_name("gateway.yaml")
 JOIN_TIMEOUT = 1.0

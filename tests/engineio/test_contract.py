@@ -17,9 +17,10 @@ from engineio.async_drivers.aiohttp import translate_request
 
 from gateway.engineio.environ import environ
 from gateway.engineio.server import Engine
+from tests.deadline import DEADLINE
 from tests.engineio.conftest import LONG
 from tests.engineio.stock import StockServer, serving
-from tests.engineio.wire import LIMIT, Server, Wire, refused
+from tests.engineio.wire import Server, Wire, refused
 
 ASKED = {
     "async_mode",
@@ -112,11 +113,11 @@ async def test_stock_server_works(transports: list[str]) -> None:
         client.on("chat", back.put)
         await client.connect(url, transports=transports, auth={"token": "x"})
         sent = {"text": "€", "binary": [b"\x00\x01", b"x" * 300_000]}
-        assert await client.call("chat", sent, timeout=LIMIT) == sent
-        assert await asyncio.wait_for(back.get(), LIMIT) == sent
+        assert await client.call("chat", sent, timeout=DEADLINE) == sent
+        assert await asyncio.wait_for(back.get(), DEADLINE) == sent
         assert client.transport() == transports[-1]
         await client.disconnect()
-        await asyncio.wait_for(gone.wait(), LIMIT)
+        await asyncio.wait_for(gone.wait(), DEADLINE)
     assert told == [{"token": "x"}, "127.0.0.1", transports[-1], {"auth": {"token": "x"}}]
     assert sio.eio.sessions == sio.eio._leaving == {}
     with pytest.raises(KeyError):
@@ -133,7 +134,7 @@ async def test_stock_server_closes_the_sessions_of_clients_it_disconnects() -> N
         for sid in list(sio.eio.sessions):
             await sio.eio.disconnect(sid)
             await sio.eio.disconnect("gone")
-        await asyncio.wait_for(gone.wait(), LIMIT)
+        await asyncio.wait_for(gone.wait(), DEADLINE)
 
 
 async def test_sending_to_a_session_that_is_gone_is_no_error() -> None:
@@ -190,11 +191,11 @@ async def test_messages_of_a_session_are_handled_one_after_the_other(
 ) -> None:
     async with wire.streaming() as stream:
         await stream.send("4a", "4b", "1")
-        await asyncio.wait_for(handlers.told.wait(), LIMIT)
+        await asyncio.wait_for(handlers.told.wait(), DEADLINE)
     await wire.open()
     handlers.told.clear()
     await wire.post("4c\x1e4d\x1e1")
-    await asyncio.wait_for(handlers.told.wait(), LIMIT)
+    await asyncio.wait_for(handlers.told.wait(), DEADLINE)
     each = [f"{name} {step}" for name in "abcd" for step in ("begins", "ends")]
     assert handlers.log == [*each[:4], "client disconnect", *each[4:], "client disconnect"]
 
@@ -205,7 +206,7 @@ async def test_handler_that_closes_its_own_session_is_not_cut_short(
     async with wire.streaming() as stream:
         await stream.send("4close", "4never")
         assert await stream.receive() is None
-        await asyncio.wait_for(handlers.told.wait(), LIMIT)
+        await asyncio.wait_for(handlers.told.wait(), DEADLINE)
     assert sorted(map(str, handlers.log)) == ["close begins", "close ends", "server disconnect"]
 
 
@@ -214,7 +215,7 @@ async def test_handler_that_closes_its_own_session_by_polling_has_its_post_answe
 ) -> None:
     await wire.open()
     assert (await wire.post("4end")).body == "ok"
-    await asyncio.wait_for(handlers.told.wait(), LIMIT)
+    await asyncio.wait_for(handlers.told.wait(), DEADLINE)
     assert sorted(map(str, handlers.log)) == ["end begins", "end ends", "server disconnect"]
 
 
@@ -241,7 +242,7 @@ async def test_handler_that_fails_is_logged_and_the_session_goes_on(
 ) -> None:
     async with wire.streaming() as stream:
         await stream.send("4fail", "4a", "1")
-        await asyncio.wait_for(handlers.told.wait(), LIMIT)
+        await asyncio.wait_for(handlers.told.wait(), DEADLINE)
     assert handlers.log == ["fail begins", "a begins", "a ends", "client disconnect"]
     assert "the message handler failed" in caplog.messages
 

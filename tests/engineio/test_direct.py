@@ -16,9 +16,9 @@ from gateway.engineio.connection import Runner
 from gateway.engineio.packet import Message
 from gateway.engineio.server import Engine
 from gateway.engineio.session import Session
+from tests.deadline import DEADLINE, deadline
 from tests.engineio.echo import echo_app
 
-LIMIT = 5.0
 PATH = "/engine.io/?EIO=4&transport=polling"
 
 
@@ -49,7 +49,7 @@ class Line:
 
     async def answer(self) -> str:
         """The next answer, without its date."""
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
             found = re.search(r"Content-Length: (\d+)", head)
             body = await self._reader.readexactly(int(found[1]) if found else 0)
@@ -72,7 +72,7 @@ class Served:
         self.runner = kind(
             app,
             handler_cancellation=True,
-            shutdown_timeout=LIMIT,
+            shutdown_timeout=DEADLINE,
             keepalive_timeout=keepalive_timeout,
         )
         self._lines: list[Line] = []
@@ -90,7 +90,7 @@ class Served:
         return self.runner.server.requests_count
 
     async def reason(self) -> Reason:
-        return await asyncio.wait_for(self.reasons.get(), LIMIT)
+        return await asyncio.wait_for(self.reasons.get(), DEADLINE)
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
@@ -299,6 +299,6 @@ async def test_of_many_that_leave_at_once_few_are_seen_off_in_one_turn() -> None
 
 
 async def _until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with deadline():
         while not fact():  # noqa: ASYNC110  nothing tells
             await asyncio.sleep(0)

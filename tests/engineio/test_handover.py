@@ -9,8 +9,9 @@ import inspect
 import pytest
 from aiohttp import web
 
+from tests.deadline import deadline
 from tests.engineio.conftest import LONG
-from tests.engineio.wire import LIMIT, WEBSOCKET, Server, connected
+from tests.engineio.wire import WEBSOCKET, Server, connected
 
 
 def test_aiohttp_keeps_what_it_is_asked_for_where_it_did() -> None:
@@ -39,7 +40,7 @@ async def test_aiohttp_lets_go_of_the_connection_and_logs_nothing(
         async with connected(server.port, WEBSOCKET) as (reader, writer):
             assert (await reader.readline()).startswith(b"HTTP/1.1 101")
             await reader.readuntil(b"}")
-            async with asyncio.timeout(LIMIT):
+            async with deadline():
                 while handlers() > before:  # noqa: ASYNC110  nobody tells
                     await asyncio.sleep(0)
             assert not manager.connections

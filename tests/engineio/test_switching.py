@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from gateway.engineio.connection import Runner
+from tests.deadline import deadline
 from tests.engineio.conftest import LONG
-from tests.engineio.wire import LIMIT, WEBSOCKET, Server
+from tests.engineio.wire import WEBSOCKET, Server
 from tests.hostile.line import BINARY, frame
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -38,7 +39,7 @@ async def answer(port: int, request: str) -> str:
     """What a request is answered, with the first frame of a WebSocket; ids and dates left out."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             writer.write(request.encode("latin-1"))
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             if head.startswith("HTTP/1.1 101"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -14,6 +14,7 @@ import aiohttp
 from gateway.daemon.daemon import Daemon, Started
 from gateway.daemon.reloader import Verdict
 from gateway.errors import ConfigError
+from tests.deadline import DEADLINE, deadline, until
 from tests.reload.caller import caller
 from tests.scenario import write
 
@@ -55,14 +56,14 @@ class Running:
         self.verdicts.append(verdict)
         self._new.put_nowait(verdict)
 
-    async def verdict(self, timeout: float = 10.0) -> Verdict:
+    async def verdict(self) -> Verdict:
         """The next verdict on a reload that nobody waits for."""
-        async with asyncio.timeout(timeout):
+        async with deadline():
             return await self._new.get()
 
-    async def reload(self, timeout: float = 20.0) -> Verdict:
+    async def reload(self) -> Verdict:
         """Reload now, as the admin listener does."""
-        async with asyncio.timeout(timeout):
+        async with deadline():
             verdict = await self.daemon.reload()
         while self._new.qsize() and self._new.get_nowait() is not verdict:
             pass
@@ -108,13 +109,6 @@ class Running:
         return answer[0] if len(answer) == 1 else answer
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something has become true that nobody tells of."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
-
-
 @asynccontextmanager
 async def running(
     folder: Path,
@@ -143,7 +137,7 @@ async def running(
 
     serving = asyncio.create_task(daemon.run(started, one.heard))
     waiting = asyncio.create_task(begun.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE)
     waiting.cancel()
     if not begun.is_set():
         serving.cancel()
@@ -152,5 +146,5 @@ async def running(
         yield one
     finally:
         daemon.stop()
-        async with asyncio.timeout(40):
+        async with deadline():
             await serving
