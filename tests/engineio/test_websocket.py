@@ -32,7 +32,7 @@ class Waits:
         self.log: list[str] = []
         self.go_on = asyncio.Event()
         self.news = server.news
-        server.engine.on_message = self.take
+        server.hooks.message = self.take
 
     def take(self, session: Session, message: Message) -> Awaitable[None]:
         self.note(f"{message!s} begins")
@@ -149,10 +149,10 @@ async def test_the_open_packet_comes_with_the_head(server: Server) -> None:
 async def test_what_on_connect_raises_ends_the_connection_and_leaves_nothing(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(session: Session, opening: object) -> None:
+    def fail(session: Session) -> None:
         raise ValueError("on_connect")
 
-    server.engine.on_connect = fail
+    server.hooks.connect = fail
     async with connected(server.port, WEBSOCKET) as (reader, _):
         assert not (await reader.read()).startswith(b"HTTP/1.1 101")
     assert server.engine.sessions == {}
