@@ -70,9 +70,10 @@ class Session:
 
     def accept(self, receiver: Receiver) -> bool:
         """The handshake is accepted; false if the session has ended before that."""
-        self.receiver = receiver
-        self.state = State.OPEN if self.state is State.OPENING else self.state
-        return self.state is State.OPEN
+        if self.state is not State.OPENING:
+            return False
+        self.receiver, self.state = receiver, State.OPEN
+        return True
 
     def send(self, message: Message) -> None:
         """Send a message."""

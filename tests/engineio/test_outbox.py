@@ -115,7 +115,7 @@ class TestFull:
         assert host.ends == ["slow client"]
         assert websocket.closed
         assert websocket.sent == []
-        assert host.limits.counts["send_buffer"] == 1
+        assert host.limits_met.counts["send_buffer"] == 1
 
     def test_on_polling_as_well(self) -> None:
         host = RecordingHost(send_packets=2)
@@ -149,7 +149,7 @@ class TestFull:
         session.resume(websocket)
         assert websocket.sent == left
         assert host.ends == []
-        assert host.limits.counts["send_buffer"] == 1
+        assert host.limits_met.counts["send_buffer"] == 1
 
     @pytest.mark.parametrize(("on_slow", "left"), [("drop_oldest", "4b"), ("drop_newest", "4a")])
     def test_an_ack_makes_an_event_give_way(self, on_slow: OnSlow, left: Packet) -> None:

@@ -67,11 +67,11 @@ async def test_a_service_that_does_not_start_is_given_up_though_it_will_not_be_c
 async def test_a_service_that_does_not_end_holds_up_nobody(pool: ServicePool, caplog) -> None:
     slow, other = Slow(leaving=True), Slow()
     recipes = {"other": recipe("other", lambda: other), "slow": recipe("slow", lambda: slow)}
-    services = await pool.start(recipes)
+    services = await pool.start(recipes, GATEWAY)
     assert services.slow is slow
     await pool.release(recipes)
     assert caplog.messages == ["service slow did not close within 0.02 s"]
     slow.go.set()
-    again = await pool.start(recipes)
+    again = await pool.start(recipes, GATEWAY)
     assert again.slow is slow
     await pool.release(recipes)
