@@ -166,7 +166,7 @@ async def test_a_connection_on_which_no_whole_request_comes_is_closed(some: str)
         connected(server.port, some) as (reader, _),
     ):
         assert await reader.read() == b""
-        assert server.engine.limits.counts["request_timeout"] == 1
+        assert server.engine.limits_met.counts["request_timeout"] == 1
 
 
 async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
@@ -175,7 +175,7 @@ async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
         connected(server.port, POLL) as (reader, _),
     ):
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
-        assert server.engine.limits.counts["request_timeout"] == 0
+        assert server.engine.limits_met.counts["request_timeout"] == 0
 
 
 async def test_a_websocket_may_be_silent_for_longer_than_a_connection(

@@ -35,7 +35,9 @@ async def test_one_socket_too_many_is_refused(scenario):
 
 
 async def test_one_socket_too_many_in_a_namespace_is_refused(scenario):
-    config = CONFIG.replace("/: {", "/: {limits: {sockets: 1}, ")
+    config = CONFIG.replace("/: {", "/: {limits: {sockets: 1}, ").replace(
+        "sockets: 2", "sockets: 9"
+    )
     async with scenario(config, plugin=PLUGIN) as gateway:
         first = await gateway.connect()
         with pytest.raises(Refused) as refused:
