@@ -49,25 +49,24 @@ def fold(links: Sequence[Link]) -> Chain:
     The last link's `next()` runs the context's end. A link that calls `next()` twice raises
     `UsageError` with its name.
     """
-    chain: Chain = _end
+    chain: Chain | None = None
     for depth in reversed(range(len(links))):
         chain = _step(links[depth], depth, chain)
-    return chain
+    return chain or _end
 
 
 def _end(ctx: Context) -> Awaitable[None]:
-    ctx._ended = True
     return ctx._end(ctx)
 
 
-def _step(link: Link, depth: int, rest: Chain) -> Chain:
+def _step(link: Link, depth: int, rest: Chain | None) -> Chain:
     run = link.run
 
     def advance(ctx: Context) -> Awaitable[None]:
         if ctx._at != depth:
             raise UsageError(f"middleware '{link.name}' called next() twice")
         ctx._at = depth + 1
-        return rest(ctx)
+        return ctx._end(ctx) if rest is None else rest(ctx)
 
     def step(ctx: Context) -> Awaitable[None]:
         return run(ctx, partial(advance, ctx))

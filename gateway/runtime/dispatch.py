@@ -20,7 +20,6 @@ from gateway.runtime.outcome import (
     BUSY,
     FAULTS,
     OUTCOMES,
-    arguments,
     cancelled,
     connect_error_data,
     error_payload,
@@ -158,7 +157,11 @@ class Dispatcher:
         self, connection: Connection, event: str, args: list[Value], ack: int | None
     ) -> None:
         """Lead one packet through its chain. `ack` is the id of the ack asked for, if any."""
-        generation, namespace = self._newest(connection)
+        # Written out, as all that is called for every packet: see `_newest` and `_context`.
+        generation, scope = self.live.current, connection.scope
+        namespace = None if generation is None else generation.blueprint.namespaces.get(scope.name)
+        if generation is None or namespace is None:
+            generation, namespace = self._newest(connection)
         in_flight = self.in_flight
         if in_flight.count or in_flight.load.is_high:
             limit = in_flight.refuses(connection, generation, namespace)
@@ -167,7 +170,8 @@ class Dispatcher:
                 self._refuse_packet(connection, generation, event, ack)
                 return
         route = namespace.routes.get(event, namespace.fallback)
-        ctx = self._context(connection, generation, event, args)
+        socket, gateway = connection.socket, generation.gateway
+        ctx = Context(socket, event, args, generation.service, scope, gateway)
         work = self._packet_chain(connection, namespace, route, ctx, ack)
         task = self.live.spawn(generation, work)
         if task is not None:
@@ -212,28 +216,35 @@ class Dispatcher:
             else:
                 await self._in_turn(connection, namespace, route, ctx)
             if ctx.reply is None:
-                reject = unanswered(ctx, route)
+                reject = unanswered(ctx, route, len(namespace.packet_links))
         except FAULTS as error:
             reject = outcome_of(ctx, error)
         except asyncio.CancelledError as error:
             if connection.state is LEFT:
                 raise
             reject = cancelled(ctx, error)
-        if ack is not None:
-            reject = self._ack(connection, ctx, ack, reject)
+        if reject is None and ack is not None:
+            reply = ctx.reply
+            args = reply if isinstance(reply, tuple) else () if reply is None else (reply,)
+            try:
+                connection.ack(ack, args)
+            except (TypeError, ValueError) as error:
+                reject = outcome_of(ctx, error)
         if reject is None:
             self.outcomes["ok"] += 1
         else:
-            await self._failed(connection, ctx, reject, is_acked=ack is not None)
+            await self._failed(connection, ctx, reject, ack)
 
     async def _failed(
-        self, connection: Connection, ctx: Context, reject: Reject, *, is_acked: bool
+        self, connection: Connection, ctx: Context, reject: Reject, ack: int | None
     ) -> None:
-        """Count a packet that failed; its client gets `error` unless it got an ack."""
+        """Count a packet that failed, and tell its client why: by its ack, or else by `error`."""
+        if ack is not None:
+            connection.ack(ack, [{"error": error_payload(reject)}])
         self.outcomes[reject.code if reject.code in self.outcomes else "rejected"] += 1
         if reject.code in ("dropped", "unknown_event"):
             return
-        if not is_acked:
+        if ack is None:
             failure = {"error": error_payload(reject), "event": ctx.event}
             await connection.emit("error", [failure])
         await self._event(connection, "error", [reject.code, reject.message])
@@ -252,18 +263,6 @@ class Dispatcher:
                 if limit.expired():
                     raise late(ctx) from None
                 raise
-
-    def _ack(
-        self, connection: Connection, ctx: Context, id: int, reject: Reject | None
-    ) -> Reject | None:
-        if reject is None:
-            try:
-                connection.ack(id, arguments(ctx.reply))
-            except (TypeError, ValueError) as error:
-                reject = outcome_of(ctx, error)
-        if reject is not None:
-            connection.ack(id, [{"error": error_payload(reject)}])
-        return reject
 
     # Generations
 

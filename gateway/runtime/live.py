@@ -20,6 +20,8 @@ __all__ = ["Live"]
 
 log = logging.getLogger("sockgw.reload")
 
+FAULT = "a fault in the gateway itself"
+
 UNWIND = 5.0
 """Seconds that a cancelled task gets for its clean-up."""
 
@@ -105,7 +107,8 @@ class Live:
         """
         task = start(generation.loop, work)
         if task.done():
-            _check(task)
+            if not task.cancelled() and (error := task.exception()):
+                log.error(FAULT, exc_info=error)
             return None
         self._enter(generation, task)
         return task
@@ -136,7 +139,8 @@ class Live:
     def _left(self, generation: Generation, task: asyncio.Task[None]) -> None:
         self._inside[generation].discard(task)
         self._pinned.discard(task)
-        _check(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error(FAULT, exc_info=error)
         self._release_if_idle(generation)
 
     def _release_if_idle(self, generation: Generation) -> None:
@@ -171,11 +175,6 @@ class Live:
         await self.unwind(seconds)
         if self._releases:  # each ends by itself: a service has a limit of its own to close
             await asyncio.wait(self._releases)
-
-
-def _check(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("a fault in the gateway itself", exc_info=error)
 
 
 async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> int:

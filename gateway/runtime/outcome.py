@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +14,6 @@ __all__ = [
     "BUSY",
     "FAULTS",
     "OUTCOMES",
-    "arguments",
     "cancelled",
     "connect_error_data",
     "error_payload",
@@ -70,9 +68,9 @@ def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
     return outcome_of(ctx, error)
 
 
-def unanswered(ctx: Context, route: Route) -> Reject | None:
-    """What a packet amounts to whose chain has ended without a reply."""
-    if not ctx._ended:
+def unanswered(ctx: Context, route: Route, links: int) -> Reject | None:
+    """What a packet amounts to whose chain, of so many links, has ended without a reply."""
+    if ctx._at < links:
         return Reject("dropped", f"event '{ctx.event}' was dropped")
     if route.handler is None:
         return Reject("unknown_event", f"no route for event '{ctx.event}'")
@@ -82,13 +80,6 @@ def unanswered(ctx: Context, route: Route) -> Reject | None:
 def late(ctx: Context) -> Reject:
     """The outcome of a packet that took too long."""
     return Reject("timeout", f"event '{ctx.event}' took too long")
-
-
-def arguments(reply: object) -> Sequence[object]:
-    """The arguments of the ack that carries a reply."""
-    if reply is None:
-        return ()
-    return reply if isinstance(reply, tuple) else (reply,)
 
 
 def error_payload(reject: Reject) -> dict[str, object]:

@@ -113,7 +113,9 @@ class ConnectedSocket(Member):
         self.client.refuse(self.socket.namespace, message, data)
 
     def ack(self, id: int, args: Sequence[object]) -> None:
-        self._send(self.client.hub.packet.frames(ACK, list(args), self.socket.namespace, id))
+        frames = self.client.hub.packet.frames(ACK, list(args), self.socket.namespace, id)
+        if self.state is ACCEPTED:
+            self.session.send_many(frames)
 
     def leave_rooms(self) -> None:
         self.rooms, self.is_in_own_room = None, False

@@ -8,7 +8,7 @@ for its extension types, https://github.com/darrachequesne/notepack.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -39,8 +39,6 @@ class MsgPackPacket(Packet):
     """A packet whose `data` carries its bytes in itself."""
 
     __slots__ = ()
-
-    uses_binary_events: ClassVar[bool] = False
 
     def encode(self) -> list[str | bytes]:
         """The packet as its one message.
