@@ -1,7 +1,7 @@
 """Chains: links of middleware folded once into one call, and the ends that they lead to.
 
-A chain does not know its end: the context carries it (`ctx._end`), so one fold serves every route
-of a namespace, and the connection chain is folded by the same function. Tracing (`-v`) is wrapped
+A chain does not know its end. The context carries it (`ctx._end`), so one fold serves every route
+of a namespace, and connection chains are folded by the same function. Tracing (`-v`) is wrapped
 around links and ends when they are compiled, so it costs nothing when it is off.
 """
 
@@ -75,7 +75,7 @@ def _step(link: Link, depth: int, rest: Chain | None) -> Chain:
 
 
 class Arguments(Protocol):
-    """How an event's arguments become a handler's parameters.
+    """Binds an event's arguments to a handler's parameters.
 
     `bind` raises `Reject` with the code `bad_request` when they do not fit.
     """

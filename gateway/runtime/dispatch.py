@@ -1,7 +1,7 @@
 """The dispatcher: leads connections and packets through the chains of the serving generation.
 
-It knows no wire: what comes in arrives as calls of `connect`, `packet` and `left`, what goes out
-passes through `Connection`. What becomes of a packet is decided here and nowhere else.
+It knows no wire. Packets and sockets arrive as calls of `connect`, `packet` and `left`; answers
+leave through `Connection`. The outcome of a packet is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Dispatcher"]
 class Dispatcher:
     """Leads connections and packets through the chains of what serves in `live`.
 
-    `outcomes` counts packets by what became of them; a plugin's own codes are `rejected`.
+    `outcomes` counts packets by outcome; codes of plugins count as `rejected`.
     """
 
     def __init__(self, live: Live) -> None:
@@ -45,12 +45,12 @@ class Dispatcher:
         self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
-        """Whether the current generation has this namespace."""
+        """True if the current generation has this namespace."""
         current = self.live.current
         return current is not None and namespace in current.blueprint.namespaces
 
     def limits(self, connection: Connection) -> NamespaceLimits:
-        """The limits that hold for a socket now."""
+        """The limits of a socket's namespace, as of now."""
         return self._newest(connection)[1].limits
 
     # Connections
@@ -113,7 +113,7 @@ class Dispatcher:
         finally:
             connection.stop_timer()
         if connection.state is ACCEPTED:
-            # A middleware that stops waiting in next() has ended the socket's passage.
+            # A middleware that stops waiting in next() ends the socket's stay.
             await connection.disconnect()
         else:
             self.refuse(connection, reject)
@@ -238,7 +238,7 @@ class Dispatcher:
     async def _failed(
         self, connection: Connection, ctx: Context, reject: Reject, ack: int | None
     ) -> None:
-        """Count a packet that failed, and tell its client why: by its ack, or else by `error`."""
+        """Count a packet that failed; its client gets the error as an ack, or as an event."""
         if ack is not None:
             connection.ack(ack, [{"error": error_payload(reject)}])
         self.outcomes[reject.code if reject.code in self.outcomes else "rejected"] += 1

@@ -16,10 +16,10 @@ import orjson
 __all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "is_deep", "loads"]
 
 MAX_DEPTH = 200
-"""How deep arrays and objects that are read may nest: what was read can be written."""
+"""The deepest nesting of arrays and objects that is read: what was read can be written."""
 
 WRITTEN_DEPTH = 254
-"""How deep those that are written may nest: orjson's own limit."""
+"""The deepest nesting that is written: orjson's own limit."""
 
 _NESTING = (dict, list, tuple)
 
@@ -99,7 +99,7 @@ def _set_aside(attachments: list[bytes], value: object) -> object:
 
 
 def is_deep(data: object, levels: float = MAX_DEPTH) -> bool:
-    """Whether `data` nests deeper than so many levels."""
+    """True if `data` nests deeper than so many levels."""
     level: list[Any] = [[data]]
     for _ in range(int(levels) + 1):
         level = [

@@ -31,7 +31,7 @@ __all__ = [
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
 MAX_ATTACHMENTS = 10
-"""As many as socket.io-parser lets a packet announce, on either side."""
+"""The most that socket.io-parser lets a packet announce, on either side."""
 
 RESERVED = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
@@ -104,9 +104,9 @@ class Packet:
 
     @staticmethod
     def plain_event(message: str | bytes) -> tuple[list[Value], int | None] | None:
-        """The payload and the ack id of an event in `/` without bytes: what most packets are.
+        """The payload and the ack id of an event in `/` without bytes, as most packets are.
 
-        `None` for all else; what is wrong with it, decoding it will say.
+        `None` for everything else: the long way says what is wrong with it.
         """
         if isinstance(message, bytes) or not message.startswith("2"):
             return None
@@ -126,7 +126,7 @@ class Packet:
         return data, int(digits) if digits else None
 
     def check_arrival(self) -> None:
-        """Raise `PacketError` when this is nothing a client may send."""
+        """Raise `PacketError` for a packet that a client may not send."""
         data = self.data
         if self.packet_type in (EVENT, BINARY_EVENT):
             if not isinstance(data, list) or not data or not isinstance(data[0], str):
@@ -167,7 +167,7 @@ class Packet:
             raise PacketError("a payload is an array or an object")
 
     def _decode_head(self, text: str) -> str:
-        """Take what stands before the payload, and return the payload."""
+        """Read the part before the payload, and return the payload."""
         head = _HEAD.match(text)
         if head is None:
             raise PacketError("not a packet")
@@ -189,7 +189,7 @@ _TYPES = [b"%d" % kind for kind in range(7)]
 
 
 def _head(packet_type: int, namespace: str, id: int | None) -> bytes:
-    """What stands before the payload of a packet without attachments."""
+    """The part before the payload, of a packet without attachments."""
     head = _TYPES[packet_type]
     if namespace != "/":
         head += f"{namespace},".encode()
@@ -212,7 +212,7 @@ def _binary_text(
 
 
 def _fill(data: object, attachments: dict[int, bytes]) -> object:
-    """Put each attachment in its place; one, since what came once could else go out often."""
+    """Put each attachment in its place: in one only, or what came once could go out often."""
     if isinstance(data, list):
         return [_fill(item, attachments) for item in data]
     if isinstance(data, dict):
