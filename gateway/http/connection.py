@@ -136,7 +136,7 @@ class CloseQueue:
 
 
 class QueuedProtocol(asyncio.Protocol):
-    """The protocol of a connection whose end waits for its turn."""
+    """A connection whose end waits for its turn."""
 
     __slots__ = ("_closing", "_is_queued", "_transport")
 
@@ -145,6 +145,30 @@ class QueuedProtocol(asyncio.Protocol):
     def __init__(self, closing: CloseQueue) -> None:
         self._closing = closing
         self._is_queued = False
+
+    @property
+    def address(self) -> str:
+        """The client's address; empty on a Unix socket."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
+
+    @property
+    def closing(self) -> CloseQueue:
+        """The queue that its end waits in."""
+        return self._closing
+
+    @property
+    def is_secure(self) -> bool:
+        """True for a connection over TLS."""
+        return self._transport.get_extra_info("sslcontext") is not None
+
+    def close(self) -> None:
+        """Close the connection, once what was written is out."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._transport.abort()
 
     def lost(self) -> None:
         """The connection is gone; called once."""
@@ -164,6 +188,29 @@ class QueuedProtocol(asyncio.Protocol):
             self._closing.add(self.lost)
 
 
+class RequestTimer:
+    """The time that the rest of a request may take."""
+
+    __slots__ = ("_connection", "_is_set", "_server")
+
+    def __init__(self, connection: HttpConnection, server: HttpServer) -> None:
+        self._connection, self._server = connection, server
+        self._is_set = False
+
+    def set(self) -> None:
+        """Start, unless it runs already."""
+        if not self._is_set:
+            self._is_set = True
+            seconds = self._server.request_timeout()
+            self._server.deadlines.set(self._connection, Due.REQUEST, seconds)
+
+    def cancel(self) -> None:
+        """Stop: the request is whole."""
+        if self._is_set:
+            self._is_set = False
+            self._server.deadlines.cancel(self._connection, Due.REQUEST)
+
+
 class HttpConnection(QueuedProtocol):
     """One connection.
 
@@ -181,10 +228,10 @@ class HttpConnection(QueuedProtocol):
         "_is_paused",
         "_is_reading",
         "_is_running",
-        "_is_timed",
         "_parser",
         "_request",
         "_rest",
+        "_rest_is_due",
         "_server",
         "_was_used",
     )
@@ -202,7 +249,7 @@ class HttpConnection(QueuedProtocol):
         self._is_reading = False  # a body, wanted or not
         self._is_answered = False
         self._is_paused = False  # writing
-        self._is_timed = False  # more of a request is due
+        self._rest_is_due = RequestTimer(self, server)
         self._is_kept = False  # after a first request
         self._was_used = True  # since it was last looked whether the connection is idle
         self._is_over = False  # nothing more is read, or not by us
@@ -212,7 +259,7 @@ class HttpConnection(QueuedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
         self._server.connections.add(self)
-        self._expect_more()
+        self._rest_is_due.set()
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
@@ -255,22 +302,6 @@ class HttpConnection(QueuedProtocol):
 
     # What those who answer ask for
 
-    @property
-    def address(self) -> str:
-        """The client's address; empty on a Unix socket."""
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
-
-    @property
-    def closing(self) -> CloseQueue:
-        """The queue that its end waits in."""
-        return self._closing
-
-    @property
-    def is_secure(self) -> bool:
-        """True for a connection over TLS."""
-        return self._transport.get_extra_info("sslcontext") is not None
-
     def answer(self, answer: Answer) -> None:
         """Write the answer to the request; its exchange's `written` follows once that is out."""
         request = self._request
@@ -299,14 +330,6 @@ class HttpConnection(QueuedProtocol):
         tail = (self._parser.tail if self._parser is not None else None) or b""
         self._forget()
         return self._transport, tail + self._rest
-
-    def close(self) -> None:
-        """Close the connection, once what was written is out."""
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Drop the connection."""
-        self._transport.abort()
 
     # Reading
 
@@ -342,7 +365,7 @@ class HttpConnection(QueuedProtocol):
             return
         self._events += events
         if not events and self._request is None:
-            self._expect_more()
+            self._rest_is_due.set()
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Request):
@@ -356,7 +379,7 @@ class HttpConnection(QueuedProtocol):
                 self._exchange.too_large()
 
     def _begin(self, request: Request) -> None:
-        self._expect_no_more()
+        self._rest_is_due.cancel()
         self._request, self._was_used = request, True
         self._is_reading, self._is_answered = request.body is None, False
         respond = self._server.routes.get(request.path)
@@ -417,22 +440,21 @@ class HttpConnection(QueuedProtocol):
             exchange.written()
         if self._is_reading:
             self._body = None
-            self._expect_more()
+            self._rest_is_due.set()
         else:
             self._finish()
 
     def _finish(self) -> None:
         """The request is over: the next may come."""
         self._request, self._is_answered = None, False
-        if self._is_timed:
-            self._expect_no_more()
+        self._rest_is_due.cancel()
         if not self._is_kept:
             self._is_kept = True
             self._server.deadlines.set(self, Due.IDLE, self._server.keepalive)
         if self._events or self._rest:
             self._run()
         elif self._parser is not None and not self._parser.is_between:
-            self._expect_more()
+            self._rest_is_due.set()
 
     def _close(self) -> None:
         """Close the connection behind the last answer.
@@ -453,14 +475,3 @@ class HttpConnection(QueuedProtocol):
         self._is_over = True
         self._server.connections.discard(self)
         self._server.deadlines.cancel(self, *Due)
-
-    def _expect_more(self) -> None:
-        """Bound the time that the rest of a request may take."""
-        if not self._is_timed:
-            self._is_timed = True
-            self._server.deadlines.set(self, Due.REQUEST, self._server.request_timeout())
-
-    def _expect_no_more(self) -> None:
-        if self._is_timed:
-            self._is_timed = False
-            self._server.deadlines.cancel(self, Due.REQUEST)

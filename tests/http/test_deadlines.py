@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.engineio.session import Due
+from gateway.engineio.timers import Due
 from gateway.http.deadlines import Deadlines
 
 
