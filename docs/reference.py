@@ -72,7 +72,7 @@ def _examples(rule: Rule) -> Iterator[str]:
 
 
 def _target(rule: Rule) -> Rule:
-    """What a `$ref` names, else nothing."""
+    """The definition that a `$ref` names, or an empty one."""
     target: Rule = SCHEMA["$defs"].get(rule.get("$ref", "").removeprefix("#/$defs/"), {})
     return target
 
