@@ -453,6 +453,4 @@ async def test_what_ignores_its_end_does_not_hold_up_the_process(tmp_path: Path)
         one.signal()
         status, lines = await one.ended()
     assert status == os.EX_SOFTWARE
-    assert lines[-1] == (
-        "ERROR   tasks of plugins did not end when cancelled: Deaf.run"
-    )
+    assert lines[-1] == "ERROR   tasks of plugins did not end when cancelled: Deaf.run"
