@@ -119,7 +119,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReloadConfig:
-    """How changes of the files are noticed and taken over."""
+    """How the daemon notices and applies changes to its files."""
 
     watch: Literal["auto", "events", "poll", "off"] = "auto"
     quiet: float = 0.1
