@@ -34,6 +34,7 @@ def main() -> None:
     options = _options()
     work: Work = WORKS[options.work]
     build()
+    PEER.install()
     PEERS["python-socketio"].install()  # py-spy comes with the peers in Python
     FOLDER.mkdir(exist_ok=True)
     record = _perf if options.native else _py_spy

@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.chart import chart
 from bench.load import LoadError, build
 from bench.peers import PEERS
+from bench.python import find
 from bench.report import report
 from bench.results import Results
 from bench.trial import Bench, Trial
@@ -44,12 +45,14 @@ def main() -> None:
         print(report(Results.load(file)))
         return
     _raise_limits()
+    print(f"bench: servers in Python run on {find()}", file=sys.stderr)
     results = Results.load(file) if options.add else Results()
     failed = _run(_plan(options), results, file)
     print(report(results))
     curve = _curve(results)
     if curve:
         title = "CPU of the server for each chat message, in microseconds"
+        title += f" (Python {find().version})"
         file.with_suffix(".svg").write_text(chart(title, curve))
     if failed:
         sys.exit("bench: what failed is told above the tables")

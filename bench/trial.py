@@ -19,7 +19,7 @@ from bench.peers import Peer, Shape
 
 __all__ = ["NOISY", "SETTLE", "Bench", "Server", "Trial"]
 
-START_LIMIT = 30.0
+START_LIMIT = 120.0
 """Seconds a server has to listen."""
 NOISY = 0.15
 """Cores that others may keep busy during a trial that counts as quiet."""
@@ -82,7 +82,12 @@ class Bench:
         environ = {**os.environ, **shape.environ(), "NODE_ENV": "production"}
         with log.open("w") as output, on_core(self.server_core):
             process = subprocess.Popen(
-                command, env=environ, stdout=output, stderr=output, start_new_session=True
+                command,
+                cwd=peer.folder,
+                env=environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         try:
             _wait_until_it_listens(process, port, log)
