@@ -6,13 +6,14 @@ blueprint whose services run.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.api import Gateway, Services
 from gateway.errors import Place, Problem
+from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.chain import Chain, Link
-from gateway.runtime.limits import Limits, NamespaceLimits
 
 __all__ = ["GATEWAY_EVENTS", "Blueprint", "Generation", "NamespaceBlueprint", "Recipe", "Route"]
 
@@ -97,8 +98,14 @@ class Blueprint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generation:
-    """A blueprint whose services run. `number` counts from 1."""
+    """A blueprint whose services run. `number` counts from 1.
+
+    `gateway` is the emitter that its packets and services are given, `loop` the event loop that
+    it was started on: asking for the running one costs a system call before Python 3.12.
+    """
 
     number: int
     blueprint: Blueprint
     service: Services
+    gateway: Gateway
+    loop: asyncio.AbstractEventLoop

@@ -11,9 +11,10 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 
+from gateway.api import Gateway
 from gateway.runtime.blueprint import Blueprint, Generation
-from gateway.runtime.eager import Work, start
 from gateway.runtime.services import ServicePool
+from gateway.runtime.tasks import Work, start
 
 __all__ = ["Live"]
 
@@ -29,29 +30,29 @@ class Live:
     `cancelled` counts the packets that outstayed a swap's drain.
     """
 
-    def __init__(self, pool: ServicePool) -> None:
+    def __init__(self) -> None:
         self.current: Generation | None = None
         self.cancelled = 0
-        self._loop: asyncio.AbstractEventLoop
-        self._pool = pool
+        self._pool = ServicePool()
         self._count = 0
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
         self._drains: dict[Generation, asyncio.TimerHandle] = {}
         self._pinned: set[asyncio.Task[None]] = set()
         self._releases: set[asyncio.Task[None]] = set()
 
-    async def start(self, blueprint: Blueprint) -> Generation:
-        """Start a blueprint's services. Raises `ConfigError` when one fails."""
-        # Kept: asking for the running loop costs a system call before Python 3.12.
-        self._loop = asyncio.get_running_loop()
+    async def start(self, blueprint: Blueprint, gateway: Gateway) -> Generation:
+        """Start a blueprint's services; `gateway` is the emitter that they and packets are given.
+
+        Raises `ConfigError` when one fails.
+        """
         uninstall = blueprint.install()
         try:
-            service = await self._pool.start(blueprint.services)
+            service = await self._pool.start(blueprint.services, gateway)
         except BaseException:
             uninstall()
             raise
         self._count += 1
-        return Generation(self._count, blueprint, service)
+        return Generation(self._count, blueprint, service, gateway, asyncio.get_running_loop())
 
     @property
     def alive(self) -> Mapping[int, int]:
@@ -94,7 +95,7 @@ class Live:
         if former is None:
             return
         if drain is not None:
-            self._drains[former] = self._loop.call_later(drain, self._cancel_packets, former)
+            self._drains[former] = former.loop.call_later(drain, self._cancel_packets, former)
         self._release_if_idle(former)
 
     def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None] | None:
@@ -102,7 +103,7 @@ class Live:
 
         Begins at once; returns `None` when it had to wait for nothing and is done already.
         """
-        task = start(self._loop, work)
+        task = start(generation.loop, work)
         if task.done():
             _check(task)
             return None
@@ -114,7 +115,7 @@ class Live:
 
         Begins on the next turn of the loop.
         """
-        task = self._loop.create_task(work)
+        task = generation.loop.create_task(work)
         self._pinned.add(task)
         self._enter(generation, task)
         return task
@@ -145,7 +146,7 @@ class Live:
         if drain := self._drains.pop(generation, None):
             drain.cancel()  # or it would keep the generation in memory
         # The last packet's ack must not wait until a slow service has closed.
-        release = self._loop.create_task(self._pool.release(generation.blueprint.services))
+        release = generation.loop.create_task(self._pool.release(generation.blueprint.services))
         self._releases.add(release)
         release.add_done_callback(self._releases.discard)
 

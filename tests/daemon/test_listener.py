@@ -24,7 +24,7 @@ from aiohttp import web
 
 from gateway.config.model import TlsConfig
 from gateway.daemon.listener import Address, Listener, ListenError
-from gateway.engineio.server import Engine
+from gateway.engineio.engine import Engine
 from tests.certificates import TLS, der, presented
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
