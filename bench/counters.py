@@ -1,4 +1,4 @@
-"""What counts the instructions of a process: the processor's own counter, or valgrind."""
+"""Counters of the instructions of a process: the processor's own, read by perf, or valgrind."""
 
 from __future__ import annotations
 

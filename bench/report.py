@@ -17,7 +17,7 @@ Row = Sequence[str]
 
 
 def report(results: Results) -> str:
-    """The tables of what was run."""
+    """Tables of the works that were run."""
     parts = (
         _figures("the server's CPU or memory", results, TABLE),
         _figures("by number of clients", results, CURVE),
@@ -63,7 +63,7 @@ def _rate(trial: Trial) -> float:
 
 
 class _Quantile:
-    """The figure that is a latency in milliseconds."""
+    """A figure: one latency, in milliseconds."""
 
     def __init__(self, name: str) -> None:
         self._name = name

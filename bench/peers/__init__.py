@@ -33,9 +33,9 @@ BUN = str(HERE / f"bun/node_modules/@oven/bun-linux-{ARCH}/bin/bun")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much a server has: packet middleware, routes and namespaces.
+    """The size of a server: packet middleware, routes and namespaces.
 
-    A `still` sockgw does nothing of its own accord: it watches no files and sends no pings.
+    A `still` sockgw watches no files and sends no pings.
     """
 
     middleware: int = 1
@@ -44,7 +44,7 @@ class Shape:
     still: bool = False
 
     def environ(self) -> dict[str, str]:
-        """The shape as the servers in JavaScript read it."""
+        """Environment variables that give the shape to the servers in JavaScript."""
         return {f"BENCH_{name.upper()}": str(getattr(self, name)) for name in self.__slots__}
 
 
@@ -61,15 +61,15 @@ class Peer:
     folder: Path = ROOT
 
     def command(self, port: int, shape: Shape) -> list[str]:
-        """What starts it, listening on `port`."""
+        """The command that starts it on `port`."""
         if self.name == "sockgw":
             return [*self.program, str(_gateway(shape)), "--port", str(port)]
         return [*self.program, str(port)]
 
     def install(self) -> None:
-        """Install what it needs, as its lock says; does nothing where it is there already.
+        """Install what it needs, in the versions of its lock; does nothing if it is there.
 
-        Raises `subprocess.CalledProcessError`; what failed tells why on stderr.
+        Raises `subprocess.CalledProcessError`; the reason is on stderr.
         """
         if self.name == "sockgw":
             GATEWAY.install()
@@ -81,12 +81,12 @@ class Peer:
             _install_npm(HERE / "node")
 
     def version(self) -> str:
-        """What runs, in words."""
+        """Name and version of the server, and of the runtime it is on."""
         if self.name == "sockgw":
             return f"sockgw {version('sockgw')}, {find()}"
         if self.program[0] == PYTHON:
-            told = "from importlib.metadata import version; print(version({!r}))"
-            return f"{self.name} {_output([PYTHON, '-c', told.format(self.name)])}, {find()}"
+            program = "from importlib.metadata import version; print(version({!r}))"
+            return f"{self.name} {_output([PYTHON, '-c', program.format(self.name)])}, {find()}"
         package = {"egg": "egg-socket.io"}.get(self.name, "socket.io")
         lock = json.loads((HERE / self.name / "package-lock.json").read_text())
         found = lock["packages"][f"node_modules/{package}"]["version"]
@@ -109,7 +109,7 @@ PEERS = {
 
 
 def _gateway(shape: Shape) -> Path:
-    """The YAML file of a shape; that of the usual one lies here, the others are written."""
+    """The YAML file of a shape: the usual one is in this folder, others are written."""
     if shape == Shape():
         return HERE / "sockgw/gateway.yaml"
     work = ("chat", "ask", "broadcast", "echo")
@@ -141,7 +141,7 @@ def _install_npm(folder: Path) -> None:
     modules, lock = folder / "node_modules", folder / "package-lock.json"
     if _stamped(modules, lock):
         return
-    # Without scripts: no package gets a say on this machine before a server imports it.
+    # No package runs code on this machine before a server imports it.
     options = ["--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund", "--loglevel=error"]
     npm = [str(NODE_WHEEL / "bin" / "node"), NPM, "ci", *options]
     subprocess.run(npm, cwd=folder, check=True, stdout=sys.stderr)
