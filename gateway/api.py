@@ -235,7 +235,6 @@ class Context:
     __slots__ = (
         "_at",
         "_end",
-        "_ended",
         "args",
         "event",
         "gateway",
@@ -264,7 +263,6 @@ class Context:
         self.reply: object = None
         self.state: dict[str, object] = {}
         self._at = 0  # how many links have called next()
-        self._ended = False  # whether the chain came to its end
         self._end: Callable[[Context], Awaitable[None]]  # what its last next() runs
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["TLS", "der", "presented"]
 
-TLS = Path(__file__).parent / "server/tls"
+TLS = Path(__file__).parent / "daemon/tls"
 
 
 async def presented(url: str) -> bytes:

@@ -1,7 +1,7 @@
 """Chains: links of middleware folded once into one call, and the ends that they lead to.
 
-A chain does not know its end: the context carries it (`ctx._end`), so one fold serves every route
-of a namespace, and the connection chain is folded by the same function. Tracing (`-v`) is wrapped
+A chain does not know its end. The context carries it (`ctx._end`), so one fold serves every route
+of a namespace, and connection chains are folded by the same function. Tracing (`-v`) is wrapped
 around links and ends when they are compiled, so it costs nothing when it is off.
 """
 
@@ -49,25 +49,24 @@ def fold(links: Sequence[Link]) -> Chain:
     The last link's `next()` runs the context's end. A link that calls `next()` twice raises
     `UsageError` with its name.
     """
-    chain: Chain = _end
+    chain: Chain | None = None
     for depth in reversed(range(len(links))):
         chain = _step(links[depth], depth, chain)
-    return chain
+    return chain or _end
 
 
 def _end(ctx: Context) -> Awaitable[None]:
-    ctx._ended = True
     return ctx._end(ctx)
 
 
-def _step(link: Link, depth: int, rest: Chain) -> Chain:
+def _step(link: Link, depth: int, rest: Chain | None) -> Chain:
     run = link.run
 
     def advance(ctx: Context) -> Awaitable[None]:
         if ctx._at != depth:
             raise UsageError(f"middleware '{link.name}' called next() twice")
         ctx._at = depth + 1
-        return rest(ctx)
+        return ctx._end(ctx) if rest is None else rest(ctx)
 
     def step(ctx: Context) -> Awaitable[None]:
         return run(ctx, partial(advance, ctx))
@@ -76,7 +75,7 @@ def _step(link: Link, depth: int, rest: Chain) -> Chain:
 
 
 class Arguments(Protocol):
-    """How an event's arguments become a handler's parameters.
+    """Binds an event's arguments to a handler's parameters.
 
     `bind` raises `Reject` with the code `bad_request` when they do not fit.
     """

@@ -14,10 +14,10 @@ __all__ = ["ACCEPTED", "CONNECTING", "LEFT", "Connection", "State"]
 
 
 class State(Enum):
-    """What a socket is at the moment; it never goes back.
+    """The state of a socket; it never goes back.
 
-    `CONNECTING` until its chain reaches its end, `EXPIRED` when that took too long. An `ACCEPTED`
-    socket has its CONNECT. `LEFT` is the end of all three.
+    A socket is `CONNECTING` until its chain reaches its end, and `EXPIRED` when that takes too
+    long. An `ACCEPTED` socket has got its CONNECT. `LEFT` follows any of the three.
     """
 
     CONNECTING = "connecting"
@@ -26,12 +26,12 @@ class State(Enum):
     LEFT = "left"
 
 
-# Every packet asks for these, and the members of an enumeration are slow to get.
+# Every packet looks at these, and members of an enumeration are slow to get.
 CONNECTING, ACCEPTED, LEFT = State.CONNECTING, State.ACCEPTED, State.LEFT
 
 
 class Connection(ABC):
-    """The runtime's half of a socket; what goes out to the client is left to the subclass.
+    """The runtime's half of a socket. Subclasses send what goes out to the client.
 
     `scope` is the namespace as plugins see it, `in_flight` counts the packets of the socket that
     wait for something, `task` runs its connection chain, `None` where it has none.
@@ -74,7 +74,7 @@ class Connection(ABC):
         self.send_connect()
 
     def end(self) -> State:
-        """The socket is gone, whatever for; returns what it was before."""
+        """The socket is gone, for whatever reason; returns its former state."""
         former, self.state = self.state, LEFT
         if former is LEFT:
             return former
@@ -85,7 +85,7 @@ class Connection(ABC):
         return former
 
     async def stay(self) -> None:
-        """Accept the socket, and wait until it is gone: what `next()` is at the chain's end."""
+        """Accept the socket, and wait until it is gone: the last `next()` of a connection chain."""
         gone = self._gone = asyncio.get_running_loop().create_future()
         self.accept()
         await gone
@@ -109,7 +109,7 @@ class Connection(ABC):
     # Its packets
 
     def queue(self, name: str) -> asyncio.Lock:
-        """The queue of that name: a lock, since asyncio's are taken in the order of asking."""
+        """The queue of that name: a lock, since asyncio grants locks in the order of asking."""
         if self._queues is None:
             self._queues = {}
         return self._queues.setdefault(name, asyncio.Lock())

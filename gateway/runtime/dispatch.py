@@ -1,7 +1,7 @@
 """The dispatcher: leads connections and packets through the chains of the serving generation.
 
-It knows no wire: what comes in arrives as calls of `connect`, `packet` and `left`, what goes out
-passes through `Connection`. What becomes of a packet is decided here and nowhere else.
+It knows no wire. Packets and sockets arrive as calls of `connect`, `packet` and `left`; answers
+leave through `Connection`. The outcome of a packet is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from gateway.runtime.outcome import (
     BUSY,
     FAULTS,
     OUTCOMES,
-    arguments,
     cancelled,
     connect_error_data,
     error_payload,
@@ -36,7 +35,7 @@ __all__ = ["Dispatcher"]
 class Dispatcher:
     """Leads connections and packets through the chains of what serves in `live`.
 
-    `outcomes` counts packets by what became of them; a plugin's own codes are `rejected`.
+    `outcomes` counts packets by outcome; codes of plugins count as `rejected`.
     """
 
     def __init__(self, live: Live) -> None:
@@ -46,12 +45,12 @@ class Dispatcher:
         self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
-        """Whether the current generation has this namespace."""
+        """True if the current generation has this namespace."""
         current = self.live.current
         return current is not None and namespace in current.blueprint.namespaces
 
     def limits(self, connection: Connection) -> NamespaceLimits:
-        """The limits that hold for a socket now."""
+        """The limits of a socket's namespace, as of now."""
         return self._newest(connection)[1].limits
 
     # Connections
@@ -114,7 +113,7 @@ class Dispatcher:
         finally:
             connection.stop_timer()
         if connection.state is ACCEPTED:
-            # A middleware that stops waiting in next() has ended the socket's passage.
+            # A middleware that stops waiting in next() ends the socket's stay.
             await connection.disconnect()
         else:
             self.refuse(connection, reject)
@@ -158,7 +157,11 @@ class Dispatcher:
         self, connection: Connection, event: str, args: list[Value], ack: int | None
     ) -> None:
         """Lead one packet through its chain. `ack` is the id of the ack asked for, if any."""
-        generation, namespace = self._newest(connection)
+        # Written out, as all that is called for every packet: see `_newest` and `_context`.
+        generation, scope = self.live.current, connection.scope
+        namespace = None if generation is None else generation.blueprint.namespaces.get(scope.name)
+        if generation is None or namespace is None:
+            generation, namespace = self._newest(connection)
         in_flight = self.in_flight
         if in_flight.count or in_flight.load.is_high:
             limit = in_flight.refuses(connection, generation, namespace)
@@ -167,7 +170,8 @@ class Dispatcher:
                 self._refuse_packet(connection, generation, event, ack)
                 return
         route = namespace.routes.get(event, namespace.fallback)
-        ctx = self._context(connection, generation, event, args)
+        socket, gateway = connection.socket, generation.gateway
+        ctx = Context(socket, event, args, generation.service, scope, gateway)
         work = self._packet_chain(connection, namespace, route, ctx, ack)
         task = self.live.spawn(generation, work)
         if task is not None:
@@ -212,28 +216,35 @@ class Dispatcher:
             else:
                 await self._in_turn(connection, namespace, route, ctx)
             if ctx.reply is None:
-                reject = unanswered(ctx, route)
+                reject = unanswered(ctx, route, len(namespace.packet_links))
         except FAULTS as error:
             reject = outcome_of(ctx, error)
         except asyncio.CancelledError as error:
             if connection.state is LEFT:
                 raise
             reject = cancelled(ctx, error)
-        if ack is not None:
-            reject = self._ack(connection, ctx, ack, reject)
+        if reject is None and ack is not None:
+            reply = ctx.reply
+            args = reply if isinstance(reply, tuple) else () if reply is None else (reply,)
+            try:
+                connection.ack(ack, args)
+            except (TypeError, ValueError) as error:
+                reject = outcome_of(ctx, error)
         if reject is None:
             self.outcomes["ok"] += 1
         else:
-            await self._failed(connection, ctx, reject, is_acked=ack is not None)
+            await self._failed(connection, ctx, reject, ack)
 
     async def _failed(
-        self, connection: Connection, ctx: Context, reject: Reject, *, is_acked: bool
+        self, connection: Connection, ctx: Context, reject: Reject, ack: int | None
     ) -> None:
-        """Count a packet that failed; its client gets `error` unless it got an ack."""
+        """Count a packet that failed; its client gets the error as an ack, or as an event."""
+        if ack is not None:
+            connection.ack(ack, [{"error": error_payload(reject)}])
         self.outcomes[reject.code if reject.code in self.outcomes else "rejected"] += 1
         if reject.code in ("dropped", "unknown_event"):
             return
-        if not is_acked:
+        if ack is None:
             failure = {"error": error_payload(reject), "event": ctx.event}
             await connection.emit("error", [failure])
         await self._event(connection, "error", [reject.code, reject.message])
@@ -252,18 +263,6 @@ class Dispatcher:
                 if limit.expired():
                     raise late(ctx) from None
                 raise
-
-    def _ack(
-        self, connection: Connection, ctx: Context, id: int, reject: Reject | None
-    ) -> Reject | None:
-        if reject is None:
-            try:
-                connection.ack(id, arguments(ctx.reply))
-            except (TypeError, ValueError) as error:
-                reject = outcome_of(ctx, error)
-        if reject is not None:
-            connection.ack(id, [{"error": error_payload(reject)}])
-        return reject
 
     # Generations
 

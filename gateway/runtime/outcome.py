@@ -1,9 +1,8 @@
-"""Outcomes: what becomes of a packet or a connection, and how its client hears of it."""
+"""Outcomes: how a packet or a connection ended, and the error that its client gets."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +14,6 @@ __all__ = [
     "BUSY",
     "FAULTS",
     "OUTCOMES",
-    "arguments",
     "cancelled",
     "connect_error_data",
     "error_payload",
@@ -35,13 +33,13 @@ OUTCOMES = (
     "busy",
     "rejected",
 )
-"""What becomes of packets; a plugin's own codes are `rejected`."""
+"""Outcomes that packets are counted by; codes of plugins count as `rejected`."""
 
 BUSY = Reject("busy", "too much to do", {"retry_after": 1})
-"""The refusal of sockets and packets when the gateway is overloaded; seconds."""
+"""The refusal of sockets and packets when the gateway is overloaded. Seconds."""
 
 FAULTS = (Exception, SystemExit)
-"""What a plugin may raise without ending the daemon."""
+"""Exceptions that a plugin may raise without ending the daemon."""
 
 _PACKAGE = Path(__file__).parent.parent
 _OURS = tuple(
@@ -51,7 +49,7 @@ _OURS = tuple(
 
 
 def outcome_of(ctx: Context, error: BaseException) -> Reject:
-    """What an exception of a plugin amounts to; one that is no `Reject` is logged."""
+    """The outcome of an exception that a plugin raised; one that is no `Reject` is logged."""
     if isinstance(error, Reject):
         return error
     what = "connecting" if ctx.event == "connect" else f"event {ctx.event!r}"
@@ -60,9 +58,9 @@ def outcome_of(ctx: Context, error: BaseException) -> Reject:
 
 
 def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
-    """What a cancelled packet amounts to.
+    """The outcome of a packet that was cancelled.
 
-    The socket is still there, so its ack is owed even though the handler did not get to it.
+    Its socket is still there, so the ack is owed even though the handler did not get to it.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
@@ -70,9 +68,9 @@ def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
     return outcome_of(ctx, error)
 
 
-def unanswered(ctx: Context, route: Route) -> Reject | None:
-    """What a packet amounts to whose chain has ended without a reply."""
-    if not ctx._ended:
+def unanswered(ctx: Context, route: Route, links: int) -> Reject | None:
+    """The outcome of a packet without a reply; `links` is the length of its chain."""
+    if ctx._at < links:
         return Reject("dropped", f"event '{ctx.event}' was dropped")
     if route.handler is None:
         return Reject("unknown_event", f"no route for event '{ctx.event}'")
@@ -82,13 +80,6 @@ def unanswered(ctx: Context, route: Route) -> Reject | None:
 def late(ctx: Context) -> Reject:
     """The outcome of a packet that took too long."""
     return Reject("timeout", f"event '{ctx.event}' took too long")
-
-
-def arguments(reply: object) -> Sequence[object]:
-    """The arguments of the ack that carries a reply."""
-    if reply is None:
-        return ()
-    return reply if isinstance(reply, tuple) else (reply,)
 
 
 def error_payload(reject: Reject) -> dict[str, object]:

@@ -21,20 +21,20 @@ __all__ = ["ServicePool"]
 log = logging.getLogger("sockgw.service")
 
 CLEAN_UP = 5.0
-"""Seconds that a service which is cancelled while it starts gets for its clean-up."""
+"""Seconds that a service gets to clean up when it is cancelled while it starts."""
 
 
 class ServicePool:
     """The running services, counted by the generations that use them."""
 
     def __init__(self, start_timeout: float = 30.0, stop_timeout: float = 10.0) -> None:
-        """Both limits are seconds a single service may take."""
+        """Both limits are in seconds, for a single service."""
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._running: dict[Hashable, _Running] = {}
 
     def __len__(self) -> int:
-        """How many services run."""
+        """The number of services that run."""
         return len(self._running)
 
     async def start(self, recipes: Mapping[str, Recipe], gateway: Gateway) -> Services:
@@ -42,8 +42,8 @@ class ServicePool:
 
         `gateway` is the emitter that services may ask for.
 
-        Raises `ConfigError` with a problem for each that fails; what had been started for this
-        call is then given back.
+        Raises `ConfigError` with a problem for each that fails; those started for this call are
+        then given back.
         """
         problems: list[Problem] = []
         acquired: dict[str, Recipe] = {}

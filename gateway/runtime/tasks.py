@@ -43,11 +43,8 @@ if sys.version_info >= (3, 12):
         return asyncio.Task(work, loop=loop, name=NAME, eager_start=True)
 
 else:
-    from asyncio.tasks import (  # type: ignore[attr-defined]
-        _current_tasks,
-        _enter_task,
-        _leave_task,
-    )
+    # Documented for those who make tasks of their own: "Extending asyncio" in Python's manual.
+    from asyncio.tasks import _enter_task, _leave_task  # type: ignore[attr-defined]
 
     def start(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
         """Run `work` in a new task up to where it first waits; the task may be done already."""
@@ -59,7 +56,7 @@ else:
             task = asyncio.Task(work, loop=loop, name=NAME)
         finally:
             del loop.call_soon  # the class's own again
-        caller = _current_tasks.get(loop)
+        caller = asyncio.current_task(loop)
         if caller is None:
             first.context.run(first.step)
             return task
@@ -71,7 +68,7 @@ else:
         return task
 
     class _FirstStep:
-        """What a new task asks its loop to run."""
+        """The first step of a new task, which it asks its loop to run."""
 
         __slots__ = ("context", "step")
 
@@ -79,5 +76,5 @@ else:
         context: Context
 
         def take(self, step: Callable[[], None], *, context: Context) -> None:
-            """Stand for `loop.call_soon` while a task is made."""
+            """Replaces `loop.call_soon` while a task is made."""
             self.step, self.context = step, context

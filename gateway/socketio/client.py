@@ -113,7 +113,9 @@ class ConnectedSocket(Member):
         self.client.refuse(self.socket.namespace, message, data)
 
     def ack(self, id: int, args: Sequence[object]) -> None:
-        self._send(self.client.hub.packet.frames(ACK, list(args), self.socket.namespace, id))
+        frames = self.client.hub.packet.frames(ACK, list(args), self.socket.namespace, id)
+        if self.state is ACCEPTED:
+            self.session.send_many(frames)
 
     def leave_rooms(self) -> None:
         self.rooms, self.is_in_own_room = None, False
@@ -312,7 +314,7 @@ class Client:
         self.session.send_many(self.hub.packet.frames(CONNECT_ERROR, refusal, namespace))
 
     def throttle_packets(self, namespace: str, packets: TokenBucket) -> Awaitable[None] | None:
-        """What the session's next message waits for, when it has sent too many packets."""
+        """Slow the session down; returns what its next message has to wait for."""
         rate = partial(self._packet_rate, namespace)
         return paced(packets, rate, self.session, "packets_per_second")
 
@@ -432,7 +434,7 @@ class Client:
         return inf if self.is_closed else self.hub.limits.bytes_per_second
 
     def _packet_rate(self, namespace: str) -> float:
-        """How many packets a second a client may send to a namespace, while both are there."""
+        """The packets a second that a client may send to a namespace, while both are there."""
         current = self.hub.dispatcher.live.current
         if self.is_closed or current is None:
             return inf
@@ -443,10 +445,10 @@ class Client:
 def paced(
     bucket: TokenBucket, rate: Callable[[], float], session: Session, limit: LimitName
 ) -> Awaitable[None] | None:
-    """What a session's next message waits for when it has sent more than `rate` a second.
+    """Slow a session down that has sent more than `rate` a second.
 
-    The wait reads the rate again from time to time: a reload changes it, and a client that has
-    left has none.
+    Returns what its next message has to wait for. The wait reads the rate again from time to time:
+    a reload may change it, and a client that has left has none.
     """
     if not bucket.refill(rate(), time.monotonic()):
         return None

@@ -55,7 +55,7 @@ class Rooms:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many sockets each namespace has, those that are connecting included."""
+        """The number of sockets in each namespace, those that are connecting included."""
         return +self._counts
 
     def limit(
