@@ -28,8 +28,6 @@ from bench.trial import Bench
 
 __all__ = ["count", "main"]
 
-WARMUP = 0.2
-"""The share of a count's turns that is done before: caches fill, Python specialises its code."""
 REST = 0.5
 """Seconds without CPU time after which a process is at rest."""
 
@@ -132,11 +130,11 @@ def count(counter: Counter, peer: Peer, work: Work, times: int) -> list[float]:
     bench = Bench(server_core=min(os.sched_getaffinity(0)))
     with bench.serve(peer, Shape(still=True)) as server, work.begin(server.port) as turn:
 
-        def turns(number: int = work.turns) -> None:
-            for _ in range(number):
+        def turns() -> None:
+            for _ in range(work.turns):
                 turn()
 
-        turns(round(WARMUP * work.turns))
+        turns()  # caches fill, and Python specialises its code
         _rest(server.pids[0])
         counted = [counter.count(server.pids[0], turns) for _ in range(times)]
     return [each / (work.turns * work.messages) for each in counted]
