@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.compiler import Build
 from gateway.config.model import ServerConfig
 from gateway.daemon.admin_log import AdminLog
-from gateway.daemon.listener import Address, Bound, Listener
+from gateway.daemon.listener import Address, AppServer, Bound, Listener, PublicServer
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.settings import Settings
@@ -37,10 +37,8 @@ class Serving:
         self.server = replace(first.config.server, **override)
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
-        app = web.Application()
-        self.sockets.engine.attach(app, self.server.path)
-        self.listener = Listener(app)
-        self.admin = Listener(admin, lasting=False, logger=AdminLog())
+        self.listener = Listener(PublicServer(self.sockets.engine.http_server(self.server.path)))
+        self.admin = Listener(AppServer(admin, AdminLog()))
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
