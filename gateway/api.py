@@ -1,7 +1,7 @@
-"""The plugin's world: what middleware, handlers and services are given to work with.
+"""The types that plugins work with: context, socket, namespace, gateway, services.
 
-Everything here is re-exported by `gateway`; plugins import nothing below it. The classes hold no
-logic of their own: what reaches the wire goes through `Transport`, which the gateway provides.
+`gateway` re-exports them; plugins import nothing below it. The classes have no logic of their own:
+they reach clients through `Wire` and `Emitter`, which the gateway provides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
 
 __all__ = [
     "Context",
+    "Emitter",
     "Gateway",
     "Handler",
     "Handshake",
@@ -21,12 +22,12 @@ __all__ = [
     "Next",
     "Services",
     "Socket",
-    "Transport",
     "Value",
+    "Wire",
 ]
 
 Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str, Value]", None]
-"""What a client can send: JSON, with `bytes` anywhere in it."""
+"""A value that a client can send: JSON, with `bytes` anywhere in it."""
 
 Next: TypeAlias = Callable[[], Awaitable[None]]
 """Runs the rest of the chain. In a connection chain it returns when the socket is gone."""
@@ -35,40 +36,43 @@ Middleware: TypeAlias = "Callable[[Context, Next], Awaitable[None]]"
 """One link of a connection chain or a packet chain."""
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
-"""Answers one event. Called with the context, then the event's arguments if it names any; what
-it returns is the ack: a tuple is several arguments, `None` is none."""
+"""Answers one event. It is called with the context, then the event's arguments if it declares any.
+Its return value is the ack: a tuple is several arguments, `None` is none."""
 
 
-class Transport(Protocol):
-    """What the gateway asks of the wire. A socket that is gone is no error: nothing is sent."""
+class Wire(Protocol):
+    """Sends for one socket. If the socket is gone, nothing is sent and nothing is raised."""
 
-    async def emit(self, socket: Socket, event: str, args: Sequence[object]) -> None: ...
+    async def emit(self, event: str, args: Sequence[object]) -> None: ...
 
-    async def call(
-        self, socket: Socket, event: str, args: Sequence[object], timeout: float
-    ) -> list[Value]: ...
+    async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]: ...
+
+    async def join(self, room: str) -> None: ...
+
+    async def leave(self, room: str) -> None: ...
+
+    async def disconnect(self) -> None: ...
+
+    def room_names(self) -> frozenset[str]: ...
+
+
+class Emitter(Protocol):
+    """Sends for a namespace: to many sockets at once."""
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
 
-    async def join(self, socket: Socket, room: str) -> None: ...
-
-    async def leave(self, socket: Socket, room: str) -> None: ...
-
-    async def disconnect(self, socket: Socket) -> None: ...
-
-    def rooms(self, socket: Socket) -> frozenset[str]: ...
+    async def disconnect_sockets(self, target: Namespace) -> None: ...
 
     def sockets(self, target: Namespace) -> tuple[Socket, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """How a socket introduced itself.
+    """The handshake of a socket: its first HTTP request, and its `auth`.
 
-    `auth` is what the client passed as `auth` (`{}` when nothing), `query` the first value of
-    each query parameter, `headers` those of the first HTTP request with lower-case names,
-    `address` the peer's address, `url` path and query, `time` seconds since the epoch, `secure`
-    whether the connection came over TLS.
+    `auth` is the client's `auth` option (`{}` if absent), `query` the first value of each query
+    parameter, `headers` those of the request with lower-case names, `address` the peer's address,
+    `url` path and query, `time` seconds since the epoch, `secure` true if the connection uses TLS.
     """
 
     auth: Mapping[str, Value] = field(default_factory=dict)
@@ -83,18 +87,19 @@ class Handshake:
 class Socket:
     """One client in one namespace.
 
-    `data` is this connection's own dict: it survives reloads and is still there after `next()`
-    has returned, so keep plain data in it, no instances of plugin classes.
+    `data` is this connection's dict. It survives reloads and is still there after `next()` has
+    returned, so keep plain data in it, not instances of plugin classes.
     """
 
-    __slots__ = ("__weakref__", "_transport", "data", "handshake", "id", "namespace")
+    __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
 
-    def __init__(self, id: str, namespace: str, handshake: Handshake, transport: Transport) -> None:
+    def __init__(self, id: str, scope: Namespace, handshake: Handshake, wire: Wire) -> None:
         self.id = id
-        self.namespace = namespace
+        self.namespace = scope.name
         self.handshake = handshake
         self.data: dict[str, object] = {}
-        self._transport = transport
+        self._scope = scope
+        self._wire = wire
 
     def __repr__(self) -> str:
         return f"<Socket {self.id} in {self.namespace}>"
@@ -102,93 +107,92 @@ class Socket:
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms the socket is in; its own id is one of them."""
-        return self._transport.rooms(self)
+        return self._wire.room_names()
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
-        """Send an event to this client. Before `next()` it waits until the client is accepted."""
-        return self._transport.emit(self, event, args)
+        """Send an event to this client; before `next()`, as soon as the client is accepted."""
+        return self._wire.emit(event, args)
 
     def call(self, event: str, *args: object, timeout: float = 60.0) -> Awaitable[list[Value]]:
         """Send an event and return the arguments of the client's ack.
 
-        Raises `TimeoutError` when no ack has come after `timeout` seconds, and `UsageError`
-        before `next()`, when the client is not there to answer.
+        Raises `TimeoutError` if no ack comes within `timeout` seconds, and `UsageError` before
+        `next()`, when the client cannot answer yet.
         """
-        return self._transport.call(self, event, args, timeout)
+        return self._wire.call(event, args, timeout)
 
     def join(self, room: str) -> Awaitable[None]:
         """Enter a room."""
-        return self._transport.join(self, room)
+        return self._wire.join(room)
 
     def leave(self, room: str) -> Awaitable[None]:
         """Leave a room."""
-        return self._transport.leave(self, room)
+        return self._wire.leave(room)
 
     def to(self, *rooms: str) -> Namespace:
-        """Everyone in these rooms but this socket."""
-        return Namespace(self.namespace, self._transport, rooms, (self.id,))
+        """Everyone in these rooms except this socket."""
+        return Namespace(self.namespace, self._scope._emitter, rooms, (self.id,))
 
     def disconnect(self) -> Awaitable[None]:
-        """End this socket. Before `next()` it refuses the connection."""
-        return self._transport.disconnect(self)
+        """Disconnect this socket; before `next()`, refuse the connection."""
+        return self._wire.disconnect()
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The sockets of a namespace: all of them, or after `to` and `except_` a part.
+    """The sockets of a namespace: all of them, or some after `to` and `except_`.
 
-    `rooms` empty means the whole namespace; a socket in any room of `excluded` is left out.
+    Empty `rooms` means the whole namespace; sockets in any room of `excluded` are left out.
     """
 
     name: str
-    _transport: Transport = field(repr=False)
+    _emitter: Emitter = field(repr=False)
     rooms: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
 
     def to(self, *rooms: str) -> Namespace:
-        """Only the sockets in these rooms, added to those named before."""
+        """Select the sockets in these rooms, in addition to rooms named before."""
         return replace(self, rooms=self.rooms + rooms)
 
     def except_(self, *rooms: str) -> Namespace:
-        """Without the sockets in these rooms. A socket's id is the room it is alone in."""
+        """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
         return replace(self, excluded=self.excluded + rooms)
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
-        """Send an event to each of the sockets once."""
-        return self._transport.broadcast(self, event, args)
+        """Send an event once to each of the sockets."""
+        return self._emitter.broadcast(self, event, args)
 
     def sockets(self) -> tuple[Socket, ...]:
         """The sockets connected to this process."""
-        return self._transport.sockets(self)
+        return self._emitter.sockets(self)
 
-    async def disconnect_sockets(self) -> None:
-        """End each of the sockets."""
-        for socket in self._transport.sockets(self):
-            await self._transport.disconnect(socket)
+    def disconnect_sockets(self) -> Awaitable[None]:
+        """Disconnect each of the sockets."""
+        return self._emitter.disconnect_sockets(self)
 
 
 class Gateway:
-    """The emitter: every namespace, from anywhere. Given to a service that asks for `gateway`."""
+    """Emits to any namespace, from anywhere. A service with a parameter `gateway` gets it."""
 
-    __slots__ = ("_transport",)
+    __slots__ = ("_emitter",)
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
 
     def of(self, namespace: str) -> Namespace:
-        """The sockets of a namespace; a name without its leading `/` gets one."""
-        return Namespace("/" + namespace.removeprefix("/"), self._transport)
+        """The sockets of a namespace; a missing leading `/` is added."""
+        return Namespace("/" + namespace.removeprefix("/"), self._emitter)
 
 
 class Services:
-    """The running services by name: `ctx.service.user` is what the factory of `user` made."""
+    """The running services by name: `ctx.service.user` is what the factory of `user` returned."""
 
     __slots__ = ("_instances",)
 
     def __init__(self, instances: Mapping[str, object]) -> None:
         self._instances = instances
 
-    def __getattr__(self, name: str) -> Any:  # the one Any: only the YAML knows the type
+    def __getattr__(self, name: str) -> Any:  # the only Any: the YAML alone knows the type
         try:
             return self._instances[name]
         except KeyError:
@@ -206,7 +210,7 @@ else:
 
 
 class _Log(_Adapter):
-    """Adds the socket's facts to every record."""
+    """Adds the socket, namespace and event to every record."""
 
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
@@ -219,17 +223,16 @@ LOG = logging.getLogger("sockgw.plugin")
 
 
 class Context:
-    """One connection's or one packet's passage through its chain.
+    """The context of one connection or one packet on its way through a chain.
 
-    A packet context is new for every packet. `event` is the event's name (`connect` in a
-    connection chain), `args` its arguments, `state` a dict for the middleware of this one
-    packet, `reply` what the ack will carry.
+    Every packet gets a new one. `event` is the event's name (`connect` in a connection chain),
+    `args` its arguments, `state` a dict for this packet's middleware, `reply` what the ack will
+    contain.
     """
 
     __slots__ = (
         "_at",
         "_end",
-        "_ended",
         "args",
         "event",
         "gateway",
@@ -258,7 +261,6 @@ class Context:
         self.reply: object = None
         self.state: dict[str, object] = {}
         self._at = 0  # how many links have called next()
-        self._ended = False  # whether the chain came to its end
         self._end: Callable[[Context], Awaitable[None]]  # what its last next() runs
 
     @property
@@ -268,9 +270,9 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records name this socket, its namespace and the event.
+        """A logger that adds this socket, its namespace and the event to each record.
 
-        And the `request_id` in `state`, if there is one.
+        It also adds the `request_id` in `state`, if there is one.
         """
         facts = {
             "socket": self.socket.id,

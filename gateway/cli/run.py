@@ -1,4 +1,4 @@
-"""`sockgw run`: serve a gateway."""
+"""`sockgw run`: serves a gateway."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ from gateway.daemon.listener import ListenError
 from gateway.daemon.log import Format, set_up
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint
+from gateway.runtime.tasks import new_event_loop
 
 __all__ = ["run"]
 
 log = logging.getLogger("sockgw.server")
 
 LEFT_BEHIND = 2.0
-"""Seconds for tasks, and then for threads, that plugins have started and nobody ended."""
+"""Seconds for tasks, and then for threads, that plugins started and did not end."""
 
 
-@click.command(short_help="Serve FILE, and its changes as they come.")
+@click.command(short_help="Serve FILE, and reload it when it changes.")
 @file_argument
-@click.option("--host", help="Listen on this address instead of the file's.")
+@click.option("--host", help="Listen on this address instead of FILE's.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen on this port instead.")
 @click.option(
     "--log-format",
     type=click.Choice(["console", "json"]),
     default="console",
-    help="How to log: for people or one JSON object a line.",
+    help="Log for people, or one JSON object per line.",
 )
 @click.option(
     "--last-good", is_flag=True, help="Serve the last accepted configuration if FILE is broken."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log every step a packet takes.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every step of every packet.")
 def run(
     file: Path,
     host: str | None,
@@ -52,9 +53,9 @@ def run(
     last_good: bool,
     verbose: bool,
 ) -> None:
-    """Serve FILE until Ctrl-C; changes of it and of its plugins are taken over as they come.
+    """Serve FILE until Ctrl-C, and reload it when it or its plugins change.
 
-    Exits with 78 when FILE cannot be served and with 1 when its address cannot be had.
+    Exits with 78 if FILE cannot be served, and with 1 if its address is not available.
     """
     set_up(log_format, verbose)
     say = _say_json if log_format == "json" else _say
@@ -64,7 +65,7 @@ def run(
         say(facts)
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
             runner.run(_serve(daemon, started))
             _leave_threads()
@@ -87,39 +88,27 @@ async def _serve(daemon: Daemon, started: Callable[[Started], None]) -> None:
     calls.shutdown(wait=False, cancel_futures=True)
     if late := [task for task in tasks if not task.done()]:
         names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
-        log.error("tasks of plugins that do not end, though they were cancelled: %s", names)
+        log.error("tasks of plugins did not end when cancelled: %s", names)
         os._exit(os.EX_SOFTWARE)  # any other way out waits for them
 
 
 def _leave_threads() -> None:
-    """End without the threads that Python would wait for, if they do not end themselves."""
+    """Exit without waiting longer for threads that plugins left running."""
     limit = time.monotonic() + LEFT_BEHIND
     threads = [each for each in threading.enumerate() if not each.daemon]
     threads.remove(threading.main_thread())
     for thread in threads:
         thread.join(max(0.0, limit - time.monotonic()))
     if late := [thread.name for thread in threads if thread.is_alive()]:
-        log.error("threads of plugins that do not end: %s", ", ".join(sorted(late)))
+        log.error("threads of plugins did not end: %s", ", ".join(sorted(late)))
         os._exit(os.EX_SOFTWARE)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop  # noqa: PLC0415 - not to be had on every platform
-    except ModuleNotFoundError:
-        return asyncio.new_event_loop
-
-    class Loop(uvloop.Loop):
-        """A class of Python's, for `runtime.eager` to start tasks on before Python 3.12."""
-
-    return Loop
 
 
 def _say(started: Started) -> None:
     build, server = started.build, started.server
     if started.degraded is not None:
         show_problems(started.degraded)
-        click.secho("serving the last configuration that was accepted instead", fg="yellow")
+        click.secho("serving the last accepted configuration instead", fg="yellow")
     click.echo(f"sockgw {version('sockgw')} serves {build.config.file}")
     path = "" if server.path == "/socket.io/" else f"  path {server.path}"
     click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.engineio.tally import Tally
+from gateway.engineio.violations import EventCounter
 
 __all__ = ["AdminLog"]
 
@@ -23,7 +23,7 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
 
     def __init__(self) -> None:
         super().__init__(logging.getLogger("sockgw.admin"), {})
-        self._tally = Tally("offence", [KIND])
+        self._counter = EventCounter("violation", [KIND])
 
     def exception(self, msg: object, *args: object, **facts: Any) -> None:
         if not self._saw(facts.get("exc_info")):
@@ -37,5 +37,5 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
         """Whether it is a client's doing; that is counted, and told now and then."""
         if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
             return False
-        self._tally.saw(KIND, "a client of the admin listener", type(error).__name__)
+        self._counter.record(KIND, "a client of the admin listener", type(error).__name__)
         return True

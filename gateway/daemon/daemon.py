@@ -258,12 +258,12 @@ class Daemon:
         build = await self._loaded(file)
         with self._placing(file):
             plan = self._serving.plan(build)
-        sockets = self._serving.adapter.count()
+        sockets = self._serving.sockets.hub.rooms.counts
         return plan, sum(sockets[name] for name in plan.removed)
 
     def status(self) -> dict[str, Any]:
         serving = self._serving
-        live = serving.adapter.live
+        live = serving.sockets.live
         return {
             "file": str(self.file.absolute()),
             "url": self._url,
@@ -276,11 +276,11 @@ class Daemon:
             else [],
             "last_reload": verdict_json(self._verdict) if self._verdict else None,
             "generations": live.alive,
-            "sockets": dict(serving.adapter.count()),
+            "sockets": dict(serving.sockets.hub.rooms.counts),
             "services": sorted(serving.build.blueprint.services),
             "pending": serving.pending,
             "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
-            "outcomes": serving.adapter.dispatcher.outcomes,
+            "outcomes": serving.sockets.dispatcher.outcomes,
             "time": time.time(),
         }
 

@@ -1,86 +1,183 @@
 """Engine.IO v4, one session, without I/O: requests, packets and time come in, packets go out.
 
 The protocol is https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md
-and is quoted where a line of it is met; what it leaves open is as in Node's engine.io 6.6.
+and is quoted at the lines that follow it; what it leaves open is as in Node's engine.io 6.6.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable
+from enum import Enum
+from typing import Literal, Protocol
 
-from gateway.engineio.carrier import Host, Poll, Post, Reason, WebSocket
-from gateway.engineio.deadlines import Due
-from gateway.engineio.frame import Frames
-from gateway.engineio.limit import Limit
-from gateway.engineio.offence import Offence
+from gateway.engineio.frames import Frames
 from gateway.engineio.outbox import Outbox
-from gateway.engineio.packet import CLOSE, MESSAGE, NOOP, PONG, Message, Packet, PacketError
-from gateway.engineio.polls import Polls
-from gateway.engineio.settings import Transport
-from gateway.engineio.state import OPEN, State
-from gateway.engineio.upgrade import Step, Upgrade
+from gateway.engineio.packet import (
+    CLOSE,
+    MESSAGE,
+    NOOP,
+    PONG,
+    Message,
+    Packet,
+    PacketError,
+)
+from gateway.engineio.settings import Settings, Transport
+from gateway.engineio.timers import Due
+from gateway.engineio.transports import Poll, Post, WebSocket
+from gateway.engineio.upgrade import Upgrade, UpgradeStep
+from gateway.engineio.violations import EventCounter, Violation
+from gateway.http.deadlines import Deadlines
+from gateway.limits import LimitName, Limits
 
-__all__ = ["Session", "State"]
+__all__ = ["Host", "Polling", "Reason", "Receiver", "Session", "State"]
+
+LOG = logging.getLogger("sockgw.engine")
+
+Reason = Literal[
+    "client disconnect",
+    "parse error",
+    "ping timeout",
+    "server disconnect",
+    "server shutting down",
+    "slow client",
+    "transport close",
+    "transport error",
+]
+"""The reason why a session is over: its client said so, broke the protocol, stopped answering;
+its server said so, or shuts down; its client does not read; its connection was closed, or broke.
+"""
+
+
+class State(Enum):
+    """The state of a session: opening until the handshake is accepted, closing until a poll has
+    heard of it.
+    """
+
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+OPEN = State.OPEN  # for every message asks, and members of an enumeration are slow to get
+
+
+class Receiver(Protocol):
+    """The client that a session belongs to, above the engine."""
+
+    def receive(self, message: Message) -> Awaitable[None] | None:
+        """Take a message; the next one waits for what is returned. Must not raise."""
+
+    def closed(self, reason: Reason) -> None:
+        """The session is over; called once, if it had been accepted."""
+
+    def limit(self, limits: Limits) -> None:
+        """Apply limits that have changed."""
+
+
+class Host(Protocol):
+    """The engine, as its sessions see it."""
+
+    settings: Settings
+    limits: Limits
+    deadlines: Deadlines
+    violations: EventCounter[Violation]
+    limits_met: EventCounter[LimitName]
+
+    def forget(self, session: Session) -> None:
+        """No request may find this session any more."""
+
+
+class _Nobody:
+    """The receiver of a session that is not accepted yet, or over."""
+
+    def receive(self, message: Message) -> None:
+        return None
+
+    def closed(self, reason: Reason) -> None:
+        return None
+
+    def limit(self, limits: Limits) -> None:
+        return None
+
+
+NOBODY: Receiver = _Nobody()
 
 
 class Session:
-    """One client, on whatever transport it is at the moment.
+    """One client, on the transport that it uses at the moment.
 
-    `settings` are those of its handshake, `address` is its client's, `owner` is a place for the
-    object of whoever uses the engine. Messages to a session that is over are dropped.
+    `settings` are those of its handshake. `address` is its client's address, `is_secure` true for
+    one that came over TLS. `receiver` takes what the client sends. `polling` has its polls, `None`
+    for a session that began on a WebSocket or is over; `upgrade` is the attempt in progress.
+    Messages to a session that is over are dropped.
     """
 
     __slots__ = (
         "_deadlines",
         "_held",
         "_host",
-        "_last",
-        "_outbox",
-        "_polls",
-        "_upgrade",
         "_websocket",
         "address",
         "id",
-        "owner",
+        "is_secure",
+        "last",
+        "outbox",
+        "polling",
+        "receiver",
         "settings",
         "state",
         "transport",
+        "upgrade",
     )
 
-    def __init__(self, id: str, transport: Transport, host: Host, address: str = "") -> None:
-        self.id, self.address = id, address
-        self.owner: object = None
-        self._host, self._deadlines, self.settings = host, host.deadlines, host.settings
-        self.state, self.transport = State.OPENING, transport
-        self._polls, self._held = Polls(), 0.0
+    def __init__(
+        self,
+        id: str,
+        transport: Transport,
+        host: Host,
+        address: str = "",
+        *,
+        is_secure: bool = False,
+    ) -> None:
+        self.id = id
+        self.address = address
+        self.is_secure = is_secure
+        self.receiver: Receiver = NOBODY
+        self.settings = host.settings
+        self.state = State.OPENING
+        self.transport = transport
+        self.outbox = Outbox(id, transport, self.settings)
+        self.polling = Polling(self, host.deadlines) if transport == "polling" else None
+        self.last = CLOSE  # what ends a poll when the session is over
+        self._host = host
+        self._deadlines = host.deadlines
+        self._held = 0.0
         self._websocket: WebSocket | None = None  # set once it is the transport
-        self._upgrade: Upgrade | None = None
-        self._last = CLOSE  # what ends a poll when the session is over
-        self._outbox = Outbox(id, transport, self.settings)
+        self.upgrade: Upgrade | None = None
         self._deadlines.set(self, Due.PING, self.settings.ping_interval)
 
     @property
     def buffered(self) -> int:
         """Bytes the client has yet to take; text that waits may count by character."""
-        waiting = self._outbox.size + self._outbox.taken
+        waiting = self.outbox.size + self.outbox.taken
         return waiting + (self._websocket.buffered if self._websocket else 0)
 
-    def accept(self) -> bool:
-        """The handshake is accepted; false if the session has ended before that."""
-        self.state = State.OPEN if self.state is State.OPENING else self.state
-        return self.state is State.OPEN
-
-    def send(self, message: Message) -> None:
-        """Send a message."""
-        self.send_many(Frames([message]))
+    def accept(self, receiver: Receiver) -> bool:
+        """Accept the handshake; false if the session has ended before that."""
+        if self.state is not State.OPENING:
+            return False
+        self.receiver, self.state = receiver, State.OPEN
+        return True
 
     def send_many(self, frames: Frames, droppable: bool = False) -> None:
         """Send messages that nothing may come between.
 
         A client that does not keep up is disconnected, or misses them if they are droppable.
         """
-        if (line := self._outbox.line) is not None:
-            line.send_many(frames)
+        if (sink := self.outbox.sink) is not None:
+            sink.send_many(frames)
         elif self.state in {State.OPENING, State.OPEN}:
             self._keep(frames, droppable)
 
@@ -93,49 +190,61 @@ class Session:
             self.state = State.CLOSING
             self._deadlines.set(self, Due.CLOSE, self.settings.ping_timeout)
             self._deadlines.cancel(self, Due.PING, Due.PONG)
-            self._polls.wake()
-            self._host.closed(self, reason)
+            if self.polling is not None:
+                self.polling.wake()
+            self._report_end(reason)
         elif self.state is not State.CLOSING:
             self.end(reason)
 
     def end(self, reason: Reason) -> None:
-        """End the session now. A poll that waits is told; one that comes later finds nothing."""
+        """End the session now. A poll that waits is answered; one that comes later is refused."""
         if self.state is State.CLOSED:
             return
-        was, self.state = self.state, State.CLOSED
+        former, self.state = self.state, State.CLOSED
         self._deadlines.cancel(self)
         self._host.forget(self)
-        self._polls.end()
-        self._finish_upgrade(Step.FAILED)
-        websocket, self._websocket, self._outbox.line = self._websocket, None, None
+        polling, self.polling = self.polling, None  # the two would keep each other in memory
+        if polling is not None:
+            polling.end()
+        self._finish_upgrade(UpgradeStep.FAILED)
+        websocket, self._websocket = self._websocket, None
+        self.outbox.sink = None
         if websocket is not None:
-            if reason in ("server disconnect", "server shutting down"):
-                self._outbox.pour(websocket)
+            if reason in {"server disconnect", "server shutting down"}:
+                self.outbox.flush_all(websocket)
             websocket.close()
-        if was is State.OPEN:
-            self._host.closed(self, reason)
+        if former is State.OPEN:
+            self._report_end(reason)
 
-    def offends(self, kind: Offence, why: object) -> None:
-        """Count what the client did and may not; whether that ends the session, the caller says."""
-        self._host.offences.saw(kind, f"session {self.id[:6]}", why)
+    def count_violation(self, kind: Violation, why: object) -> None:
+        """Count what the client did and may not; the caller decides if that ends the session."""
+        self._host.violations.record(kind, f"session {self.id[:6]}", why)
 
-    def meets(self, limit: Limit, why: object) -> None:
-        """Count that a bound was met; what comes of it, the caller says."""
-        self._host.limits.saw(limit, f"session {self.id[:6]}", why)
+    def count_limit(self, limit: LimitName, why: object) -> None:
+        """Count that a limit was met; the caller decides what follows."""
+        self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
 
     def hold(self, seconds: float) -> None:
-        """Nothing that the client sends is taken for so long, its answer to a ping included."""
+        """Expect nothing from the client for so long, nor the answer to a ping: it is throttled."""
         self._held = self._deadlines.clock() + seconds
 
     def _keep(self, frames: Frames, droppable: bool) -> None:
-        kept = self._outbox.keep(frames, droppable, self._host.settings)
+        kept = self.outbox.keep(frames, droppable, self._host.limits)
         if kept != "kept":
-            self.meets("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
+            self.count_limit("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
         if kept == "disconnected":
             self.end("slow client")
-        self._look()
+        if self.polling is not None:
+            self.polling.answer_if_ready()
 
-    # Its client's side, on either transport.
+    def _report_end(self, reason: Reason) -> None:
+        receiver, self.receiver = self.receiver, NOBODY  # they would keep each other in memory
+        try:
+            receiver.closed(reason)
+        except Exception:
+            LOG.exception("a fault in the gateway itself")
+
+    # What the client sends, on either transport
 
     def receive(self, packet: Packet) -> Awaitable[None] | None:
         """Take a packet that came on the session's transport.
@@ -146,15 +255,15 @@ class Session:
         if self.state is not OPEN:
             return None
         if isinstance(packet, bytes):
-            return self._host.message(self, packet)
+            return self.receiver.receive(packet)
         kind = packet[:1]
         if kind == MESSAGE:
-            return self._host.message(self, packet[1:])
+            return self.receiver.receive(packet[1:])
         if kind == PONG:
             self._deadlines.set(self, Due.PING, self.settings.ping_interval)
             self._deadlines.cancel(self, Due.PONG)
         elif kind == CLOSE:
-            self._last = NOOP
+            self.last = NOOP
             self.end("client disconnect")
         else:
             raise PacketError(f"a client may not send packets of type {kind!r}")
@@ -162,30 +271,115 @@ class Session:
 
     def lost(self, carrier: Poll | WebSocket, reason: Reason) -> None:
         """A request went away unanswered, or a WebSocket is gone."""
-        if carrier is self._websocket or carrier in self._polls:
+        if carrier is self._websocket or (self.polling is not None and carrier in self.polling):
             self.end(reason)
-        elif self._upgrade is not None and carrier is self._upgrade.websocket:
-            self._finish_upgrade(Step.FAILED)
+        elif self.upgrade is not None and carrier is self.upgrade.websocket:
+            self._finish_upgrade(UpgradeStep.FAILED)
 
-    def due(self, due: Due, when: float) -> None:
+    def due(self, due: int, when: float) -> None:
         """A deadline has passed."""
-        if due is Due.PING:
+        if due == Due.PING:
             self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
-            self._outbox.ping(first=self._websocket is not None)
-            self._look()
-        elif due is Due.PONG and when < self._held + self.settings.ping_timeout:
+            self.outbox.ping(first=self._websocket is not None)
+            if self.polling is not None:
+                self.polling.answer_if_ready()
+        elif due == Due.PONG and when < self._held + self.settings.ping_timeout:
             self.due(Due.PING, when)  # its answer may be behind what waits
-        elif due is Due.PONG:
+        elif due == Due.PONG:
             self.end("ping timeout")
-        elif due is Due.UPGRADE:
-            self.meets("upgrade_timeout", "an upgrade that was not completed")
-            self._finish_upgrade(Step.FAILED)
-        elif due is Due.CLOSE:
+        elif due == Due.UPGRADE:
+            self.count_limit("upgrade_timeout", "an upgrade that was not completed")
+            self._finish_upgrade(UpgradeStep.FAILED)
+        elif due == Due.CLOSE:
             self.end("server disconnect")
-        else:
-            self._polls.wake()
+        elif self.polling is not None:
+            self.polling.wake()
 
-    # HTTP long-polling.
+    # WebSocket
+
+    def open(self, websocket: WebSocket) -> None:
+        """A WebSocket is open: the one that the session began with, or an attempt to upgrade it.
+
+        "A client MUST NOT open more than one WebSocket connection per session. Should it happen,
+        the server MUST close the WebSocket connection."
+        """
+        if self.state is not State.OPEN or self.upgrade is not None or self._websocket is not None:
+            self.count_violation("overlap", "a second WebSocket")
+            websocket.close()
+        elif self.transport == "websocket":
+            self._move_to(websocket)
+        else:
+            self.upgrade = Upgrade(websocket)
+            self._deadlines.set(self, Due.UPGRADE, self._host.limits.upgrade_timeout)
+
+    def receive_on(self, websocket: WebSocket, packet: Packet) -> Awaitable[None] | None:
+        """Take a packet that came on a WebSocket: see `receive`."""
+        if websocket is self._websocket:
+            return self.receive(packet)
+        if self.upgrade is not None and websocket is self.upgrade.websocket:
+            step = self.upgrade.receive(packet)
+            if step is UpgradeStep.FAILED:
+                self.count_violation("upgrade", "neither a probe nor an upgrade behind one")
+            if step is not UpgradeStep.PROBED:
+                self._finish_upgrade(step)
+            elif self.polling is not None and self.polling.is_ready:
+                self.polling.wake()
+        return None
+
+    def pause(self, websocket: WebSocket) -> None:
+        """A WebSocket takes nothing more for now."""
+        if websocket is self._websocket:
+            self.outbox.sink = None
+
+    def resume(self, websocket: WebSocket) -> None:
+        """It takes something again."""
+        if websocket is self._websocket:
+            self.outbox.attach(websocket)
+
+    def _finish_upgrade(self, step: UpgradeStep) -> None:
+        upgrade, self.upgrade = self.upgrade, None
+        if upgrade is None:
+            return
+        self._deadlines.cancel(self, Due.UPGRADE, Due.NOOP, Due.LATER_NOOP)
+        if step is UpgradeStep.FAILED:
+            upgrade.websocket.close()
+            return
+        if self.polling is not None:
+            self.polling.drop()  # one that should not have come
+        self._move_to(upgrade.websocket)
+        if self.state is State.CLOSING:
+            self.end("server disconnect")
+
+    def _move_to(self, websocket: WebSocket) -> None:
+        """Send what no poll has taken, before everything that is sent from now on."""
+        self._websocket, self.transport = websocket, "websocket"
+        self.resume(websocket)
+
+
+class Polling:
+    """The requests of a session on HTTP long-polling, and the order in which they are answered.
+
+    At most one GET waits, one answer is being written, and one POST is read. A client has the
+    answer to a GET before it sends the next. One that does not take its answers gets no other, on
+    however many connections it asks: each would stay in memory.
+    """
+
+    __slots__ = ("_answering", "_deadlines", "_post", "_session", "_waiting")
+
+    def __init__(self, session: Session, deadlines: Deadlines) -> None:
+        self._session, self._deadlines = session, deadlines
+        self._waiting: Poll | None = None
+        self._answering: Poll | None = None
+        self._post: Post | None = None
+
+    def __contains__(self, carrier: object) -> bool:
+        """True for a GET that is not over yet."""
+        return carrier is not None and carrier in (self._waiting, self._answering)
+
+    @property
+    def is_ready(self) -> bool:
+        """True if a GET waits, and for nothing but packets."""
+        return self._waiting is not None and self._answering is None
 
     def poll(self, poll: Poll) -> None:
         """A GET request came.
@@ -193,108 +387,73 @@ class Session:
         "A client MUST NOT have more than one active GET request. Should it happen, the server
         MUST return an HTTP 400 error status and close the session."
         """
-        if self._polls.enter(poll):
-            self._look()
+        if self._waiting is None:
+            self._waiting = poll
+            self.answer_if_ready()
         else:
-            self.offends("overlap", "two polls at once")
-            self.end("transport error")
+            self._session.count_violation("overlap", "two polls at once")
+            self._session.end("transport error")
             poll.wake()
 
-    def take(self, poll: Poll) -> list[Packet] | None:
-        """The packets that answer a poll that was woken, or `None`: it is to be refused."""
-        if not self._polls.take(poll):
+    def next_payload(self, poll: Poll) -> list[Packet] | None:
+        """The packets that answer a poll that was woken; `None`: it is to be refused."""
+        session = self._session
+        if poll is not self._waiting:
             return None
-        if self._upgrade is not None:
-            self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
-        packets = self._outbox.take()
-        if self.state is State.CLOSING:
-            self.end("server disconnect")  # which hurries the poll
-        elif self.state is State.CLOSED:
-            poll.hurry()
-        if self.state is State.CLOSED:
-            packets.append(self._last)
+        if self._answering is not None:
+            self._answering.expire_soon()
+        self._waiting, self._answering = None, poll
+        if session.upgrade is not None:
+            self._deadlines.cancel(session, Due.NOOP, Due.LATER_NOOP)
+        packets = session.outbox.take()
+        if session.state is State.CLOSING:
+            session.end("server disconnect")  # which has the poll expire
+        elif session.state is State.CLOSED:
+            poll.expire_soon()
+        if session.state is State.CLOSED:
+            packets.append(session.last)
         return packets or [NOOP]
 
     def answered(self, poll: Poll) -> None:
         """The answer to a poll is written."""
-        if self._polls.answered(poll):
-            self._outbox.taken = 0
-            self._look()
+        if poll is self._answering:
+            self._answering = None
+            self._session.outbox.taken = 0
+            self.answer_if_ready()
 
     def post(self, post: Post) -> bool:
         """A POST request came: the same goes for these. If this is false, it is refused."""
-        if self._polls.post(post):
+        if self._post is None:
+            self._post = post
             return True
-        self.offends("overlap", "two POST requests at once")
-        self.end("transport error")
+        self._session.count_violation("overlap", "two POST requests at once")
+        self._session.end("transport error")
         return False
 
     def posted(self) -> None:
         """The POST request is over."""
-        self._polls.posted()
+        self._post = None
 
-    def _look(self) -> None:
-        """Answer the poll that waits, if there is something to say."""
-        if self.state is not OPEN or (self._polls.ready and self._outbox):
-            self._polls.wake()
-        elif self._upgrade is not None and self._upgrade.probed and self._polls.ready:
-            self._deadlines.set(self, *self._upgrade.hold())
+    def answer_if_ready(self) -> None:
+        """Have the GET that waits answered, if there is something to say."""
+        session = self._session
+        if session.state is not OPEN or (self.is_ready and session.outbox):
+            self.wake()
+        elif session.upgrade is not None and session.upgrade.is_probed and self.is_ready:
+            self._deadlines.set(session, *session.upgrade.hold_poll())
 
-    # WebSocket.
+    def wake(self) -> None:
+        """Have the GET that waits answered."""
+        if self._waiting is not None:
+            self._waiting.wake()
 
-    def open(self, websocket: WebSocket) -> None:
-        """A WebSocket is open: the one that the session began with, or the attempt to upgrade it.
+    def drop(self) -> None:
+        """Have it refused."""
+        self.wake()
+        self._waiting = None
 
-        "A client MUST NOT open more than one WebSocket connection per session. Should it happen,
-        the server MUST close the WebSocket connection."
-        """
-        if self.state is not State.OPEN or self._upgrade is not None or self._websocket is not None:
-            self.offends("overlap", "a second WebSocket")
-            websocket.close()
-        elif self.transport == "websocket":
-            self._move_to(websocket)
-        else:
-            self._upgrade = Upgrade(websocket)
-            self._deadlines.set(self, Due.UPGRADE, self._host.settings.upgrade_timeout)
-
-    def receive_on(self, websocket: WebSocket, packet: Packet) -> Awaitable[None] | None:
-        """Take a packet that came on a WebSocket."""
-        if websocket is self._websocket:
-            return self.receive(packet)
-        if self._upgrade is not None and websocket is self._upgrade.websocket:
-            step = self._upgrade.receive(packet)
-            if step is Step.FAILED:
-                self.offends("upgrade", "neither a probe nor an upgrade behind one")
-            if step is not Step.PROBED:
-                self._finish_upgrade(step)
-            elif self._polls.ready:
-                self._polls.wake()
-        return None
-
-    def pause(self, websocket: WebSocket) -> None:
-        """A WebSocket takes nothing more for now."""
-        if websocket is self._websocket:
-            self._outbox.line = None
-
-    def resume(self, websocket: WebSocket) -> None:
-        """It takes something again."""
-        if websocket is self._websocket:
-            self._outbox.flow(websocket)
-
-    def _finish_upgrade(self, step: Step) -> None:
-        upgrade, self._upgrade = self._upgrade, None
-        if upgrade is None:
-            return
-        self._deadlines.cancel(self, Due.UPGRADE, Due.NOOP, Due.LATER_NOOP)
-        if step is Step.FAILED:
-            upgrade.websocket.close()
-            return
-        self._polls.drop()  # one that should not have come
-        self._move_to(upgrade.websocket)
-        if self.state is State.CLOSING:
-            self.end("server disconnect")
-
-    def _move_to(self, websocket: WebSocket) -> None:
-        """What no poll has taken goes out first, before all that is sent from now on."""
-        self._websocket, self.transport = websocket, "websocket"
-        self.resume(websocket)
+    def end(self) -> None:
+        """The session is over: what is still in progress has to end soon."""
+        self.wake()
+        for request in filter(None, (self._answering, self._post)):
+            request.expire_soon()

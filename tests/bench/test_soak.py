@@ -22,7 +22,7 @@ def test_two_minutes_of_clients_of_all_kinds_leave_nothing_behind(tmp_path: Path
     assert found["problems"] == []
     assert found["account"]["answered"] == found["account"]["asked"] > 100
     assert found["account"]["lives"].keys() >= {"good", "killed", "half_open", "garbage", "slow"}
-    assert found["offences"]
+    assert found["violations"]
     assert found["limited"].keys() >= {"send_buffer", "handlers_per_socket"}
     assert found["account"]["busy"]
 
@@ -37,7 +37,7 @@ def good() -> Verdict:
         exit_code=0,
         saves=4,
         log_lines=10,
-        offences={},
+        violations={},
         limited={},
     )
 
@@ -54,7 +54,7 @@ def test_a_good_soak_has_no_problems(good: Verdict) -> None:
         ({"account": Account()}, "0 of 0 calls were not answered"),
         ({"account": Account(asked=3, answered=1)}, "2 of 3 calls were not answered"),
         ({"account": Account(2, 2, losses={"late": 3})}, "3 x late"),
-        ({"end": Held(50 * MB, 20, 2)}, "2 sockets of clients that are gone"),
+        ({"end": Held(50 * MB, 20, 2)}, "2 sockets left of clients that are gone"),
         ({"end": Held(50 * MB, 23, 0)}, "descriptors grew from 20 to 23"),
         ({"end": Held(50 * MB, 20, 0, tasks=6)}, "tasks grew from 0 to 6"),
         ({"end": Held(50 * MB, 20, 0, timers=6)}, "timers grew from 0 to 6"),

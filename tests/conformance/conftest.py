@@ -47,7 +47,7 @@ class Client(Wire):
         """A poll that the server has."""
         session = self.engine.sessions[self.sid]
         poll = asyncio.create_task(self.poll())
-        await until(lambda: session._polls.ready)
+        await until(lambda: session.polling and session.polling.is_ready)
         return poll
 
     async def gone(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WebSocketError
 from aiohttp.http_websocket import WebSocketReader
 
-from gateway.engineio.inbox import Inbox
+from gateway.engineio.websocket import Inbox
 from tests.hostile.line import BINARY, CLOSE, PING, close, frame
 
 WAIT = "wait"
@@ -91,7 +91,9 @@ async def test_messages_to_a_client_that_does_not_read_wait(recipient: Recipient
     assert recipient.log == ["a", ("ping", b"b")]
 
 
-@pytest.mark.parametrize(("end", "told"), [(frame(b"", CLOSE), "closed"), (frame(b"", 11), 1002)])
+@pytest.mark.parametrize(
+    ("end", "told"), [(frame(b"", CLOSE), "closed"), (frame(b"", 11), 1002)], ids=["close", "bad"]
+)
 async def test_the_end_of_a_client_that_does_not_read_is_heard(
     recipient: Recipient, end: bytes, told: object
 ) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from gateway.engineio.session import Session
 from tests.deadline import deadline
 from tests.engineio.conftest import HASTY, LONG
+from tests.engineio.echo import say
 from tests.engineio.wire import Server, Wire
 
 NUMBER = int(os.environ.get("SOCKGW_SESSIONS", "200"))
@@ -50,8 +50,7 @@ class Counts:
             sessions=sum(isinstance(thing, Session) for thing in gc.get_objects()),
             entries=(
                 len(engine.sessions),
-                len(engine._tasks),
-                len(engine._leaving),
+                len(engine.websockets),
                 *map(len, engine.deadlines._queues.values()),
             ),
         )
@@ -130,7 +129,7 @@ async def websocket_never_reads(server: Server, wire: Wire) -> None:
         transport = stream.socket._conn.transport
         transport.pause_reading()
         if session := server.engine.sessions.get(stream.sid):
-            session.send(b"x" * 5_000_000)
+            say(session, b"x" * 5_000_000)
         await server.reason(stream.sid)
         transport.abort()
 
@@ -209,9 +208,9 @@ LEFT_ALONE = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_sessions_leave_nothing_behind(way: Way, runner: type[web.AppRunner]) -> None:
+async def test_sessions_leave_nothing_behind(way: Way) -> None:
     pings = HASTY if way in LEFT_ALONE else LONG
-    async with Server(runner, **pings, upgrade_timeout=0.2) as server, nothing_left(server):
+    async with Server(**pings, upgrade_timeout=0.2) as server, nothing_left(server):
         await end_all(server, way)
 
 
@@ -226,10 +225,10 @@ async def end_all(server: Server, way: Way) -> None:
     await asyncio.gather(*(end_one() for _ in range(NUMBER)))
 
 
-async def test_shutdown_leaves_nothing_behind(runner: type[web.AppRunner]) -> None:
+async def test_shutdown_leaves_nothing_behind() -> None:
     """With sessions in every state."""
     async with (
-        Server(runner, **LONG) as server,
+        Server(**LONG) as server,
         nothing_left(server),
         aiohttp.ClientSession() as http,
     ):

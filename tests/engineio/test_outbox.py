@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Packet
 from gateway.engineio.session import Session
-from gateway.engineio.settings import Settings
+from tests.engineio.echo import UNLIMITED, say
 from tests.engineio.recording import RecordingHost, RecordingWebSocket, take
 
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
@@ -22,8 +23,9 @@ def slow(
     on_slow: OnSlow = "disconnect", send_buffer: float = inf, send_packets: float = inf
 ) -> tuple[RecordingHost, Session, RecordingWebSocket]:
     """A session on a WebSocket that takes nothing any more."""
-    settings = Settings(on_slow=on_slow, send_buffer=send_buffer, send_packets=send_packets)
-    host = RecordingHost(settings)
+    limits = replace(UNLIMITED, on_slow=on_slow, send_buffer=send_buffer, send_packets=send_packets)
+    host = RecordingHost()
+    host.limits = limits
     session, websocket = host.open("websocket"), RecordingWebSocket()
     session.open(websocket)
     websocket.sent.clear()
@@ -38,12 +40,12 @@ def event(session: Session, *messages: str | bytes) -> None:
 class TestPaused:
     def test_what_is_sent_meanwhile_goes_out_in_order(self) -> None:
         _, session, websocket = slow()
-        session.send("a")
+        say(session, "a")
         session.send_many(Frames(["b", b"c"]))
         assert websocket.sent == []
         assert session.buffered == 5 + RecordingWebSocket.buffered
         session.resume(websocket)
-        session.send("d")
+        say(session, "d")
         assert websocket.sent == ["4a", "4b", b"c", "4d"]
         assert session.buffered == RecordingWebSocket.buffered
 
@@ -60,7 +62,7 @@ class TestPaused:
         session.open(once)
         session.pause(once)
         for text in "abc":
-            session.send(text)
+            say(session, text)
         session.resume(once)
         assert sent == ["4a"]
         session.resume(once)
@@ -69,7 +71,7 @@ class TestPaused:
 
     def test_a_ping_overtakes_what_waits(self) -> None:
         host, session, websocket = slow()
-        session.send("a")
+        say(session, "a")
         host.pass_time(session.settings.ping_interval)
         session.resume(websocket)
         assert websocket.sent == ["2", "4a"]
@@ -77,7 +79,7 @@ class TestPaused:
     @pytest.mark.parametrize("reason", ["server disconnect", "server shutting down"])
     def test_the_server_closes_behind_what_waits(self, reason) -> None:
         _, session, websocket = slow()
-        session.send("last")
+        say(session, "last")
         session.close(reason)
         assert websocket.sent == ["4last"]
         assert websocket.closed
@@ -100,23 +102,23 @@ class TestPaused:
         _, session, websocket = slow()
         other = RecordingWebSocket()
         session.resume(other)
-        session.send("a")
+        say(session, "a")
         assert other.sent == websocket.sent == []
 
 
 class TestFull:
     def test_the_client_is_disconnected_and_what_waits_is_dropped(self) -> None:
         host, session, websocket = slow(send_buffer=3)
-        session.send("abc")
+        say(session, "abc")
         assert host.ends == []
-        session.send("d")
+        say(session, "d")
         assert host.ends == ["slow client"]
         assert websocket.closed
         assert websocket.sent == []
-        assert host.limits.counts["send_buffer"] == 1
+        assert host.limits_met.counts["send_buffer"] == 1
 
     def test_on_polling_as_well(self) -> None:
-        host = RecordingHost(Settings(send_packets=2))
+        host = RecordingHost(send_packets=2)
         session = host.open()
         take(session)
         for _ in range(3):
@@ -125,7 +127,7 @@ class TestFull:
 
     def test_what_is_larger_than_the_bound_is_taken_while_there_is_room(self) -> None:
         host, session, websocket = slow(send_buffer=3)
-        session.send("abcdefgh")
+        say(session, "abcdefgh")
         session.resume(websocket)
         assert websocket.sent == ["4abcdefgh"]
         assert host.ends == []
@@ -147,14 +149,14 @@ class TestFull:
         session.resume(websocket)
         assert websocket.sent == left
         assert host.ends == []
-        assert host.limits.counts["send_buffer"] == 1
+        assert host.limits_met.counts["send_buffer"] == 1
 
     @pytest.mark.parametrize(("on_slow", "left"), [("drop_oldest", "4b"), ("drop_newest", "4a")])
     def test_an_ack_makes_an_event_give_way(self, on_slow: OnSlow, left: Packet) -> None:
         _, session, websocket = slow(on_slow, send_packets=2)
         event(session, "a")
         event(session, "b")
-        session.send("ack")
+        say(session, "ack")
         session.resume(websocket)
         assert websocket.sent == [left, "4ack"]
 
@@ -162,14 +164,14 @@ class TestFull:
     def test_acks_alone_are_too_much_as_well(self, on_slow: OnSlow) -> None:
         host, session, _ = slow(on_slow, send_packets=2)
         for _ in range(3):
-            session.send("ack")
+            say(session, "ack")
         assert host.ends == ["slow client"]
 
     @pytest.mark.parametrize("on_slow", ["drop_oldest", "drop_newest"])
     def test_an_event_gives_way_to_the_acks_that_wait(self, on_slow: OnSlow) -> None:
         host, session, websocket = slow(on_slow, send_packets=2)
-        session.send("ack")
-        session.send("ack too")
+        say(session, "ack")
+        say(session, "ack too")
         event(session, "a")
         assert host.ends == []
         session.resume(websocket)
@@ -177,9 +179,9 @@ class TestFull:
 
     def test_the_bound_is_that_of_now(self) -> None:
         host, session, _ = slow()
-        session.send("abc")
-        host.settings = Settings(send_buffer=3)
-        session.send("d")
+        say(session, "abc")
+        host.limits = replace(UNLIMITED, send_buffer=3)
+        say(session, "d")
         assert host.ends == ["slow client"]
 
 

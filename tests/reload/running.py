@@ -50,7 +50,7 @@ class Running:
 
     @property
     def live(self) -> Any:
-        return self.daemon._serving.adapter.live
+        return self.daemon._serving.sockets.live
 
     def heard(self, verdict: Verdict) -> None:
         self.verdicts.append(verdict)

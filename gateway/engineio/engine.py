@@ -1,0 +1,258 @@
+"""The engine: the table of sessions, and the answer to every request to its path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from gateway.engineio.polling import PollExchange, PostExchange
+from gateway.engineio.refusals import HINT, Refusal, refuse, verify
+from gateway.engineio.session import Receiver, Session
+from gateway.engineio.settings import Settings, Transport
+from gateway.engineio.transports import CLOSE_LIMIT
+from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
+from gateway.engineio.websocket import WebSocketCarrier
+from gateway.http.connection import Exchange, HttpConnection, HttpServer
+from gateway.http.cors import Cors, preflight
+from gateway.http.deadlines import Deadlines
+from gateway.http.request import Request
+from gateway.http.response import Answer
+from gateway.http.switching import switch_to_websocket, websocket_key
+from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket
+
+__all__ = ["Admission", "Connect", "Engine"]
+
+LOG = logging.getLogger("sockgw.engine")
+
+WARNED_ADDRESSES = 1000
+"""Addresses of clients of an old version that are remembered, to warn of each once."""
+
+LATER = "Retry-After: 1\r\n"
+"""Seconds after which a client that is refused may try again."""
+
+Connect = Callable[[Session, Request], Receiver]
+"""Makes the receiver of a session that is about to be accepted, from the request that opens it."""
+
+
+class Engine:
+    """An Engine.IO v4 server: the sessions by their ids, and their WebSockets.
+
+    `connect` makes the receiver of each new session. `is_overloaded` is true while the process has
+    too much to do to take new ones. While `accepting` is false nobody new is let in.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        limits: Limits,
+        connect: Connect,
+        is_overloaded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.settings, self.limits = settings, limits
+        self.cors = Cors(settings.cors_origins)
+        self.deadlines = Deadlines(time.monotonic, self._arm)
+        self.violations: EventCounter[Violation] = EventCounter("violation", VIOLATIONS)
+        self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES)
+        self.admission = Admission(time.monotonic, is_overloaded)
+        self.sessions: dict[str, Session] = {}
+        self.websockets: set[WebSocketCarrier] = set()
+        self.accepting = True
+        self._connect = connect
+        self._all_gone: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._warned: set[str] = set()
+
+    def configure(self, settings: Settings, limits: Limits) -> None:
+        """Apply new settings and limits.
+
+        Limits and CORS hold for everybody at once; sessions that are open keep the other settings.
+        """
+        self.settings, self.limits = settings, limits
+        self.cors = Cors(settings.cors_origins)
+        for session in self.sessions.values():
+            session.receiver.limit(limits)
+
+    def http_server(self, path: str) -> HttpServer:
+        """Make a server for connections whose requests to `path` the engine answers."""
+        return HttpServer(
+            {path: self.respond},
+            self.deadlines,
+            request_timeout=lambda: self.limits.request_timeout,
+            bad_request=lambda address, why: self.violations.record("http", address, why),
+            timed_out=lambda address: self.limits_met.record(
+                "request_timeout", address, "no whole request came"
+            ),
+        )
+
+    async def shutdown(self) -> None:
+        """End all sessions, accept no more, and wait until their WebSockets are closed."""
+        self.accepting = False
+        for session in list(self.sessions.values()):
+            session.end("server shutting down")
+        if self.websockets:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._all_gone], timeout=2 * CLOSE_LIMIT)
+
+    # Requests
+
+    def respond(self, request: Request, connection: HttpConnection) -> Exchange | None:
+        """Answer a request: a handshake, a poll, a POST or an upgrade."""
+        is_secure = "origin" in request.headers and connection.is_secure
+        fields = self.cors.fields(request, secure=is_secure)
+        if fields is None:
+            self._refuse(Refusal.FORBIDDEN, request, connection, "")
+            return None
+        if request.method == "OPTIONS":
+            connection.answer(preflight(request, fields))
+            return None
+        self.deadlines.expire()
+        session = self.sessions.get(request.query.get("sid", ""))
+        key = websocket_key(request) if "upgrade" in request.headers else None
+        refusal = verify(request, session, self.settings, key)
+        if refusal is not None:
+            self._refuse(refusal, request, connection, fields)
+            return None
+        if session is None:
+            session = self.open(request, connection.address, is_secure=connection.is_secure)
+            if session is None:
+                connection.answer(Answer(503, fields + LATER))
+                return None
+        if request.query["transport"] == "websocket":
+            assert key is not None
+            self._switch(session, request, key, connection, fields)
+            return None
+        return self._poll(session, request, connection, fields)
+
+    def open(self, request: Request, address: str, *, is_secure: bool) -> Session | None:
+        """Open a session; `None` when a limit is met, or no new ones are accepted."""
+        limit = self.admission.limit(address, self.limits)
+        if limit is not None:
+            self.limits_met.record(limit, address, "a connection is refused")
+        if limit is not None or not self.accepting:
+            return None
+        transport: Transport = "polling"
+        if request.query["transport"] == "websocket":
+            transport = "websocket"
+        session = Session(self.new_id(), transport, self, address, is_secure=is_secure)
+        self.sessions[session.id] = session
+        self.admission.entered(address)
+        accepted = False
+        try:
+            accepted = session.accept(self._connect(session, request))
+        finally:
+            if not accepted:
+                session.end("transport close")
+        return session
+
+    def new_id(self) -> str:
+        """An id for a session that nobody can guess."""
+        return secrets.token_urlsafe(15)
+
+    def _poll(
+        self, session: Session, request: Request, connection: HttpConnection, fields: str
+    ) -> Exchange | None:
+        polling = session.polling
+        if polling is None:  # the session ended while it was opened
+            connection.answer(refuse(Refusal.BAD_REQUEST, fields))
+            return None
+        if request.method == "GET":
+            return PollExchange(session, polling, request, connection, fields)
+        post = PostExchange(session, polling, request, connection, fields)
+        if polling.post(post):
+            return post
+        connection.answer(refuse(Refusal.BAD_REQUEST, fields))
+        return None
+
+    def _switch(
+        self, session: Session, request: Request, key: str, connection: HttpConnection, fields: str
+    ) -> None:
+        """Make a WebSocket of a connection, and let it carry the session."""
+        detached = connection.detach()
+        if detached is None:
+            if session.transport == "websocket":
+                session.end("transport close")
+            return
+        transport, tail = detached
+        compress = session.settings.compression
+        answer, bits = switch_to_websocket(request, key, fields, compress=compress)
+        websocket = WebSocketCarrier(session, transport, self, connection.closing, bits)
+        self.websockets.add(websocket)
+        websocket.open(answer, tail)
+
+    def _refuse(
+        self, refusal: Refusal, request: Request, connection: HttpConnection, fields: str
+    ) -> None:
+        address = connection.address
+        if refusal is Refusal.UNSUPPORTED_VERSION:
+            self._warn_of_version(address)
+        self.violations.record(refusal.violation, address, f"a {request.method} request")
+        connection.answer(refuse(refusal, fields))
+
+    def _warn_of_version(self, address: str) -> None:
+        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
+            self._warned.add(address)
+            LOG.warning("refused %s: %s", address, HINT)
+
+    # What WebSockets and sessions call
+
+    def gone(self, websocket: WebSocketCarrier) -> None:
+        self.websockets.discard(websocket)
+        if self._all_gone is not None and not self.websockets and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    def forget(self, session: Session) -> None:
+        if self.sessions.pop(session.id, None) is not None:
+            self.admission.left(session.address)
+
+    def _arm(self, when: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if when is not None:
+            delay = max(0.0, when - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self.deadlines.run)
+
+
+class Admission:
+    """Counts the sessions there are, in all and by address, and how fast they come.
+
+    `is_overloaded` is true while there is too much to do for those that are open already. `clock`
+    gives seconds.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], is_overloaded: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._is_overloaded = is_overloaded
+        self._clock = clock
+        self._count = 0
+        self._addresses: Counter[str] = Counter()
+        self._recent = TokenBucket()
+
+    def limit(self, address: str, limits: Limits) -> LimitName | None:
+        """The limit for which nobody new is let in from an address, if there is one."""
+        if self._count >= limits.sockets:
+            return "sockets"
+        if self._addresses.get(address, 0) >= limits.sockets_per_address:
+            return "sockets_per_address"
+        if self._is_overloaded():
+            return "overload_after"
+        self._recent.refill(limits.connections_per_second, self._clock())
+        return "connections_per_second" if self._recent.tokens < 1 else None
+
+    def entered(self, address: str) -> None:
+        """A session was opened."""
+        self._count += 1
+        self._addresses[address] += 1
+        self._recent.tokens -= 1
+
+    def left(self, address: str) -> None:
+        """It is over."""
+        self._count -= 1
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
