@@ -106,6 +106,18 @@ class HttpServer:
     def __call__(self) -> HttpConnection:
         return HttpConnection(self)
 
+    def expect_rest(self, connection: HttpConnection) -> None:
+        """Bound the time that the rest of a request may take."""
+        if not connection.is_timed:
+            connection.is_timed = True
+            self.deadlines.set(connection, Due.REQUEST, self.request_timeout())
+
+    def expect_nothing(self, connection: HttpConnection) -> None:
+        """The request is whole."""
+        if connection.is_timed:
+            connection.is_timed = False
+            self.deadlines.cancel(connection, Due.REQUEST)
+
     async def shutdown(self) -> None:
         """Close all connections; polls that were woken are answered before, in this turn."""
         await asyncio.sleep(0)
@@ -188,29 +200,6 @@ class QueuedProtocol(asyncio.Protocol):
             self._closing.add(self.lost)
 
 
-class RequestTimer:
-    """The time that the rest of a request may take."""
-
-    __slots__ = ("_connection", "_is_set", "_server")
-
-    def __init__(self, connection: HttpConnection, server: HttpServer) -> None:
-        self._connection, self._server = connection, server
-        self._is_set = False
-
-    def set(self) -> None:
-        """Start, unless it runs already."""
-        if not self._is_set:
-            self._is_set = True
-            seconds = self._server.request_timeout()
-            self._server.deadlines.set(self._connection, Due.REQUEST, seconds)
-
-    def cancel(self) -> None:
-        """Stop: the request is whole."""
-        if self._is_set:
-            self._is_set = False
-            self._server.deadlines.cancel(self._connection, Due.REQUEST)
-
-
 class HttpConnection(QueuedProtocol):
     """One connection.
 
@@ -231,16 +220,16 @@ class HttpConnection(QueuedProtocol):
         "_parser",
         "_request",
         "_rest",
-        "_rest_is_due",
         "_server",
         "_was_used",
+        "is_timed",
     )
 
     def __init__(self, server: HttpServer) -> None:
         super().__init__(server.closing)
         self._server = server
         self._parser: Parser | None = None  # made for the first request that is not plain
-        self._events: deque[Event] = deque()  # read, and waiting for their turn
+        self._events: deque[Event] | None = None  # read, and waiting for their turn
         self._rest = b""  # not read yet
         self._is_running = False  # through what waits
         self._request: Request | None = None  # that is being read or answered
@@ -249,7 +238,7 @@ class HttpConnection(QueuedProtocol):
         self._is_reading = False  # a body, wanted or not
         self._is_answered = False
         self._is_paused = False  # writing
-        self._rest_is_due = RequestTimer(self, server)
+        self.is_timed = False  # the rest of a request is due
         self._is_kept = False  # after a first request
         self._was_used = True  # since it was last looked whether the connection is idle
         self._is_over = False  # nothing more is read, or not by us
@@ -259,7 +248,7 @@ class HttpConnection(QueuedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
         self._server.connections.add(self)
-        self._rest_is_due.set()
+        self._server.expect_rest(self)
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
@@ -363,9 +352,11 @@ class HttpConnection(QueuedProtocol):
         except BadRequest as error:
             self._fail(error)
             return
+        if self._events is None:
+            self._events = deque()
         self._events += events
         if not events and self._request is None:
-            self._rest_is_due.set()
+            self._server.expect_rest(self)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Request):
@@ -379,7 +370,7 @@ class HttpConnection(QueuedProtocol):
                 self._exchange.too_large()
 
     def _begin(self, request: Request) -> None:
-        self._rest_is_due.cancel()
+        self._server.expect_nothing(self)
         self._request, self._was_used = request, True
         self._is_reading, self._is_answered = request.body is None, False
         respond = self._server.routes.get(request.path)
@@ -440,21 +431,21 @@ class HttpConnection(QueuedProtocol):
             exchange.written()
         if self._is_reading:
             self._body = None
-            self._rest_is_due.set()
+            self._server.expect_rest(self)
         else:
             self._finish()
 
     def _finish(self) -> None:
         """The request is over: the next may come."""
         self._request, self._is_answered = None, False
-        self._rest_is_due.cancel()
+        self._server.expect_nothing(self)
         if not self._is_kept:
             self._is_kept = True
             self._server.deadlines.set(self, Due.IDLE, self._server.keepalive)
         if self._events or self._rest:
             self._run()
         elif self._parser is not None and not self._parser.is_between:
-            self._rest_is_due.set()
+            self._server.expect_rest(self)
 
     def _close(self) -> None:
         """Close the connection behind the last answer.
@@ -474,4 +465,5 @@ class HttpConnection(QueuedProtocol):
     def _forget(self) -> None:
         self._is_over = True
         self._server.connections.discard(self)
-        self._server.deadlines.cancel(self, *Due)
+        if self.is_timed or self._is_kept or self._is_reading:
+            self._server.deadlines.cancel(self)
