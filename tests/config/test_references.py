@@ -10,7 +10,7 @@ import pytest
 from gateway.config import find_sources, load
 from gateway.config.variables import FILE_LIMIT
 from gateway.errors import ConfigError
-from tests.scenario import write
+from tests.gateway_files import write
 
 CONFIG = """\
 services:

@@ -21,7 +21,7 @@ from gateway.engineio.session import Session
 from tests.deadline import DEADLINE
 from tests.engineio.conftest import HASTY, LONG
 from tests.engineio.echo import say
-from tests.engineio.wire import Server, Wire
+from tests.engineio.echo_server import Server, Wire
 
 NUMBER = int(os.environ.get("SOCKGW_SESSIONS", "200"))
 AT_ONCE = 50

@@ -23,8 +23,8 @@ from gateway.engineio.session import Session
 from gateway.socketio.client import Client, ConnectedSocket
 from tests.conformance.serve import Served, serving
 from tests.deadline import DEADLINE
-from tests.raw import Raw, raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.raw_client import Raw, raw
 from tests.socketio.conftest import Transport
 
 NUMBER = int(os.environ.get("SOCKGW_SESSIONS", "200"))

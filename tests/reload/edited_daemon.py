@@ -15,8 +15,8 @@ from gateway.daemon.daemon import Daemon, Started
 from gateway.daemon.reloader import Verdict
 from gateway.errors import ConfigError
 from tests.deadline import DEADLINE, deadline, until
-from tests.reload.caller import caller
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.reload.calling_client import caller
 
 __all__ = ["CONFIG", "SAY", "WATCHED", "Running", "running", "until"]
 
