@@ -221,4 +221,8 @@ def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     An encoding that is unknown leaves it as it is.
     """
     window = WINDOWS.get(encoding)
-    return body if window is None else zlib.decompressobj(window).decompress(body, limit)
+    if window is None:
+        return body
+    if encoding == "deflate" and body[:1] and body[0] & 0xF != zlib.DEFLATED:
+        window = -window  # without its header, as some send it
+    return zlib.decompressobj(window).decompress(body, limit)

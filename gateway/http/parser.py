@@ -120,12 +120,13 @@ class Parser:
         target = self._target.decode("latin-1")
         if not target.isascii() or not target.isprintable():
             raise BadRequest("a target that is not ASCII")
-        path, query = _split(target)
+        url = _relative(target)
+        path, _, query = url.partition("?")
         return Request(
             method=self._parser.get_method().decode("ascii"),
             path=unquote(path),
             query=_first_values(query),
-            url=f"{path}?{query}" if query else path,
+            url=url,
             headers=MappingProxyType(headers),
             body=None,
             keeps_alive=self._parser.should_keep_alive(),
@@ -139,16 +140,16 @@ def _text(value: bytes) -> str:
         return value.strip(b" \t").decode("latin-1")
 
 
-def _split(target: str) -> tuple[str, str]:
-    """The path and the query of a target, which may be a whole URL."""
-    if not target.startswith("/"):
-        try:
-            parts = urlsplit(target)
-        except ValueError:
-            raise BadRequest("a target that is no URL") from None
-        return parts.path, parts.query
-    path, _, query = target.partition("#")[0].partition("?")
-    return path, query
+def _relative(target: str) -> str:
+    """The path and query of a target, which may be a whole URL."""
+    target = target.partition("#")[0]
+    if target.startswith("/"):
+        return target
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        raise BadRequest("a target that is no URL") from None
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _first_values(query: str) -> dict[str, str]:
