@@ -54,6 +54,16 @@ class Problem:
         where = f"{self.path}: " if self.path else ""
         return f"{self.place}: {where}{self.message}"
 
+    def as_dict(self) -> dict[str, str | int]:
+        """Return the problem as JSON has it: `file`, `line`, `column`, `path` and `message`."""
+        return {
+            "file": self.place.file,
+            "line": self.place.line,
+            "column": self.place.column,
+            "path": self.path,
+            "message": self.message,
+        }
+
 
 class GatewayError(Exception):
     """Base class of every error sockgw raises on purpose."""

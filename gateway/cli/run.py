@@ -16,7 +16,7 @@ import click
 
 from gateway.cli import garbage
 from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
-from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, StartupInfo
 from gateway.daemon.listener import ListenError
 from gateway.daemon.log import Format, set_up
 from gateway.errors import ConfigError
@@ -59,7 +59,7 @@ def run(
     set_up(log_format, verbose)
     say = _say_json if log_format == "json" else _say
 
-    def started(facts: Started) -> None:
+    def started(facts: StartupInfo) -> None:
         garbage.set_up()
         say(facts)
 
@@ -75,7 +75,7 @@ def run(
         raise click.ClickException(str(error)) from None
 
 
-async def _serve(daemon: Daemon, started: Callable[[Started], None]) -> None:
+async def _serve(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
     calls = ThreadPoolExecutor(thread_name_prefix="asyncio")
     asyncio.get_running_loop().set_default_executor(calls)
     await daemon.run(started)
@@ -115,7 +115,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return Loop
 
 
-def _say(started: Started) -> None:
+def _say(started: StartupInfo) -> None:
     build, server = started.build, started.server
     if started.degraded is not None:
         show_problems(started.degraded)
@@ -141,5 +141,5 @@ def _row(namespace: NamespaceBlueprint) -> tuple[str, str, str]:
     )
 
 
-def _say_json(started: Started) -> None:
+def _say_json(started: StartupInfo) -> None:
     log.info("listening on %s", started.url)

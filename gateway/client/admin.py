@@ -13,7 +13,7 @@ from gateway import config
 from gateway.config.model import AdminConfig
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.plan import Plan
-from gateway.daemon.reloader import Verdict
+from gateway.daemon.reload import Verdict
 from gateway.errors import ConfigError, GatewayError, Place, Problem
 
 __all__ = ["AdminClient", "AdminError", "problems_in"]
@@ -28,7 +28,7 @@ class AdminError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class AdminClient:
-    """What an admin listener tells and does, as `Overseer` has it.
+    """What an admin listener tells and does, as `AdminApi` has it.
 
     `url` is `http://HOST:PORT`, or `unix:PATH` for a Unix socket. Every method raises `AdminError`
     when there is no answer.

@@ -7,10 +7,8 @@ last of two equal keys win, reads values as YAML 1.1 does and drops every place.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import yaml
@@ -19,7 +17,7 @@ from yaml.reader import ReaderError
 from gateway.config.node import Entry, ListNode, MappingNode, Node, ScalarNode, twice
 from gateway.config.scalars import typed
 from gateway.config.syntax import explain
-from gateway.config.variables import Filled, fill
+from gateway.config.variables import Filled
 from gateway.config.words import HIDDEN, KeyPath, dotted, shown
 from gateway.errors import Place, Problem
 
@@ -39,28 +37,21 @@ class Parsed:
     """The tree of one YAML file, and what is wrong with it.
 
     The mapping is empty when the text is not YAML, and a value with a problem of its own is null.
-    `files` are those that values refer to.
     """
 
     root: MappingNode
     problems: tuple[Problem, ...]
-    files: tuple[Path, ...]
 
 
-def parse(text: str, file: str, environ: Mapping[str, str], folder: Path) -> Parsed:
-    """Read one YAML file, its references filled in; those to files are relative to `folder`."""
+def parse(text: str, file: str, fill: Callable[[str], Filled]) -> Parsed:
+    """Read the text of one YAML file; `fill` fills in the references of a scalar."""
     problems: list[Problem] = []
-    files: list[Path] = []
     root = MappingNode(Place(file), {})
     try:
-        composer = _Composer(
-            _events(text, file), file, partial(fill, environ=environ, folder=folder), problems
-        )
-        files = composer.files
-        root = composer.document()
+        root = _Composer(_events(text, file), file, fill, problems).document()
     except _SyntaxError as error:
         problems.append(error.problem)
-    return Parsed(root, tuple(problems), tuple(files))
+    return Parsed(root, tuple(problems))
 
 
 class _SyntaxError(Exception):
@@ -113,7 +104,6 @@ class _Composer:
         fill: Callable[[str], Filled],
         problems: list[Problem],
     ) -> None:
-        self.files: list[Path] = []
         self._events = events
         self._file = file
         self._fill = fill
@@ -191,7 +181,6 @@ class _Composer:
 
     def _scalar(self, event: yaml.ScalarEvent, place: Place, path: KeyPath) -> ScalarNode:
         filled = self._fill(event.value)
-        self.files += filled.files
         for message in filled.wrong:
             self._report(place, path, message)
         unquoted, _ = event.implicit
@@ -199,7 +188,7 @@ class _Composer:
         if filled.wrong or missing or not self._check_text(filled.text, place, path):
             return ScalarNode(place, None)
         # A secret in a file may happen to be all digits, and is text nevertheless.
-        is_typed = unquoted and not filled.files
+        is_typed = unquoted and not filled.names_a_file
         value = typed(filled.text) if is_typed else filled.text
         return ScalarNode(place, value, filled.secrets)
 

@@ -188,13 +188,13 @@ class GatewayConfig:
     """A whole gateway.yaml, its includes merged in.
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
-    files that were read, `digest` is the SHA-256 of what they said, references filled in.
-    `secrets` are the values that are not to be shown.
+    files that were read and their content, `digest` is the SHA-256 of what they say with
+    references filled in. `secrets` are the values that must not be shown.
     """
 
     file: Path
     at: At
-    files: tuple[Path, ...]
+    files: Mapping[Path, bytes] = field(repr=False)
     digest: str
     secrets: Secrets
     server: ServerConfig

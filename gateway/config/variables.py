@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.config.files import FileReader
 from gateway.config.words import shown
 
 __all__ = ["FILE_LIMIT", "Filled", "fill"]
@@ -30,32 +31,33 @@ _FORMS = "write ${VAR}, ${VAR:-default}, ${VAR:?message} or ${file:PATH}, and $$
 class Filled:
     """A text with its references filled in.
 
-    `wrong` is what cannot be filled in, one message a reference. `secrets` are the pieces that
-    came from elsewhere, which defaults do not; `files` are those that were looked for.
+    `wrong` has one message for each reference that cannot be filled in. `secrets` are the pieces
+    that came from a variable or a file; a default is none.
     """
 
     text: str
     wrong: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    names_a_file: bool = False
 
 
-def fill(text: str, environ: Mapping[str, str], folder: Path) -> Filled:
-    """Fill in the references; those to files are relative to `folder`."""
-    filling = _Filling(environ, folder)
+def fill(text: str, environ: Mapping[str, str], folder: Path, reader: FileReader) -> Filled:
+    """Fill in the references; those to files are relative to `folder` and read by `reader`."""
+    filling = _Filling(environ, folder, reader)
     filled = _DOLLAR.sub(filling.value, text)
-    return Filled(filled, tuple(filling.wrong), tuple(filling.secrets), tuple(filling.files))
+    return Filled(filled, tuple(filling.wrong), tuple(filling.secrets), filling.names_a_file)
 
 
 class _Filling:
-    """One text on its way."""
+    """Fills in one text and collects problems and secrets on the way."""
 
-    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path, reader: FileReader) -> None:
         self.wrong: list[str] = []
         self.secrets: list[str] = []
-        self.files: list[Path] = []
+        self.names_a_file = False
         self._environ = environ
         self._folder = folder
+        self._reader = reader
 
     def value(self, found: re.Match[str]) -> str:
         written = found[0]
@@ -63,8 +65,8 @@ class _Filling:
             return "${"
         try:
             if file := _FILE.fullmatch(written):
-                self.files.append(self._folder / file[1])
-                return self._secret(_content(self.files[-1], file[1]))
+                self.names_a_file = True
+                return self._secret(self._content(file[1]))
             return self._variable(written)
         except ValueError as error:
             self.wrong.append(str(error))
@@ -90,20 +92,20 @@ class _Filling:
             self.secrets.append(value)
         return value
 
-
-def _content(path: Path, written: str) -> str:
-    """What a file says. Raises `ValueError`, with nothing of it in the message."""
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ValueError(f"{written!r} is not a file")
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{written!r} is not UTF-8") from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"cannot read {written!r}: {reason}") from None
-    if len(data) > FILE_LIMIT:
-        raise ValueError(f"{written!r} is larger than 64 kB")
-    return text.removesuffix("\n").removesuffix("\r")
+    def _content(self, written: str) -> str:
+        """Return the text of a file. Raises `ValueError` with nothing of it in the message."""
+        path = self._folder / written
+        try:
+            if os.path.exists(path) and not os.path.isfile(path):
+                self._reader.refuse(path)
+                raise ValueError(f"{written!r} is not a file")
+            data = self._reader.read(path, FILE_LIMIT + 1)
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{written!r} is not UTF-8") from None
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ValueError(f"cannot read {written!r}: {reason}") from None
+        if len(data) > FILE_LIMIT:
+            raise ValueError(f"{written!r} is larger than 64 kB")
+        return text.removesuffix("\n").removesuffix("\r")

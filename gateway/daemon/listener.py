@@ -19,7 +19,7 @@ from gateway.config.model import TlsConfig
 from gateway.engineio.connection import Runner
 from gateway.errors import GatewayError
 
-__all__ = ["Address", "Bound", "ListenError", "Listener"]
+__all__ = ["Address", "BoundAddress", "ListenError", "Listener"]
 
 BACKLOG = 1024
 ANSWER = 30.0
@@ -55,7 +55,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bound:
+class BoundAddress:
     """An address that is ours, though nobody is accepted on it yet."""
 
     address: Address
@@ -85,7 +85,7 @@ class Listener:
         )
         self._lasting = lasting
         self._site: web.SockSite | None = None
-        self._bound: Bound | None = None
+        self._bound: BoundAddress | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -109,13 +109,13 @@ class Listener:
         """
         return bool(self._bound and self._bound.address == address) and not self.is_at(address)
 
-    def bind(self, address: Address) -> Bound:
+    def bind(self, address: Address) -> BoundAddress:
         """Take possession of an address. Raises `ListenError`."""
         certificate, context = _certificate(address), _context(address)
         sock = _socket(address, self._bound.sock if self._bound and self._site else None)
-        return Bound(address, _url(sock, context), certificate, sock, context)
+        return BoundAddress(address, _url(sock, context), certificate, sock, context)
 
-    async def serve(self, bound: Bound) -> None:
+    async def serve(self, bound: BoundAddress) -> None:
         """Accept on what was bound, then no more on what was served before."""
         if self._runner.server is None:
             await self._runner.setup()
@@ -141,7 +141,7 @@ class Listener:
         for ending in self._ending:
             ending.cancel()
 
-    async def _leave(self, bound: Bound, site: web.SockSite) -> None:
+    async def _leave(self, bound: BoundAddress, site: web.SockSite) -> None:
         await site.stop()
         if bound.address.path:
             with suppress(OSError):

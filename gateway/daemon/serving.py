@@ -14,8 +14,7 @@ from aiohttp import web
 
 from gateway.compiler import Build
 from gateway.config.model import LimitsConfig, ServerConfig
-from gateway.daemon.admin_log import AdminLog
-from gateway.daemon.listener import Address, Bound, Listener
+from gateway.daemon.listener import Address, BoundAddress, Listener
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.server import Engine
@@ -26,14 +25,14 @@ __all__ = ["Serving"]
 
 
 class Serving:
-    """What listens, and the build it serves.
+    """The listeners, and the build they serve.
 
-    `override` stands before what the file says of `server`; `admin` is the application of the
-    admin listener. `closed` counts the sockets whose namespace a reload removed. `since` is when
-    the build became the one that serves, in seconds since the epoch.
+    `override` takes precedence over the file's `server` block. `closed` counts the sockets whose
+    namespace a reload removed. `since` is when the build began to serve, in seconds since the
+    epoch.
     """
 
-    def __init__(self, first: Build, override: Mapping[str, Any], admin: web.Application) -> None:
+    def __init__(self, first: Build, override: Mapping[str, Any], admin: Listener) -> None:
         self.build = first
         self._override = override
         self.server = replace(first.config.server, **override)
@@ -44,7 +43,7 @@ class Serving:
         app = web.Application()
         self.adapter.server.attach(app, self.server.path)
         self.listener = Listener(app)
-        self.admin = Listener(admin, lasting=False, logger=AdminLog())
+        self.admin = admin
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -68,14 +67,14 @@ class Serving:
         """
         live, plan = self.adapter.live, self.plan(build)
         with ExitStack() as stack:
-            moves: list[tuple[Listener, Bound]] = []
+            moves: list[tuple[Listener, BoundAddress]] = []
             for listener, address in self._addresses(build):
                 if not listener.is_at(address):
                     moves.append((listener, listener.bind(address)))
                     stack.callback(moves[-1][1].sock.close)
             generation = await live.start(build.blueprint)
             stack.pop_all()
-        self._see_off(plan.removed, build)
+        self._close_removed(plan.removed, build)
         live.swap(generation, build.config.reload.drain)
         self.adapter.limit(build.blueprint.limits)
         self.since = time.time()
@@ -90,8 +89,8 @@ class Serving:
             await self.admin.stop_accepting()
         return plan
 
-    def _see_off(self, removed: Collection[str], build: Build) -> None:
-        """Close the sockets of the namespaces that are removed; let those stay that are back."""
+    def _close_removed(self, removed: Collection[str], build: Build) -> None:
+        """Close the sockets of removed namespaces; leave those of a namespace that is back."""
         for name in build.config.namespaces:
             if closing := self._closing.pop(name, None):
                 closing.cancel()

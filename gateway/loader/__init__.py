@@ -13,9 +13,9 @@ from gateway.loader.arguments import Arguments, arguments_of
 from gateway.loader.folder import BrokenPlugin
 from gateway.loader.options import Bound, bind_options
 from gateway.loader.places import abandon
-from gateway.loader.plugin_set import Plugin, PluginSet, load_plugins
+from gateway.loader.plugin_set import Plugin, PluginSet, load_plugins, make_plugins
 from gateway.loader.signature import handler_fault, is_async_callable, middleware_fault
-from gateway.loader.sources import folder_fault
+from gateway.loader.sources import Sources, folder_fault, read_sources
 
 __all__ = [
     "Arguments",
@@ -23,6 +23,7 @@ __all__ = [
     "BrokenPlugin",
     "Plugin",
     "PluginSet",
+    "Sources",
     "abandon",
     "arguments_of",
     "bind_options",
@@ -30,5 +31,7 @@ __all__ = [
     "handler_fault",
     "is_async_callable",
     "load_plugins",
+    "make_plugins",
     "middleware_fault",
+    "read_sources",
 ]

@@ -16,9 +16,9 @@ from gateway.loader.installed import installed_plugins
 from gateway.loader.modules import PluginModules
 from gateway.loader.names import did_you_mean, names_in, readings, split_name
 from gateway.loader.signature import is_async_callable
-from gateway.loader.sources import read_sources
+from gateway.loader.sources import Sources, read_sources
 
-__all__ = ["Plugin", "PluginSet", "load_plugins"]
+__all__ = ["Plugin", "PluginSet", "load_plugins", "make_plugins"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +126,16 @@ class PluginSet:
 
 
 def load_plugins(folders: Sequence[Path], former: PluginSet | None = None) -> PluginSet:
-    """Read the plugin folders and import every plugin file in them, as one set.
+    """Read the plugin folders and import every plugin file in them; see `make_plugins`."""
+    return make_plugins(read_sources(folders), former)
+
+
+def make_plugins(sources: Sources, former: PluginSet | None = None) -> PluginSet:
+    """Import every plugin file, as one set.
 
     Returns `former` itself when it has the same content and no problems. `sys.modules` is
     afterwards as it was before. Raises nothing: see `problems` and `faults`.
     """
-    sources = read_sources(folders)
     if former and not former.problems and former._made.sources == sources:
         return former
     made = PluginModules(sources)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.files import FileReader
 from gateway.config.variables import fill
 
 ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
@@ -11,7 +12,7 @@ ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
 
 def told(text: str) -> tuple[str, tuple[str, ...]]:
     """The text filled in, and what is wrong."""
-    filled = fill(text, ENVIRON, Path())
+    filled = fill(text, ENVIRON, Path(), FileReader())
     return filled.text, filled.wrong
 
 

@@ -53,7 +53,7 @@ async def witness(daemon: Running) -> AsyncIterator[Caller]:
 
 
 def tables(daemon: Running) -> list[Any]:
-    adapter = daemon.daemon._serving.adapter
+    adapter = daemon.serving.adapter
     rooms = adapter.server.manager
     return [len(adapter._peers), len(rooms._entered), len(rooms._sids), len(rooms.callbacks)]
 
