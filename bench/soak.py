@@ -80,7 +80,7 @@ async def soak(
         code,
         daemon.saves,
         daemon.lines,
-        offences=_counts(metrics, "sockgw_offences_total"),
+        violations=_counts(metrics, "sockgw_violations_total"),
         limited=_counts(metrics, "sockgw_limited_total"),
     )
 

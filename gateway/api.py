@@ -1,7 +1,8 @@
 """The plugin's world: what middleware, handlers and services are given to work with.
 
 Everything here is re-exported by `gateway`; plugins import nothing below it. The classes hold no
-logic of their own: what reaches the wire goes through `Transport`, which the gateway provides.
+logic of their own: what reaches clients goes through `Wire` and `Emitter`, which the gateway
+provides.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
 
 __all__ = [
     "Context",
+    "Emitter",
     "Gateway",
     "Handler",
     "Handshake",
@@ -21,8 +23,8 @@ __all__ = [
     "Next",
     "Services",
     "Socket",
-    "Transport",
     "Value",
+    "Wire",
 ]
 
 Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str, Value]", None]
@@ -39,24 +41,28 @@ Handler: TypeAlias = Callable[..., Awaitable[object]]
 it returns is the ack: a tuple is several arguments, `None` is none."""
 
 
-class Transport(Protocol):
-    """What the gateway asks of the wire. A socket that is gone is no error: nothing is sent."""
+class Wire(Protocol):
+    """What a socket asks of its connection. One that is gone is no error: nothing is sent."""
 
-    async def emit(self, socket: Socket, event: str, args: Sequence[object]) -> None: ...
+    async def emit(self, event: str, args: Sequence[object]) -> None: ...
 
-    async def call(
-        self, socket: Socket, event: str, args: Sequence[object], timeout: float
-    ) -> list[Value]: ...
+    async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]: ...
+
+    async def join(self, room: str) -> None: ...
+
+    async def leave(self, room: str) -> None: ...
+
+    async def disconnect(self) -> None: ...
+
+    def room_names(self) -> frozenset[str]: ...
+
+
+class Emitter(Protocol):
+    """What a namespace asks of the gateway: many sockets at once."""
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
 
-    async def join(self, socket: Socket, room: str) -> None: ...
-
-    async def leave(self, socket: Socket, room: str) -> None: ...
-
-    async def disconnect(self, socket: Socket) -> None: ...
-
-    def rooms(self, socket: Socket) -> frozenset[str]: ...
+    async def disconnect_sockets(self, target: Namespace) -> None: ...
 
     def sockets(self, target: Namespace) -> tuple[Socket, ...]: ...
 
@@ -87,14 +93,15 @@ class Socket:
     has returned, so keep plain data in it, no instances of plugin classes.
     """
 
-    __slots__ = ("__weakref__", "_transport", "data", "handshake", "id", "namespace")
+    __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
 
-    def __init__(self, id: str, namespace: str, handshake: Handshake, transport: Transport) -> None:
+    def __init__(self, id: str, scope: Namespace, handshake: Handshake, wire: Wire) -> None:
         self.id = id
-        self.namespace = namespace
+        self.namespace = scope.name
         self.handshake = handshake
         self.data: dict[str, object] = {}
-        self._transport = transport
+        self._scope = scope
+        self._wire = wire
 
     def __repr__(self) -> str:
         return f"<Socket {self.id} in {self.namespace}>"
@@ -102,11 +109,11 @@ class Socket:
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms the socket is in; its own id is one of them."""
-        return self._transport.rooms(self)
+        return self._wire.room_names()
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to this client. Before `next()` it waits until the client is accepted."""
-        return self._transport.emit(self, event, args)
+        return self._wire.emit(event, args)
 
     def call(self, event: str, *args: object, timeout: float = 60.0) -> Awaitable[list[Value]]:
         """Send an event and return the arguments of the client's ack.
@@ -114,23 +121,23 @@ class Socket:
         Raises `TimeoutError` when no ack has come after `timeout` seconds, and `UsageError`
         before `next()`, when the client is not there to answer.
         """
-        return self._transport.call(self, event, args, timeout)
+        return self._wire.call(event, args, timeout)
 
     def join(self, room: str) -> Awaitable[None]:
         """Enter a room."""
-        return self._transport.join(self, room)
+        return self._wire.join(room)
 
     def leave(self, room: str) -> Awaitable[None]:
         """Leave a room."""
-        return self._transport.leave(self, room)
+        return self._wire.leave(room)
 
     def to(self, *rooms: str) -> Namespace:
         """Everyone in these rooms but this socket."""
-        return Namespace(self.namespace, self._transport, rooms, (self.id,))
+        return Namespace(self.namespace, self._scope._emitter, rooms, (self.id,))
 
     def disconnect(self) -> Awaitable[None]:
         """End this socket. Before `next()` it refuses the connection."""
-        return self._transport.disconnect(self)
+        return self._wire.disconnect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class Namespace:
     """
 
     name: str
-    _transport: Transport = field(repr=False)
+    _emitter: Emitter = field(repr=False)
     rooms: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
 
@@ -155,29 +162,28 @@ class Namespace:
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to each of the sockets once."""
-        return self._transport.broadcast(self, event, args)
+        return self._emitter.broadcast(self, event, args)
 
     def sockets(self) -> tuple[Socket, ...]:
         """The sockets connected to this process."""
-        return self._transport.sockets(self)
+        return self._emitter.sockets(self)
 
-    async def disconnect_sockets(self) -> None:
+    def disconnect_sockets(self) -> Awaitable[None]:
         """End each of the sockets."""
-        for socket in self._transport.sockets(self):
-            await self._transport.disconnect(socket)
+        return self._emitter.disconnect_sockets(self)
 
 
 class Gateway:
     """The emitter: every namespace, from anywhere. Given to a service that asks for `gateway`."""
 
-    __slots__ = ("_transport",)
+    __slots__ = ("_emitter",)
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
 
     def of(self, namespace: str) -> Namespace:
         """The sockets of a namespace; a name without its leading `/` gets one."""
-        return Namespace("/" + namespace.removeprefix("/"), self._transport)
+        return Namespace("/" + namespace.removeprefix("/"), self._emitter)
 
 
 class Services:
@@ -229,7 +235,6 @@ class Context:
     __slots__ = (
         "_at",
         "_end",
-        "_ended",
         "args",
         "event",
         "gateway",
@@ -258,7 +263,6 @@ class Context:
         self.reply: object = None
         self.state: dict[str, object] = {}
         self._at = 0  # how many links have called next()
-        self._ended = False  # whether the chain came to its end
         self._end: Callable[[Context], Awaitable[None]]  # what its last next() runs
 
     @property

@@ -41,11 +41,16 @@ from gateway.runtime.blueprint import (
     Recipe,
     Route,
 )
-from gateway.runtime.chain import Link, fold
-from gateway.runtime.fault import FAULTS
-from gateway.runtime.limits import Limits, NamespaceLimits
-from gateway.runtime.route import answer, behind, nothing
-from gateway.runtime.trace import trace_middleware, trace_route
+from gateway.runtime.chain import (
+    Link,
+    answer,
+    checked,
+    fold,
+    nothing,
+    trace_middleware,
+    trace_route,
+)
+from gateway.runtime.outcome import FAULTS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -205,7 +210,7 @@ class _Compilation:
             services=MappingProxyType(services),
             instances=MappingProxyType(self._instances),
             install=self._plugins.install,
-            limits=Limits.of(config.limits),
+            limits=config.limits,
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -236,7 +241,7 @@ class _Compilation:
             events={e: r for e, r in routes.items() if e in GATEWAY_EVENTS},
             fallback=routes.get("*", unrouted),
             connect_timeout=config.connect_timeout,
-            limits=NamespaceLimits.of(config.limits),
+            limits=config.limits,
         )
 
     def _links(self, uses: tuple[Use, ...]) -> tuple[Link, ...]:
@@ -260,7 +265,7 @@ class _Compilation:
             raise _error(config.use.at, f"'{plugin.name}': {fault}")
         end = answer(handler, arguments_of(handler))
         if schema:
-            end = behind(schema.check, end)
+            end = checked(schema.check, end)
         if self._trace:
             end = trace_route(event, plugin.name, end)
         return Route(

@@ -6,29 +6,36 @@
         event = await client.receive("message")
         assert event.args == ["hello"]
 
-Everything is the real thing but the Engine.IO sessions, which live in memory.
+Everything is the real thing, the Engine.IO sessions included, but for the network: a client is
+connected by a WebSocket in memory. So limits, violations and slow readers can be tested too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qsl
 
-from gateway.api import Gateway, Value
+from gateway.api import Value
 from gateway.compiler import Build, load
 from gateway.engineio.frame import Frames
-from gateway.engineio.opening import Opening
+from gateway.engineio.head import Head
+from gateway.engineio.packet import MESSAGE, PING, PONG
+from gateway.engineio.packet import Packet as EnginePacket
+from gateway.engineio.packet import PacketError as EnginePacketError
+from gateway.engineio.session import Session
+from gateway.engineio.settings import Settings
 from gateway.errors import GatewayError
-from gateway.socketio.adapter import Adapter
+from gateway.limits import Limits
 from gateway.socketio.packet import (
     ACK,
     BINARY_ACK,
@@ -39,10 +46,9 @@ from gateway.socketio.packet import (
     EVENT,
     Packet,
 )
+from gateway.socketio.server import Server
 
 __all__ = ["Event", "Refused", "TestClient", "TestGateway"]
-
-Frame = str | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +83,10 @@ class TestGateway:
     ) -> None:
         self._file = Path(file)
         self._environ = environ
-        self._adapter = Adapter(_Engine, {})
+        self._server = Server(Settings(), Limits(overload_after=inf))
         self._build: Build | None = None
         self.drain = 5.0
-        self.gateway = Gateway(self._adapter)
+        self.gateway = self._server.hub.gateway
 
     async def __aenter__(self) -> Self:
         await self.reload()
@@ -92,17 +98,18 @@ class TestGateway:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._adapter.live.drain(self.drain)
-        self._engine.shutdown()
-        await self._adapter.live.close(self.drain)
+        await self._server.live.drain(self.drain)
+        await self._server.engine.shutdown()
+        await self._server.live.close(self.drain)
 
     async def reload(self) -> None:
         """Read the file and its plugins again; clients stay connected."""
         build = load(self._file, self._environ, former=self._build)
-        live = self._adapter.live
-        live.swap(await live.start(build.blueprint))
+        self._server.live.swap(await self._server.start(build.blueprint))
+        server = build.config.server
+        settings = Settings(ping_interval=server.ping_interval, ping_timeout=server.ping_timeout)
         # How late the loop of a test runs is the test's own doing.
-        self._adapter.limit(replace(build.blueprint.limits, overload_after=inf))
+        self._server.configure(settings, replace(build.config.limits, overload_after=inf))
         self._build = build
 
     async def connect(
@@ -133,20 +140,18 @@ class TestGateway:
         timeout: float = 5.0,
     ) -> TestClient:
         """A client that has not connected yet, with the arguments of `connect`."""
-        opening = Opening(
-            query=dict(reversed(parse_qsl(query, keep_blank_values=True))),  # the first of a name
-            headers={name.lower(): value for name, value in (headers or {}).items()},
-            address="127.0.0.1",
+        first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
+        head = Head(
+            method="GET",
+            path="/socket.io/",
+            query={**first_of_each, "transport": "websocket", "EIO": "4"},
             url=f"/socket.io/?{query}",
-            secure=False,
+            headers={name.lower(): value for name, value in (headers or {}).items()},
+            key=None,
+            body=b"",
         )
-        session = _Session(self._engine, partial(self._adapter.server.open, opening=opening))
-        return TestClient(session, namespace, auth, timeout)
-
-    @property
-    def _engine(self) -> _Engine:
-        engine: _Engine = self._adapter.server.eio
-        return engine
+        enter = partial(self._server.engine.open, head, "127.0.0.1", secure=False)
+        return TestClient(enter, namespace, auth, timeout)
 
 
 class TestClient:
@@ -156,14 +161,15 @@ class TestClient:
 
     def __init__(
         self,
-        session: _Session,
+        enter: Callable[[], Session | None],
         namespace: str,
         auth: Mapping[str, object] | None,
         timeout: float,
     ) -> None:
         self.id = ""
         self.connected = False
-        self._session = session
+        self._enter = enter
+        self._carrier = _Carrier()
         self._namespace = namespace
         self._auth = auth
         self._timeout = timeout
@@ -171,8 +177,15 @@ class TestClient:
         self._kept: list[Packet] = []
 
     async def connect(self) -> None:
-        """Connect and wait for the answer. Raises `Refused`, `TimeoutError`."""
-        self._session.open()
+        """Connect and wait for the answer.
+
+        Raises `Refused`, `TimeoutError`, and `ConnectionError` when the gateway takes no more
+        connections.
+        """
+        session = self._enter()
+        if session is None:
+            raise ConnectionError("the gateway takes no more connections: HTTP 503")
+        self._carrier.open(session)
         await self._send(CONNECT, None if self._auth is None else dict(self._auth))
         packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
         if packet.packet_type == CONNECT_ERROR:
@@ -211,17 +224,34 @@ class TestClient:
 
     async def lose(self) -> None:
         """Lose the connection without a word."""
-        self._session.end("transport close")
+        self._carrier.lose()
         self.connected = False
 
     async def wait_disconnected(self) -> None:
-        """Wait until the gateway ends this client. Raises `TimeoutError`."""
-        await self._wait(lambda p: p.packet_type == DISCONNECT)
+        """Wait until the gateway ends this client, or its connection. Raises `TimeoutError`."""
+        with suppress(ConnectionError):
+            await self._wait(lambda p: p.packet_type == DISCONNECT)
         self.connected = False
 
+    async def send(self, *messages: str | bytes) -> None:
+        """Send Socket.IO packets as they are: text, or the bytes of an attachment.
+
+        For what no client of good faith would send.
+        """
+        for message in messages:
+            packet = MESSAGE + message if isinstance(message, str) else message
+            await self._carrier.arrive(packet)
+
+    def pause(self) -> None:
+        """Stop reading, as a client on a slow line does: what it is sent waits in the gateway."""
+        self._carrier.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._carrier.resume()
+
     async def _send(self, kind: int, data: object, ack: int | None = None) -> None:
-        for frame in Packet(kind, data, self._namespace, ack).encode():
-            await self._session.arrive(frame)
+        await self.send(*Packet(kind, data, self._namespace, ack).encode())
 
     async def _wait(self, wanted: Callable[[Packet], bool], timeout: float | None = None) -> Packet:
         async with asyncio.timeout(self._timeout if timeout is None else timeout):
@@ -229,71 +259,90 @@ class TestClient:
                 for at, packet in enumerate(self._kept):
                     if wanted(packet):
                         return self._kept.pop(at)
-                self._kept.append(await self._session.next_packet())
+                self._kept.append(await self._carrier.next_packet())
 
 
-class _Session:
-    """An Engine.IO session in memory: what the gateway sends waits in a queue."""
+class _Carrier:
+    """A WebSocket in memory: what the gateway sends waits in a queue, `None` is its end."""
 
-    def __init__(self, engine: _Engine, enter: Callable[[_Session], None]) -> None:
-        self.id = engine.generate_id()
-        self.owner: Any = None
-        self._engine = engine
-        self._enter = enter
-        self._sent: asyncio.Queue[Frames] = asyncio.Queue()
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._session: Session | None = None
+        self._sent: asyncio.Queue[EnginePacket | None] = asyncio.Queue()
 
-    def open(self) -> None:
-        self._engine.sessions[self.id] = self
-        self._enter(self)
+    def open(self, session: Session) -> None:
+        """Carry a session from now on."""
+        self._session = session
+        session.open(self)
 
-    def send_many(self, frames: Frames, droppable: bool = False) -> None:
-        self._sent.put_nowait(frames)
+    # What the session asks for
+
+    @property
+    def buffered(self) -> int:
+        return 0
+
+    def send(self, packet: EnginePacket) -> None:
+        if packet == PING:
+            asyncio.get_running_loop().call_soon(self._pong)
+        else:
+            self._sent.put_nowait(packet)
+
+    def send_many(self, frames: Frames) -> None:
+        for packet in frames.packets:
+            self.send(packet)
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._sent.put_nowait(None)
+
+    # What the client does
+
+    async def arrive(self, packet: EnginePacket) -> None:
+        """Take what the client sends, and wait until the next may come."""
+        if self._session is None:
+            return
+        try:
+            waiting = self._session.receive_on(self, packet)
+        except EnginePacketError as error:
+            self._session.count_violation("engine_packet", error)
+            self._session.lost(self, "parse error")
+            return
+        if waiting is not None:
+            await waiting
+
+    def lose(self) -> None:
+        self.is_closed = True
+        if self._session is not None:
+            self._session.lost(self, "transport close")
+
+    def pause(self) -> None:
+        if self._session is not None:
+            self._session.pause(self)
+
+    def resume(self) -> None:
+        if self._session is not None:
+            self._session.resume(self)
 
     async def next_packet(self) -> Packet:
-        text, *attachments = (await self._sent.get()).packets
+        """The next Socket.IO packet. Raises `ConnectionError` when the gateway has closed."""
+        text = await self._next()
+        while not (isinstance(text, str) and text.startswith(MESSAGE)):
+            text = await self._next()
         packet = Packet(encoded_packet=text[1:])
-        for attachment in attachments:
+        while len(packet.attachments) < packet.attachment_count:
+            attachment = await self._next()
             assert isinstance(attachment, bytes)
             packet.add_attachment(attachment)
         return packet
 
-    async def arrive(self, frame: Frame) -> None:
-        if self.id in self._engine.sessions:
-            answer = self._engine.on_message(self, frame)
-            if answer is not None:
-                await answer
+    async def _next(self) -> EnginePacket:
+        packet = await self._sent.get()
+        if packet is None:
+            self._sent.put_nowait(None)  # for whoever asks next
+            raise ConnectionError("the gateway has closed the connection")
+        return packet
 
-    def offends(self, kind: str, why: object) -> None:
-        """Nobody counts; what comes of it is the end of the session."""
-
-    def meets(self, limit: str, why: object) -> None:
-        """Nobody counts; what comes of it is told to the client."""
-
-    def hold(self, seconds: float) -> None:
-        """There is no ping to be answered meanwhile."""
-
-    def end(self, reason: str) -> None:
-        if self._engine.sessions.pop(self.id, None) is not None:
-            self._engine.on_disconnect(self, reason)
-
-
-class _Engine:
-    """What a `transport.Server` needs of an Engine.IO server, without a network."""
-
-    async_mode = "memory"
-    on_message: Callable[[_Session, Frame], Awaitable[None] | None]
-    on_disconnect: Callable[[_Session, str], None]
-
-    def __init__(self, **options: object) -> None:
-        self.sessions: dict[str, _Session] = {}
-        self._ids = count(1)
-
-    def on(self, event: str, handler: object) -> None:
-        """python-socketio's own handlers are not called."""
-
-    def generate_id(self) -> str:
-        return f"id{next(self._ids)}"
-
-    def shutdown(self) -> None:
-        for session in tuple(self.sessions.values()):
-            session.end("server shutting down")
+    def _pong(self) -> None:
+        if self._session is not None:
+            self._session.receive_on(self, PONG)

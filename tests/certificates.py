@@ -1,4 +1,4 @@
-"""The certificates in `server/tls`, and the one that a listener shows."""
+"""The certificates in `daemon/tls`, and the one that a listener shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["TLS", "der", "presented"]
 
-TLS = Path(__file__).parent / "server/tls"
+TLS = Path(__file__).parent / "daemon/tls"
 
 
 async def presented(url: str) -> bytes:

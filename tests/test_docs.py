@@ -255,7 +255,7 @@ async def test_the_example_of_gateway_testing_runs(here: Path) -> None:
 
 
 def _source(module: str) -> str:
-    return (ROOT / "gateway" / "server" / f"{module}.py").read_text()
+    return (ROOT / "gateway" / "daemon" / f"{module}.py").read_text()
 
 
 def _run(source: str) -> dict[str, Any]:

@@ -19,15 +19,16 @@ ALLOWED = {
     "limits": "",
     "api": "errors",
     "public": "api errors",
-    "config": "errors",
+    "config": "limits errors",
     "loader": "errors",
-    "runtime": "api errors",
+    "runtime": "limits api errors",
     "builtin": "public",
-    "compiler": "config loader runtime builtin api errors",
-    "engineio": "errors",
-    "socketio": "engineio runtime api errors",
-    "testing": "socketio engineio compiler config loader runtime api errors",
-    "daemon": "socketio engineio compiler config loader runtime api errors",
+    "compiler": "limits config loader runtime builtin api errors",
+    "http": "",
+    "engineio": "http limits errors",
+    "socketio": "engineio limits runtime api errors",
+    "testing": "socketio engineio limits compiler config loader runtime api errors",
+    "daemon": "socketio engineio http limits compiler config loader runtime api errors",
     "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public",
@@ -49,7 +50,7 @@ KNOWN_TO = {
     "prompt_toolkit": "cli",
     "referencing": "builtin._schema",
     "socketio": "socketio client",
-    "uvloop": "cli",
+    "uvloop": "runtime.tasks",
     "watchfiles": "daemon",
     "yaml": "config",
 }
@@ -98,6 +99,18 @@ def imported_layers(path: Path) -> set[str]:
     return {layer(name) if layer(name) in layers else "public" for name in below}
 
 
+def taken_from(module: str) -> set[str]:
+    """The modules of the package that a module imports, packages as their `__init__`."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gateway":
+            source = (node.module or "").removeprefix("gateway").removeprefix(".")
+            for alias in node.names:
+                whole = f"{source}.{alias.name}".removeprefix(".")
+                found.add(whole if whole in MODULES else source or "public")
+    return found - {module}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_layer_imports_only_those_it_may_know(module: str) -> None:
     own = layer(module)
@@ -113,6 +126,22 @@ def test_a_library_is_known_to_its_own_layer_only(module: str) -> None:
     for library in libraries & KNOWN_TO.keys():
         known_to = KNOWN_TO[library].split()
         assert layer(module) in known_to or module in known_to, f"{module} imports {library}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Not even under `TYPE_CHECKING`: what needs each other stands in one file."""
+    graph = {name: taken_from(name) for name in MODULES}
+    finished: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in finished:
+            for each in sorted(graph[name]):
+                visit(each, (*path, name))
+            finished.add(name)
+
+    for name in graph:
+        visit(name, ())
 
 
 @pytest.mark.parametrize("module", SANS_IO)

@@ -31,7 +31,7 @@ class Verdict:
     exit_code: int | None
     saves: int
     log_lines: int
-    offences: Mapping[str, int]
+    violations: Mapping[str, int]
     limited: Mapping[str, int]
 
     @property
@@ -69,7 +69,7 @@ def table(verdict: Verdict) -> str:
         "calls answered": f"{account.answered} of {account.asked}, {account.busy} with busy",
         "connections refused": str(account.refused),
         "saves of a plugin": str(verdict.saves),
-        "offences": ", ".join(f"{count} {kind}" for kind, count in verdict.offences.items()),
+        "violations": ", ".join(f"{count} {kind}" for kind, count in verdict.violations.items()),
         "limits met": ", ".join(f"{count} {limit}" for limit, count in verdict.limited.items()),
         "garbage is closed on after": f"{_ms(closing, 0.5)} median, {_ms(closing, 0.99)} p99",
         "memory": f"{_mb(verdict.base.memory)} then {_mb(verdict.end.memory)}",

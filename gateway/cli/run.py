@@ -21,6 +21,7 @@ from gateway.daemon.listener import ListenError
 from gateway.daemon.log import Format, set_up
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint
+from gateway.runtime.tasks import new_event_loop
 
 __all__ = ["run"]
 
@@ -64,7 +65,7 @@ def run(
         say(facts)
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
             runner.run(_serve(daemon, started))
             _leave_threads()
@@ -101,18 +102,6 @@ def _leave_threads() -> None:
     if late := [thread.name for thread in threads if thread.is_alive()]:
         log.error("threads of plugins that do not end: %s", ", ".join(sorted(late)))
         os._exit(os.EX_SOFTWARE)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop  # noqa: PLC0415 - not to be had on every platform
-    except ModuleNotFoundError:
-        return asyncio.new_event_loop
-
-    class Loop(uvloop.Loop):
-        """A class of Python's, for `runtime.eager` to start tasks on before Python 3.12."""
-
-    return Loop
 
 
 def _say(started: StartupInfo) -> None:

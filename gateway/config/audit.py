@@ -6,12 +6,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.config import At, Document, GatewayConfig, Use, is_loopback, with_slash
 from gateway.config.permissions import is_writable_by_others, writable_plugins
 from gateway.errors import Place
+from gateway.limits import bounded_by
 
 __all__ = ["SEVERITIES", "Finding", "Severity", "audit"]
 
@@ -21,18 +23,6 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 """The worst first."""
 
 _SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518, section 3.2
-_UNLIMITED = {
-    "sockets": "how many may be connected",
-    "connections_per_second": "how many may connect in a second",
-    "packets_per_second": "the packets of one socket in a second",
-    "bytes_per_second": "the bytes of one connection in a second",
-    "handlers": "the packets under way",
-    "handlers_per_socket": "the packets of one socket under way",
-    "rooms_per_socket": "the rooms of one socket",
-    "send_buffer": "the bytes that wait for a client that does not read",
-    "send_packets": "the packets that wait for a client that does not read",
-    "overload_after": "how late the gateway may run",
-}
 _JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origin", "builtin.log"
 
 
@@ -137,7 +127,7 @@ def _unlimited(subject: Subject) -> Iterator[tuple[At, str]]:
         of_a_namespace = path[:1] == ("namespaces",) and path[2:-1] == ("limits",)
         # A namespace without a bound of its own is held by the gateway's; one socket of it is not.
         if of_all or (of_a_namespace and path[-1] not in ("sockets", "handlers")):
-            what = _UNLIMITED.get(str(path[-1]))
+            what = bounded_by(str(path[-1]))
             if what and subject.value(path) == "unlimited":
                 yield subject.at(*path), f"no limit on {what}"
 
@@ -170,7 +160,7 @@ def _no_tls(subject: Subject) -> Iterator[tuple[At, str]]:
 
 def _one_address(subject: Subject) -> Iterator[tuple[At, str]]:
     config = subject.config
-    if config.limits.sockets_per_address is None and not is_loopback(config.server.host):
+    if config.limits.sockets_per_address == inf and not is_loopback(config.server.host):
         yield subject.at("server", "host"), "one address may take up all connections"
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -19,9 +20,7 @@ from gateway.config.model import (
     AdminConfig,
     At,
     GatewayConfig,
-    LimitsConfig,
     NamespaceConfig,
-    NamespaceLimits,
     ReloadConfig,
     RouteConfig,
     Schema,
@@ -32,6 +31,7 @@ from gateway.config.model import (
 from gateway.config.units import byte_count, seconds
 from gateway.config.words import KeyPath, with_slash
 from gateway.errors import Place
+from gateway.limits import Limits, NamespaceLimits, Unit, unit_of
 
 __all__ = ["build"]
 
@@ -49,7 +49,7 @@ def _origins(written: str | list[str]) -> str | tuple[str, ...]:
 
 
 def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
-    return lambda written: None if written == "unlimited" else kind(written)
+    return lambda written: inf if written == "unlimited" else kind(written)
 
 
 _SERVER: _Kinds = {
@@ -73,26 +73,20 @@ _RELOAD: _Kinds = {
     "close_window": seconds,
     "last_good": bool,
 }
-_COUNT, _SIZE = _unless_unlimited(int), _unless_unlimited(byte_count)
-_LIMITS: _Kinds = {
-    "sockets": _COUNT,
-    "sockets_per_address": _COUNT,
-    "connections_per_second": _COUNT,
-    "request_timeout": seconds,
-    "join_timeout": seconds,
-    "upgrade_timeout": seconds,
-    "attachments": int,
-    "depth": int,
-    "packets_per_second": _COUNT,
-    "bytes_per_second": _SIZE,
-    "handlers": _COUNT,
-    "handlers_per_socket": _COUNT,
-    "rooms_per_socket": _COUNT,
-    "send_buffer": _SIZE,
-    "send_packets": _COUNT,
-    "on_slow": str,
-    "overload_after": _unless_unlimited(seconds),
+_UNITS: Mapping[Unit, Callable[[Any], object]] = {
+    "count": int,
+    "size": byte_count,
+    "seconds": seconds,
+    "choice": str,
 }
+
+
+def _limits_of(block: type[Limits | NamespaceLimits]) -> _Kinds:
+    return {each.name: _unless_unlimited(_UNITS[unit_of(each)]) for each in fields(block)}
+
+
+_LIMITS = _limits_of(Limits)
+_NAMESPACE_LIMITS = _limits_of(NamespaceLimits)
 _NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
 _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
 
@@ -101,7 +95,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
     """The config of a document in which neither the schema nor the rules find a problem."""
     data: Any = document.data
     folder = file.absolute().parent
-    limits = LimitsConfig(**_given(data.get("limits"), _LIMITS))
+    limits = Limits(**_given(data.get("limits"), _LIMITS))
     return GatewayConfig(
         file=file,
         at=At("", Place(str(file))),
@@ -176,7 +170,7 @@ def _plugins(file: Path, document: Document) -> tuple[tuple[Path, At], ...]:
 
 
 def _namespace(
-    document: Document, limits: LimitsConfig, data: Mapping[str, Any], *path: str | int
+    document: Document, limits: Limits, data: Mapping[str, Any], *path: str | int
 ) -> NamespaceConfig:
     def chain(key: str) -> tuple[Use, ...]:
         listed = enumerate(data.get(key) or ())
@@ -195,14 +189,13 @@ def _namespace(
     )
 
 
-def _namespace_limits(limits: LimitsConfig, data: Mapping[str, Any] | None) -> NamespaceLimits:
+def _namespace_limits(limits: Limits, data: Mapping[str, Any] | None) -> NamespaceLimits:
     of_the_gateway = {
         "handlers_per_socket": limits.handlers_per_socket,
         "packets_per_second": limits.packets_per_second,
         "rooms_per_socket": limits.rooms_per_socket,
     }
-    kinds: _Kinds = {each.name: _COUNT for each in fields(NamespaceLimits)}
-    return NamespaceLimits(**{**of_the_gateway, **_given(data, kinds)})
+    return NamespaceLimits(**{**of_the_gateway, **_given(data, _NAMESPACE_LIMITS)})
 
 
 def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:

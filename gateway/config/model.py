@@ -15,14 +15,13 @@ from typing import Literal
 from gateway.config.secrets import Secrets
 from gateway.config.words import KeyPath
 from gateway.errors import Place, Problem
+from gateway.limits import Limits, NamespaceLimits
 
 __all__ = [
     "AdminConfig",
     "At",
     "GatewayConfig",
-    "LimitsConfig",
     "NamespaceConfig",
-    "NamespaceLimits",
     "ReloadConfig",
     "RouteConfig",
     "Schema",
@@ -81,20 +80,6 @@ class RouteConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class NamespaceLimits:
-    """How much one namespace takes; `None` is no limit of its own.
-
-    The last three hold for one socket, and are the gateway's where the file says nothing.
-    """
-
-    sockets: int | None = None
-    handlers: int | None = None
-    handlers_per_socket: int | None = 1_000
-    packets_per_second: int | None = 10_000
-    rooms_per_socket: int | None = 10_000
-
-
-@dataclass(frozen=True, slots=True)
 class NamespaceConfig:
     """One namespace; `routes` maps an event, a gateway event or `*` to its handler."""
 
@@ -104,7 +89,7 @@ class NamespaceConfig:
     connect_timeout: float = 20.0
     packet_timeout: float = 60.0
     order: Order = "concurrent"
-    limits: NamespaceLimits = NamespaceLimits()
+    limits: NamespaceLimits = field(default_factory=NamespaceLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,34 +131,6 @@ class ReloadConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsConfig:
-    """How much the gateway takes before it refuses, waits or lets go; `None` is no limit.
-
-    `sockets` are connections, and sockets of all namespaces. `depth` is how deep arrays and
-    objects of a packet may nest. `handlers` are packets under way, `send_buffer` and
-    `send_packets` what waits for one client. `overload_after` is how late the gateway may run.
-    """
-
-    sockets: int | None = 50_000
-    sockets_per_address: int | None = None
-    connections_per_second: int | None = 1_000
-    request_timeout: float = 10.0
-    join_timeout: float = 45.0
-    upgrade_timeout: float = 10.0
-    attachments: int = 10
-    depth: int = 200
-    packets_per_second: int | None = 10_000
-    bytes_per_second: int | None = 50_000_000
-    handlers: int | None = 10_000
-    handlers_per_socket: int | None = 1_000
-    rooms_per_socket: int | None = 10_000
-    send_buffer: int | None = 4_000_000
-    send_packets: int | None = 10_000
-    on_slow: Literal["disconnect", "drop_oldest", "drop_newest"] = "disconnect"
-    overload_after: float | None = 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class AdminConfig:
     """Where the admin listener listens: on `socket`, if there is one, else on host and port."""
 
@@ -199,7 +156,7 @@ class GatewayConfig:
     secrets: Secrets
     server: ServerConfig
     reload: ReloadConfig
-    limits: LimitsConfig
+    limits: Limits
     admin: AdminConfig | None
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]

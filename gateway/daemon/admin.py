@@ -22,7 +22,7 @@ from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Reloader, Verdict, placed
 from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
-from gateway.engineio.tally import Tally
+from gateway.engineio.violations import EventCounter
 from gateway.errors import ConfigError, Problem
 
 __all__ = ["AdminApi", "AdminLog", "add_routes", "admin_listener", "verdict_json"]
@@ -89,7 +89,7 @@ class AdminApi:
         build = await self._loading.build(snapshot, former)
         with placed(snapshot):
             plan = self._serving.plan(build)
-        sockets = self._serving.adapter.count()
+        sockets = self._serving.sockets.hub.rooms.counts
         return plan, sum(sockets[name] for name in plan.removed)
 
     def status(self) -> dict[str, Any]:
@@ -105,12 +105,12 @@ class AdminApi:
             "digest": serving.build.blueprint.digest,
             "degraded": [str(problem) for problem in degraded],
             "last_reload": verdict_json(reloader.last) if reloader.last else None,
-            "generations": serving.adapter.live.alive,
-            "sockets": dict(serving.adapter.count()),
+            "generations": serving.sockets.live.alive,
+            "sockets": dict(serving.sockets.hub.rooms.counts),
             "services": sorted(serving.build.blueprint.services),
             "pending": serving.pending,
             "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
-            "outcomes": serving.adapter.dispatcher.outcomes,
+            "outcomes": serving.sockets.dispatcher.outcomes,
             "time": time.time(),
         }
 
@@ -244,7 +244,7 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
 
     def __init__(self) -> None:
         super().__init__(logging.getLogger("sockgw.admin"), {})
-        self._tally = Tally("offence", [_BAD_HTTP])
+        self._counter = EventCounter("violation", [_BAD_HTTP])
 
     def exception(self, msg: object, *args: object, **facts: Any) -> None:
         if not self._is_counted(facts.get("exc_info")):
@@ -258,5 +258,5 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
         """Count an error that a client caused; tell whether it was one."""
         if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
             return False
-        self._tally.saw(_BAD_HTTP, "a client of the admin listener", type(error).__name__)
+        self._counter.record(_BAD_HTTP, "a client of the admin listener", type(error).__name__)
         return True

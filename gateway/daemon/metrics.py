@@ -40,33 +40,33 @@ class Metrics(Collector):
         yield from self._reloading()
 
     def _traffic(self) -> Iterator[Metric]:
-        adapter = self._serving.adapter
+        server = self._serving.sockets
         sockets = GaugeMetricFamily("sockgw_sockets", "Open sockets.", labels=["namespace"])
-        for namespace, count in adapter.count().items():
+        for namespace, count in server.hub.rooms.counts.items():
             sockets.add_metric([namespace], count)
         yield sockets
         packets = CounterMetricFamily(
             "sockgw_packets", "Packets by what became of them.", labels=["outcome"]
         )
-        for outcome, count in adapter.dispatcher.outcomes.items():
+        for outcome, count in server.dispatcher.outcomes.items():
             packets.add_metric([outcome], count)
         yield packets
-        offences = CounterMetricFamily(
-            "sockgw_offences", "What clients did that they may not.", labels=["kind"]
+        violations = CounterMetricFamily(
+            "sockgw_violations", "What clients did that they may not.", labels=["kind"]
         )
-        for kind, count in adapter.server.eio.offences.counts.items():
-            offences.add_metric([kind], count)
-        yield offences
+        for kind, count in server.engine.violations.counts.items():
+            violations.add_metric([kind], count)
+        yield violations
         limited = CounterMetricFamily(
             "sockgw_limited", "How often a limit was met.", labels=["limit"]
         )
-        for limit, count in adapter.server.eio.limits.counts.items():
+        for limit, count in server.engine.limits_met.counts.items():
             limited.add_metric([limit], count)
         yield limited
         yield CounterMetricFamily(
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",
-            value=adapter.live.cancelled,
+            value=server.live.cancelled,
         )
 
     def _reloading(self) -> Iterator[Metric]:
@@ -87,7 +87,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "sockgw_generations_alive",
             "Generations that serve or are still used.",
-            len(self._serving.adapter.live.alive),
+            len(self._serving.sockets.live.alive),
         )
         if self._last is not None:
             result, at = self._last

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 
 from gateway.compiler import Build
 from gateway.config import HIDDEN
 from gateway.config.model import (
     GatewayConfig,
-    LimitsConfig,
-    NamespaceLimits,
     Schema,
     ServerConfig,
     TlsConfig,
     Use,
 )
+from gateway.limits import Limits, NamespaceLimits
 
 __all__ = ["RESTART_KEYS", "Plan", "compare"]
 
@@ -134,15 +134,14 @@ def _key(
     folder: Path = Path(),
 ) -> Iterator[str]:
     """The key at the end of `path`, in two blocks, each of its config."""
-    is_limit = isinstance(blocks[0], LimitsConfig | NamespaceLimits)
-    absent = "unlimited" if is_limit else "unset"
+    is_limit = isinstance(blocks[0], Limits | NamespaceLimits)
     paths = {path, path[-2:]} if is_limit else {path}  # a namespace's may be the gateway's
     was, now = (getattr(block, path[-1]) for block in blocks)
     if was != now and path[-1] in SECRETS:
         yield f"~ {label}"
     elif was != now:
         before, after = (
-            HIDDEN if any(map(config.secrets.hides, paths)) else _told(value, folder, absent)
+            HIDDEN if any(map(config.secrets.hides, paths)) else _told(value, folder)
             for config, value in zip(configs, (was, now), strict=True)
         )
         yield f"~ {label}: {before} -> {after}"
@@ -186,15 +185,15 @@ def _presence(label: str, before: Collection[str], after: Collection[str]) -> It
     yield from (f"+ {label.format(name)}" for name in after if name not in before)
 
 
-def _told(value: object, folder: Path, absent: str) -> str:
+def _told(value: object, folder: Path) -> str:
     """A value as one would write it in a gateway.yaml in `folder`."""
     match value:
         case None:
-            return absent
+            return "unset"
         case bool():
             return str(value).lower()
         case float():
-            return _duration(value)
+            return "unlimited" if value == inf else _duration(value)
         case tuple():
             return f"[{', '.join(map(str, value))}]"
         case Path():

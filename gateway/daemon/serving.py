@@ -6,20 +6,18 @@ import asyncio
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
-from math import inf
+from dataclasses import fields, replace
 from typing import Any
 
 from aiohttp import web
 
 from gateway.compiler import Build
-from gateway.config.model import LimitsConfig, ServerConfig
+from gateway.config.model import ServerConfig
 from gateway.daemon.listener import Address, BoundAddress, Listener
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
-from gateway.engineio.server import Engine
 from gateway.engineio.settings import Settings
-from gateway.socketio.adapter import Adapter
+from gateway.socketio.server import Server
 
 __all__ = ["Serving"]
 
@@ -36,12 +34,10 @@ class Serving:
         self.build = first
         self._override = override
         self.server = replace(first.config.server, **override)
-        options = _engine_options(self.server, first.config.limits)
-        self.adapter = Adapter(Engine, options, self.server.serializer)
-        load = self.adapter.dispatcher.under_way.load
-        self.adapter.server.eio.admission.is_overloaded = lambda: load.is_high
+        limits = first.config.limits
+        self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         app = web.Application()
-        self.adapter.server.attach(app, self.server.path)
+        self.sockets.engine.attach(app, self.server.path)
         self.listener = Listener(app)
         self.admin = admin
         self.closed = 0
@@ -51,7 +47,7 @@ class Serving:
     @property
     def generation(self) -> int:
         """The number of the generation that serves; 0 before the first."""
-        current = self.adapter.live.current
+        current = self.sockets.live.current
         return current.number if current else 0
 
     def serves(self, build: Build) -> bool:
@@ -65,24 +61,22 @@ class Serving:
         Raises `ConfigError` when a service does not start and `ListenError` when an address
         cannot be had: then nothing has changed.
         """
-        live, plan = self.adapter.live, self.plan(build)
+        live, plan = self.sockets.live, self.plan(build)
         with ExitStack() as stack:
             moves: list[tuple[Listener, BoundAddress]] = []
             for listener, address in self._addresses(build):
                 if not listener.is_at(address):
                     moves.append((listener, listener.bind(address)))
                     stack.callback(moves[-1][1].sock.close)
-            generation = await live.start(build.blueprint)
+            generation = await self.sockets.start(build.blueprint)
             stack.pop_all()
         self._close_removed(plan.removed, build)
         live.swap(generation, build.config.reload.drain)
-        self.adapter.limit(build.blueprint.limits)
         self.since = time.time()
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
         self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
-        options = _engine_options(self.server, build.config.limits)
-        self.adapter.server.eio.configure(Settings(**options))
+        self.sockets.configure(_settings(self.server), build.config.limits)
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:
@@ -94,13 +88,13 @@ class Serving:
         for name in build.config.namespaces:
             if closing := self._closing.pop(name, None):
                 closing.cancel()
-        former, sockets = self.adapter.live.current, self.adapter.count()
+        former, sockets = self.sockets.live.current, self.sockets.hub.rooms.counts
         for name in removed:
             assert former is not None
             window = build.config.reload.close_window
             # Begins after the swap, but keeps the former generation whole from now on.
-            work = self.adapter.close_namespaces([name], window)
-            self._closing[name] = self.adapter.live.pin(former, work)
+            work = self.sockets.hub.close_namespaces([name], window)
+            self._closing[name] = self.sockets.live.pin(former, work)
             self.closed += sockets[name]
 
     def plan(self, build: Build) -> Plan:
@@ -121,8 +115,8 @@ class Serving:
     async def close(self) -> None:
         """Stop serving, and listening: see `shut_down`."""
         reload = self.build.config.reload
-        await shut_down(self.adapter, self.listener, reload.drain, reload.close_window)
-        self.adapter.dispatcher.under_way.load.stop()
+        await shut_down(self.sockets, self.listener, reload.drain, reload.close_window)
+        self.sockets.dispatcher.in_flight.load.stop()
         await self.admin.close()
 
     def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
@@ -134,24 +128,5 @@ class Serving:
             yield self.admin, unix if admin.socket else Address("admin", admin.host, admin.port)
 
 
-def _engine_options(server: ServerConfig, limits: LimitsConfig) -> dict[str, Any]:
-    return {
-        "ping_interval": server.ping_interval,
-        "ping_timeout": server.ping_timeout,
-        "max_payload": server.max_payload,
-        "transports": server.transports,
-        "cors_origins": server.cors_origins,
-        "compression": server.compression,
-        "upgrade_timeout": limits.upgrade_timeout,
-        "request_timeout": limits.request_timeout,
-        "sessions": _bound(limits.sockets),
-        "sessions_per_address": _bound(limits.sockets_per_address),
-        "sessions_per_second": _bound(limits.connections_per_second),
-        "send_buffer": _bound(limits.send_buffer),
-        "send_packets": _bound(limits.send_packets),
-        "on_slow": limits.on_slow,
-    }
-
-
-def _bound(limit: float | None) -> float:
-    return inf if limit is None else limit
+def _settings(server: ServerConfig) -> Settings:
+    return Settings(**{each.name: getattr(server, each.name) for each in fields(Settings)})

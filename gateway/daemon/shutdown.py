@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from gateway.daemon.listener import Listener
 from gateway.engineio.carrier import CLOSE_LIMIT
-from gateway.engineio.server import Engine
+from gateway.engineio.engine import Engine
 from gateway.runtime.live import Live
-from gateway.socketio.adapter import Adapter
+from gateway.socketio.server import Server
 
 __all__ = ["CHAINS", "shut_down"]
 
@@ -27,7 +27,7 @@ PAUSE = 0.01
 """Seconds between two looks at whether clients on polling have asked for their last packets."""
 
 
-async def shut_down(adapter: Adapter, listener: Listener, drain: float, window: float) -> None:
+async def shut_down(server: Server, listener: Listener, drain: float, window: float) -> None:
     """End in this order; each step that has something to do is a line in the log.
 
     Nobody new is taken. Packets under way get `drain` seconds, then their handlers are cancelled.
@@ -35,7 +35,7 @@ async def shut_down(adapter: Adapter, listener: Listener, drain: float, window: 
     session: so they come back by themselves, to whoever serves then. Connection chains unwind.
     Services close, the last started first.
     """
-    live, engine = adapter.live, adapter.server.eio
+    live, engine = server.live, server.engine
     say = log.info if live.current else log.debug
     start = time.monotonic()
     engine.accepting = False
@@ -46,7 +46,7 @@ async def shut_down(adapter: Adapter, listener: Listener, drain: float, window: 
     chains = live.chains
     await _tell_clients(engine, window, say)
     await listener.stop_accepting()
-    await adapter.server.shutdown()
+    await engine.shutdown()
     await _release(live, chains, say)
     await listener.close()
     say("stopped after %.1f s", time.monotonic() - start)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from gateway.engineio.bucket import Bucket
-from gateway.engineio.limit import Limit
-from gateway.engineio.settings import Settings
+from gateway.limits import LimitName, Limits, TokenBucket
 
 __all__ = ["Admission"]
 
@@ -15,33 +13,35 @@ __all__ = ["Admission"]
 class Admission:
     """Counts the sessions there are, in all and by address, and how fast they come.
 
-    `is_overloaded` tells whether there is too much to do for those that are open already. `clock`
+    `is_overloaded` says whether there is too much to do for those that are open already. `clock`
     gives seconds.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.is_overloaded: Callable[[], bool] = lambda: False
+    def __init__(
+        self, clock: Callable[[], float], is_overloaded: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._is_overloaded = is_overloaded
         self._clock = clock
         self._count = 0
         self._addresses: Counter[str] = Counter()
-        self._recent = Bucket()
+        self._recent = TokenBucket()
 
-    def limit(self, address: str, settings: Settings) -> Limit | None:
+    def limit(self, address: str, limits: Limits) -> LimitName | None:
         """The limit for which nobody new is let in from an address, if there is one."""
-        if self._count >= settings.sessions:
+        if self._count >= limits.sockets:
             return "sockets"
-        if self._addresses.get(address, 0) >= settings.sessions_per_address:
+        if self._addresses.get(address, 0) >= limits.sockets_per_address:
             return "sockets_per_address"
-        if self.is_overloaded():
+        if self._is_overloaded():
             return "overload_after"
-        self._recent.wait(settings.sessions_per_second, self._clock())
-        return "connections_per_second" if self._recent.left < 1 else None
+        self._recent.refill(limits.connections_per_second, self._clock())
+        return "connections_per_second" if self._recent.tokens < 1 else None
 
     def entered(self, address: str) -> None:
         """A session was opened."""
         self._count += 1
         self._addresses[address] += 1
-        self._recent.left -= 1
+        self._recent.tokens -= 1
 
     def left(self, address: str) -> None:
         """It is over."""

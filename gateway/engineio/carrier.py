@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from gateway.engineio.deadlines import Deadlines
 from gateway.engineio.frame import Frames
-from gateway.engineio.limit import Limit
-from gateway.engineio.offence import Offence
 from gateway.engineio.packet import Message, Packet
 from gateway.engineio.settings import Settings
-from gateway.engineio.tally import Tally
+from gateway.engineio.violations import EventCounter, Violation
+from gateway.limits import LimitName, Limits
 
 if TYPE_CHECKING:
     from gateway.engineio.session import Session
 
-__all__ = ["CLOSE_LIMIT", "COMPRESS_FROM", "Host", "Poll", "Post", "Reason", "WebSocket"]
+__all__ = [
+    "CLOSE_LIMIT",
+    "COMPRESS_FROM",
+    "NOBODY",
+    "Host",
+    "Poll",
+    "Post",
+    "Reason",
+    "Receiver",
+    "WebSocket",
+]
 
 CLOSE_LIMIT = 2.0
 """Seconds that a client has to take the last of a session that is over."""
@@ -69,19 +78,43 @@ class WebSocket(Protocol):
     def close(self) -> None: ...
 
 
+class Receiver(Protocol):
+    """What a session belongs to above the engine: one client."""
+
+    def receive(self, message: Message) -> Awaitable[None] | None:
+        """Take a message; the next one waits for what is returned. Must not raise."""
+
+    def closed(self, reason: Reason) -> None:
+        """The session is over; called once, if it had been accepted."""
+
+    def limit(self, limits: Limits) -> None:
+        """Apply limits that have changed."""
+
+
+class _Nobody:
+    """The receiver of a session that is not accepted yet, or over."""
+
+    def receive(self, message: Message) -> None:
+        return None
+
+    def closed(self, reason: Reason) -> None:
+        return None
+
+    def limit(self, limits: Limits) -> None:
+        return None
+
+
+NOBODY: Receiver = _Nobody()
+
+
 class Host(Protocol):
     """Where sessions live."""
 
     settings: Settings
     deadlines: Deadlines
-    offences: Tally[Offence]
-    limits: Tally[Limit]
-
-    def message(self, session: Session, message: Message) -> Awaitable[None] | None:
-        """A message came; the next one waits for what is returned."""
-
-    def closed(self, session: Session, reason: Reason) -> None:
-        """A session that was accepted is over; called once."""
+    violations: EventCounter[Violation]
+    limits: Limits
+    limits_met: EventCounter[LimitName]
 
     def forget(self, session: Session) -> None:
         """No request may find this session any more."""

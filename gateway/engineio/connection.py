@@ -10,12 +10,12 @@ from aiohttp import hdrs, web
 
 from gateway.engineio.deadlines import Due
 from gateway.engineio.direct import Answer, DirectPoll, DirectPost
+from gateway.engineio.engine import ENGINE, Engine
 from gateway.engineio.exit import Leaver
 from gateway.engineio.handler import Handler
 from gateway.engineio.handover import detach
 from gateway.engineio.head import Head, read
 from gateway.engineio.refusal import verify
-from gateway.engineio.server import ENGINE, Engine
 from gateway.engineio.session import Session
 
 __all__ = ["Runner"]
@@ -63,7 +63,7 @@ class _Server(web.Server):
     def handler(self) -> web.RequestHandler:
         """What answers the requests of one connection that are not plain."""
         handler = Handler(self, loop=asyncio.get_running_loop(), **self._kwargs)
-        handler.offences = self._engine.offences
+        handler.violations = self._engine.violations
         return handler
 
     async def shutdown(self, timeout: float | None = None) -> None:
@@ -111,7 +111,7 @@ class _Connection(Leaver):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
         self._server.lines.add(self)
-        self._engine.deadlines.set(self, Due.HEAD, self._engine.settings.request_timeout)
+        self._engine.deadlines.set(self, Due.HEAD, self._engine.limits.request_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is not None:
@@ -140,7 +140,9 @@ class _Connection(Leaver):
 
     def due(self, due: Due, when: float) -> None:
         if due is Due.HEAD:
-            self._engine.limits.saw("request_timeout", self._address(), "no whole request came")
+            self._engine.limits_met.record(
+                "request_timeout", self._address(), "no whole request came"
+            )
             self._transport.close()
         elif self._answer is None and not self._was_used:
             self._transport.close()
@@ -172,7 +174,7 @@ class _Connection(Leaver):
         # aiohttp would wait for the rest of a head for ever.
         waits = not handler._messages and handler._current_request is None
         if waits and not self._is_waited_for:
-            self._engine.deadlines.set(self, Due.HEAD, self._engine.settings.request_timeout)
+            self._engine.deadlines.set(self, Due.HEAD, self._engine.limits.request_timeout)
         elif self._is_waited_for and not waits:
             self._engine.deadlines.cancel(self, Due.HEAD)
         self._is_waited_for = waits

@@ -165,6 +165,6 @@ class DirectPost(Answer):
 
     def _fail(self, error: PacketError) -> None:
         self._session.posted()
-        self._session.offends("engine_packet", error)
+        self._session.count_violation("engine_packet", error)
         self._session.end("parse error")
         self._refuse()

@@ -7,8 +7,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.engineio.offence import Offence
-from gateway.engineio.tally import Tally
+from gateway.engineio.violations import EventCounter, Violation
 
 __all__ = ["Handler"]
 
@@ -16,9 +15,9 @@ __all__ = ["Handler"]
 class Handler(web.RequestHandler):
     """aiohttp's, which would log a traceback for what is no fault of ours."""
 
-    __slots__ = ("offences",)
+    __slots__ = ("violations",)
 
-    offences: Tally[Offence]
+    violations: EventCounter[Violation]
 
     def handle_error(
         self,
@@ -29,7 +28,7 @@ class Handler(web.RequestHandler):
     ) -> web.StreamResponse:
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        self.offences.saw("http", request.remote or "", type(exc).__name__)
+        self.violations.record("http", request.remote or "", type(exc).__name__)
         response = web.Response(status=status)
         response.force_close()
         return response
@@ -37,6 +36,6 @@ class Handler(web.RequestHandler):
     def log_exception(self, *args: Any, **facts: Any) -> None:
         error = facts.get("exc_info")
         if isinstance(error, HttpProcessingError | web.RequestPayloadError):
-            self.offences.saw("http", "a client", type(error).__name__)
+            self.violations.record("http", "a client", type(error).__name__)
         else:
             super().log_exception(*args, **facts)

@@ -10,6 +10,7 @@ from gateway.engineio.carrier import WebSocket
 from gateway.engineio.frame import Frames
 from gateway.engineio.packet import PING, Packet, handshake
 from gateway.engineio.settings import Settings, Transport
+from gateway.limits import Limits
 
 __all__ = ["Outbox"]
 
@@ -57,7 +58,7 @@ class Outbox:
         return len(self._parcels)
 
     def keep(
-        self, frames: Frames, droppable: bool, settings: Settings
+        self, frames: Frames, droppable: bool, limits: Limits
     ) -> Literal["kept", "dropped", "disconnected"]:
         """Add frames if there is room, or can be made.
 
@@ -65,15 +66,15 @@ class Outbox:
         that something was left out, these frames or others; `disconnected` what is to become
         of a client that there is no room for.
         """
-        if not self._is_full(settings):
+        if not self._is_full(limits):
             self._append(Parcel(frames, droppable))
             return "kept"
-        if settings.on_slow == "disconnect":
+        if limits.on_slow == "disconnect":
             return "disconnected"
-        if droppable and settings.on_slow == "drop_newest":
+        if droppable and limits.on_slow == "drop_newest":
             return "dropped"
-        while self._is_full(settings):
-            if not self._drop(newest=settings.on_slow == "drop_newest"):
+        while self._is_full(limits):
+            if not self._drop(newest=limits.on_slow == "drop_newest"):
                 return "dropped" if droppable else "disconnected"
         self._append(Parcel(frames, droppable))
         return "dropped"
@@ -115,10 +116,10 @@ class Outbox:
         self.size -= parcel.size
         return parcel
 
-    def _is_full(self, settings: Settings) -> bool:
-        if len(self._parcels) >= settings.send_packets:
+    def _is_full(self, limits: Limits) -> bool:
+        if len(self._parcels) >= limits.send_packets:
             return True
-        return len(self._parcels) > 0 and self.size + self.taken >= settings.send_buffer
+        return len(self._parcels) > 0 and self.size + self.taken >= limits.send_buffer
 
     def _drop(self, *, newest: bool) -> bool:
         for index, parcel in enumerate(reversed(self._parcels) if newest else self._parcels):

@@ -115,14 +115,14 @@ async def answer_post(
             finally:
                 session.posted()
     except TooLargeError:
-        session.offends("too_large", "a body over the limit")
+        session.count_violation("too_large", "a body over the limit")
         return too_large(headers)
     except PacketError as error:
-        session.offends("engine_packet", error)
+        session.count_violation("engine_packet", error)
         session.end("parse error")
         return refuse(Refusal.BAD_REQUEST, headers)
     except web.RequestPayloadError as error:
-        session.offends("http", type(error).__name__)
+        session.count_violation("http", type(error).__name__)
         session.end("transport error")
         _cut(request)
         return refuse(Refusal.BAD_REQUEST, headers)

@@ -9,9 +9,9 @@ from enum import IntEnum
 from aiohttp import hdrs, web
 
 from gateway.engineio.head import Head
-from gateway.engineio.offence import Offence
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
+from gateway.engineio.violations import Violation
 
 __all__ = ["HINT", "Refusal", "refuse", "too_large", "verify"]
 
@@ -29,12 +29,12 @@ class Refusal(IntEnum):
     UNSUPPORTED_VERSION = 5
 
     @property
-    def kind(self) -> Offence:
+    def kind(self) -> Violation:
         """What the client is counted for."""
-        return KINDS[self]
+        return VIOLATIONS[self]
 
 
-KINDS: Mapping[Refusal, Offence] = {
+VIOLATIONS: Mapping[Refusal, Violation] = {
     Refusal.UNKNOWN_TRANSPORT: "unknown_transport",
     Refusal.UNKNOWN_SESSION: "unknown_session",
     Refusal.BAD_HANDSHAKE_METHOD: "bad_handshake_method",

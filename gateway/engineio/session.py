@@ -6,28 +6,31 @@ and is quoted where a line of it is met; what it leaves open is as in Node's eng
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable
 
-from gateway.engineio.carrier import Host, Poll, Post, Reason, WebSocket
+from gateway.engineio.carrier import NOBODY, Host, Poll, Post, Reason, Receiver, WebSocket
 from gateway.engineio.deadlines import Due
 from gateway.engineio.frame import Frames
-from gateway.engineio.limit import Limit
-from gateway.engineio.offence import Offence
 from gateway.engineio.outbox import Outbox
 from gateway.engineio.packet import CLOSE, MESSAGE, NOOP, PONG, Message, Packet, PacketError
 from gateway.engineio.polls import Polls
 from gateway.engineio.settings import Transport
 from gateway.engineio.state import OPEN, State
 from gateway.engineio.upgrade import Step, Upgrade
+from gateway.engineio.violations import Violation
+from gateway.limits import LimitName
 
 __all__ = ["Session", "State"]
+
+LOG = logging.getLogger("sockgw.engine")
 
 
 class Session:
     """One client, on whatever transport it is at the moment.
 
-    `settings` are those of its handshake, `address` is its client's, `owner` is a place for the
-    object of whoever uses the engine. Messages to a session that is over are dropped.
+    `settings` are those of its handshake, `address` is its client's address, `receiver` takes what
+    the client sends. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
@@ -41,7 +44,7 @@ class Session:
         "_websocket",
         "address",
         "id",
-        "owner",
+        "receiver",
         "settings",
         "state",
         "transport",
@@ -49,7 +52,7 @@ class Session:
 
     def __init__(self, id: str, transport: Transport, host: Host, address: str = "") -> None:
         self.id, self.address = id, address
-        self.owner: object = None
+        self.receiver: Receiver = NOBODY
         self._host, self._deadlines, self.settings = host, host.deadlines, host.settings
         self.state, self.transport = State.OPENING, transport
         self._polls, self._held = Polls(), 0.0
@@ -65,10 +68,12 @@ class Session:
         waiting = self._outbox.size + self._outbox.taken
         return waiting + (self._websocket.buffered if self._websocket else 0)
 
-    def accept(self) -> bool:
+    def accept(self, receiver: Receiver) -> bool:
         """The handshake is accepted; false if the session has ended before that."""
-        self.state = State.OPEN if self.state is State.OPENING else self.state
-        return self.state is State.OPEN
+        if self.state is not State.OPENING:
+            return False
+        self.receiver, self.state = receiver, State.OPEN
+        return True
 
     def send(self, message: Message) -> None:
         """Send a message."""
@@ -94,7 +99,7 @@ class Session:
             self._deadlines.set(self, Due.CLOSE, self.settings.ping_timeout)
             self._deadlines.cancel(self, Due.PING, Due.PONG)
             self._polls.wake()
-            self._host.closed(self, reason)
+            self._tell(reason)
         elif self.state is not State.CLOSING:
             self.end(reason)
 
@@ -113,24 +118,31 @@ class Session:
                 self._outbox.pour(websocket)
             websocket.close()
         if was is State.OPEN:
-            self._host.closed(self, reason)
+            self._tell(reason)
 
-    def offends(self, kind: Offence, why: object) -> None:
+    def count_violation(self, kind: Violation, why: object) -> None:
         """Count what the client did and may not; whether that ends the session, the caller says."""
-        self._host.offences.saw(kind, f"session {self.id[:6]}", why)
+        self._host.violations.record(kind, f"session {self.id[:6]}", why)
 
-    def meets(self, limit: Limit, why: object) -> None:
+    def count_limit(self, limit: LimitName, why: object) -> None:
         """Count that a bound was met; what comes of it, the caller says."""
-        self._host.limits.saw(limit, f"session {self.id[:6]}", why)
+        self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
 
     def hold(self, seconds: float) -> None:
         """Nothing that the client sends is taken for so long, its answer to a ping included."""
         self._held = self._deadlines.clock() + seconds
 
+    def _tell(self, reason: Reason) -> None:
+        receiver, self.receiver = self.receiver, NOBODY  # they would keep each other in memory
+        try:
+            receiver.closed(reason)
+        except Exception:
+            LOG.exception("a fault in the gateway itself")
+
     def _keep(self, frames: Frames, droppable: bool) -> None:
-        kept = self._outbox.keep(frames, droppable, self._host.settings)
+        kept = self._outbox.keep(frames, droppable, self._host.limits)
         if kept != "kept":
-            self.meets("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
+            self.count_limit("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
         if kept == "disconnected":
             self.end("slow client")
         self._look()
@@ -146,10 +158,10 @@ class Session:
         if self.state is not OPEN:
             return None
         if isinstance(packet, bytes):
-            return self._host.message(self, packet)
+            return self.receiver.receive(packet)
         kind = packet[:1]
         if kind == MESSAGE:
-            return self._host.message(self, packet[1:])
+            return self.receiver.receive(packet[1:])
         if kind == PONG:
             self._deadlines.set(self, Due.PING, self.settings.ping_interval)
             self._deadlines.cancel(self, Due.PONG)
@@ -178,7 +190,7 @@ class Session:
         elif due is Due.PONG:
             self.end("ping timeout")
         elif due is Due.UPGRADE:
-            self.meets("upgrade_timeout", "an upgrade that was not completed")
+            self.count_limit("upgrade_timeout", "an upgrade that was not completed")
             self._finish_upgrade(Step.FAILED)
         elif due is Due.CLOSE:
             self.end("server disconnect")
@@ -196,7 +208,7 @@ class Session:
         if self._polls.enter(poll):
             self._look()
         else:
-            self.offends("overlap", "two polls at once")
+            self.count_violation("overlap", "two polls at once")
             self.end("transport error")
             poll.wake()
 
@@ -225,7 +237,7 @@ class Session:
         """A POST request came: the same goes for these. If this is false, it is refused."""
         if self._polls.post(post):
             return True
-        self.offends("overlap", "two POST requests at once")
+        self.count_violation("overlap", "two POST requests at once")
         self.end("transport error")
         return False
 
@@ -249,13 +261,13 @@ class Session:
         the server MUST close the WebSocket connection."
         """
         if self.state is not State.OPEN or self._upgrade is not None or self._websocket is not None:
-            self.offends("overlap", "a second WebSocket")
+            self.count_violation("overlap", "a second WebSocket")
             websocket.close()
         elif self.transport == "websocket":
             self._move_to(websocket)
         else:
             self._upgrade = Upgrade(websocket)
-            self._deadlines.set(self, Due.UPGRADE, self._host.settings.upgrade_timeout)
+            self._deadlines.set(self, Due.UPGRADE, self._host.limits.upgrade_timeout)
 
     def receive_on(self, websocket: WebSocket, packet: Packet) -> Awaitable[None] | None:
         """Take a packet that came on a WebSocket."""
@@ -264,7 +276,7 @@ class Session:
         if self._upgrade is not None and websocket is self._upgrade.websocket:
             step = self._upgrade.receive(packet)
             if step is Step.FAILED:
-                self.offends("upgrade", "neither a probe nor an upgrade behind one")
+                self.count_violation("upgrade", "neither a probe nor an upgrade behind one")
             if step is not Step.PROBED:
                 self._finish_upgrade(step)
             elif self._polls.ready:

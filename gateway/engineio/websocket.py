@@ -169,7 +169,7 @@ class WebSocketCarrier(Leaver):
         try:
             waiting = self._session.receive_on(self, message)
         except PacketError as error:
-            self._session.offends("engine_packet", error)
+            self._session.count_violation("engine_packet", error)
             self._session.lost(self, "parse error")
             return False
         if waiting is None:
@@ -193,7 +193,7 @@ class WebSocketCarrier(Leaver):
             if isinstance(error, WebSocketError):
                 code = error.code
                 large = code == WSCloseCode.MESSAGE_TOO_BIG
-                self._session.offends("too_large" if large else "frame", error)
+                self._session.count_violation("too_large" if large else "frame", error)
             self._say_goodbye(code)
             self._session.lost(self, "transport error")
         self._hang_up_on_sender()

@@ -6,13 +6,14 @@ blueprint whose services run.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.api import Gateway, Services
 from gateway.errors import Place, Problem
+from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.chain import Chain, Link
-from gateway.runtime.limits import Limits, NamespaceLimits
 
 __all__ = ["GATEWAY_EVENTS", "Blueprint", "Generation", "NamespaceBlueprint", "Recipe", "Route"]
 
@@ -22,12 +23,11 @@ GATEWAY_EVENTS = frozenset({"disconnect", "disconnecting", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What one event leads to.
+    """The way of one event behind the packet chain.
 
-    `end` runs the handler and keeps what it returned in `ctx.reply`; it is what a packet chain
-    comes to. `handler` is the handler's name, `None` for the route of everything unrouted.
-    `timeout` is in seconds. `serial` names the queue whose packets finish in order: the
-    namespace's, this route's own, or `None` for no queue.
+    `end` runs the handler and keeps what it returns in `ctx.reply`. `handler` is the handler's
+    name, `None` on the route of everything unrouted. `timeout` is in seconds. `serial` names the
+    queue whose packets finish in order: the namespace's, this route's own, or `None` for no queue.
     """
 
     end: Chain
@@ -59,17 +59,17 @@ class NamespaceBlueprint:
 
     @property
     def route_count(self) -> int:
-        """How many routes were declared: gateway events and `*` count too."""
+        """The number of declared routes, those of gateway events and `*` included."""
         return len(self.routes) + len(self.events) + (self.fallback.handler is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to make one service.
+    """The recipe of one service.
 
-    Two recipes with an equal `key` (plugin, options, sources) make the same service, so the one
-    that runs is kept. `make` calls the plugin's factory; `problem` tells the operator, at the
-    service's place in the YAML, why it did not start.
+    Recipes with equal keys (plugin, options, sources) make the same service, so the one that
+    runs is kept. `make` calls the plugin's factory; `problem` makes of a reason why it
+    did not start a problem at the service's place in the YAML.
     """
 
     key: Hashable
@@ -81,10 +81,10 @@ class Recipe:
 class Blueprint:
     """A whole gateway, ready to start.
 
-    `digest` is that of everything it was made from. `instances` holds what the factories of
+    `digest` covers everything it was made from. `instances` holds what the factories of
     middleware and handlers made, by the same kind of key as a recipe's, for the next blueprint
-    to carry on. `install` makes its plugin modules those that `import` finds, and returns what
-    takes that back.
+    to reuse. `install` makes its plugin modules the ones that `import` finds, and returns a
+    function that undoes this.
     """
 
     digest: str
@@ -97,8 +97,14 @@ class Blueprint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generation:
-    """A blueprint whose services run. `number` counts from 1."""
+    """A blueprint whose services run. `number` counts from 1.
+
+    `gateway` is the emitter that its packets and services are given, `loop` the event loop that
+    it was started on: asking for the running one costs a system call before Python 3.12.
+    """
 
     number: int
     blueprint: Blueprint
     service: Services
+    gateway: Gateway
+    loop: asyncio.AbstractEventLoop

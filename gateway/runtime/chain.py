@@ -1,20 +1,35 @@
-"""Chains: links of middleware folded once into one call.
+"""Chains: links of middleware folded once into one call, and the ends that they lead to.
 
-A chain does not know its end: the context carries it (`ctx._end`), so one fold serves every route
-of a namespace, and the connection chain is folded by the same function.
+A chain does not know its end. The context carries it (`ctx._end`), so one fold serves every route
+of a namespace, and connection chains are folded by the same function. Tracing (`-v`) is wrapped
+around links and ends when they are compiled, so it costs nothing when it is off.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from time import perf_counter
+from typing import Protocol, TypeAlias
 
-from gateway.api import Context, Middleware
+from gateway.api import Context, Handler, Middleware, Next, Value
 from gateway.errors import Place, UsageError
 
-__all__ = ["Chain", "Link", "fold"]
+__all__ = [
+    "Arguments",
+    "Chain",
+    "Link",
+    "answer",
+    "checked",
+    "fold",
+    "nothing",
+    "trace_middleware",
+    "trace_route",
+]
+
+log = logging.getLogger("sockgw.flow")
 
 Chain: TypeAlias = Callable[[Context], Awaitable[None]]
 
@@ -34,27 +49,98 @@ def fold(links: Sequence[Link]) -> Chain:
     The last link's `next()` runs the context's end. A link that calls `next()` twice raises
     `UsageError` with its name.
     """
-    chain: Chain = _end
+    chain: Chain | None = None
     for depth in reversed(range(len(links))):
         chain = _step(links[depth], depth, chain)
-    return chain
+    return chain or _end
 
 
 def _end(ctx: Context) -> Awaitable[None]:
-    ctx._ended = True
     return ctx._end(ctx)
 
 
-def _step(link: Link, depth: int, rest: Chain) -> Chain:
+def _step(link: Link, depth: int, rest: Chain | None) -> Chain:
     run = link.run
 
     def advance(ctx: Context) -> Awaitable[None]:
         if ctx._at != depth:
             raise UsageError(f"middleware '{link.name}' called next() twice")
         ctx._at = depth + 1
-        return rest(ctx)
+        return ctx._end(ctx) if rest is None else rest(ctx)
 
     def step(ctx: Context) -> Awaitable[None]:
         return run(ctx, partial(advance, ctx))
 
     return step
+
+
+class Arguments(Protocol):
+    """Binds an event's arguments to a handler's parameters.
+
+    `bind` raises `Reject` with the code `bad_request` when they do not fit.
+    """
+
+    @property
+    def takes_all(self) -> bool: ...
+
+    def bind(self, args: list[Value]) -> Sequence[object]: ...
+
+
+def answer(handler: Handler, arguments: Arguments) -> Chain:
+    """The end that runs `handler` and keeps what it returns as the reply."""
+    bind = arguments.bind
+
+    async def with_context(ctx: Context) -> None:
+        ctx.reply = await handler(ctx)
+
+    async def with_arguments(ctx: Context) -> None:
+        ctx.reply = await handler(ctx, *bind(ctx.args))
+
+    return with_context if arguments.takes_all else with_arguments
+
+
+def checked(check: Callable[[list[Value]], None], end: Chain) -> Chain:
+    """`end`, for events whose arguments `check` does not refuse by raising `Reject`."""
+
+    async def check_first(ctx: Context) -> None:
+        check(ctx.args)
+        await end(ctx)
+
+    return check_first
+
+
+async def nothing(ctx: Context) -> None:
+    """The end of an event without a route."""
+
+
+def trace_middleware(name: str, run: Middleware) -> Middleware:
+    """`run`, with a log line when it is entered and one when it is left."""
+
+    async def traced(ctx: Context, next: Next) -> None:
+        _log_step(ctx, "-> %s", name)
+        start = perf_counter()
+        try:
+            await run(ctx, next)
+        finally:
+            _log_step(ctx, "<- %s after %.1f ms", name, (perf_counter() - start) * 1000)
+
+    return traced
+
+
+def trace_route(route: str, handler: str | None, end: Chain) -> Chain:
+    """`end`, with a log line that names the route and one when its handler is done."""
+
+    async def traced(ctx: Context) -> None:
+        _log_step(ctx, "   route '%s' -> %s", route, handler or "nothing")
+        start = perf_counter()
+        try:
+            await end(ctx)
+        finally:
+            _log_step(ctx, "   %s took %.1f ms", handler, (perf_counter() - start) * 1000)
+
+    return traced if handler else end
+
+
+def _log_step(ctx: Context, text: str, *values: object) -> None:
+    facts = {"socket": ctx.socket.id, "namespace": ctx.socket.namespace, "event": ctx.event}
+    log.debug(text, *values, extra=facts)

@@ -1,219 +1,131 @@
-"""The dispatcher: what a CONNECT, a packet and a lost socket lead to.
+"""The dispatcher: leads connections and packets through the chains of the serving generation.
 
-It knows no wire: what goes out passes through `Wire`, what comes in arrives as calls of `connect`,
-`packet` and `gone`. The outcome of a packet is decided here and nowhere else.
+It knows no wire. Packets and sockets arrive as calls of `connect`, `packet` and `left`; answers
+leave through `Connection`. The outcome of a packet is decided here and nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
 
-from gateway.api import Context, Gateway, Namespace, Socket, Transport, Value
+from gateway.api import Context, Value
 from gateway.errors import Reject
+from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
-from gateway.runtime.connection import Connection
-from gateway.runtime.fault import FAULTS, log_fault
-from gateway.runtime.limits import NamespaceLimits
+from gateway.runtime.connection import ACCEPTED, CONNECTING, LEFT, Connection, State
 from gateway.runtime.live import Live
-from gateway.runtime.services import ServicePool
-from gateway.runtime.under_way import PacketLimit, UnderWay
-from gateway.runtime.verdict import (
+from gateway.runtime.load import InFlight
+from gateway.runtime.outcome import (
     BUSY,
+    FAULTS,
     OUTCOMES,
-    arguments,
     cancelled,
-    error_of,
+    connect_error_data,
+    error_payload,
     late,
-    told,
+    log_fault,
+    outcome_of,
     unanswered,
-    verdict_on,
 )
 
-__all__ = ["Dispatcher", "Wire"]
-
-
-class Wire(Transport, Protocol):
-    """What only the dispatcher asks of the wire. A socket that is gone is no error here either."""
-
-    def accept(self, socket: Socket) -> None:
-        """Send CONNECT, then what was emitted before it."""
-
-    def refuse(self, socket: Socket, message: str, data: object) -> None:
-        """Send CONNECT_ERROR and forget the socket."""
-
-    def ack(self, socket: Socket, id: int, args: Sequence[object]) -> None:
-        """Answer the packet whose ack id is `id`; raises what encoding `args` raises."""
-
-    def meets(self, socket: Socket, limit: PacketLimit) -> None:
-        """A packet of the socket is refused for a limit that was met."""
-
-    def leave_all(self, socket: Socket) -> None:
-        """Take a socket that is gone out of its rooms."""
+__all__ = ["Dispatcher"]
 
 
 class Dispatcher:
-    """Leads connections and packets through the chains of the generation that serves.
+    """Leads connections and packets through the chains of what serves in `live`.
 
-    `outcomes` counts packets by what became of them; a plugin's own codes are `rejected`.
+    `outcomes` counts packets by outcome; codes of plugins count as `rejected`.
     """
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._gateway = Gateway(wire)
-        self.live = Live(ServicePool(self._gateway))
-        self.under_way = UnderWay()
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.in_flight = InFlight()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
-        """Whether the current generation has this namespace."""
+        """True if the current generation has this namespace."""
         current = self.live.current
         return current is not None and namespace in current.blueprint.namespaces
 
-    def connection(self, socket: Socket) -> Connection:
-        """That of a new socket, whose namespace must be one that `serves` accepts."""
-        return Connection(socket, Namespace(socket.namespace, self._wire))
+    def limits(self, connection: Connection) -> NamespaceLimits:
+        """The limits of a socket's namespace, as of now."""
+        return self._newest(connection)[1].limits
+
+    # Connections
 
     def connect(self, connection: Connection) -> None:
         """Lead a new socket through its connection chain, in a task of its own.
 
-        A socket that no middleware waits for is accepted at once and costs no task. It may be
-        gone again by then, CONNECT being too much for a client that is slow.
+        Its namespace must be one that `serves` accepts. A socket without a connection chain is
+        accepted at once and costs no task. It may be gone again when this returns: CONNECT can
+        be too much for a slow client.
         """
         generation = self.live.current
         assert generation is not None
-        if generation.blueprint.namespaces[connection.socket.namespace].connection_links:
-            connection.task = self.live.pin(generation, self._stay(connection, generation))
+        namespace = generation.blueprint.namespaces[connection.socket.namespace]
+        if namespace.connection_links:
+            chain = self._connection_chain(connection, generation, namespace)
+            connection.task = self.live.pin(generation, chain)
         else:
-            self._accept(connection)
+            connection.accept()
 
-    def packet(
-        self, connection: Connection, event: str, args: list[Value], ack: int | None
-    ) -> None:
-        """Lead one packet through its chain. `ack` is the id of the ack asked for, if any."""
-        generation, namespace = self._newest(connection)
-        if self.under_way.count or self.under_way.load.is_high:
-            limit = self.under_way.refuses(connection, generation, namespace)
-            if limit is not None:
-                self._wire.meets(connection.socket, limit)
-                self._turn_away(connection, generation, event, ack)
-                return
-        route = namespace.routes.get(event, namespace.fallback)
-        ctx = self._context(connection, generation, event, args)
-        work = self._answer(connection, namespace, route, ctx, ack)
-        task = self.live.spawn(generation, work)
-        if task is None:
+    def refuse(self, connection: Connection, reject: Reject) -> None:
+        """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
+        if connection.state is LEFT:
             return
-        self.under_way.enter(connection)
-        task.add_done_callback(lambda _: self.under_way.leave(connection))
-        if route.serial is None:
-            # Only what waits can take too long, so only then a timer is worth its price.
-            timer = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
-            task.add_done_callback(lambda _: timer.cancel())
-        if route.cancel_on_disconnect:
-            connection.cancellable_until_done(task)
+        connection.state = LEFT
+        connection.unwind()
+        connection.refuse(reject.message, connect_error_data(reject))
 
-    def _turn_away(
-        self, connection: Connection, generation: Generation, event: str, ack: int | None
-    ) -> None:
-        """Refuse a packet before it begins; no route for `error` is told, who has enough to do."""
-        socket = connection.socket
-        self.outcomes["busy"] += 1
-        failure = {"error": error_of(BUSY)}
-        if ack is not None:
-            self._wire.ack(socket, ack, [failure])
-        else:
-            args = [{**failure, "event": event}]
-            self.live.spawn(generation, self._wire.emit(socket, "error", args))
-
-    def gone(self, connection: Connection, reason: str) -> None:
-        """Tell that a socket is gone, and why, in Socket.IO's words."""
-        if connection.reason is not None:
+    def left(self, connection: Connection, reason: str) -> None:
+        """A socket is gone; `reason` says why, in Socket.IO's words."""
+        former = connection.end()
+        if former is LEFT:
             return
-        connection.reason = reason
-        if not connection.accepted:
-            assert connection.task is not None
-            connection.task.cancel()
-        for task in tuple(connection.cancellable):
-            task.cancel()
         generation, namespace = self._newest(connection)
-        if connection.accepted and namespace.events.keys() & {"disconnecting", "disconnect"}:
+        if former is ACCEPTED and namespace.events.keys() & {"disconnecting", "disconnect"}:
             self._leaving.append((generation, connection, reason))
             if len(self._leaving) == 1:
-                self._see_off()
+                self._run_disconnect_routes()
         else:
-            self._wire.leave_all(connection.socket)
+            connection.leave_rooms()
             connection.unwind()
 
-    def refuse(self, connection: Connection, verdict: Reject) -> None:
-        """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
-        if connection.reason is not None:
-            return
-        connection.reason = verdict.code
-        connection.unwind()
-        self._wire.refuse(connection.socket, verdict.message, told(verdict))
-
-    def limits(self, connection: Connection) -> NamespaceLimits:
-        """The limits that hold for a socket now."""
-        return self._newest(connection)[1].limits
-
-    def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
-        current = self.live.current
-        name = connection.socket.namespace
-        if current is not None and (namespace := current.blueprint.namespaces.get(name)):
-            return current, namespace
-        last = self.live.last_with(name)
-        return last, last.blueprint.namespaces[name]
-
-    def _context(
-        self, connection: Connection, generation: Generation, event: str, args: list[Value]
-    ) -> Context:
-        socket, scope = connection.socket, connection.scope
-        return Context(socket, event, args, generation.service, scope, self._gateway)
-
-    async def _stay(self, connection: Connection, generation: Generation) -> None:
-        namespace = generation.blueprint.namespaces[connection.socket.namespace]
+    async def _connection_chain(
+        self, connection: Connection, generation: Generation, namespace: NamespaceBlueprint
+    ) -> None:
         ctx = self._context(connection, generation, "connect", [])
-        ctx._end = lambda _: self._hold(connection)
-        verdict: Reject | None = None
+        ctx._end = lambda _: self._stay(connection)
         # `asyncio.timeout` would cost more than all the rest that is done for most sockets.
-        loop = asyncio.get_running_loop()
-        limit = connection.limit = loop.call_later(namespace.connect_timeout, connection.expire)
+        connection.expire_after(namespace.connect_timeout)
+        reject = Reject("refused", "connection refused")
         try:
             await namespace.connection(ctx)
         except (*FAULTS, asyncio.CancelledError) as error:
-            if connection.expired:
-                verdict = Reject("timeout", "connecting took too long")
+            if connection.state is State.EXPIRED:
+                reject = Reject("timeout", "connecting took too long")
             elif isinstance(error, asyncio.CancelledError):
                 raise
             else:
-                verdict = verdict_on(ctx, error)
+                reject = outcome_of(ctx, error)
         finally:
-            limit.cancel()
-        if not connection.accepted:
-            self.refuse(connection, verdict or Reject("refused", "connection refused"))
-        elif connection.reason is None:
-            # A middleware that stops waiting in next() has ended the socket's passage.
-            await self._wire.disconnect(connection.socket)
+            connection.stop_timer()
+        if connection.state is ACCEPTED:
+            # A middleware that stops waiting in next() ends the socket's stay.
+            await connection.disconnect()
+        else:
+            self.refuse(connection, reject)
 
-    async def _hold(self, connection: Connection) -> None:
-        if connection.reason is not None or connection.expired:
-            return
-        assert connection.limit is not None
-        connection.limit.cancel()
-        self._accept(connection)
-        await connection.gone
+    async def _stay(self, connection: Connection) -> None:
+        if connection.state is CONNECTING:
+            await connection.stay()
 
-    def _accept(self, connection: Connection) -> None:
-        connection.accepted = True
-        self._wire.accept(connection.socket)
+    def _run_disconnect_routes(self) -> None:
+        """Run disconnect routes one at a time.
 
-    def _see_off(self) -> None:
-        """Run the routes of those who leave. Whom these send away in turn waits for its own: one
-        inside the other, a hundred would be deeper than Python goes.
+        A route that disconnects another socket queues it, so the stack stays flat.
         """
         while self._leaving:
             generation, connection, reason = self._leaving[0]
@@ -222,11 +134,12 @@ class Dispatcher:
 
     async def _leave(self, connection: Connection, reason: str) -> None:
         await self._event(connection, "disconnecting", [reason])
-        self._wire.leave_all(connection.socket)
+        connection.leave_rooms()
         await self._event(connection, "disconnect", [reason])
         connection.unwind()
 
     async def _event(self, connection: Connection, event: str, args: list[Value]) -> None:
+        """Run the route of a gateway event, if there is one."""
         generation, namespace = self._newest(connection)
         route = namespace.events.get(event)
         if route is None:
@@ -238,7 +151,56 @@ class Dispatcher:
         except FAULTS as error:
             log_fault(ctx, f"in the route of the gateway event '{event}'", error)
 
-    async def _answer(
+    # Packets
+
+    def packet(
+        self, connection: Connection, event: str, args: list[Value], ack: int | None
+    ) -> None:
+        """Lead one packet through its chain. `ack` is the id of the ack asked for, if any."""
+        # Written out, as all that is called for every packet: see `_newest` and `_context`.
+        generation, scope = self.live.current, connection.scope
+        namespace = None if generation is None else generation.blueprint.namespaces.get(scope.name)
+        if generation is None or namespace is None:
+            generation, namespace = self._newest(connection)
+        in_flight = self.in_flight
+        if in_flight.count or in_flight.load.is_high:
+            limit = in_flight.refuses(connection, generation, namespace)
+            if limit is not None:
+                connection.count_limit(limit)
+                self._refuse_packet(connection, generation, event, ack)
+                return
+        route = namespace.routes.get(event, namespace.fallback)
+        socket, gateway = connection.socket, generation.gateway
+        ctx = Context(socket, event, args, generation.service, scope, gateway)
+        work = self._packet_chain(connection, namespace, route, ctx, ack)
+        task = self.live.spawn(generation, work)
+        if task is not None:
+            self._keep(task, connection, route)
+
+    def _keep(self, task: asyncio.Task[None], connection: Connection, route: Route) -> None:
+        """Count a packet that waits for something, and bound how long."""
+        self.in_flight.enter(connection)
+        task.add_done_callback(lambda _: self.in_flight.leave(connection))
+        if route.serial is None:
+            # Only what waits can take too long, so only then a timer is worth its price.
+            timer = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
+            task.add_done_callback(lambda _: timer.cancel())
+        if route.cancel_on_disconnect:
+            connection.cancel_on_leave(task)
+
+    def _refuse_packet(
+        self, connection: Connection, generation: Generation, event: str, ack: int | None
+    ) -> None:
+        """Refuse a packet before it begins. The `error` route is skipped: there is no time."""
+        self.outcomes["busy"] += 1
+        failure = {"error": error_payload(BUSY)}
+        if ack is not None:
+            connection.ack(ack, [failure])
+        else:
+            work = connection.emit("error", [{**failure, "event": event}])
+            self.live.spawn(generation, work)
+
+    async def _packet_chain(
         self,
         connection: Connection,
         namespace: NamespaceBlueprint,
@@ -247,32 +209,45 @@ class Dispatcher:
         ack: int | None,
     ) -> None:
         ctx._end = route.end
-        verdict: Reject | None = None
+        reject: Reject | None = None
         try:
             if route.serial is None:
                 await namespace.packet(ctx)
             else:
                 await self._in_turn(connection, namespace, route, ctx)
             if ctx.reply is None:
-                verdict = unanswered(ctx, route)
+                reject = unanswered(ctx, route, len(namespace.packet_links))
         except FAULTS as error:
-            verdict = verdict_on(ctx, error)
+            reject = outcome_of(ctx, error)
         except asyncio.CancelledError as error:
-            if connection.reason is not None:
+            if connection.state is LEFT:
                 raise
-            verdict = cancelled(ctx, error)
-        if ack is not None:
-            verdict = self._ack(ctx, ack, verdict)
-        if verdict is None:
+            reject = cancelled(ctx, error)
+        if reject is None and ack is not None:
+            reply = ctx.reply
+            args = reply if isinstance(reply, tuple) else () if reply is None else (reply,)
+            try:
+                connection.ack(ack, args)
+            except (TypeError, ValueError) as error:
+                reject = outcome_of(ctx, error)
+        if reject is None:
             self.outcomes["ok"] += 1
-            return
-        self.outcomes[verdict.code if verdict.code in self.outcomes else "rejected"] += 1
-        if verdict.code in ("dropped", "unknown_event"):
+        else:
+            await self._failed(connection, ctx, reject, ack)
+
+    async def _failed(
+        self, connection: Connection, ctx: Context, reject: Reject, ack: int | None
+    ) -> None:
+        """Count a packet that failed; its client gets the error as an ack, or as an event."""
+        if ack is not None:
+            connection.ack(ack, [{"error": error_payload(reject)}])
+        self.outcomes[reject.code if reject.code in self.outcomes else "rejected"] += 1
+        if reject.code in ("dropped", "unknown_event"):
             return
         if ack is None:
-            failure = {"error": error_of(verdict), "event": ctx.event}
-            await self._wire.emit(ctx.socket, "error", [failure])
-        await self._event(connection, "error", [verdict.code, verdict.message])
+            failure = {"error": error_payload(reject), "event": ctx.event}
+            await connection.emit("error", [failure])
+        await self._event(connection, "error", [reject.code, reject.message])
 
     async def _in_turn(
         self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
@@ -289,12 +264,20 @@ class Dispatcher:
                     raise late(ctx) from None
                 raise
 
-    def _ack(self, ctx: Context, id: int, verdict: Reject | None) -> Reject | None:
-        if verdict is None:
-            try:
-                self._wire.ack(ctx.socket, id, arguments(ctx.reply))
-            except (TypeError, ValueError) as error:
-                verdict = verdict_on(ctx, error)
-        if verdict is not None:
-            self._wire.ack(ctx.socket, id, [{"error": error_of(verdict)}])
-        return verdict
+    # Generations
+
+    def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
+        """The generation that a packet of a socket enters now, and its namespace there."""
+        current = self.live.current
+        name = connection.socket.namespace
+        if current is not None and (namespace := current.blueprint.namespaces.get(name)):
+            return current, namespace
+        last = self.live.last_with(name)
+        return last, last.blueprint.namespaces[name]
+
+    @staticmethod
+    def _context(
+        connection: Connection, generation: Generation, event: str, args: list[Value]
+    ) -> Context:
+        scope, gateway = connection.scope, generation.gateway
+        return Context(connection.socket, event, args, generation.service, scope, gateway)

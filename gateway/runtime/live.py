@@ -1,4 +1,4 @@
-"""The live cell: which generation serves, and what still runs in each.
+"""The live cell: the generation that serves, and the tasks that still run in each.
 
 Everything before `swap` may fail; `swap` is one assignment and cannot. A generation is released
 when it no longer serves and no task runs in it.
@@ -11,66 +11,69 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 
+from gateway.api import Gateway
 from gateway.runtime.blueprint import Blueprint, Generation
-from gateway.runtime.eager import Work, start
 from gateway.runtime.services import ServicePool
+from gateway.runtime.tasks import Work, start
 
 __all__ = ["Live"]
 
 log = logging.getLogger("sockgw.reload")
 
+FAULT = "a fault in the gateway itself"
+
 UNWIND = 5.0
-"""Seconds that a cancelled task gets for its clean-up."""
+"""Seconds that a cancelled task gets to clean up."""
 
 
 class Live:
     """The one mutable cell a packet looks at, once, when it enters.
 
-    `cancelled` counts the packets that outstayed a swap's drain.
+    `cancelled` counts the packets that a swap's drain was too short for.
     """
 
-    def __init__(self, pool: ServicePool) -> None:
+    def __init__(self) -> None:
         self.current: Generation | None = None
         self.cancelled = 0
-        self._loop: asyncio.AbstractEventLoop
-        self._pool = pool
+        self._pool = ServicePool()
         self._count = 0
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
         self._drains: dict[Generation, asyncio.TimerHandle] = {}
         self._pinned: set[asyncio.Task[None]] = set()
         self._releases: set[asyncio.Task[None]] = set()
 
-    async def start(self, blueprint: Blueprint) -> Generation:
-        """Start a blueprint's services. Raises `ConfigError` when one fails."""
-        # Kept: asking for the running loop costs a system call before Python 3.12.
-        self._loop = asyncio.get_running_loop()
+    async def start(self, blueprint: Blueprint, gateway: Gateway) -> Generation:
+        """Start a blueprint's services; `gateway` is the emitter that they and packets are given.
+
+        Raises `ConfigError` when one fails.
+        """
         uninstall = blueprint.install()
         try:
-            service = await self._pool.start(blueprint.services)
+            service = await self._pool.start(blueprint.services, gateway)
         except BaseException:
             uninstall()
             raise
         self._count += 1
-        return Generation(self._count, blueprint, service)
+        return Generation(self._count, blueprint, service, gateway, asyncio.get_running_loop())
 
     @property
     def alive(self) -> Mapping[int, int]:
-        """How many tasks run in each generation, by its number; the current one is the last."""
+        """The number of tasks in each generation, by its number; the current one is last."""
         return {generation.number: len(inside) for generation, inside in self._inside.items()}
 
     @property
     def packets(self) -> int:
-        """How many packets are under way."""
+        """The number of packets in flight."""
         return sum(self.alive.values()) - self.chains
 
     @property
     def chains(self) -> int:
-        """How many connection chains run."""
+        """The number of connection chains that run."""
         return len(self._pinned)
 
     @property
     def services(self) -> int:
-        """How many services run."""
+        """The number of services that run."""
         return len(self._pool)
 
     def last_with(self, namespace: str) -> Generation:
@@ -94,27 +97,28 @@ class Live:
         if former is None:
             return
         if drain is not None:
-            self._drains[former] = self._loop.call_later(drain, self._cancel_packets, former)
+            self._drains[former] = former.loop.call_later(drain, self._cancel_packets, former)
         self._release_if_idle(former)
 
     def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None] | None:
         """Run `work` inside `generation`, which stays whole until it is done.
 
-        Begins at once; returns `None` when it had to wait for nothing and is done already.
+        Begins at once. Returns `None` for work that waited for nothing and is done already.
         """
-        task = start(self._loop, work)
+        task = start(generation.loop, work)
         if task.done():
-            _check(task)
+            if not task.cancelled() and (error := task.exception()):
+                log.error(FAULT, exc_info=error)
             return None
         self._enter(generation, task)
         return task
 
     def pin(self, generation: Generation, work: Work) -> asyncio.Task[None]:
-        """Run a socket's connection chain, which lasts as long as the socket, likewise.
+        """Run a socket's connection chain, which lasts as long as the socket, in the same way.
 
         Begins on the next turn of the loop.
         """
-        task = self._loop.create_task(work)
+        task = generation.loop.create_task(work)
         self._pinned.add(task)
         self._enter(generation, task)
         return task
@@ -135,7 +139,8 @@ class Live:
     def _left(self, generation: Generation, task: asyncio.Task[None]) -> None:
         self._inside[generation].discard(task)
         self._pinned.discard(task)
-        _check(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error(FAULT, exc_info=error)
         self._release_if_idle(generation)
 
     def _release_if_idle(self, generation: Generation) -> None:
@@ -145,7 +150,7 @@ class Live:
         if drain := self._drains.pop(generation, None):
             drain.cancel()  # or it would keep the generation in memory
         # The last packet's ack must not wait until a slow service has closed.
-        release = self._loop.create_task(self._pool.release(generation.blueprint.services))
+        release = generation.loop.create_task(self._pool.release(generation.blueprint.services))
         self._releases.add(release)
         release.add_done_callback(self._releases.discard)
 
@@ -170,11 +175,6 @@ class Live:
         await self.unwind(seconds)
         if self._releases:  # each ends by itself: a service has a limit of its own to close
             await asyncio.wait(self._releases)
-
-
-def _check(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("a fault in the gateway itself", exc_info=error)
 
 
 async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> int:

@@ -1,22 +1,32 @@
-"""The load: how late the loop runs, and whether there is too much to do."""
+"""The load: how late the loop runs, how many packets are in flight, and what is refused for it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from math import inf
+from typing import Literal
 
-__all__ = ["Load"]
+from gateway.runtime.blueprint import Generation, NamespaceBlueprint
+from gateway.runtime.connection import Connection
+
+__all__ = ["InFlight", "Load", "PacketLimit"]
+
+PacketLimit = Literal["handlers", "handlers_per_socket", "overload_after"]
 
 PERIOD = 0.2
-"""Seconds between two looks."""
+"""Seconds between two looks at the loop."""
+
+CROWDED = 0.8
+"""The share of `limits.handlers` from which on no new sockets are let in."""
 
 
 class Load:
-    """Looks from time to time how long the loop takes to come round.
+    """Measures from time to time how long the loop takes to come round.
 
-    `is_high` when the last look came more than the limit late. From then on whatever is not begun
-    by `refuse_at`, in seconds of the loop's clock, is late itself. A single halt refuses no
-    packet: it takes a loop that stays late.
+    `is_high` is true when the last measurement came more than the limit late. From then on a
+    packet that has not begun by `refuse_at`, in seconds of the loop's clock, is late itself. A
+    single halt refuses no packet: it takes a loop that stays late.
     """
 
     def __init__(self) -> None:
@@ -27,7 +37,7 @@ class Load:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, limit: float) -> None:
-        """Look from now on; `limit` is in seconds, `inf` for no looking."""
+        """Measure from now on; `limit` is in seconds, `inf` stops measuring."""
         self._limit = limit
         if limit == inf:
             self.stop()
@@ -35,7 +45,7 @@ class Load:
             self._arm()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Measure no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -44,10 +54,51 @@ class Load:
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
         self._due = loop.time() + PERIOD
-        self._timer = loop.call_at(self._due, self._look)
+        self._timer = loop.call_at(self._due, self._measure)
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         late = asyncio.get_running_loop().time() - self._due
         self.is_high = late > self._limit
         self._arm()
         self.refuse_at = self._due + self._limit if self.is_high else inf
+
+
+class InFlight:
+    """Counts packets that wait for something: of those that do not there is never more than one."""
+
+    def __init__(self) -> None:
+        self.load = Load()
+        self.count = 0
+        self._in: Counter[str] = Counter()
+
+    def refuses(
+        self, connection: Connection, generation: Generation, namespace: NamespaceBlueprint
+    ) -> PacketLimit | None:
+        """The limit for which a packet cannot begin, if there is one."""
+        own = namespace.limits
+        if connection.in_flight >= own.handlers_per_socket:
+            return "handlers_per_socket"
+        if self.count >= generation.blueprint.limits.handlers:
+            return "handlers"
+        if self._in[namespace.name] >= own.handlers:
+            return "handlers"
+        is_late = self.load.is_high and asyncio.get_running_loop().time() > self.load.refuse_at
+        return "overload_after" if is_late else None
+
+    def refuses_newcomers(self, generation: Generation) -> PacketLimit | None:
+        """The limit for which no new socket is let in: they are refused before packets are."""
+        if self.load.is_high:
+            return "overload_after"
+        return "handlers" if self.count >= CROWDED * generation.blueprint.limits.handlers else None
+
+    def enter(self, connection: Connection) -> None:
+        """A packet waits."""
+        connection.in_flight += 1
+        self.count += 1
+        self._in[connection.socket.namespace] += 1
+
+    def leave(self, connection: Connection) -> None:
+        """It is done."""
+        connection.in_flight -= 1
+        self.count -= 1
+        self._in[connection.socket.namespace] -= 1

@@ -14,44 +14,43 @@ from contextlib import AbstractAsyncContextManager
 from gateway.api import Gateway, Services
 from gateway.errors import ConfigError, Problem
 from gateway.runtime.blueprint import Recipe
-from gateway.runtime.fault import FAULTS
+from gateway.runtime.outcome import FAULTS
 
 __all__ = ["ServicePool"]
 
 log = logging.getLogger("sockgw.service")
 
 CLEAN_UP = 5.0
-"""Seconds that a service which is cancelled while it starts gets for its clean-up."""
+"""Seconds that a service gets to clean up when it is cancelled while it starts."""
 
 
 class ServicePool:
     """The running services, counted by the generations that use them."""
 
-    def __init__(
-        self, gateway: Gateway, start_timeout: float = 30.0, stop_timeout: float = 10.0
-    ) -> None:
-        """Both limits are seconds a single service may take."""
-        self._gateway = gateway
+    def __init__(self, start_timeout: float = 30.0, stop_timeout: float = 10.0) -> None:
+        """Both limits are in seconds, for a single service."""
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._running: dict[Hashable, _Running] = {}
 
     def __len__(self) -> int:
-        """How many services run."""
+        """The number of services that run."""
         return len(self._running)
 
-    async def start(self, recipes: Mapping[str, Recipe]) -> Services:
+    async def start(self, recipes: Mapping[str, Recipe], gateway: Gateway) -> Services:
         """Return the services of `recipes`, starting those that do not run yet.
 
-        Raises `ConfigError` with a problem for each that fails; what had been started for this
-        call is then given back.
+        `gateway` is the emitter that services may ask for.
+
+        Raises `ConfigError` with a problem for each that fails; those started for this call are
+        then given back.
         """
         problems: list[Problem] = []
         acquired: dict[str, Recipe] = {}
         try:
             for name, recipe in recipes.items():
                 try:
-                    await self._acquire(name, recipe)
+                    await self._acquire(name, recipe, gateway)
                 except FAULTS as error:
                     log.debug("service %s did not start", name, exc_info=error)
                     problems.append(recipe.problem(_reason(error, self._start_timeout)))
@@ -73,12 +72,12 @@ class ServicePool:
                 del self._running[recipe.key]
                 await running.end(self._stop_timeout)
 
-    async def _acquire(self, name: str, recipe: Recipe) -> None:
+    async def _acquire(self, name: str, recipe: Recipe, gateway: Gateway) -> None:
         running = self._running.get(recipe.key)
         if running is None:
             running = _Running(name)
             async with asyncio.timeout(self._start_timeout):
-                await running.begin(recipe.make(self._gateway))
+                await running.begin(recipe.make(gateway))
             self._running[recipe.key] = running
         running.users += 1
 

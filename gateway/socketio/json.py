@@ -1,4 +1,4 @@
-"""Strict JSON for the wire: what goes out is what every client can read, bytes set aside.
+"""Strict JSON for the wire: every client can read what goes out, and bytes are set aside.
 
 Read: NaN, Infinity and numbers too large for a double are refused. Written: the same, and
 `bytes` anywhere become attachments (Socket.IO protocol 5, "Packet encoding").
@@ -6,20 +6,20 @@ Read: NaN, Infinity and numbers too large for a double are refused. Written: the
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+import orjson
 
 __all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "is_deep", "loads"]
 
 MAX_DEPTH = 200
-"""How deep arrays and objects that are read may nest: what was read can be written."""
+"""The deepest nesting of arrays and objects that is read: what was read can be written."""
 
 WRITTEN_DEPTH = 254
-"""How deep those that are written may nest; orjson's own limit."""
+"""The deepest nesting that is written: orjson's own limit."""
 
 _NESTING = (dict, list, tuple)
 
@@ -33,7 +33,12 @@ _SURROGATES = re.compile(
 
 def loads(text: str) -> object:
     """Decode `text`; raises `ValueError` when it is not strict JSON or nests too deep."""
-    data = _loads(text)
+    try:
+        data: object = orjson.loads(text)
+    except ValueError:
+        if (mended := _mended(text)) == text:
+            raise
+        data = orjson.loads(mended)
     if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and is_deep(data):
         raise ValueError("nested too deep")
     return data
@@ -45,9 +50,12 @@ def dumps(data: object, attachments: list[bytes]) -> bytes:
     Raises `TypeError` for what JSON cannot carry, `ValueError` for what clients could not read.
     """
     try:
-        return _dumps(data)
+        text = orjson.dumps(data)
     except TypeError:  # most data is without bytes, and does not pay for those that have some
-        return _dumps(data, partial(_set_aside, attachments))
+        text = _dumps_with_bytes(data, attachments)
+    if b"null" in text:  # which orjson writes for NaN too
+        check(data)
+    return text
 
 
 def check(data: object, levels: int = WRITTEN_DEPTH) -> None:
@@ -74,6 +82,15 @@ def check(data: object, levels: int = WRITTEN_DEPTH) -> None:
             check(item, levels - 1)
 
 
+def _dumps_with_bytes(data: object, attachments: list[bytes]) -> bytes:
+    try:
+        return orjson.dumps(data, partial(_set_aside, attachments))
+    except TypeError as error:
+        check(data)
+        # orjson wraps what `_set_aside` raised; its own sentence is the one that helps.
+        raise TypeError(str(error.__cause__ or error)) from None
+
+
 def _set_aside(attachments: list[bytes], value: object) -> object:
     if isinstance(value, bytes | bytearray | memoryview):
         attachments.append(bytes(value))
@@ -82,7 +99,7 @@ def _set_aside(attachments: list[bytes], value: object) -> object:
 
 
 def is_deep(data: object, levels: float = MAX_DEPTH) -> bool:
-    """Whether `data` nests deeper than so many levels."""
+    """True if `data` nests deeper than so many levels."""
     level: list[Any] = [[data]]
     for _ in range(int(levels) + 1):
         level = [
@@ -97,59 +114,3 @@ def is_deep(data: object, levels: float = MAX_DEPTH) -> bool:
 def _mended(text: str) -> str:
     """`text` without lone surrogates: JavaScript writes these for half an emoji."""
     return _SURROGATES.sub(lambda found: found["whole"] or "\\ufffd", text)
-
-
-try:
-    import orjson
-except ModuleNotFoundError:  # no wheel for this interpreter
-
-    def _refuse_constant(text: str) -> object:
-        raise ValueError(f"{text} is not JSON")
-
-    def _finite(text: str) -> float:
-        if math.isinf(number := float(text)):
-            raise ValueError(f"{text} is out of range")
-        return number
-
-    def _whole(text: str) -> float:
-        if len(text) > len(str(-(2**63))):
-            return _finite(text)
-        number = int(text)
-        return number if -(2**63) <= number < 2**64 else float(number)
-
-    _decoder = json.JSONDecoder(
-        parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
-    )
-
-    def _loads(text: str) -> object:
-        try:
-            return _decoder.decode(_mended(text) if "\\u" in text else text)
-        except RecursionError:
-            raise ValueError("nested too deep") from None
-
-    def _dumps(data: object, default: Callable[[object], object] | None = None) -> bytes:
-        check(data)
-        return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=default).encode()
-
-else:
-
-    def _loads(text: str) -> object:
-        try:
-            return orjson.loads(text)
-        except ValueError:
-            if (mended := _mended(text)) == text:
-                raise
-            return orjson.loads(mended)
-
-    def _dumps(data: object, default: Callable[[object], object] | None = None) -> bytes:
-        try:
-            text = orjson.dumps(data, default)
-        except TypeError as error:
-            if default is None:
-                raise
-            check(data)
-            # orjson wraps what `default` raised; its own sentence is the one that helps.
-            raise TypeError(str(error.__cause__ or error)) from None
-        if b"null" in text:  # which orjson writes for NaN too
-            check(data)
-        return text

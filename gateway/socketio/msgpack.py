@@ -1,14 +1,14 @@
 """Socket.IO packets in MessagePack, as socket.io-msgpack-parser writes and reads them.
 
-A packet is one binary message: a map of `type`, `nsp` and, where there is one, `data` and `id`;
-its bytes stay where they are. Source: https://github.com/socketio/socket.io-msgpack-parser and,
+A packet is one binary message: a map of `type`, `nsp` and, if it has them, `data` and `id`. Bytes
+stay where they are in it. Source: https://github.com/socketio/socket.io-msgpack-parser and,
 for its extension types, https://github.com/darrachequesne/notepack.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -40,8 +40,6 @@ class MsgPackPacket(Packet):
 
     __slots__ = ()
 
-    uses_binary_events: ClassVar[bool] = False
-
     def encode(self) -> list[str | bytes]:
         """The packet as its one message.
 
@@ -62,7 +60,7 @@ class MsgPackPacket(Packet):
 
     @staticmethod
     def plain_event(message: str | bytes) -> None:
-        """There are none: text is no packet here."""
+        """Always `None`: text is no packet here."""
 
     def _decode(self, message: str | bytes) -> None:
         if isinstance(message, str):
@@ -81,7 +79,7 @@ class MsgPackPacket(Packet):
 
 
 def _plain(data: object, levels: int = json.WRITTEN_DEPTH) -> object:
-    """`data` in the types that JSON has, and bytes: what is seen of it is the same in either."""
+    """`data` in the types of JSON, and bytes: plugins see the same with either serializer."""
     try:
         plain: object = msgspec.to_builtins(data, builtin_types=BINARY, enc_hook=_refuse)
     except RecursionError:

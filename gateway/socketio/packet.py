@@ -1,17 +1,17 @@
 """Socket.IO protocol 5 packets: decoded once and strictly, before anything looks at them.
 
-The class stands where python-socketio asks for its packet class (`serializer`). Source:
-https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md and, for what
-is refused, socket.io-parser 4.2.
+Source: https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md and,
+for what is refused, socket.io-parser 4.2.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 from gateway.api import Value
 from gateway.engineio.frame import Frames
+from gateway.engineio.packet import MESSAGE
 from gateway.socketio import json as strict
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
 MAX_ATTACHMENTS = 10
-"""As many as socket.io-parser lets a packet announce, on either side."""
+"""The most that socket.io-parser lets a packet announce, on either side."""
 
 RESERVED = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
@@ -59,16 +59,12 @@ class Packet:
 
     __slots__ = ("attachment_count", "attachments", "data", "id", "namespace", "packet_type")
 
-    uses_binary_events: ClassVar[bool] = True
-    json: ClassVar[object] = strict
-
     def __init__(
         self,
         packet_type: int = EVENT,
         data: Any = None,
         namespace: str | None = None,
         id: int | None = None,
-        binary: bool | None = None,
         encoded_packet: str | bytes | None = None,
     ) -> None:
         self.packet_type = packet_type
@@ -85,8 +81,11 @@ class Packet:
 
         Raises `TypeError` or `ValueError` for data that cannot be sent.
         """
-        text, attachments = _encoded(self.packet_type, self.data, self.namespace, self.id)
-        return [text.decode(), *attachments]
+        text, *attachments = self.frames(
+            self.packet_type, self.data, self.namespace, self.id
+        ).packets
+        assert isinstance(text, str)
+        return [text.removeprefix(MESSAGE), *attachments]
 
     @classmethod
     def frames(
@@ -96,14 +95,18 @@ class Packet:
 
         Raises what `encode` raises.
         """
-        text, attachments = _encoded(packet_type, data, namespace, id)
-        return Frames([text.decode(), *attachments]) if attachments else Frames.of_text(text)
+        attachments: list[bytes] = []
+        payload = b"" if data is None else strict.dumps(data, attachments)
+        if attachments:
+            text = _binary_text(packet_type, payload, namespace, id, len(attachments))
+            return Frames([text.decode(), *attachments])
+        return Frames.of_text(_head(packet_type, namespace, id) + payload)
 
     @staticmethod
     def plain_event(message: str | bytes) -> tuple[list[Value], int | None] | None:
-        """The payload and the ack id of an event in `/` without bytes: what most packets are.
+        """The payload and the ack id of an event in `/` without bytes, as most packets are.
 
-        `None` for all else; what is wrong with it, decoding it will say.
+        `None` for everything else: the long way says what is wrong with it.
         """
         if isinstance(message, bytes) or not message.startswith("2"):
             return None
@@ -123,7 +126,7 @@ class Packet:
         return data, int(digits) if digits else None
 
     def check_arrival(self) -> None:
-        """Raise `PacketError` when this is nothing a client may send."""
+        """Raise `PacketError` for a packet that a client may not send."""
         data = self.data
         if self.packet_type in (EVENT, BINARY_EVENT):
             if not isinstance(data, list) or not data or not isinstance(data[0], str):
@@ -164,7 +167,7 @@ class Packet:
             raise PacketError("a payload is an array or an object")
 
     def _decode_head(self, text: str) -> str:
-        """Take what stands before the payload, and return the payload."""
+        """Read the part before the payload, and return the payload."""
         head = _HEAD.match(text)
         if head is None:
             raise PacketError("not a packet")
@@ -182,36 +185,34 @@ class Packet:
             raise PacketError(f"attachments are 1 to {MAX_ATTACHMENTS}")
 
 
-_DIGITS = [b"%d" % kind for kind in range(7)]
+_TYPES = [b"%d" % kind for kind in range(7)]
 
 
-def _encoded(
-    packet_type: int, data: object, namespace: str, id: int | None
-) -> tuple[bytes, list[bytes]]:
-    """A packet's text and its attachments."""
-    attachments: list[bytes] = []
-    payload = b"" if data is None else strict.dumps(data, attachments)
-    head = _DIGITS[packet_type]
-    if attachments:
-        _check_placeholders(payload, len(attachments))
-        head = b"%d%d-" % (packet_type + BINARY_EVENT - EVENT, len(attachments))
+def _head(packet_type: int, namespace: str, id: int | None) -> bytes:
+    """The part before the payload, of a packet without attachments."""
+    head = _TYPES[packet_type]
     if namespace != "/":
         head += f"{namespace},".encode()
-    if id is not None:
-        head += b"%d" % id
-    return head + payload, attachments
+    return head if id is None else b"%b%d" % (head, id)
 
 
-def _check_placeholders(payload: bytes, attachments: int) -> None:
-    """Raise `ValueError` for what would make clients close their connection."""
+def _binary_text(
+    packet_type: int, payload: bytes, namespace: str, id: int | None, attachments: int
+) -> bytes:
+    """The text of a packet with attachments.
+
+    Raises `ValueError` for what would make clients close their connection.
+    """
     if attachments > MAX_ATTACHMENTS:
         raise ValueError(f"more than {MAX_ATTACHMENTS} bytes objects cannot be sent in one packet")
     if payload.count(b'"_placeholder":true') != attachments:
         raise ValueError("an object with '_placeholder' cannot be sent along with bytes")
+    head = _head(packet_type + BINARY_EVENT - EVENT, namespace, id)
+    return b"%b%d-%b%b" % (head[:1], attachments, head[1:], payload)
 
 
 def _fill(data: object, attachments: dict[int, bytes]) -> object:
-    """Put each attachment in its place; one, since what came once could else go out often."""
+    """Put each attachment in its place: in one only, or what came once could go out often."""
     if isinstance(data, list):
         return [_fill(item, attachments) for item in data]
     if isinstance(data, dict):

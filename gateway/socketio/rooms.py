@@ -1,145 +1,168 @@
-"""The client table of python-socketio with a reverse index, and a fan-out without tasks.
-
-Stock python-socketio looks for a leaving socket in every room of its namespace (each socket is a
-room, so that is every socket), and starts a task for every recipient of every packet. Managers
-that reach other processes are mixed with this one: `class Redis(AsyncRedisManager, Rooms)`.
-"""
+"""The rooms: which sockets are in a namespace, and in which rooms of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-import socketio
+from gateway.api import Namespace, Socket
+from gateway.engineio.session import Session
+from gateway.limits import LimitName, Limits, NamespaceLimits
+from gateway.runtime.connection import ACCEPTED, Connection
 
-from gateway.socketio.packet import EVENT
-
-__all__ = ["Rooms"]
+__all__ = ["Member", "Rooms"]
 
 
-class Rooms(socketio.AsyncManager):  # type: ignore[misc]
-    """Who is in which room: `rooms[namespace][room][sid]` is the Engine.IO session's id.
+class Member(Connection):
+    """A socket as the rooms know it.
 
-    A socket that is not accepted yet is known by its session (`sid_from_eio_sid`) and may enter
-    rooms, but is in none that a packet could be sent to.
+    `session` carries what is sent to it. `rooms` are those it has joined, `None` for none;
+    `is_in_own_room` is false once it has left the room that is named after its id.
+    """
+
+    __slots__ = ("is_in_own_room", "rooms", "session")
+
+    def __init__(self, socket: Socket, scope: Namespace, session: Session) -> None:
+        super().__init__(socket, scope)
+        self.session = session
+        self.rooms: set[str] | None = None
+        self.is_in_own_room = True
+
+
+_Members = dict[Member, None]
+"""A set that keeps its order."""
+
+
+class Rooms:
+    """Sockets by id; those that are accepted also by namespace and room.
+
+    A socket that is still connecting may join rooms, but gets nothing that is sent there. The
+    room that each socket is alone in, named after its id, is not stored.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._sids: dict[tuple[str, str], str] = {}
-        self._entered: dict[str, set[str | None]] = {}
-        self._waiting: dict[str, str] = {}
+        self._by_id: dict[str, Member] = {}
+        self._namespaces: dict[str, _Members] = {}
+        self._rooms: dict[str, dict[str, _Members]] = {}
+        self._addresses: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def pre_connect(self, eio_sid: str, namespace: str) -> str:
-        """Give the session's socket in `namespace` an id."""
-        sid: str = self.server.eio.generate_id()
-        self._sids[eio_sid, namespace] = sid
-        self._entered[sid] = {None, sid}
-        self._waiting[sid] = eio_sid
-        return sid
+    def __len__(self) -> int:
+        return len(self._by_id)
 
-    def admit(self, sid: str, namespace: str) -> None:
-        """The socket is accepted: from here on its rooms count."""
-        eio_sid = self._waiting.pop(sid)
-        for room in self._entered[sid]:
-            self._place(sid, namespace, room, eio_sid)
+    def __iter__(self) -> Iterator[Member]:
+        return iter(tuple(self._by_id.values()))
 
-    def is_connected(self, sid: str, namespace: str) -> bool:
-        return sid in self.rooms.get(namespace, {}).get(None, ())
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of sockets in each namespace, those that are connecting included."""
+        return +self._counts
 
-    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
-        return self._sids.get((eio_sid, namespace))
+    def limit(
+        self, namespace: str, address: str, limits: Limits, own: NamespaceLimits
+    ) -> LimitName | None:
+        """The limit for which there is no room for one more socket, if there is one."""
+        if len(self._by_id) >= limits.sockets or self._counts[namespace] >= own.sockets:
+            return "sockets"
+        here = self._addresses.get(address, 0)
+        return "sockets_per_address" if here >= limits.sockets_per_address else None
 
-    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
-        eio_sid: str | None = self.rooms.get(namespace, {}).get(None, {}).get(sid)
-        return eio_sid
+    def add(self, member: Member) -> None:
+        """Enter a socket that begins to connect."""
+        self._by_id[member.socket.id] = member
+        self._counts[member.socket.namespace] += 1
+        self._addresses[member.session.address] += 1
 
-    def basic_enter_room(
-        self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
-    ) -> None:
-        if room != sid and room in self._entered:
-            raise ValueError(f"room '{room}' is a socket's own")
-        self._entered[sid].add(room)
-        if sid not in self._waiting:
-            self._place(sid, namespace, room, eio_sid or self.rooms[namespace][None][sid])
+    def admit(self, member: Member) -> None:
+        """Let what is sent to its namespace and rooms reach a socket, which is accepted."""
+        namespace = member.socket.namespace
+        self._namespaces.setdefault(namespace, {})[member] = None
+        for room in member.rooms or ():
+            self._place(member, room)
 
-    def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
-        self._entered.get(sid, set()).discard(room)
-        self._remove(sid, namespace, room)
+    def remove(self, member: Member) -> None:
+        """Forget a socket, in as many steps as it is in rooms; one that is gone is no error.
 
-    def depart(self, sid: str, namespace: str) -> None:
-        """The socket is gone: nothing is sent to it any more, `get_rooms` still knows its rooms."""
-        eio_sid = self._waiting.pop(sid, None) or self.eio_sid_from_sid(sid, namespace)
-        for room in self._entered.get(sid, ()):
-            self._remove(sid, namespace, room)
-        self.callbacks.pop(sid, None)
-        if eio_sid is not None:
-            self._sids.pop((eio_sid, namespace), None)
-
-    def basic_disconnect(self, sid: str, namespace: str, **kwargs: object) -> None:
-        """Forget the socket, in as many steps as it was in rooms."""
-        self.depart(sid, namespace)
-        self._entered.pop(sid, None)
-
-    def may_enter(self, sid: str, room: str, limit: float) -> bool:
-        """Whether a socket that may be in `limit` rooms besides its own is, or may be, in this."""
-        entered = self._entered.get(sid, ())
-        return room in entered or len(entered) < limit + len((None, sid))
-
-    def get_rooms(self, sid: str, namespace: str) -> list[str]:
-        return [room for room in self._entered.get(sid, ()) if room is not None]
-
-    def get_participants(
-        self, namespace: str, room: str | Iterable[str] | None
-    ) -> Iterator[tuple[str, str]]:
-        """Each socket of the room or rooms once, with its session's id."""
-        rooms = self.rooms.get(namespace, {})
-        if room is None or isinstance(room, str):
-            yield from tuple(rooms.get(room, {}).items())
+        Its own record of its rooms stays.
+        """
+        if self._by_id.pop(member.socket.id, None) is None:
             return
-        found: dict[str, str] = {}
-        for name in room:
-            found.update(rooms.get(name, {}))
-        yield from found.items()
+        namespace, address = member.socket.namespace, member.session.address
+        self._counts[namespace] -= 1
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+        _discard(self._namespaces, namespace, member)
+        for room in member.rooms or ():
+            self._displace(member, room)
 
-    async def emit(
-        self,
-        event: str,
-        data: object,
-        namespace: str,
-        room: str | Iterable[str] | None = None,
-        skip_sid: str | Iterable[str] | None = None,
-        callback: Callable[..., object] | None = None,
-        to: str | Iterable[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Send one event to many. A room in `skip_sid` leaves out every socket in it."""
-        args = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        left_out = self.members(namespace, skip_sid)
-        frames_of = self.server.packet_class.frames
-        frames = frames_of(EVENT, [event, *args], namespace)
-        for sid, eio_sid in self.get_participants(namespace, to or room):
-            if sid in left_out:
-                continue
-            if callback is not None:
-                ack = self._generate_ack_id(sid, callback)
-                frames = frames_of(EVENT, [event, *args], namespace, ack)
-            self.server.send_frames(eio_sid, frames, callback is None)
+    def join(self, member: Member, room: str) -> None:
+        """Add a socket to a room. Raises `ValueError` for a room that is another socket's own."""
+        if room == member.socket.id:
+            member.is_in_own_room = True
+            return
+        if room in self._by_id:
+            raise ValueError(f"room '{room}' is a socket's own")
+        if member.rooms is None:
+            member.rooms = set()
+        member.rooms.add(room)
+        if member.state is ACCEPTED:
+            self._place(member, room)
 
-    def members(self, namespace: str, rooms: str | Iterable[str] | None) -> set[str]:
-        """The ids of the sockets in any of `rooms`; none of no rooms."""
-        if not rooms:
-            return set()
-        return {sid for sid, _ in self.get_participants(namespace, rooms)}
+    def leave(self, member: Member, room: str) -> None:
+        """Take a socket out of a room; one that is not in it is no error."""
+        if room == member.socket.id:
+            member.is_in_own_room = False
+        elif member.rooms is not None and room in member.rooms:
+            member.rooms.remove(room)
+            self._displace(member, room)
 
-    def _remove(self, sid: str, namespace: str, room: str | None) -> None:
-        rooms = self.rooms.get(namespace, {})
-        members = rooms.get(room, {})
-        members.pop(sid, None)
-        if room in rooms and not members:
-            del rooms[room]
+    def find(self, target: Namespace) -> Collection[Member]:
+        """The accepted sockets that a target means, each once."""
+        namespace, names = target.name, target.rooms
+        if not names:
+            found = self._namespaces.get(namespace, {})
+        elif len(names) == 1:
+            found = self._members(namespace, names[0])
+        else:
+            found = self._union(namespace, names)
+        if target.excluded:
+            excluded = self._union(namespace, target.excluded)
+            return [member for member in found if member not in excluded]
+        return tuple(found)  # a client that does not keep up leaves while it is sent to
+
+    def _union(self, namespace: str, rooms: Iterable[str]) -> _Members:
+        found: _Members = {}
+        for room in rooms:
+            found |= self._members(namespace, room)
+        return found
+
+    def _members(self, namespace: str, room: str) -> _Members:
+        rooms = self._rooms.get(namespace)
+        if rooms is not None and (members := rooms.get(room)) is not None:
+            return members
+        own = self._by_id.get(room)
+        if own is None or own.socket.namespace != namespace or own.state is not ACCEPTED:
+            return {}
+        return {own: None} if own.is_in_own_room else {}
+
+    def _place(self, member: Member, room: str) -> None:
+        rooms = self._rooms.setdefault(member.socket.namespace, {})
+        rooms.setdefault(room, {})[member] = None
+
+    def _displace(self, member: Member, room: str) -> None:
+        namespace = member.socket.namespace
+        rooms = self._rooms.get(namespace)
+        if rooms is not None:
+            _discard(rooms, room, member)
             if not rooms:
-                del self.rooms[namespace]
+                del self._rooms[namespace]
 
-    def _place(self, sid: str, namespace: str, room: str | None, eio_sid: str) -> None:
-        self.rooms.setdefault(namespace, {}).setdefault(room, {})[sid] = eio_sid
+
+def _discard(table: dict[str, _Members], key: str, member: Member) -> None:
+    """Take a member out of one of the sets in a table, and the set out if it is empty then."""
+    members = table.get(key)
+    if members is not None:
+        members.pop(member, None)
+        if not members:
+            del table[key]

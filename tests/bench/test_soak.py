@@ -22,7 +22,7 @@ def test_two_minutes_of_clients_of_all_kinds_leave_nothing_behind(tmp_path: Path
     assert found["problems"] == []
     assert found["account"]["answered"] == found["account"]["asked"] > 100
     assert found["account"]["lives"].keys() >= {"good", "killed", "half_open", "garbage", "slow"}
-    assert found["offences"]
+    assert found["violations"]
     assert found["limited"].keys() >= {"send_buffer", "handlers_per_socket"}
     assert found["account"]["busy"]
 
@@ -37,7 +37,7 @@ def good() -> Verdict:
         exit_code=0,
         saves=4,
         log_lines=10,
-        offences={},
+        violations={},
         limited={},
     )
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from gateway.config import (
     GatewayConfig,
-    LimitsConfig,
     NamespaceConfig,
-    NamespaceLimits,
     ServerConfig,
     Use,
     load,
 )
 from gateway.errors import Place
+from gateway.limits import Limits, NamespaceLimits
 from tests.config.conftest import Load
 
 GOOD = Path(__file__).parent / "good"
@@ -44,7 +44,7 @@ def test_what_is_not_said_has_its_default(good: Load) -> None:
 
 def test_a_key_with_nothing_behind_it_has_its_default(good: Load) -> None:
     config = good("empty-values.yaml")
-    assert (config.server, config.limits) == (ServerConfig(), LimitsConfig())
+    assert (config.server, config.limits) == (ServerConfig(), Limits())
     assert config.services == {}
     assert config.namespaces["/"] == config.namespaces["/news"] == NamespaceConfig()
     assert config.namespaces["/chat"].routes["chat"].use.options == {}
@@ -83,10 +83,10 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
 
 
 def test_every_key_of_the_limits_is_read(good: Load) -> None:
-    assert good("everything.yaml").limits == LimitsConfig(
+    assert good("everything.yaml").limits == Limits(
         sockets=1,
         sockets_per_address=2,
-        connections_per_second=None,
+        connections_per_second=inf,
         request_timeout=1.0,
         join_timeout=2.0,
         upgrade_timeout=3.0,
@@ -95,19 +95,19 @@ def test_every_key_of_the_limits_is_read(good: Load) -> None:
         packets_per_second=40,
         bytes_per_second=64_000,
         handlers=50,
-        handlers_per_socket=None,
+        handlers_per_socket=inf,
         rooms_per_socket=60,
-        send_buffer=None,
+        send_buffer=inf,
         send_packets=70,
         on_slow="drop_oldest",
-        overload_after=None,
+        overload_after=inf,
     )
 
 
 def test_limits_of_a_namespace_are_the_gateways_where_it_says_nothing(good: Load) -> None:
     namespaces = good("everything.yaml").namespaces
-    assert namespaces["/chat"].limits == NamespaceLimits(3, 4, 5, None, 6)
-    assert namespaces["/news"].limits == NamespaceLimits(None, None, None, 40, 60)
+    assert namespaces["/chat"].limits == NamespaceLimits(3, 4, 5, inf, 6)
+    assert namespaces["/news"].limits == NamespaceLimits(inf, inf, inf, 40, 60)
 
 
 def test_every_key_of_a_namespace_is_read(good: Load) -> None:

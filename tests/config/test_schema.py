@@ -13,9 +13,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config import (
     AdminConfig,
-    LimitsConfig,
     NamespaceConfig,
-    NamespaceLimits,
     ReloadConfig,
     RouteConfig,
     ServerConfig,
@@ -24,6 +22,7 @@ from gateway.config import (
 )
 from gateway.config.model import GatewayConfig
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
+from gateway.limits import Limits, NamespaceLimits
 from tests.config.conftest import Load
 
 SCHEMA: dict[str, Any] = json.loads(schema_text())
@@ -72,7 +71,7 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(ServerConfig) == properties["server"]
     assert names(TlsConfig) == properties["tls"]
     assert names(ReloadConfig) == properties["reload"]
-    assert names(LimitsConfig) == properties["limits"]
+    assert names(Limits) == properties["limits"]
     assert names(AdminConfig) == properties["admin"]
     assert names(NamespaceConfig) == properties["namespace"]
     assert names(NamespaceLimits) == properties["namespace_limits"]
@@ -114,7 +113,7 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
     )
     assert explicit.server == silent.server == ServerConfig()
     assert explicit.reload == silent.reload == ReloadConfig()
-    assert explicit.limits == silent.limits == LimitsConfig()
+    assert explicit.limits == silent.limits == Limits()
     assert (explicit.admin, silent.admin) == (AdminConfig(), None)
     assert explicit.services == silent.services
     assert [folder for folder, _ in explicit.plugins] == [folder for folder, _ in silent.plugins]

@@ -18,10 +18,9 @@ from aiohttp import web
 
 from gateway.compiler import load
 from gateway.engineio.connection import Runner
-from gateway.engineio.server import Engine
-from gateway.runtime.limits import Limits
-from gateway.socketio.adapter import Adapter
-from tests.engineio.echo import echo_app
+from gateway.engineio.engine import Engine
+from gateway.socketio.server import Server
+from tests.engineio.echo import echo_app, echo_engine, settings_and_limits
 
 __all__ = ["GATEWAY", "Served", "serving"]
 
@@ -35,7 +34,7 @@ class Served:
     """What is served at `url`, and by what."""
 
     url: str
-    adapter: Adapter
+    server: Server
     engines: Mapping[str, Engine]
 
 
@@ -52,21 +51,20 @@ async def serving(
 
     `settings` are those of both engines, `join_timeout` is in seconds.
     """
-    adapter = Adapter(Engine, settings, limits=Limits(join_timeout=join_timeout))
-    live = adapter.live
-    live.swap(await live.start(load(file, os.environ).blueprint))
-    echo = Engine(**settings)
+    server = Server(*settings_and_limits(join_timeout=join_timeout, **settings))
+    server.live.swap(await server.start(load(file, os.environ).blueprint))
+    echo = echo_engine(**settings)
     app = echo_app(echo)
-    adapter.server.attach(app, "/socket.io/")
+    server.engine.attach(app, "/socket.io/")
     runner = Runner(app, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
         url = f"http://{host}:{runner.addresses[0][1]}"
-        yield Served(url, adapter, {"/socket.io/": adapter.server.eio, "/engine.io/": echo})
+        yield Served(url, server, {"/socket.io/": server.engine, "/engine.io/": echo})
     finally:
         await runner.cleanup()
-        await live.close(1.0)
+        await server.live.close(1.0)
 
 
 async def serve(**how: Any) -> None:

@@ -50,7 +50,7 @@ async def test_is_answered_with_400_and_told_in_a_line(
         assert await gateway.get("/healthz") == {"healthy": True}
     told = [line for line in log.messages if "admin listener" in line]
     assert len(told) == 1
-    assert told[0].startswith("offence http by a client of the admin listener: ")
+    assert told[0].startswith("violation http by a client of the admin listener: ")
 
 
 def test_a_fault_of_our_own_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,8 +24,8 @@ from aiohttp import web
 
 from gateway.config.model import TlsConfig
 from gateway.daemon.listener import Address, Listener, ListenError
-from gateway.engineio.server import Engine
 from tests.certificates import TLS, der, presented
+from tests.engineio.echo import echo_engine
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -93,7 +93,7 @@ def test_connections_outlive_a_change_of_address(run: Run) -> None:
 def test_what_is_sent_to_a_client_is_not_held_back_for_more(run: Run) -> None:
     async def test() -> None:
         app = web.Application()
-        Engine().attach(app)
+        echo_engine().attach(app)
         listener = Listener(app)
         await moved(listener, address())
         _, writer = await asyncio.open_connection("127.0.0.1", int(listener.url.rpartition(":")[2]))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.compiler import Build, load
-from gateway.config.model import LimitsConfig, NamespaceLimits, ServerConfig
+from gateway.config.model import ServerConfig
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
-from gateway.daemon.serving import _engine_options
-from gateway.runtime import limits as runtime
+from gateway.engineio.settings import Settings
+from gateway.limits import Limits, NamespaceLimits
 from tests.scenario import write
 
 CONFIG = """\
@@ -203,22 +202,10 @@ def test_relative_file_and_absolute_one_are_the_same(
 
 
 def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
-    live = {"host", "port", "tls", *_engine_options(ServerConfig(), LimitsConfig())}
+    live = {"host", "port", "tls", *(each.name for each in fields(Settings))}
     keys = {each.name for each in fields(ServerConfig)}
     assert live.isdisjoint(RESTART_KEYS)
     assert keys == (live & keys) | set(RESTART_KEYS)
-
-
-def test_every_limit_reaches_what_holds_it() -> None:
-    """The engine, the runtime, or a namespace, which has the gateway's where it says nothing."""
-    held = {
-        each.name for block in (runtime.Limits, runtime.NamespaceLimits) for each in fields(block)
-    }
-    options = _engine_options(ServerConfig(), LimitsConfig())
-    for key in (each.name for each in fields(LimitsConfig)):
-        other: Any = {key: "drop_newest" if key == "on_slow" else 9}
-        changed = _engine_options(ServerConfig(), replace(LimitsConfig(), **other))
-        assert (changed != options) or key in held, key
 
 
 def test_limits_that_change_back_to_the_gateways_are_told(tmp_path: Path) -> None:
@@ -231,11 +218,11 @@ def test_limits_that_change_back_to_the_gateways_are_told(tmp_path: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("block", [LimitsConfig, NamespaceLimits])
+@pytest.mark.parametrize("block", [Limits, NamespaceLimits])
 def test_every_limit_applies_at_once(edited: Edited, block: type) -> None:
     others = {"on_slow": "drop_newest"}
     written = ", ".join(f"{each.name}: {others.get(each.name, 9)}" for each in fields(block))
-    if block is LimitsConfig:
+    if block is Limits:
         plan = edited("", f"limits: {{{written}}}")
     else:
         plan = edited("    routes:", f"    limits: {{{written}}}\n    routes:")

@@ -6,22 +6,78 @@ python -m tests.engineio.echo --port 3000 --ping-interval 0.3 --ping-timeout 0.2
 from __future__ import annotations
 
 import argparse
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, fields
+from math import inf
+from typing import Any
 
 from aiohttp import web
 
+from gateway.engineio.carrier import Reason
+from gateway.engineio.engine import Engine
 from gateway.engineio.packet import Message
-from gateway.engineio.server import Engine
 from gateway.engineio.session import Session
+from gateway.engineio.settings import Settings
+from gateway.limits import Limits, unit_of
+
+UNLIMITED = Limits(
+    **{each.name: inf for each in fields(Limits) if unit_of(each) != "choice"}  # type: ignore[arg-type]
+    | {"request_timeout": 10.0, "upgrade_timeout": 10.0, "join_timeout": 45.0}
+)
 
 
 def echo(session: Session, message: Message) -> None:
     session.send(message)
 
 
+@dataclass(slots=True)
+class Hooks:
+    """What a session's receiver calls: each may be replaced while it is served."""
+
+    connect: Callable[[Session], object] = lambda session: None
+    message: Callable[[Session, Message], Awaitable[None] | None] = echo
+    disconnect: Callable[[Session, Reason], object] = lambda session, reason: None
+
+
+@dataclass(slots=True)
+class Receiver:
+    """The receiver of one session."""
+
+    session: Session
+    hooks: Hooks
+
+    def receive(self, message: Message) -> Awaitable[None] | None:
+        return self.hooks.message(self.session, message)
+
+    def closed(self, reason: Reason) -> None:
+        self.hooks.disconnect(self.session, reason)
+
+    def limit(self, limits: Limits) -> None:
+        return None
+
+
+def echo_engine(hooks: Hooks | None = None, **options: Any) -> Engine:
+    """An engine that echoes. `options` are settings and limits, where there are no other limits."""
+    hooked = hooks or Hooks()
+
+    def connect(session: Session, _: object) -> Receiver:
+        hooked.connect(session)
+        return Receiver(session, hooked)
+
+    return Engine(*settings_and_limits(**options), connect)
+
+
+def settings_and_limits(**options: Any) -> tuple[Settings, Limits]:
+    """The settings and the limits among `options`, where there are no other limits."""
+    limits = {each.name: getattr(UNLIMITED, each.name) for each in fields(Limits)}
+    names = {each.name for each in fields(Settings)}
+    limits |= {name: value for name, value in options.items() if name not in names}
+    settings = {name: value for name, value in options.items() if name in names}
+    return Settings(**settings), Limits(**limits)
+
+
 def echo_app(engine: Engine) -> web.Application:
-    """An application that echoes at `/engine.io/`."""
-    engine.on_connect, engine.on_message = lambda session, opening: None, echo
-    engine.on_disconnect = lambda session, reason: None
+    """An application that serves an engine at `/engine.io/`."""
     app = web.Application()
     engine.attach(app, "engine.io")
     return app
@@ -34,7 +90,7 @@ def main() -> None:
     flags.add_argument("--ping-interval", type=float, default=25.0, help="seconds")
     flags.add_argument("--ping-timeout", type=float, default=20.0, help="seconds")
     given = flags.parse_args()
-    engine = Engine(
+    engine = echo_engine(
         ping_interval=given.ping_interval, ping_timeout=given.ping_timeout, cors_origins="*"
     )
     web.run_app(echo_app(engine), host=given.host, port=given.port, handler_cancellation=True)

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Any
 
 from gateway.engineio.carrier import Reason
 from gateway.engineio.deadlines import Deadlines
 from gateway.engineio.frame import Frames
-from gateway.engineio.limit import LIMITS, Limit
-from gateway.engineio.offence import KINDS, Offence
 from gateway.engineio.packet import Message, Packet
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings, Transport
-from gateway.engineio.tally import Tally
+from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
+from gateway.limits import LIMIT_NAMES, LimitName, Limits
+from tests.engineio.echo import UNLIMITED
 
 
 class RecordingHost:
-    """A host of sessions. `pass_time` moves its clock; `armed` is when it wants to be woken."""
+    """A host of sessions, and their receiver.
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    `pass_time` moves its clock; `armed` is when it wants to be woken.
+    """
+
+    def __init__(self, settings: Settings | None = None, **limits: Any) -> None:
         self.settings = settings or Settings()
+        self.limits = replace(UNLIMITED, **limits)
         self.deadlines = Deadlines(lambda: self.now, self.arm)
         self.now = 0.0
-        self.offences: Tally[Offence] = Tally("offence", KINDS, lambda: self.now)
-        self.limits: Tally[Limit] = Tally("limit", LIMITS, lambda: self.now)
+        self.violations: EventCounter[Violation] = EventCounter(
+            "violation", VIOLATIONS, lambda: self.now
+        )
+        self.limits_met: EventCounter[LimitName] = EventCounter(
+            "limit", LIMIT_NAMES, lambda: self.now
+        )
         self.armed: float | None = None
         self.messages: list[Message] = []
         self.ends: list[Reason] = []
@@ -33,7 +43,7 @@ class RecordingHost:
     def open(self, transport: Transport = "polling") -> Session:
         """A session whose handshake is accepted."""
         session = Session("id", transport, self)
-        assert session.accept()
+        assert session.accept(self)
         return session
 
     def pass_time(self, seconds: float) -> None:
@@ -47,12 +57,15 @@ class RecordingHost:
     def arm(self, when: float | None) -> None:
         self.armed = when
 
-    def message(self, session: Session, message: Message) -> Awaitable[None] | None:
+    def receive(self, message: Message) -> Awaitable[None] | None:
         self.messages.append(message)
         return self.waiting
 
-    def closed(self, session: Session, reason: Reason) -> None:
+    def closed(self, reason: Reason) -> None:
         self.ends.append(reason)
+
+    def limit(self, limits: Limits) -> None:
+        self.limits = limits
 
     def forget(self, session: Session) -> None:
         self.forgotten.append(session)

@@ -14,9 +14,8 @@ from aiohttp import web
 from gateway.engineio.carrier import Reason
 from gateway.engineio.connection import Runner
 from gateway.engineio.packet import Message
-from gateway.engineio.server import Engine
 from gateway.engineio.session import Session
-from tests.engineio.echo import echo_app
+from tests.engineio.echo import Hooks, echo_app, echo_engine
 
 LIMIT = 5.0
 PATH = "/engine.io/?EIO=4&transport=polling"
@@ -65,10 +64,10 @@ class Served:
     def __init__(
         self, kind: type[web.AppRunner], keepalive_timeout: float = 60.0, **options: Any
     ) -> None:
-        self.engine = Engine(**options)
-        app = echo_app(self.engine)
         self.reasons: asyncio.Queue[Reason] = asyncio.Queue()
-        self.engine.on_disconnect = lambda session, reason: self.reasons.put_nowait(reason)
+        self.hooks = Hooks(disconnect=lambda session, reason: self.reasons.put_nowait(reason))
+        self.engine = echo_engine(self.hooks, **options)
+        app = echo_app(self.engine)
         self.runner = kind(
             app,
             handler_cancellation=True,
@@ -215,7 +214,7 @@ async def test_what_a_message_waits_for_holds_its_answer_and_the_next_message() 
         def take(session: Session, message: Message) -> Awaitable[None]:
             return wait(message)
 
-        served.engine.on_message = take
+        served.hooks.message = take
         line = await served.line()
         await line.open()
         other = await served.line(line.sid)
@@ -235,7 +234,7 @@ async def test_a_client_that_goes_away_cuts_short_what_its_message_waits_for() -
             begun.append(message)
             await asyncio.Event().wait()
 
-        served.engine.on_message = lambda session, message: wait(message)
+        served.hooks.message = lambda session, message: wait(message)
         line = await served.line()
         await line.open()
         other = await served.line(line.sid)

@@ -122,7 +122,7 @@ async def test_messages_in_fragments_with_pings_between(
     assert len(server.received) == 1
 
 
-async def test_a_pong_that_nobody_asked_for_is_no_offence(socket: Socket) -> None:
+async def test_a_pong_that_nobody_asked_for_is_no_violation(socket: Socket) -> None:
     socket.send(masked(PONG, b"x"), masked(TEXT, b"4hello"))
     assert await socket.receive() == (0x80 | TEXT, b"4hello")
 

@@ -55,7 +55,7 @@ def handlers() -> int:
 
 async def test_a_connection_that_is_gone_meanwhile_is_left_alone() -> None:
     async with Server(web.AppRunner, **LONG) as server:
-        server.engine.on_connect = lambda session, opening: server.abort()
+        server.hooks.connect = lambda session: server.abort()
         async with connected(server.port, WEBSOCKET) as (reader, _):
             assert await reader.read() == b""
         await server.unconnected()

@@ -49,8 +49,7 @@ class Counts:
             sessions=sum(isinstance(thing, Session) for thing in gc.get_objects()),
             entries=(
                 len(engine.sessions),
-                len(engine._tasks),
-                len(engine._leaving),
+                len(engine.websockets),
                 *map(len, engine.deadlines._queues.values()),
             ),
         )

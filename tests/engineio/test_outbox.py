@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.engineio.frame import Frames
 from gateway.engineio.packet import Packet
 from gateway.engineio.session import Session
-from gateway.engineio.settings import Settings
+from tests.engineio.echo import UNLIMITED
 from tests.engineio.recording import RecordingHost, RecordingWebSocket, take
 
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
@@ -22,8 +23,9 @@ def slow(
     on_slow: OnSlow = "disconnect", send_buffer: float = inf, send_packets: float = inf
 ) -> tuple[RecordingHost, Session, RecordingWebSocket]:
     """A session on a WebSocket that takes nothing any more."""
-    settings = Settings(on_slow=on_slow, send_buffer=send_buffer, send_packets=send_packets)
-    host = RecordingHost(settings)
+    limits = replace(UNLIMITED, on_slow=on_slow, send_buffer=send_buffer, send_packets=send_packets)
+    host = RecordingHost()
+    host.limits = limits
     session, websocket = host.open("websocket"), RecordingWebSocket()
     session.open(websocket)
     websocket.sent.clear()
@@ -113,10 +115,10 @@ class TestFull:
         assert host.ends == ["slow client"]
         assert websocket.closed
         assert websocket.sent == []
-        assert host.limits.counts["send_buffer"] == 1
+        assert host.limits_met.counts["send_buffer"] == 1
 
     def test_on_polling_as_well(self) -> None:
-        host = RecordingHost(Settings(send_packets=2))
+        host = RecordingHost(send_packets=2)
         session = host.open()
         take(session)
         for _ in range(3):
@@ -147,7 +149,7 @@ class TestFull:
         session.resume(websocket)
         assert websocket.sent == left
         assert host.ends == []
-        assert host.limits.counts["send_buffer"] == 1
+        assert host.limits_met.counts["send_buffer"] == 1
 
     @pytest.mark.parametrize(("on_slow", "left"), [("drop_oldest", "4b"), ("drop_newest", "4a")])
     def test_an_ack_makes_an_event_give_way(self, on_slow: OnSlow, left: Packet) -> None:
@@ -178,7 +180,7 @@ class TestFull:
     def test_the_bound_is_that_of_now(self) -> None:
         host, session, _ = slow()
         session.send("abc")
-        host.settings = Settings(send_buffer=3)
+        host.limits = replace(UNLIMITED, send_buffer=3)
         session.send("d")
         assert host.ends == ["slow client"]
 

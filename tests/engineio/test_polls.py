@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.engineio.frame import Frames
 from gateway.engineio.session import Session
-from gateway.engineio.settings import Settings
+from tests.engineio.echo import UNLIMITED
 from tests.engineio.recording import RecordingHost, RecordingRequest, RecordingWebSocket, poll, take
 
 
@@ -49,7 +51,7 @@ def test_a_third_one_is_one_too_many(host: RecordingHost, session: Session) -> N
 
 
 def test_what_is_being_written_counts(host: RecordingHost) -> None:
-    host.settings = Settings(send_buffer=10)
+    host.limits = replace(UNLIMITED, send_buffer=10)
     session = host.open()
     take(session)
     unread(session, "x" * 9)
@@ -61,7 +63,7 @@ def test_what_is_being_written_counts(host: RecordingHost) -> None:
 
 
 def test_once_it_is_written_it_counts_no_more(host: RecordingHost) -> None:
-    host.settings = Settings(send_buffer=10)
+    host.limits = replace(UNLIMITED, send_buffer=10)
     session = host.open()
     take(session)
     session.answered(unread(session, "x" * 9))
@@ -73,7 +75,7 @@ def test_once_it_is_written_it_counts_no_more(host: RecordingHost) -> None:
 
 def test_one_message_over_the_bound_has_room_behind_another(host: RecordingHost) -> None:
     """As on a WebSocket, where the connection holds the first."""
-    host.settings = Settings(send_buffer=10)
+    host.limits = replace(UNLIMITED, send_buffer=10)
     session = host.open()
     take(session)
     first = unread(session, "x" * 1000)

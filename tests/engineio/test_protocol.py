@@ -133,7 +133,7 @@ class TestHandshake:
     async def test_client_that_is_gone_before_its_websocket_opens_leaves_nothing(
         self, server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
     ) -> None:
-        server.engine.on_connect = lambda session, opening: server.abort()
+        server.hooks.connect = lambda session: server.abort()
         with pytest.raises(aiohttp.ClientError):
             async with wire.stream():
                 pass

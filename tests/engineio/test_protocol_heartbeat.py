@@ -10,6 +10,7 @@ import pytest
 
 from gateway.engineio.settings import Settings
 from tests.engineio.conftest import LONG, SHORT
+from tests.engineio.echo import UNLIMITED
 from tests.engineio.wire import UNKNOWN_SESSION, Server, Wire
 
 
@@ -67,9 +68,9 @@ async def test_websocket_without_a_pong_is_closed(server: Server, wire: Wire) ->
 
 async def test_settings_may_change_under_open_sessions(server: Server, wire: Wire) -> None:
     """A session keeps to what it was told; the next one is told the new."""
-    server.engine.configure(Settings(**LONG))
+    server.engine.configure(Settings(**LONG), UNLIMITED)
     async with wire.streaming() as slow:
-        server.engine.configure(Settings(**SHORT))
+        server.engine.configure(Settings(**SHORT), UNLIMITED)
         async with wire.streaming() as quick:
             for _ in range(2):
                 assert await quick.frame() == "2"

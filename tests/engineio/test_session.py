@@ -48,7 +48,7 @@ class TestHandshake:
     def test_what_is_sent_before_it_follows_the_open_packet(self, host: RecordingHost) -> None:
         session = Session("id", "polling", host)
         session.send("early")
-        assert session.accept()
+        assert session.accept(host)
         packets = take(session)
         assert packets is not None
         assert packets[1:] == ["4early"]
@@ -56,7 +56,7 @@ class TestHandshake:
     def test_session_that_ends_before_it_is_nobodys_business(self, host: RecordingHost) -> None:
         session = Session("id", "polling", host)
         session.close()
-        assert not session.accept()
+        assert not session.accept(host)
         assert host.forgotten == [session]
         assert host.ends == []
 

@@ -32,7 +32,7 @@ class Waits:
         self.log: list[str] = []
         self.go_on = asyncio.Event()
         self.news = server.news
-        server.engine.on_message = self.take
+        server.hooks.message = self.take
 
     def take(self, session: Session, message: Message) -> Awaitable[None]:
         self.note(f"{message!s} begins")
@@ -149,10 +149,10 @@ async def test_the_open_packet_comes_with_the_head(server: Server) -> None:
 async def test_what_on_connect_raises_ends_the_connection_and_leaves_nothing(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(session: Session, opening: object) -> None:
+    def fail(session: Session) -> None:
         raise ValueError("on_connect")
 
-    server.engine.on_connect = fail
+    server.hooks.connect = fail
     async with connected(server.port, WEBSOCKET) as (reader, _):
         assert not (await reader.read()).startswith(b"HTTP/1.1 101")
     assert server.engine.sessions == {}
@@ -166,7 +166,7 @@ async def test_a_connection_on_which_no_whole_request_comes_is_closed(some: str)
         connected(server.port, some) as (reader, _),
     ):
         assert await reader.read() == b""
-        assert server.engine.limits.counts["request_timeout"] == 1
+        assert server.engine.limits_met.counts["request_timeout"] == 1
 
 
 async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
@@ -175,7 +175,7 @@ async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
         connected(server.port, POLL) as (reader, _),
     ):
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
-        assert server.engine.limits.counts["request_timeout"] == 0
+        assert server.engine.limits_met.counts["request_timeout"] == 0
 
 
 async def test_a_websocket_may_be_silent_for_longer_than_a_connection(

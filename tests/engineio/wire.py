@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,9 +18,8 @@ from aiohttp import WSMsgType, hdrs, web
 
 from gateway.engineio.carrier import Reason
 from gateway.engineio.packet import Message, Packet
-from gateway.engineio.server import Engine
 from gateway.engineio.session import Session
-from tests.engineio.echo import echo_app
+from tests.engineio.echo import Hooks, echo, echo_app, echo_engine
 
 LIMIT = 5.0  # seconds that anything may take
 
@@ -82,7 +81,8 @@ class Server:
         keepalive_timeout: float = 60.0,
         **options: Any,
     ) -> None:
-        self.engine = Engine(**options)
+        self.hooks = Hooks(message=self._received, disconnect=self._left)
+        self.engine = echo_engine(self.hooks, **options)
         self._answer, self.engine.handle_request = self.engine.handle_request, self._count
         app = echo_app(self.engine)
         self._runner = runner(
@@ -91,8 +91,6 @@ class Server:
             shutdown_timeout=LIMIT,
             keepalive_timeout=keepalive_timeout,
         )
-        self._echo, self.engine.on_message = self.engine.on_message, self._received
-        self.engine.on_disconnect = self._left
         self.received: list[Message] = []
         self.reasons: dict[str, Reason] = {}
         self.posts = 0
@@ -150,10 +148,10 @@ class Server:
         self.news.tell()
         return await self._answer(request)
 
-    def _received(self, session: Session, message: Message) -> Awaitable[None] | None:
+    def _received(self, session: Session, message: Message) -> None:
         self.received.append(message)
         self.news.tell()
-        return self._echo(session, message)
+        echo(session, message)
 
     def _left(self, session: Session, reason: Reason) -> None:
         assert session.id not in self.reasons, "told twice"

@@ -22,7 +22,7 @@ class Bad:
     """What is sent, and how it ends.
 
     `status` of the answer, `None` for a connection that is closed without one; `code` of the
-    refusal; the `kind` it is counted as, `None` for what is no offence. `reason` is why the session
+    refusal; the `kind` it is counted as, `None` for no violation. `reason` is why the session
     ends that the request is for, `None` where that lives on. `cut` is for a client that sends no
     more; `then` is sent once the gateway has begun to read the body.
     """

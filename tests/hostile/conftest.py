@@ -99,19 +99,19 @@ class Gateway:
         self.port = int(url.rpartition(":")[2])
         self.witness = witness
         self._daemon, self._records = daemon, records
-        self._offences = self.offences()
+        self._violations = self.violations()
 
-    def offences(self) -> dict[str, int]:
+    def violations(self) -> dict[str, int]:
         """How many there were of each kind, by the daemon's metrics."""
         text = self._daemon.metrics().decode()
-        found = re.findall(r'^sockgw_offences_total\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)
+        found = re.findall(r'^sockgw_violations_total\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)
         return {kind: int(count) for kind, count in found}
 
     def news(self) -> dict[str, int]:
-        """The offences since this was asked before."""
-        now = self.offences()
-        new = {kind: count - self._offences[kind] for kind, count in now.items()}
-        self._offences = now
+        """The violations since this was asked before."""
+        now = self.violations()
+        new = {kind: count - self._violations[kind] for kind, count in now.items()}
+        self._violations = now
         return {kind: count for kind, count in new.items() if count}
 
     async def tell(self) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ async def joined(gateway: Gateway, client: Raw) -> None:
     gateway.news()
 
 
-def offences(gateway: Gateway) -> dict[str, int]:
+def violations(gateway: Gateway) -> dict[str, int]:
     """The new ones, but for the polls by which clients learn that their session is over."""
     return {kind: count for kind, count in gateway.news().items() if kind != "unknown_session"}
 
@@ -54,7 +54,7 @@ async def test_a_bad_engineio_packet(
         else:
             assert await client.receive() is None
             assert await attacked.ended() == bad.reason
-    assert offences(attacked) == ({bad.kind: 1} if bad.kind else {})
+    assert violations(attacked) == ({bad.kind: 1} if bad.kind else {})
     await attacked.tell()
     await attacked.is_unharmed()
 
@@ -69,7 +69,7 @@ async def test_a_bad_socketio_packet(
         await client.send(*(f"4{each}" if isinstance(each, str) else each for each in messages))
         assert await client.receive() is None
         assert await attacked.ended() == "parse error"
-    assert offences(attacked) == {"packet": 1}
+    assert violations(attacked) == {"packet": 1}
     await attacked.is_unharmed()
 
 
@@ -101,7 +101,7 @@ async def test_a_packet_before_connect(
     async with raw(attacked.url, transport) as client:
         await client.send(*packets)
         assert await client.receive() is None
-    assert offences(attacked) == {"packet": 1}
+    assert violations(attacked) == {"packet": 1}
     assert (await attacked.tell())["ends"] == []
     await attacked.is_unharmed()
 
@@ -135,7 +135,7 @@ async def test_attachments_that_are_announced_and_do_not_come(
         await client.send(f'452-["a",{PLACEHOLDER},{{"_placeholder":true,"num":1}}]', b"x")
         await client.send("1")
         assert await attacked.ended() == "transport close"
-    assert offences(attacked) == {}
+    assert violations(attacked) == {}
     await attacked.is_unharmed()
 
 
@@ -151,7 +151,7 @@ async def test_a_bad_body(attacked: Gateway, name: str, body: bytes, kind: str) 
         refused = (400, 3) if kind == "engine_packet" else (200, None)
         assert (answer.status, answer.code) == refused
         assert await attacked.ended() == "parse error"
-    assert offences(attacked) == {kind: 1}
+    assert violations(attacked) == {kind: 1}
     await attacked.is_unharmed()
 
 
@@ -260,7 +260,7 @@ async def test_an_upgrade_that_is_none_leaves_the_session_on_polling(
     await attacked.is_unharmed()
 
 
-async def test_two_hundred_offences_are_a_line_a_second(
+async def test_two_hundred_violations_are_a_line_a_second(
     attacked: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     attacked.news()
@@ -275,6 +275,6 @@ async def test_two_hundred_offences_are_a_line_a_second(
         await asyncio.gather(*(offend() for _ in range(10)))
     took = asyncio.get_running_loop().time() - began
     assert attacked.news() == {"packet": 200}
-    lines = [line for line in caplog.messages if line.startswith("offence packet by session ")]
+    lines = [line for line in caplog.messages if line.startswith("violation packet by session ")]
     assert len(lines) <= took + 2
     await attacked.is_unharmed()

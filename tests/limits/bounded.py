@@ -112,19 +112,19 @@ async def bounded(folder: Path, limits: str = "", own: str = "") -> AsyncIterato
 
 def _end_others(one: Running) -> None:
     """End the sessions that poll no more, which would be found out by their pings only."""
-    _, *others = one.serving.adapter.server.eio.sessions.values()
+    _, *others = one.serving.sockets.engine.sessions.values()
     for session in others:
         session.end("transport close")
 
 
 def _is_alone(one: Running) -> bool:
     """Whether nothing is counted any more but the witness."""
-    adapter = one.serving.adapter
-    under_way, peers = adapter.dispatcher.under_way, adapter._peers
+    sockets = one.serving.sockets
+    in_flight, rooms = sockets.dispatcher.in_flight, sockets.hub.rooms
     return (
-        under_way.count == 0
-        and not any(under_way._in.values())
-        and dict(adapter.count()) == {"/witness": 1}
-        and dict(peers._addresses) == {"127.0.0.1": 1}
-        and adapter.server.eio.admission._count == 1
+        in_flight.count == 0
+        and not any(in_flight._in.values())
+        and dict(rooms.counts) == {"/witness": 1}
+        and dict(rooms._addresses) == {"127.0.0.1": 1}
+        and sockets.engine.admission._count == 1
     )

@@ -53,9 +53,8 @@ async def witness(daemon: Running) -> AsyncIterator[Caller]:
 
 
 def tables(daemon: Running) -> list[Any]:
-    adapter = daemon.serving.adapter
-    rooms = adapter.server.manager
-    return [len(adapter._peers), len(rooms._entered), len(rooms._sids), len(rooms.callbacks)]
+    rooms = daemon.serving.sockets.hub.rooms
+    return [len(rooms), len(rooms._rooms), *map(len, rooms._namespaces.values())]
 
 
 async def test_the_answer_to_connect(daemon: Running, witness: Caller) -> None:

@@ -11,8 +11,8 @@ from typing import Literal
 
 import pytest
 
-from gateway.engineio.bucket import Bucket
-from gateway.socketio import server
+from gateway.limits import TokenBucket
+from gateway.socketio import client
 from tests.raw import raw
 from tests.reload.running import Running, running, until
 
@@ -62,7 +62,7 @@ async def test_it_is_not_taken_for_gone_meanwhile(daemon: Running, transport: Tr
 @pytest.mark.parametrize("rate", ["unlimited", "9000"])
 async def test_a_reload_frees_who_waits(daemon: Running, transport: Transport, rate: str) -> None:
     """A thousand packets would take it three minutes."""
-    counts = daemon.serving.adapter.server.eio.limits.counts
+    counts = daemon.serving.sockets.engine.limits_met.counts
     async with raw(daemon.url, transport) as client:
         await client.join()
         packets = (f'42{number}["say",{number}]' for number in range(1000))
@@ -81,7 +81,7 @@ async def test_a_reload_slows_down_who_was_free(
 ) -> None:
     config = CONFIG.format(limits="packets_per_second: unlimited, bytes_per_second: unlimited")
     async with running(tmp_path, config, plugin=PLUGIN) as daemon:
-        counts = daemon.serving.adapter.server.eio.limits.counts
+        counts = daemon.serving.sockets.engine.limits_met.counts
         async with raw(daemon.url, transport) as client:
             await client.join()
             await client.send(*(['42["say",0]'] * 30), '421["say",1]')
@@ -100,7 +100,7 @@ async def test_coming_back_is_no_way_round(
 ) -> None:
     """CONNECT counts, refused or not, and who comes back goes on where it was."""
     head = "" if namespace == "/" else f"{namespace},"
-    counts = daemon.serving.adapter.server.eio.limits.counts
+    counts = daemon.serving.sockets.engine.limits_met.counts
     async with raw(daemon.url, transport) as client:
         while not counts["packets_per_second"]:
             answer = await client.join(namespace)
@@ -115,7 +115,7 @@ class Held:
         self.met: list[str] = []
         self.held: list[float] = []
 
-    def meets(self, limit: str, why: object) -> None:
+    def count_limit(self, limit: str, why: object) -> None:
         self.met.append(f"{limit}: {why}")
 
     def hold(self, seconds: float) -> None:
@@ -123,11 +123,11 @@ class Held:
 
 
 async def test_who_has_left_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STEP", 0.001)
-    bucket, session, rates = Bucket(), Held(), iter([1_000_000, 1_000_000, 2, 1, inf])
-    bucket.wait(1_000_000, time.monotonic())
-    bucket.left = -1e12
-    waiting = server.paced(bucket, lambda: next(rates), session, "bytes_per_second")  # type: ignore[arg-type]
+    monkeypatch.setattr(client, "STEP", 0.001)
+    bucket, session, rates = TokenBucket(), Held(), iter([1_000_000, 1_000_000, 2, 1, inf])
+    bucket.refill(1_000_000, time.monotonic())
+    bucket.tokens = -1e12
+    waiting = client.paced(bucket, lambda: next(rates), session, "bytes_per_second")  # type: ignore[arg-type]
     assert waiting is not None
     await waiting
     more = "more than 1000000 in a second; it is read from more slowly"

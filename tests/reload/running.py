@@ -63,7 +63,7 @@ class Running:
 
     @property
     def live(self) -> Any:
-        return self.serving.adapter.live
+        return self.serving.sockets.live
 
     async def verdict(self, timeout: float = 10.0) -> Verdict:
         """The next verdict on a reload that nobody waits for."""

@@ -10,7 +10,8 @@ import pytest
 from gateway.api import Gateway
 from gateway.runtime.blueprint import Blueprint, Generation, NamespaceBlueprint
 from gateway.runtime.live import Live
-from gateway.runtime.services import ServicePool
+
+GATEWAY = Gateway(None)  # type: ignore[arg-type]
 
 
 def blueprint(*names: str) -> Blueprint:
@@ -21,11 +22,11 @@ def blueprint(*names: str) -> Blueprint:
 
 @pytest.fixture
 def live() -> Live:
-    return Live(ServicePool(Gateway(None)))  # type: ignore[arg-type]
+    return Live()
 
 
 async def serve(live: Live, *names: str) -> Generation:
-    generation = await live.start(blueprint(*names))
+    generation = await live.start(blueprint(*names), GATEWAY)
     live.swap(generation)
     return generation
 
@@ -58,6 +59,6 @@ async def test_numbers_count_what_was_started_only(live: Live) -> None:
     broken = blueprint("/")
     object.__setattr__(broken, "install", fail)
     with pytest.raises(OSError):  # noqa: PT011
-        await live.start(broken)
+        await live.start(broken, GATEWAY)
     assert (await serve(live, "/")).number == 2
     assert dict(live.alive) == {2: 0}

@@ -12,6 +12,8 @@ from gateway.errors import ConfigError, Place, Problem
 from gateway.runtime.blueprint import Recipe
 from gateway.runtime.services import ServicePool
 
+GATEWAY = Gateway(None)  # type: ignore[arg-type]
+
 
 def recipe(key: str, make: Callable[[], object]) -> Recipe:
     return Recipe(
@@ -47,7 +49,7 @@ class Slow:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> ServicePool:
     monkeypatch.setattr("gateway.runtime.services.CLEAN_UP", 0.02)
-    return ServicePool(Gateway(None), start_timeout=0.02, stop_timeout=0.02)  # type: ignore[arg-type]
+    return ServicePool(start_timeout=0.02, stop_timeout=0.02)
 
 
 async def test_a_service_that_does_not_start_is_given_up_though_it_will_not_be_cancelled(
@@ -55,7 +57,7 @@ async def test_a_service_that_does_not_start_is_given_up_though_it_will_not_be_c
 ) -> None:
     slow = Slow(entering=True)
     with pytest.raises(ConfigError) as refused:
-        await pool.start({"slow": recipe("slow", lambda: slow)})
+        await pool.start({"slow": recipe("slow", lambda: slow)}, GATEWAY)
     [problem] = refused.value.problems
     assert problem.message == "the service did not start within 0.02 s"
     assert slow.cancelled == 1
@@ -65,11 +67,11 @@ async def test_a_service_that_does_not_start_is_given_up_though_it_will_not_be_c
 async def test_a_service_that_does_not_end_holds_up_nobody(pool: ServicePool, caplog) -> None:
     slow, other = Slow(leaving=True), Slow()
     recipes = {"other": recipe("other", lambda: other), "slow": recipe("slow", lambda: slow)}
-    services = await pool.start(recipes)
+    services = await pool.start(recipes, GATEWAY)
     assert services.slow is slow
     await pool.release(recipes)
     assert caplog.messages == ["service slow did not close within 0.02 s"]
     slow.go.set()
-    again = await pool.start(recipes)
+    again = await pool.start(recipes, GATEWAY)
     assert again.slow is slow
     await pool.release(recipes)

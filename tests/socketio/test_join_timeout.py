@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.runtime.limits import Limits
+from gateway.limits import Limits
 from tests.conformance.serve import serving
 from tests.raw import Raw
 from tests.scenario import write

@@ -19,8 +19,7 @@ import pytest_asyncio
 
 from gateway.api import Socket
 from gateway.engineio.session import Session
-from gateway.runtime.connection import Connection
-from gateway.socketio.server import Client
+from gateway.socketio.client import Client, ConnectedSocket
 from tests.conformance.serve import Served, serving
 from tests.raw import Raw, raw
 from tests.scenario import write
@@ -112,24 +111,20 @@ class Counts:
 
     @classmethod
     def now(cls, served: Served) -> Counts:
-        server, rooms = served.adapter.server, served.adapter.server.manager
+        engine, rooms = served.server.engine, served.server.hub.rooms
         loop: Any = asyncio.get_running_loop()
         return cls(
             tasks=len(asyncio.all_tasks()),
             timers=sum(not timer.cancelled() for timer in loop._scheduled),
             descriptors=len(os.listdir("/proc/self/fd")),
             entries=(
-                len(served.adapter._peers),
-                len(server.eio.sessions),
-                len(server.environ),
-                len(rooms.rooms),
-                len(rooms.callbacks),
-                len(rooms.eio_to_sid),
-                len(rooms.pending_connect),
-                len(rooms.pending_disconnect),
-                len(rooms._sids),
-                len(rooms._entered),
-                len(rooms._waiting),
+                len(rooms),
+                len(engine.sessions),
+                len(engine.websockets),
+                len(rooms._namespaces),
+                len(rooms._rooms),
+                len(rooms._addresses),
+                len(rooms.counts),
             ),
         )
 
@@ -137,7 +132,7 @@ class Counts:
 def alive() -> Counter[type]:
     """The objects that a session and its sockets are made of."""
     gc.collect()
-    kinds = {Session, Client, Socket, Connection}
+    kinds = {Session, Client, Socket, ConnectedSocket}
     return Counter(type(thing) for thing in gc.get_objects() if type(thing) in kinds)
 
 

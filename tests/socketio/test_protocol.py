@@ -136,7 +136,7 @@ class TestDisconnection:
         assert await joined.receive() == '42/admin,["back"]'
 
     @pytest.mark.parametrize("packet", ['42["back"]', "41", "431[]", f'451-["back",{ONE}]'])
-    async def test_what_crosses_the_servers_disconnect_is_no_offence(self, joined, packet):
+    async def test_what_crosses_the_servers_disconnect_is_no_violation(self, joined, packet):
         await joined.send('42["kick"]', *([packet, b""] if "-" in packet else [packet]))
         assert await joined.receive() == "41"
         assert sid(await joined.join())

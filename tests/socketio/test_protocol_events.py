@@ -142,7 +142,7 @@ class TestAcks:
         ]
 
     @pytest.mark.parametrize("packet", ["430[]", "439[]", "431[]", '461-9[{"num":0}]'])
-    async def test_an_answer_that_nobody_waits_for_is_no_offence(self, joined, packet):
+    async def test_an_answer_that_nobody_waits_for_is_no_violation(self, joined, packet):
         """Its question may have timed out."""
         await joined.send(*([packet, b""] if "-" in packet else [packet]), '421["reply"]')
         assert await joined.receive() == "431[]"

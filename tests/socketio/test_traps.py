@@ -143,7 +143,7 @@ async def test_nothing_is_heard_while_the_chain_of_the_main_namespace_is_pending
 async def test_connect_after_leaving_gives_a_new_socket(gateway):
     async with gateway(CONFIG, plugin=PLUGIN) as url, raw(url) as client:
         first = await client.join()
-        await client.send("41", '42["a late event is no offence"]')
+        await client.send("41", '42["a late event is no violation"]')
         second = await client.join()
         assert str(second).startswith('40{"sid":')
         assert first != second

@@ -1,4 +1,4 @@
-"""Where requests meet sessions: what each is answered, whoever has read it."""
+"""The engine: the table of sessions, and the answer to every request to its path."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ import asyncio
 import logging
 import secrets
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import hdrs, web
 
 from gateway.engineio.admission import Admission
-from gateway.engineio.carrier import Reason
+from gateway.engineio.carrier import CLOSE_LIMIT, Receiver
 from gateway.engineio.cors import Cors, preflight
 from gateway.engineio.deadlines import Deadlines
 from gateway.engineio.exit import Exit
 from gateway.engineio.handover import detach
 from gateway.engineio.head import Head
-from gateway.engineio.limit import LIMITS, Limit
-from gateway.engineio.offence import KINDS, Offence
 from gateway.engineio.opening import Opening, head_of, opening
-from gateway.engineio.packet import Message
 from gateway.engineio.polling import answer_poll, answer_post
 from gateway.engineio.refusal import HINT, Refusal, refuse, verify
 from gateway.engineio.response import switching
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings, Transport
-from gateway.engineio.tally import Tally
+from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
 from gateway.engineio.websocket import WebSocketCarrier
+from gateway.limits import LIMIT_NAMES, LimitName, Limits
 
-__all__ = ["OnConnect", "Requests"]
+__all__ = ["ENGINE", "Connect", "Engine"]
 
 LOG = logging.getLogger("sockgw.engine")
 WARNED_ADDRESSES = 1000  # remembered
@@ -38,33 +35,66 @@ WARNED_ADDRESSES = 1000  # remembered
 LATER: Mapping[str, str] = {hdrs.RETRY_AFTER: "1"}
 """Seconds, for who is refused and may try again."""
 
-OnConnect = Callable[[Session, Opening], None]
+Connect = Callable[[Session, Opening], Receiver]
+"""Makes the receiver of a session that is about to be accepted."""
+
+ENGINE: web.AppKey[Engine] = web.AppKey("engine")
+"""Where an application has the engine that is attached to it."""
 
 
-class Requests(ABC):
-    """The sessions, by their ids, and their WebSockets; what new ones are set to, and whether
-    there may be new ones.
+class Engine:
+    """An Engine.IO v4 server: the sessions by their ids, and their WebSockets.
+
+    `connect` makes the receiver of each new session. `is_overloaded` says whether the process has
+    too much to do to take new ones. While `accepting` is false nobody new is let in.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.configure(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        limits: Limits,
+        connect: Connect,
+        is_overloaded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.settings, self.limits = settings, limits
+        self.cors = Cors(settings.cors_origins)
         self.deadlines = Deadlines(time.monotonic, self._arm)
-        self.offences: Tally[Offence] = Tally("offence", KINDS)
-        self.limits: Tally[Limit] = Tally("limit", LIMITS)
-        self.admission = Admission(time.monotonic)
+        self.violations: EventCounter[Violation] = EventCounter("violation", VIOLATIONS)
+        self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES)
+        self.admission = Admission(time.monotonic, is_overloaded)
         self.exit = Exit()
         self.sessions: dict[str, Session] = {}
         self.websockets: set[WebSocketCarrier] = set()
-        self.accepting = True  # new sessions
-        self.on_connect: OnConnect | None = None
+        self.accepting = True
+        self._connect = connect
         self._all_gone: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._warned: set[str] = set()
 
-    def configure(self, settings: Settings) -> None:
-        """Set the engine to `settings`: sessions that are open keep theirs, CORS is for all."""
-        self.settings = settings
+    def configure(self, settings: Settings, limits: Limits) -> None:
+        """Apply new settings and limits.
+
+        Limits and CORS hold for everybody at once; sessions that are open keep the other settings.
+        """
+        self.settings, self.limits = settings, limits
         self.cors = Cors(settings.cors_origins)
+        for session in self.sessions.values():
+            session.receiver.limit(limits)
+
+    def attach(self, app: web.Application, path: str = "engine.io") -> None:
+        """Answer every request to a path of the application, and shut down with it."""
+        self.path = f"/{path.strip('/')}/"
+        app[ENGINE] = self
+        app.router.add_route("*", self.path, self.handle_request)
+        app.on_shutdown.append(lambda _: self.shutdown())
+
+    async def shutdown(self) -> None:
+        """End all sessions, take no more, and wait until their WebSockets are closed."""
+        self.accepting = False
+        for session in list(self.sessions.values()):
+            session.end("server shutting down")
+        if self.websockets:
+            await asyncio.wait([self.all_gone()], timeout=2 * CLOSE_LIMIT)
 
     def generate_id(self) -> str:
         """An id that nobody can guess."""
@@ -103,12 +133,10 @@ class Requests(ABC):
 
     def open(self, head: Head, address: str, *, secure: bool) -> Session | None:
         """Open a session on a WebSocket; `None` leaves the request to `handle_request`."""
-        if self.on_connect is None or not self.accepting:
-            return None
-        if self.admission.limit(address, self.settings) is not None:
+        if not self.accepting or self.admission.limit(address, self.limits) is not None:
             return None
         session = self._new(head, address)
-        self._begin(session, self.on_connect, opening(head, address, secure=secure))
+        self._begin(session, opening(head, address, secure=secure))
         return session
 
     def carry(
@@ -133,7 +161,7 @@ class Requests(ABC):
     ) -> web.Response:
         if refusal is Refusal.UNSUPPORTED_VERSION:
             self._warn_of_version(request)
-        self.offences.saw(refusal.kind, request.remote or "", f"a {request.method} request")
+        self.violations.record(refusal.kind, request.remote or "", f"a {request.method} request")
         return refuse(refusal, headers)
 
     def _warn_of_version(self, request: web.Request) -> None:
@@ -152,11 +180,10 @@ class Requests(ABC):
         self.admission.entered(address)
         return session
 
-    def _begin(self, session: Session, on_connect: OnConnect, facts: Opening) -> None:
+    def _begin(self, session: Session, facts: Opening) -> None:
         accepted = False
         try:
-            on_connect(session, facts)
-            accepted = session.accept()
+            accepted = session.accept(self._connect(session, facts))
         finally:
             if not accepted:
                 session.end("transport close")
@@ -165,17 +192,13 @@ class Requests(ABC):
         self, request: web.Request, head: Head, headers: Mapping[str, str]
     ) -> web.StreamResponse:
         address = request.remote or ""
-        limit = self.admission.limit(address, self.settings)
+        limit = self.admission.limit(address, self.limits)
         if limit is not None:
-            self.limits.saw(limit, address, "a connection is refused")
+            self.limits_met.record(limit, address, "a connection is refused")
         if limit is not None or not self.accepting:
             return web.Response(status=503, headers={**headers, **LATER})
         session = self._new(head, address)
-        if self.on_connect is not None:
-            facts = opening(head, address, secure=request.secure)
-            self._begin(session, self.on_connect, facts)
-        elif not await self._connect(session, request):
-            return refuse(Refusal.FORBIDDEN, headers)
+        self._begin(session, opening(head, address, secure=request.secure))
         if session.transport == "polling":
             return await answer_poll(session, request, headers)
         if not self._take_over(session, request, head, headers):
@@ -193,19 +216,7 @@ class Requests(ABC):
         self.carry(session, transport, head, headers, tail)
         return True
 
-    @abstractmethod
-    async def _connect(self, session: Session, request: web.Request) -> bool:
-        """Accept a session, or not, where nobody has set `on_connect`."""
-
     # What WebSockets and sessions call.
-
-    @abstractmethod
-    def message(self, session: Session, message: Message) -> Awaitable[None] | None:
-        """A message came; the next one waits for what is returned."""
-
-    @abstractmethod
-    def closed(self, session: Session, reason: Reason) -> None:
-        """A session that was accepted is over; called once."""
 
     def gone(self, websocket: WebSocketCarrier) -> None:
         self.websockets.discard(websocket)

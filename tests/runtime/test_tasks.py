@@ -10,16 +10,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.runtime.eager import start
+from gateway.runtime.tasks import new_event_loop, start
 
 COLOUR: ContextVar[str] = ContextVar("COLOUR", default="none")
 
 
-class PythonLoop(uvloop.Loop):
-    """As `sockgw run` has it."""
-
-
-@pytest.fixture(params=[asyncio.SelectorEventLoop, PythonLoop, uvloop.Loop])
+@pytest.fixture(params=[asyncio.SelectorEventLoop, new_event_loop, uvloop.Loop])
 def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
     def run_on(work: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=request.param) as runner:

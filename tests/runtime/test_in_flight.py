@@ -1,4 +1,4 @@
-"""The packets under way: each counts while it waits, and never after, whatever becomes of it."""
+"""The packets in flight: each counts while it waits, and never after, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from math import inf
 
 import pytest
 
-from gateway.api import Namespace, Socket
+from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.blueprint import Generation
 from gateway.runtime.connection import Connection
-from gateway.runtime.limits import Limits, NamespaceLimits
-from gateway.runtime.under_way import UnderWay
+from gateway.runtime.load import InFlight
 from gateway.testing import TestGateway
 from tests.reload.running import until
 
@@ -65,20 +64,20 @@ def serve(scenario):
     return lambda limits="": scenario(CONFIG.format(limits=limits), plugin=PLUGIN)
 
 
-def under_way(gateway: TestGateway) -> UnderWay:
-    return gateway._adapter.dispatcher.under_way
+def in_flight(gateway: TestGateway) -> InFlight:
+    return gateway._server.dispatcher.in_flight
 
 
 def connections(gateway: TestGateway) -> list[Connection]:
-    return [peer.connection for peer in gateway._adapter._peers if peer.connection is not None]
+    return list(gateway._server.hub.rooms)
 
 
 async def all_done(gateway: TestGateway, *connections: Connection) -> None:
     """Wait until nothing is counted; one too few would be waited for in vain."""
-    counts = under_way(gateway)
+    counts = in_flight(gateway)
     await until(lambda: counts.count == 0)
     assert not any(counts._in.values())
-    assert all(connection.waiting == 0 for connection in connections)
+    assert all(connection.in_flight == 0 for connection in connections)
 
 
 async def test_those_that_wait_count_in_all_by_namespace_and_by_socket(serve) -> None:
@@ -86,10 +85,10 @@ async def test_those_that_wait_count_in_all_by_namespace_and_by_socket(serve) ->
         first, second = await gateway.connect(), await gateway.connect("/other")
         for client in (first, first, second):
             await client.emit("go")
-        counts, there = under_way(gateway), connections(gateway)
+        counts, there = in_flight(gateway), connections(gateway)
         assert counts.count == 3
         assert counts._in == {"/": 2, "/other": 1}
-        assert [connection.waiting for connection in there] == [2, 1]
+        assert [connection.in_flight for connection in there] == [2, 1]
         await first.call("let")
         await all_done(gateway, *there)
 
@@ -98,7 +97,7 @@ async def test_one_that_waits_for_nothing_is_never_counted(serve) -> None:
     async with serve() as gateway:
         client = await gateway.connect()
         await client.emit("free")
-        assert under_way(gateway)._in == {}
+        assert in_flight(gateway)._in == {}
 
 
 @pytest.mark.parametrize("event", ["go", "turn", "fails"])
@@ -107,7 +106,7 @@ async def test_one_that_ends_is_counted_out(serve, event: str) -> None:
         client = await gateway.connect()
         for _ in range(3):
             await client.emit(event)
-        assert under_way(gateway).count == 3
+        assert in_flight(gateway).count == 3
         await client.call("let")
         await all_done(gateway, *connections(gateway))
 
@@ -118,7 +117,7 @@ async def test_one_that_takes_too_long_is_counted_out(serve, event: str) -> None
         client = await gateway.connect()
         for _ in range(2):
             await client.emit(event)
-        assert under_way(gateway).count == 2
+        assert in_flight(gateway).count == 2
         await all_done(gateway, *connections(gateway))
 
 
@@ -128,7 +127,7 @@ async def test_one_that_ends_with_its_client_is_counted_out(serve, event: str) -
         client = await gateway.connect()
         await client.emit(event)
         there = connections(gateway)
-        assert under_way(gateway).count == 1
+        assert in_flight(gateway).count == 1
         await client.lose()
         await all_done(gateway, *there)
 
@@ -141,7 +140,7 @@ async def test_one_that_outlives_its_client_counts_until_it_ends(serve, event: s
             await client.emit(event)
         there = connections(gateway)
         await client.lose()
-        assert under_way(gateway).count == 2
+        assert in_flight(gateway).count == 2
         await other.call("let")
         await all_done(gateway, *there)
 
@@ -155,7 +154,7 @@ async def test_one_that_is_cancelled_by_the_drain_is_counted_out(serve, event: s
         for _ in range(2):
             await client.emit(event)
         there = connections(gateway)
-        assert under_way(gateway).count == 2
+        assert in_flight(gateway).count == 2
     await all_done(gateway, *there)
 
 
@@ -167,8 +166,8 @@ async def test_one_that_is_refused_is_not_counted(serve, limit: str) -> None:
             await client.emit("go")
         [refusal] = await client.call("let")
         assert refusal["error"]["code"] == "busy"
-        assert under_way(gateway).count == 2
-        assert gateway._adapter.dispatcher.outcomes["busy"] == 2
+        assert in_flight(gateway).count == 2
+        assert gateway._server.dispatcher.outcomes["busy"] == 2
         there = connections(gateway)
         gateway.drain = 0.0
     await all_done(gateway, *there)
@@ -180,12 +179,14 @@ class TestRefusals:
     @pytest.fixture
     async def generation(self, serve):
         async with serve() as gateway:
-            yield gateway._adapter.live.current
+            yield gateway._server.live.current
 
-    @staticmethod
-    def connection(namespace: str = "/") -> Connection:
-        socket = Socket("id", namespace, None, None)  # type: ignore[arg-type]
-        return Connection(socket, Namespace(namespace, None))  # type: ignore[arg-type]
+    @pytest.fixture
+    async def connection(self, serve):
+        async with serve() as gateway:
+            await gateway.connect()
+            [connection] = connections(gateway)
+            yield connection
 
     @staticmethod
     def bounded(generation: Generation, limits: Limits) -> Generation:
@@ -203,9 +204,14 @@ class TestRefusals:
         ],
     )
     async def test_two_are_enough_where_there_may_be_two(
-        self, generation: Generation, limits: Limits, own: NamespaceLimits, refused: str | None
+        self,
+        generation: Generation,
+        connection: Connection,
+        limits: Limits,
+        own: NamespaceLimits,
+        refused: str | None,
     ) -> None:
-        counts, connection = UnderWay(), self.connection()
+        counts = InFlight()
         for _ in range(2):
             counts.enter(connection)
         bounded = self.bounded(generation, limits)
@@ -218,25 +224,26 @@ class TestRefusals:
     async def test_nobody_new_is_let_in_at_four_fifths(
         self, generation: Generation, most: int, crowd: int
     ) -> None:
-        counts = UnderWay()
+        counts = InFlight()
         bounded = self.bounded(generation, Limits(handlers=most))
         counts.count = crowd - 1
-        assert counts.turns_away(bounded) is None
+        assert counts.refuses_newcomers(bounded) is None
         counts.count = crowd
-        assert counts.turns_away(bounded) == "handlers"
-        assert counts.turns_away(self.bounded(generation, Limits())) is None
+        assert counts.refuses_newcomers(bounded) == "handlers"
+        unlimited = self.bounded(generation, Limits(handlers=inf))
+        assert counts.refuses_newcomers(unlimited) is None
 
-    async def test_a_late_loop_turns_away_who_is_new_at_once_and_packets_when_it_stays_late(
-        self, generation: Generation
+    async def test_a_late_loop_refuses_newcomers_who_is_new_at_once_and_packets_when_it_stays_late(
+        self, generation: Generation, connection: Connection
     ) -> None:
-        counts, connection = UnderWay(), self.connection()
+        counts = InFlight()
         namespace = generation.blueprint.namespaces["/"]
         counts.load.is_high = True
-        assert counts.turns_away(generation) == "overload_after"
+        assert counts.refuses_newcomers(generation) == "overload_after"
         assert counts.load.refuse_at == inf
         assert counts.refuses(connection, generation, namespace) is None
         counts.load.refuse_at = asyncio.get_running_loop().time() - 1
         assert counts.refuses(connection, generation, namespace) == "overload_after"
         counts.load.stop()
         assert counts.refuses(connection, generation, namespace) is None
-        assert counts.turns_away(generation) is None
+        assert counts.refuses_newcomers(generation) is None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.limits import Limits, NamespaceLimits
-from gateway.socketio.peers import Peers
+from gateway.limits import Limits, NamespaceLimits
+from gateway.socketio.rooms import Rooms
 from gateway.testing import Refused, TestGateway
 from tests.conformance.serve import serving
 from tests.raw import raw
@@ -59,9 +59,9 @@ def gateway(tmp_path: Path) -> TestGateway:
     return TestGateway(write(tmp_path, CONFIG, plugin=PLUGIN), {})
 
 
-def counted(peers: Peers) -> tuple[int, dict[str, int], dict[str, int]]:
+def counted(rooms: Rooms) -> tuple[int, dict[str, int], dict[str, int]]:
     """How many there are: in all, by namespace, by address."""
-    return len(peers), dict(peers.counts), dict(peers._addresses)
+    return len(rooms), dict(rooms.counts), dict(rooms._addresses)
 
 
 @pytest.mark.parametrize("namespace", ["/", "/chain"])
@@ -70,13 +70,13 @@ async def test_a_socket_counts_while_it_is_there(
     gateway: TestGateway, namespace: str, way: str
 ) -> None:
     async with gateway:
-        peers = gateway._adapter._peers
+        rooms = gateway._server.hub.rooms
         one, two = await gateway.connect(namespace), await gateway.connect(namespace)
-        assert counted(peers) == (2, {namespace: 2}, {HERE: 2})
+        assert counted(rooms) == (2, {namespace: 2}, {HERE: 2})
         for left, client in ((1, one), (0, two)):
             await (client.disconnect() if way == "leaves" else client.lose())
-            assert len(peers) == left
-        assert counted(peers) == NOBODY
+            assert len(rooms) == left
+        assert counted(rooms) == NOBODY
 
 
 async def test_one_that_is_sent_away_counts_no_more(gateway: TestGateway) -> None:
@@ -84,7 +84,7 @@ async def test_one_that_is_sent_away_counts_no_more(gateway: TestGateway) -> Non
         client = await gateway.connect()
         await client.emit("kick")
         await client.wait_disconnected()
-        assert counted(gateway._adapter._peers) == NOBODY
+        assert counted(gateway._server.hub.rooms) == NOBODY
 
 
 @pytest.mark.parametrize("namespace", ["/closed", "/late", "/nowhere"])
@@ -93,7 +93,7 @@ async def test_one_that_is_refused_counts_no_more(gateway: TestGateway, namespac
         for _ in range(2):
             with pytest.raises(Refused):
                 await gateway.connect(namespace)
-        assert counted(gateway._adapter._peers) == NOBODY
+        assert counted(gateway._server.hub.rooms) == NOBODY
 
 
 async def test_one_that_is_pending_counts_and_may_be_lost(gateway: TestGateway) -> None:
@@ -101,21 +101,21 @@ async def test_one_that_is_pending_counts_and_may_be_lost(gateway: TestGateway) 
         client = gateway.client("/slow")
         connecting = asyncio.create_task(client.connect())
         await asyncio.sleep(0)
-        assert counted(gateway._adapter._peers) == (1, {"/slow": 1}, {HERE: 1})
+        assert counted(gateway._server.hub.rooms) == (1, {"/slow": 1}, {HERE: 1})
         await client.lose()
-        assert counted(gateway._adapter._peers) == NOBODY
+        assert counted(gateway._server.hub.rooms) == NOBODY
         connecting.cancel()
         await asyncio.wait([connecting])
 
 
 async def test_those_of_a_namespace_that_is_removed_count_no_more(gateway: TestGateway) -> None:
     async with gateway:
-        adapter = gateway._adapter
+        hub = gateway._server.hub
         await gateway.connect()
         for _ in range(3):
             await gateway.connect("/chain")
-        await adapter.close_namespaces(["/chain"], 0)
-        assert counted(adapter._peers) == (1, {"/": 1}, {HERE: 1})
+        await hub.close_namespaces(["/chain"], 0)
+        assert counted(hub.rooms) == (1, {"/": 1}, {HERE: 1})
 
 
 async def test_one_for_whom_connect_is_too_much_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -127,36 +127,35 @@ async def test_one_for_whom_connect_is_too_much_leaves_nothing_behind(tmp_path: 
     ):
         await client.join("/chain")
         await client.send('42/chain,1["say"]', '42/chain,2["say"]', "40")
-        server = served.adapter.server
+        server = served.server
         assert await client.receive() is None
-        assert counted(served.adapter._peers) == NOBODY
-        assert not server.manager._entered
-        assert not server.eio.sessions
-        assert server.eio.limits.counts["send_buffer"] == 1
+        assert counted(server.hub.rooms) == NOBODY
+        assert not server.engine.sessions
+        assert server.engine.limits_met.counts["send_buffer"] == 1
 
 
 async def test_limits_look_at_the_counts_and_add_nothing_to_them(gateway: TestGateway) -> None:
     async with gateway:
-        peers = gateway._adapter._peers
+        rooms = gateway._server.hub.rooms
         await gateway.connect()
         none, own = Limits(), NamespaceLimits()
-        assert peers.limit("/", HERE, none, own) is None
-        assert peers.limit("/", HERE, Limits(sockets=1), own) == "sockets"
-        assert peers.limit("/", HERE, none, NamespaceLimits(sockets=1)) == "sockets"
-        assert peers.limit("/chain", HERE, none, NamespaceLimits(sockets=1)) is None
+        assert rooms.limit("/", HERE, none, own) is None
+        assert rooms.limit("/", HERE, Limits(sockets=1), own) == "sockets"
+        assert rooms.limit("/", HERE, none, NamespaceLimits(sockets=1)) == "sockets"
+        assert rooms.limit("/chain", HERE, none, NamespaceLimits(sockets=1)) is None
         here = Limits(sockets_per_address=1)
-        assert peers.limit("/chain", HERE, here, own) == "sockets_per_address"
-        assert peers.limit("/", "elsewhere", here, own) is None
-        assert peers.limit("/", HERE, Limits(sockets=inf), own) is None
-        assert counted(peers) == (1, {"/": 1}, {HERE: 1})
+        assert rooms.limit("/chain", HERE, here, own) == "sockets_per_address"
+        assert rooms.limit("/", "elsewhere", here, own) is None
+        assert rooms.limit("/", HERE, Limits(sockets=inf), own) is None
+        assert counted(rooms) == (1, {"/": 1}, {HERE: 1})
 
 
 async def test_one_that_is_gone_already_is_not_counted_out_again(gateway: TestGateway) -> None:
     async with gateway:
-        peers = gateway._adapter._peers
+        rooms = gateway._server.hub.rooms
         client = await gateway.connect()
         await gateway.connect()
-        peer = peers[client.id]
+        [socket] = [each for each in rooms if each.socket.id == client.id]
         await client.lose()
-        peers.remove(peer)
-        assert counted(peers) == (1, {"/": 1}, {HERE: 1})
+        rooms.remove(socket)
+        assert counted(rooms) == (1, {"/": 1}, {HERE: 1})

@@ -1,0 +1,79 @@
+"""Events that come too often to log each: every one is counted, some are logged."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Generic, Literal, TypeVar, get_args
+
+__all__ = ["VIOLATIONS", "EventCounter", "Violation"]
+
+LOG = logging.getLogger("sockgw.engine")
+
+Violation = Literal[
+    "http",
+    "unknown_transport",
+    "unknown_session",
+    "bad_handshake_method",
+    "bad_request",
+    "forbidden",
+    "unsupported_version",
+    "too_large",
+    "overlap",
+    "upgrade",
+    "frame",
+    "engine_packet",
+    "packet",
+]
+"""What clients do against the protocol.
+
+`http`: bytes that are not an HTTP request. The next six are engine.io's refusals. `too_large`: a
+body or a message over the limit. `overlap`: a second request, or WebSocket, where a session may
+have one. `upgrade`: an attempt to upgrade that is none. The last three: a WebSocket frame, an
+Engine.IO packet, a Socket.IO packet that the protocol does not allow.
+"""
+
+VIOLATIONS: tuple[Violation, ...] = get_args(Violation)
+
+INTERVAL = 1.0
+"""Seconds between two log lines of one kind."""
+
+LENGTH = 200
+"""Characters of a reason that are logged."""
+
+K = TypeVar("K", bound=str)
+
+
+class EventCounter(Generic[K]):
+    """Counts events by kind, and logs at most one line a second for each kind.
+
+    A line says how many events were left out since the line before. `counts` has every kind from
+    the start, `word` begins each line, `clock` gives seconds.
+    """
+
+    def __init__(
+        self, word: str, kinds: Iterable[K], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.counts: dict[K, int] = dict.fromkeys(kinds, 0)
+        self._word = word
+        self._clock = clock
+        self._unlogged: dict[K, int] = {}
+        self._silent_until: dict[K, float] = {}
+
+    def record(self, kind: K, who: str, why: object) -> None:
+        """Count one event; of `why` the first line is logged.
+
+        `who` and `why` must not contain secrets: a session's id is one, and parts of a request
+        may be.
+        """
+        self.counts[kind] += 1
+        now = self._clock()
+        if now < self._silent_until.get(kind, now):
+            self._unlogged[kind] = self._unlogged.get(kind, 0) + 1
+            return
+        self._silent_until[kind] = now + INTERVAL
+        left_out = self._unlogged.pop(kind, 0)
+        more = f" ({left_out} more of this kind were not logged)" if left_out else ""
+        reason = str(why).partition("\n")[0][:LENGTH]
+        LOG.info("%s %s by %s: %s%s", self._word, kind, who, reason, more)

@@ -1,0 +1,140 @@
+"""Every limit, once: its key in `gateway.yaml`, its default, its unit and what it bounds.
+
+The config fills these classes, the engine, the sockets and the runtime read them. To add a limit,
+add a field here, its key to `schema/gateway.schema.json` and its row to `docs/limits.md`; if
+clients can meet it, add its name to `LimitName`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, field, fields
+from math import inf
+from typing import Any, Literal, TypeVar, get_args
+
+__all__ = [
+    "LIMIT_NAMES",
+    "LimitName",
+    "Limits",
+    "NamespaceLimits",
+    "OnSlow",
+    "TokenBucket",
+    "Unit",
+    "bounded_by",
+    "unit_of",
+]
+
+T = TypeVar("T")
+
+Unit = Literal["count", "size", "seconds", "choice"]
+"""How a limit is written: a whole number, bytes, a duration, or one of several words."""
+
+OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
+
+LimitName = Literal[
+    "attachments",
+    "bytes_per_second",
+    "connections_per_second",
+    "depth",
+    "handlers",
+    "handlers_per_socket",
+    "join_timeout",
+    "overload_after",
+    "packets_per_second",
+    "request_timeout",
+    "rooms_per_socket",
+    "send_buffer",
+    "sockets",
+    "sockets_per_address",
+    "upgrade_timeout",
+]
+"""The limits that are counted when a client meets them. `send_packets` counts as `send_buffer`."""
+
+LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
+
+
+def _limit(default: T, unit: Unit, bounds: str = "") -> T:
+    """A field with its unit and, where it may be unlimited, a phrase for what it bounds."""
+    declared: Any = field(default=default, metadata={"unit": unit, "bounds": bounds})
+    limit: T = declared
+    return limit
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of the whole gateway; `inf` means unlimited, times are in seconds.
+
+    `sockets` bounds connections, and the sockets of all namespaces together; `handlers` bounds
+    packets in flight; `depth` is how deep the arrays and objects of a packet may nest. A gateway
+    that runs more than `overload_after` seconds late accepts nothing new.
+    """
+
+    sockets: float = _limit(50_000, "count", "how many may be connected")
+    sockets_per_address: float = _limit(inf, "count")
+    connections_per_second: float = _limit(1_000, "count", "how many may connect in a second")
+    request_timeout: float = _limit(10.0, "seconds")
+    join_timeout: float = _limit(45.0, "seconds")
+    upgrade_timeout: float = _limit(10.0, "seconds")
+    attachments: int = _limit(10, "count")
+    depth: int = _limit(200, "count")
+    packets_per_second: float = _limit(10_000, "count", "the packets of one socket in a second")
+    bytes_per_second: float = _limit(50_000_000, "size", "the bytes of one connection in a second")
+    handlers: float = _limit(10_000, "count", "the packets in flight")
+    handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
+    rooms_per_socket: float = _limit(10_000, "count", "the rooms of one socket")
+    send_buffer: float = _limit(
+        4_000_000, "size", "the bytes that wait for a client that does not read"
+    )
+    send_packets: float = _limit(
+        10_000, "count", "the packets that wait for a client that does not read"
+    )
+    on_slow: OnSlow = field(default="disconnect", metadata={"unit": "choice", "bounds": ""})
+    overload_after: float = _limit(1.0, "seconds", "how late the gateway may run")
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceLimits:
+    """The limits of one namespace; `inf` means unlimited.
+
+    The last three hold for one socket. Where the file does not set them for the namespace, they
+    are the gateway's.
+    """
+
+    sockets: float = _limit(inf, "count")
+    handlers: float = _limit(inf, "count")
+    handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
+    packets_per_second: float = _limit(10_000, "count", "the packets of one socket in a second")
+    rooms_per_socket: float = _limit(10_000, "count", "the rooms of one socket")
+
+
+def unit_of(limit: Field[Any]) -> Unit:
+    """The unit of a field of `Limits` or `NamespaceLimits`."""
+    unit: Unit = limit.metadata["unit"]
+    return unit
+
+
+def bounded_by(name: str) -> str:
+    """A phrase for what a limit bounds; empty where no harm comes of having none."""
+    declared = {each.name: each.metadata["bounds"] for each in fields(Limits)}
+    return str(declared.get(name, ""))
+
+
+class TokenBucket:
+    """Tokens that come at a steady rate, as many at once as come in a second."""
+
+    __slots__ = ("_at", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = 0.0
+        self._at = -1.0
+
+    def refill(self, rate: float, now: float) -> float:
+        """Add the tokens that came until `now`; the seconds until there are none owed.
+
+        `rate` is tokens a second, `now` is in seconds. An unlimited rate never makes anyone wait.
+        """
+        if rate == inf:
+            self.tokens = inf
+            return 0.0
+        self.tokens = min(rate, self.tokens + (now - self._at) * rate)
+        self._at = now
+        return max(0.0, -self.tokens / rate)

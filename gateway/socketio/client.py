@@ -1,0 +1,462 @@
+"""A client: one Engine.IO session, and its sockets, one in each namespace that it has joined."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import Final
+
+from gateway.api import Handshake, Namespace, Socket, Value
+from gateway.engineio.carrier import Reason
+from gateway.engineio.frame import Frames
+from gateway.engineio.opening import Opening
+from gateway.engineio.packet import Message
+from gateway.engineio.session import Session
+from gateway.errors import Reject, UsageError
+from gateway.limits import LimitName, Limits, TokenBucket
+from gateway.runtime.connection import ACCEPTED, LEFT
+from gateway.runtime.outcome import BUSY, connect_error_data
+from gateway.socketio.hub import Hub
+from gateway.socketio.json import MAX_DEPTH, is_deep
+from gateway.socketio.packet import (
+    ACK,
+    BINARY_ACK,
+    CONNECT,
+    CONNECT_ERROR,
+    DISCONNECT,
+    Packet,
+    PacketError,
+)
+from gateway.socketio.rooms import Member
+
+__all__ = ["Client", "ConnectedSocket", "paced"]
+
+LOG = logging.getLogger("sockgw.socketio")
+
+STEP = 1.0
+"""Longest sleep before a throttled session reads its rate again, in seconds."""
+
+REASONS: Mapping[str, str] = {
+    "client disconnect": "transport close",
+    "server disconnect": "forced server close",
+}
+"""Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
+
+
+class ConnectedSocket(Member):
+    """One socket of a client.
+
+    `packets` are those its client may still send in this second. `_early` is what was emitted
+    before CONNECT went out, `_calls` are the acks that plugins wait for, by their ids.
+    """
+
+    __slots__ = ("_calls", "_early", "_last_id", "client", "packets")
+
+    def __init__(
+        self, client: Client, scope: Namespace, handshake: Handshake, packets: TokenBucket
+    ) -> None:
+        socket = Socket(client.hub.new_id(), scope, handshake, self)
+        super().__init__(socket, scope, client.session)
+        self.client = client
+        self.packets = packets
+        self._early: list[Frames] | None = None
+        self._calls: dict[int, asyncio.Future[list[Value]]] | None = None
+        self._last_id = 0
+
+    # What its client sends
+
+    def event(self, data: list[Value], id: int | None) -> Awaitable[None] | None:
+        """Take an event; the session's next message waits for what is returned."""
+        if self.state is not ACCEPTED:
+            raise PacketError(f"an event before {self.socket.namespace} was joined")
+        event, *args = data
+        assert isinstance(event, str)
+        self.client.hub.dispatcher.packet(self, event, args, id)
+        packets = self.packets
+        packets.tokens -= 1
+        if packets.tokens >= 0:
+            return None
+        return self.client.throttle_packets(self.socket.namespace, packets)
+
+    def answer(self, data: list[Value], id: int) -> None:
+        """Take the ack of an event; one that nobody waits for is ignored."""
+        call = self._calls.pop(id, None) if self._calls else None
+        if call is not None and not call.done():
+            call.set_result(data)
+
+    def lost(self, reason: str) -> None:
+        """The socket is gone; `reason` says why, in Socket.IO's words."""
+        self._forget()
+        for call in (self._calls or {}).values():
+            if not call.done():
+                call.set_exception(ConnectionError("the client left before it answered"))
+        self.client.hub.dispatcher.left(self, reason)
+
+    # What the dispatcher sends
+
+    def send_connect(self) -> None:
+        hub, early = self.client.hub, self._early
+        self._early = None
+        hub.rooms.admit(self)
+        connected = {"sid": self.socket.id}
+        self.session.send_many(hub.packet.frames(CONNECT, connected, self.socket.namespace))
+        for frames in early or ():
+            self._send(frames)
+
+    def refuse(self, message: str, data: object) -> None:
+        self._forget()
+        self.leave_rooms()
+        self.client.refuse(self.socket.namespace, message, data)
+
+    def ack(self, id: int, args: Sequence[object]) -> None:
+        frames = self.client.hub.packet.frames(ACK, list(args), self.socket.namespace, id)
+        if self.state is ACCEPTED:
+            self.session.send_many(frames)
+
+    def leave_rooms(self) -> None:
+        self.rooms, self.is_in_own_room = None, False
+        self.socket._wire = GONE  # the two would keep each other in memory
+
+    def count_limit(self, limit: LimitName) -> None:
+        self.session.count_limit(limit, f"a packet in {self.socket.namespace} is refused")
+
+    # What plugins ask for
+
+    async def emit(self, event: str, args: Sequence[object]) -> None:
+        frames = self.client.hub.event(event, args, self.socket.namespace)
+        if self.state is ACCEPTED:
+            self.session.send_many(frames, droppable=True)
+        elif self.state is not LEFT:
+            if self._early is None:
+                self._early = []
+            self._early.append(frames)
+
+    async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
+        if self.state is LEFT:
+            raise ConnectionError("the client is gone")
+        if self.state is not ACCEPTED:
+            raise UsageError("call() before next(): the client is not there to answer yet")
+        if self._calls is None:
+            self._calls = {}
+        self._last_id += 1
+        ack = self._last_id
+        answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
+        self._calls[ack] = answer
+        try:
+            self._send(self.client.hub.event(event, args, self.socket.namespace, ack))
+            async with asyncio.timeout(timeout):
+                return await answer
+        finally:
+            self._calls.pop(ack, None)
+
+    async def join(self, room: str) -> None:
+        if self.state is LEFT:
+            return
+        hub = self.client.hub
+        limit = hub.dispatcher.limits(self).rooms_per_socket
+        rooms = self.rooms or ()
+        if len(rooms) >= limit and room not in rooms and room != self.socket.id:
+            self.session.count_limit("rooms_per_socket", f"{limit} in {self.socket.namespace}")
+            raise Reject("too_many_rooms", f"a socket may be in {limit} rooms")
+        hub.rooms.join(self, room)
+
+    async def leave(self, room: str) -> None:
+        self.client.hub.rooms.leave(self, room)
+
+    async def disconnect(self) -> None:
+        if self.state is ACCEPTED:
+            packet = self.client.hub.packet
+            self._send(packet.frames(DISCONNECT, None, self.socket.namespace))
+            self.lost("server namespace disconnect")
+        elif self.state is not LEFT:
+            refusal = Reject("refused", "connection refused")
+            self.client.hub.dispatcher.refuse(self, refusal)
+
+    def room_names(self) -> frozenset[str]:
+        own = (self.socket.id,) if self.is_in_own_room else ()
+        return frozenset((*own, *(self.rooms or ())))
+
+    def _send(self, frames: Frames) -> None:
+        if self.state is ACCEPTED:
+            self.session.send_many(frames)
+
+    def _forget(self) -> None:
+        self.client.hub.rooms.remove(self)
+        self.client.leave(self)
+
+
+class _Gone:
+    """The wire of a socket that is gone: nothing is sent, and it is in no room."""
+
+    async def emit(self, event: str, args: Sequence[object]) -> None:
+        return None
+
+    async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
+        raise ConnectionError("the client is gone")
+
+    async def join(self, room: str) -> None:
+        return None
+
+    async def leave(self, room: str) -> None:
+        return None
+
+    async def disconnect(self) -> None:
+        return None
+
+    def room_names(self) -> frozenset[str]:
+        return frozenset()
+
+
+GONE: Final = _Gone()
+
+
+class Client:
+    """The receiver of one session, and its sockets by namespace.
+
+    `opening` is the request that opened the session. `bytes` are those that the client may still
+    send in this second. A packet for a namespace that it has left crossed our DISCONNECT and is no
+    violation.
+
+    A session that is in no namespace for `join_timeout` seconds is ended. Node asks once, after
+    its opening; one that has left its last namespace holds a connection for nothing just as well.
+    """
+
+    __slots__ = (
+        "_join_timer",
+        "_left",
+        "_partial",
+        "_spent",
+        "bytes",
+        "hub",
+        "is_closed",
+        "opening",
+        "session",
+        "sockets",
+    )
+
+    def __init__(self, session: Session, opening: Opening, hub: Hub) -> None:
+        self.session = session
+        self.opening = opening
+        self.hub = hub
+        self.sockets: dict[str, ConnectedSocket] = {}
+        self.bytes = TokenBucket()
+        self.is_closed = False
+        self._left: frozenset[str] = frozenset()
+        # To leave a namespace and to come back is no way round `packets_per_second`.
+        self._spent: dict[str, TokenBucket] | None = None
+        self._partial: Packet | None = None  # whose attachments have not all come
+        self._join_timer: asyncio.TimerHandle | None = None
+        self._await_join(hub.limits.join_timeout)
+
+    # What the session brings
+
+    def receive(self, message: Message) -> Awaitable[None] | None:
+        """Take a message; the next one waits for what is returned."""
+        self.bytes.tokens -= len(message)
+        try:
+            socket = self.sockets.get("/") if self._partial is None else None
+            if socket is not None and (event := self.hub.plain_event(message)) is not None:
+                waiting = socket.event(*event)
+            else:
+                waiting = self._take(message)
+        except PacketError as error:
+            self.session.count_violation("packet", error)
+            self.session.end("parse error")
+            return None
+        except Exception:
+            LOG.exception("a fault in the gateway itself")
+            return None
+        if self.bytes.tokens < 0 and waiting is None:
+            return paced(self.bytes, self._byte_rate, self.session, "bytes_per_second")
+        return waiting
+
+    def closed(self, reason: Reason) -> None:
+        """The session is over, and so are its sockets."""
+        self.is_closed = True
+        for socket in tuple(self.sockets.values()):
+            socket.lost(REASONS.get(reason, reason))
+        self._stop_join_timer()
+
+    def limit(self, limits: Limits) -> None:
+        """Apply limits that have changed.
+
+        For a client in no namespace, a new `join_timeout` begins anew.
+        """
+        sockets = self.sockets.values()
+        spent = (self._spent or {}).values()
+        for bucket in (self.bytes, *(socket.packets for socket in sockets), *spent):
+            bucket.tokens = min(bucket.tokens, 0.0)
+        if not sockets and limits.join_timeout != self.hub.limits.join_timeout:
+            self._await_join(limits.join_timeout)
+
+    # Its sockets
+
+    def leave(self, socket: ConnectedSocket) -> None:
+        """Forget a socket; one that is gone is no error."""
+        namespace = socket.socket.namespace
+        if self.sockets.get(namespace) is not socket:
+            return
+        del self.sockets[namespace]
+        if self.is_closed:
+            return
+        self._left |= {namespace}
+        self._remember(namespace, socket.packets)
+        if not self.sockets:
+            self._await_join(self.hub.limits.join_timeout)
+
+    def refuse(self, namespace: str, message: str, data: object) -> None:
+        """Send CONNECT_ERROR; `data` is what the client finds beside the message."""
+        refusal = {"message": message, "data": data}
+        self.session.send_many(self.hub.packet.frames(CONNECT_ERROR, refusal, namespace))
+
+    def throttle_packets(self, namespace: str, packets: TokenBucket) -> Awaitable[None] | None:
+        """Slow the session down; returns what its next message has to wait for."""
+        rate = partial(self._packet_rate, namespace)
+        return paced(packets, rate, self.session, "packets_per_second")
+
+    def _connect(self, namespace: str, auth: dict[str, Value]) -> Awaitable[None] | None:
+        if namespace in self.sockets:
+            raise PacketError(f"a second CONNECT to {namespace!r}")
+        if not self.hub.dispatcher.serves(namespace):
+            refusal = {"message": "Invalid namespace"}
+            self.session.send_many(self.hub.packet.frames(CONNECT_ERROR, refusal, namespace))
+            return None
+        packets = (self._spent or {}).get(namespace) or TokenBucket()
+        packets.tokens -= 1
+        limit = self.hub.limit(namespace, self.session.address)
+        if limit is None:
+            self._enter(namespace, auth, packets)
+        else:
+            self._remember(namespace, packets)
+            self.session.count_limit(limit, f"refused in {namespace}")
+            self.refuse(namespace, BUSY.message, connect_error_data(BUSY))
+        return None if packets.tokens >= 0 else self.throttle_packets(namespace, packets)
+
+    def _enter(self, namespace: str, auth: dict[str, Value], packets: TokenBucket) -> None:
+        opening = self.opening
+        handshake = Handshake(
+            auth=auth,
+            query=opening.query,
+            headers=opening.headers,
+            address=opening.address,
+            url=opening.url,
+            time=time.time(),
+            secure=opening.secure,
+        )
+        socket = ConnectedSocket(self, self.hub.scope(namespace), handshake, packets)
+        self.hub.rooms.add(socket)
+        self.sockets[namespace] = socket
+        self._stop_join_timer()
+        self.hub.dispatcher.connect(socket)
+
+    def _remember(self, namespace: str, packets: TokenBucket) -> None:
+        if self._spent is None:
+            self._spent = {}
+        self._spent[namespace] = packets
+
+    # Its packets
+
+    def _take(self, message: Message) -> Awaitable[None] | None:
+        packet = self._whole(message)
+        if packet is None:
+            return None
+        namespace, data = packet.namespace, packet.data
+        if packet.packet_type == CONNECT:
+            return self._connect(namespace, data or {})
+        socket = self.sockets.get(namespace)
+        if socket is None:
+            return None
+        if packet.packet_type == DISCONNECT:
+            socket.lost("client namespace disconnect")
+        elif packet.packet_type in (ACK, BINARY_ACK):
+            assert packet.id is not None
+            socket.answer(data, packet.id)
+        else:
+            return socket.event(data, packet.id)
+        return None
+
+    def _whole(self, message: Message) -> Packet | None:
+        """The packet that a message is or completes; `None` while attachments are missing."""
+        packet = self._partial
+        if packet is None:
+            packet = self.hub.packet(encoded_packet=message)
+            packet.check_arrival()
+            self._check_size(packet)
+            if packet.packet_type != CONNECT:
+                self._check_joined(packet.namespace)
+            if packet.attachment_count:
+                self._partial = packet
+                return None
+            return packet
+        if isinstance(message, str):
+            raise PacketError("text where an attachment is due")
+        if not packet.add_attachment(message):
+            return None
+        self._partial = None
+        return packet
+
+    def _check_size(self, packet: Packet) -> None:
+        limits = self.hub.limits
+        limit: LimitName
+        if packet.attachment_count > limits.attachments:
+            limit, why = "attachments", f"{packet.attachment_count} attachments"
+        elif limits.depth < MAX_DEPTH and is_deep(packet.data, limits.depth):
+            limit, why = "depth", f"nested deeper than {limits.depth}"
+        else:
+            return
+        self.session.count_limit(limit, why)
+        raise PacketError(why)
+
+    def _check_joined(self, namespace: str) -> None:
+        if namespace not in self.sockets and namespace not in self._left:
+            raise PacketError(f"a packet for {namespace!r} before its CONNECT")
+
+    # Time
+
+    def _await_join(self, seconds: float) -> None:
+        self._stop_join_timer()
+        self._join_timer = asyncio.get_running_loop().call_later(seconds, self._never_joined)
+
+    def _stop_join_timer(self) -> None:
+        if self._join_timer is not None:
+            self._join_timer.cancel()
+            self._join_timer = None
+
+    def _never_joined(self) -> None:
+        self.session.count_limit("join_timeout", "in no namespace")
+        self.session.end("server disconnect")
+
+    def _byte_rate(self) -> float:
+        return inf if self.is_closed else self.hub.limits.bytes_per_second
+
+    def _packet_rate(self, namespace: str) -> float:
+        """The packets a second that a client may send to a namespace, while both are there."""
+        current = self.hub.dispatcher.live.current
+        if self.is_closed or current is None:
+            return inf
+        found = current.blueprint.namespaces.get(namespace)
+        return inf if found is None else found.limits.packets_per_second
+
+
+def paced(
+    bucket: TokenBucket, rate: Callable[[], float], session: Session, limit: LimitName
+) -> Awaitable[None] | None:
+    """Slow a session down that has sent more than `rate` a second.
+
+    Returns what its next message has to wait for. The wait reads the rate again from time to time:
+    a reload may change it, and a client that has left has none.
+    """
+    if not bucket.refill(rate(), time.monotonic()):
+        return None
+    session.count_limit(limit, f"more than {rate()} in a second; it is read from more slowly")
+    return _pace(bucket, rate, session)
+
+
+async def _pace(bucket: TokenBucket, rate: Callable[[], float], session: Session) -> None:
+    while wait := min(bucket.refill(rate(), time.monotonic()), STEP):
+        session.hold(wait)
+        await asyncio.sleep(wait)

@@ -1,0 +1,115 @@
+"""The hub: what goes out to many sockets at once, and what all clients share."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal
+
+from gateway.api import Gateway, Namespace, Socket, Value
+from gateway.engineio.frame import Frames
+from gateway.engineio.packet import Message
+from gateway.errors import UsageError
+from gateway.limits import LimitName, Limits
+from gateway.runtime.dispatch import Dispatcher
+from gateway.socketio.json import MAX_DEPTH
+from gateway.socketio.msgpack import MsgPackPacket
+from gateway.socketio.packet import EVENT, RESERVED, Packet
+from gateway.socketio.rooms import Rooms
+
+__all__ = ["Hub", "Serializer"]
+
+Serializer = Literal["json", "msgpack"]
+
+PlainEvent = Callable[[Message], tuple[list[Value], int | None] | None]
+
+PACKETS: Mapping[Serializer, type[Packet]] = {"json": Packet, "msgpack": MsgPackPacket}
+
+
+class Hub:
+    """The emitter of everything that is served: `gateway` is what plugins have of it.
+
+    `packet` is the class that packets are read and written by, `plain_event` the short way for
+    most events; `limits` hold for every client.
+    """
+
+    limits: Limits
+    plain_event: PlainEvent
+
+    def __init__(self, dispatcher: Dispatcher, serializer: Serializer, limits: Limits) -> None:
+        self.dispatcher = dispatcher
+        self.packet = PACKETS[serializer]
+        self.configure(limits)
+        self.rooms = Rooms()
+        self.gateway = Gateway(self)
+        self._scopes: dict[str, Namespace] = {}
+
+    def configure(self, limits: Limits) -> None:
+        """Apply limits, to those who are connected as well."""
+        self.limits = limits
+        # The short way does not look how deep data nests, within what JSON may.
+        is_short = limits.depth >= MAX_DEPTH
+        self.plain_event = self.packet.plain_event if is_short else _no_plain_event
+
+    def scope(self, name: str) -> Namespace:
+        """A namespace as its sockets' plugins see it; one for all of them."""
+        scope = self._scopes.get(name)
+        if scope is None:
+            scope = self._scopes[name] = Namespace(name, self)
+        return scope
+
+    def new_id(self) -> str:
+        """An id for a socket that nobody can guess."""
+        return secrets.token_urlsafe(15)
+
+    def limit(self, namespace: str, address: str) -> LimitName | None:
+        """The limit for which no new socket is let into a namespace, if there is one."""
+        generation = self.dispatcher.live.current
+        assert generation is not None
+        own = generation.blueprint.namespaces[namespace].limits
+        full = self.rooms.limit(namespace, address, self.limits, own)
+        return full or self.dispatcher.in_flight.refuses_newcomers(generation)
+
+    def event(
+        self, event: str, args: Sequence[object], namespace: str, id: int | None = None
+    ) -> Frames:
+        """Encode an event.
+
+        Raises `UsageError` for a reserved one, `TypeError` or `ValueError` for what cannot be sent.
+        """
+        if not isinstance(event, str):
+            raise TypeError(f"an event's name is text, not {type(event).__name__}")
+        if event in RESERVED:
+            raise UsageError(f"event '{event}' is reserved: clients take it for Socket.IO's own")
+        return self.packet.frames(EVENT, [event, *args], namespace, id)
+
+    # The emitter
+
+    async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None:
+        frames = self.event(event, args, target.name)
+        for member in self.rooms.find(target):
+            member.session.send_many(frames, droppable=True)
+
+    async def disconnect_sockets(self, target: Namespace) -> None:
+        for member in self.rooms.find(target):
+            await member.disconnect()
+
+    def sockets(self, target: Namespace) -> tuple[Socket, ...]:
+        return tuple(member.socket for member in self.rooms.find(target))
+
+    # Reload
+
+    async def close_namespaces(self, names: Collection[str], window: float) -> None:
+        """Disconnect the sockets of namespaces that are served no more, spread over `window`.
+
+        Seconds. Run it in the generation that served them, whose disconnect routes they get.
+        """
+        leaving = [member for member in self.rooms if member.socket.namespace in names]
+        for member in leaving:
+            await member.disconnect()
+            await asyncio.sleep(window / len(leaving))
+
+
+def _no_plain_event(message: Message) -> None:
+    return None

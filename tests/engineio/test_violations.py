@@ -1,0 +1,70 @@
+"""Offences: all counted, few told of."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gateway.engineio.refusal import Refusal
+from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def violations(clock: Clock, caplog: pytest.LogCaptureFixture) -> EventCounter[Violation]:
+    caplog.set_level(logging.INFO)
+    return EventCounter("violation", VIOLATIONS, clock)
+
+
+def test_every_kind_is_there_from_the_start(violations: EventCounter[Violation]) -> None:
+    assert violations.counts == dict.fromkeys(VIOLATIONS, 0)
+
+
+def test_every_refusal_has_a_kind_of_its_own() -> None:
+    assert [refusal.kind for refusal in Refusal] == [refusal.name.lower() for refusal in Refusal]
+
+
+def test_one_line_a_second_tells_how_many_there_were(
+    violations: EventCounter[Violation], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(1000):
+        violations.record("packet", "session x", "not a packet")
+    clock.now = 0.99
+    violations.record("packet", "session x", "not a packet")
+    clock.now = 1.0
+    violations.record("packet", "session y", "not a packet")
+    clock.now = 2.0
+    violations.record("packet", "session z", "not a packet")
+    assert violations.counts["packet"] == 1003
+    assert caplog.messages == [
+        "violation packet by session x: not a packet",
+        "violation packet by session y: not a packet (1000 more of this kind were not logged)",
+        "violation packet by session z: not a packet",
+    ]
+
+
+def test_kinds_do_not_silence_each_other(
+    violations: EventCounter[Violation], caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in VIOLATIONS:
+        violations.record(kind, "x", "y")
+    assert caplog.messages == [f"violation {kind} by x: y" for kind in VIOLATIONS]
+
+
+def test_a_line_is_one_line_and_not_long(
+    violations: EventCounter[Violation], caplog: pytest.LogCaptureFixture
+) -> None:
+    violations.record("http", "x", ValueError(f"{'y' * 1000}\nz"))
+    assert caplog.messages == [f"violation http by x: {'y' * 200}"]
