@@ -22,7 +22,7 @@ from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
 from gateway.loader import (
-    Bound,
+    BoundOptions,
     BrokenPlugin,
     Plugin,
     PluginSet,
@@ -315,7 +315,7 @@ class _Compilation:
             reason = f"{type(error).__name__}: {error}"
             raise _error(use.at, f"'{plugin.name}' could not be made: {reason}") from error
 
-    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> Bound:
+    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> BoundOptions:
         bound = bind_options(plugin.target, use.options, given)
         if bound.faults:
             raise ConfigError(
@@ -367,5 +367,5 @@ def _key(use: Use, plugin: Plugin) -> tuple[str, str, str]:
     return (made_from, json.dumps(dict(use.options), sort_keys=True, default=repr), plugin.digest)
 
 
-def _make_service(plugin: Plugin, bound: Bound, gateway: Gateway) -> object:
+def _make_service(plugin: Plugin, bound: BoundOptions, gateway: Gateway) -> object:
     return plugin.target(**bound.kwargs, **dict.fromkeys(bound.given, gateway))

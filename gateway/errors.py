@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 __all__ = [
     "ConfigError",
@@ -23,7 +24,14 @@ __all__ = [
     "Problem",
     "Reject",
     "UsageError",
+    "did_you_mean",
 ]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` when a known word is near, else `""`."""
+    near = get_close_matches(word, sorted(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gateway.config import rules, schema
+from gateway.config import checks, schema
 from gateway.config.build import build
+from gateway.config.checks import is_loopback
 from gateway.config.files import FileRecord
 from gateway.config.include import Document, read
+from gateway.config.messages import HIDDEN, with_slash
 from gateway.config.model import (
     AdminConfig,
     At,
@@ -20,9 +22,7 @@ from gateway.config.model import (
     TlsConfig,
     Use,
 )
-from gateway.config.rules import is_loopback
 from gateway.config.secrets import Secrets, is_secret
-from gateway.config.words import HIDDEN, with_slash
 from gateway.errors import ConfigError, Place, Problem
 
 __all__ = [
@@ -62,7 +62,7 @@ def validate(path: Path, document: Document) -> GatewayConfig:
     problems = [*document.problems]
     # A file that was not read leaves gaps; a value that has a problem needs no second one.
     known = {problem.path for problem in problems} | ({""} if problems else set())
-    found = [*schema.problems(document), *rules.problems(document)]
+    found = [*schema.problems(document), *checks.problems(document)]
     problems += (problem for problem in found if problem.path not in known)
     if problems:
         raise ConfigError(_distinct(problems))

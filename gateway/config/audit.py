@@ -1,21 +1,23 @@
-"""The audit: what of a good gateway.yaml may let in more than its author means to."""
+"""Finds insecure settings in a valid gateway.yaml, and plugins that others may write."""
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.config import At, Document, GatewayConfig, Use, is_loopback, with_slash
-from gateway.config.permissions import is_writable_by_others, writable_plugins
 from gateway.errors import Place
 from gateway.limits import bounded_by
 
-__all__ = ["SEVERITIES", "Finding", "Severity", "audit"]
+__all__ = ["SEVERITIES", "Finding", "Severity", "audit", "warn_of_writable"]
+
 
 Severity = Literal["high", "medium", "low"]
 
@@ -223,3 +225,32 @@ def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:
 
 def _is_local(origin: object) -> bool:
     return is_loopback(urlsplit(str(origin)).hostname or "")
+
+
+log = logging.getLogger("sockgw.server")
+
+
+def is_writable_by_others(path: Path) -> bool:
+    """Whether any user of this machine may change a file, or what stands in a folder."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
+
+
+def writable_plugins(folder: Path) -> Iterator[Path]:
+    """A plugin folder, and what of it is code, as far as others may change it."""
+    if is_writable_by_others(folder):
+        yield folder
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
+        names = sorted([*folders, *(name for name in files if name.endswith(".py"))])
+        yield from (path for name in names if is_writable_by_others(path := Path(root, name)))
+
+
+def warn_of_writable(config: GatewayConfig) -> None:
+    """Log a line when others may write plugins."""
+    found = [path for folder, _ in config.plugins for path in writable_plugins(folder)]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        log.warning("any user may write %s%s, which runs as you: chmod -R o-w", found[0], more)

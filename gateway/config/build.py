@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
 from math import inf
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gateway.config.include import Document
+from gateway.config.messages import KeyPath, with_slash
 from gateway.config.model import (
     AdminConfig,
     At,
@@ -28,14 +30,35 @@ from gateway.config.model import (
     TlsConfig,
     Use,
 )
-from gateway.config.units import byte_count, seconds
-from gateway.config.words import KeyPath, with_slash
 from gateway.errors import Place
 from gateway.limits import Limits, NamespaceLimits, Unit, unit_of
 
-__all__ = ["build"]
+__all__ = ["build", "byte_count", "seconds"]
+
 
 _Kinds: TypeAlias = Mapping[str, Callable[[Any], object]]
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"KB": 1_000, "MB": 1_000_000}
+_WRITTEN = re.compile(r"([0-9.]+)([a-zA-Z]*)")
+
+
+def seconds(written: str | float) -> float:
+    """`500ms`, `25s`, `20m` or `1h` in seconds; a number is seconds already."""
+    return _times(written, _SECONDS)
+
+
+def byte_count(written: str | float) -> int:
+    """`64KB` or `1MB` in bytes, 1 KB being 1000; a number is bytes already."""
+    return round(_times(written, _BYTES))
+
+
+def _times(written: str | float, units: dict[str, float] | dict[str, int]) -> float:
+    found = _WRITTEN.fullmatch(str(written))
+    if isinstance(written, str) and found:
+        return float(found[1]) * units.get(found[2], 1)
+    return float(written)
 
 
 def _url_path(written: str) -> str:

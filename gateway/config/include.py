@@ -9,14 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias, Union
 
-from gateway.config.document import parse
 from gateway.config.files import FileReader, FileRecord
+from gateway.config.messages import HIDDEN, KeyPath, dotted, shown
 from gateway.config.model import At
-from gateway.config.node import ListNode, MappingNode, Node, ScalarNode, merge
-from gateway.config.scalars import Plain
+from gateway.config.references import fill
 from gateway.config.secrets import Secrets, secrets_in
-from gateway.config.variables import fill
-from gateway.config.words import HIDDEN, KeyPath, dotted, shown
+from gateway.config.yaml import ListNode, MappingNode, Node, Plain, ScalarNode, merge, parse
 from gateway.errors import Place, Problem
 
 __all__ = ["Data", "Document", "read"]

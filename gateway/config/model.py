@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from gateway.config.messages import KeyPath
 from gateway.config.secrets import Secrets
-from gateway.config.words import KeyPath
 from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
 

@@ -18,8 +18,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from gateway.config.include import Document
-from gateway.config.scalars import typed
-from gateway.config.words import expected, guess, shown
+from gateway.config.messages import expected, guess, shown
+from gateway.config.yaml import typed
 from gateway.errors import Problem
 
 __all__ = ["problems", "schema_text"]

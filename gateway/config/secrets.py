@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.config.words import HIDDEN, KeyPath, with_slash
+from gateway.config.messages import HIDDEN, KeyPath, with_slash
 
 __all__ = ["Secrets", "is_secret", "secrets_in"]
 

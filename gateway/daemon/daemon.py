@@ -15,8 +15,8 @@ from typing import Any
 from aiohttp import web
 
 from gateway.compiler import Build, Inputs
+from gateway.config.audit import warn_of_writable
 from gateway.config.model import ServerConfig
-from gateway.config.permissions import warn_of_writable
 from gateway.daemon.admin import AdminApi, add_routes, admin_listener
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.loading import Loading

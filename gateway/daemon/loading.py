@@ -128,6 +128,6 @@ def _is_exchanging(frame: FrameType | None) -> bool:
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name.startswith("gateway."):
-            return name in ("gateway.loader.places", __name__)
+            return name in ("gateway.loader.sysmodules", __name__)
         frame = frame.f_back
     return False

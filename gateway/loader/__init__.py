@@ -10,16 +10,15 @@ Knows neither the configuration nor the event loop.
 """
 
 from gateway.loader.arguments import Arguments, arguments_of
-from gateway.loader.folder import BrokenPlugin
-from gateway.loader.options import Bound, bind_options
-from gateway.loader.places import abandon
-from gateway.loader.plugin_set import Plugin, PluginSet, load_plugins, make_plugins
+from gateway.loader.options import BoundOptions, bind_options
+from gateway.loader.plugins import BrokenPlugin, Plugin, PluginSet, load_plugins, make_plugins
 from gateway.loader.signature import handler_fault, is_async_callable, middleware_fault
 from gateway.loader.sources import Sources, folder_fault, read_sources
+from gateway.loader.sysmodules import abandon
 
 __all__ = [
     "Arguments",
-    "Bound",
+    "BoundOptions",
     "BrokenPlugin",
     "Plugin",
     "PluginSet",

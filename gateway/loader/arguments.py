@@ -10,7 +10,7 @@ from itertools import repeat
 import msgspec
 
 from gateway.errors import Reject
-from gateway.loader.hints import convert, misfit, parameters_of
+from gateway.loader.annotations import convert, misfit, parameters_of
 from gateway.loader.signature import BY_POSITION
 
 __all__ = ["Arguments", "arguments_of"]

@@ -18,10 +18,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from gateway.errors import Place, Problem
-from gateway.loader.imports import closure
-from gateway.loader.places import Placed
-from gateway.loader.plugin_loader import PluginLoader
+from gateway.loader.plugin_loader import PluginLoader, closure
 from gateway.loader.sources import Source, Sources
+from gateway.loader.sysmodules import Placed
 
 __all__ = ["PluginModules", "describe"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load, read
-from gateway.config.variables import FILE_LIMIT
+from gateway.config.references import FILE_LIMIT
 from gateway.errors import ConfigError
 from tests.scenario import write
 

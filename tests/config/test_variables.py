@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.files import FileReader
-from gateway.config.variables import fill
+from gateway.config.references import fill
 
 ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
 

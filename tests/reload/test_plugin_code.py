@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.loader.places import Placed
+from gateway.loader.sysmodules import Placed
 from tests.reload.caller import Caller, caller
 from tests.reload.running import CONFIG, SAY, Running, until
 from tests.reload.stage import Stage

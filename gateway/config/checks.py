@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from gateway.config.include import Data, Document
-from gateway.config.words import with_slash
+from gateway.config.messages import with_slash
 from gateway.errors import Problem
 
 __all__ = ["is_loopback", "problems"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.files import FileReader
-from gateway.config.words import shown
+from gateway.config.messages import shown
 
 __all__ = ["FILE_LIMIT", "Filled", "fill"]
 

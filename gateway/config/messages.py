@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
+
+from gateway.errors import did_you_mean
 
 __all__ = ["HIDDEN", "KeyPath", "choice", "dotted", "expected", "guess", "shown", "with_slash"]
 
@@ -67,8 +68,7 @@ def expected(rule: Mapping[str, Any]) -> str:
 def guess(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` when a known word is near, else `; known: a, b and c`."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else f"; known: {choice(known, 'and')}"
+    return did_you_mean(word, known) or f"; known: {choice(known, 'and')}"
 
 
 def dotted(path: KeyPath) -> str:

@@ -1,4 +1,4 @@
-"""YAML text to a tree of places. The only file that knows PyYAML.
+"""YAML text to a tree in which every part knows its place. The only file that knows PyYAML.
 
 PyYAML reads the events; what they mean is decided here, because its own constructor lets the
 last of two equal keys win, reads values as YAML 1.1 does and drops every place.
@@ -6,22 +6,125 @@ last of two equal keys win, reads values as YAML 1.1 does and drops every place.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import yaml
 from yaml.reader import ReaderError
 
-from gateway.config.node import Entry, ListNode, MappingNode, Node, ScalarNode, twice
-from gateway.config.scalars import typed
-from gateway.config.syntax import explain
-from gateway.config.variables import Filled
-from gateway.config.words import HIDDEN, KeyPath, dotted, shown
+from gateway.config.messages import HIDDEN, KeyPath, dotted, shown
+from gateway.config.references import Filled
 from gateway.errors import Place, Problem
 
-__all__ = ["Parsed", "parse"]
+__all__ = [
+    "Entry",
+    "ListNode",
+    "MappingNode",
+    "Node",
+    "Parsed",
+    "Plain",
+    "ScalarNode",
+    "merge",
+    "parse",
+    "typed",
+]
+
+
+Plain: TypeAlias = str | int | float | bool | None
+"""A value that is neither a mapping nor a list."""
+
+_WORDS: dict[str, Plain] = {
+    **dict.fromkeys(("null", "Null", "NULL", "~"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+# Bounded, because Python refuses to print or to read an int of more than 4300 digits.
+_INTEGER = re.compile(r"[-+]?[0-9]{1,99}", re.ASCII)
+_OCTAL = re.compile(r"0o[0-7]{1,99}")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,99}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def typed(text: str) -> Plain:
+    """Read unquoted text as null, a boolean, a number or, failing those, text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
+        return int(text, base=0)
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):  # a hash such as 12e5678 is text
+        return float(text)
+    if _INFINITY.fullmatch(text):
+        return float(text.replace(".", ""))
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarNode:
+    """Text, a number, a boolean or null.
+
+    `secrets` are the pieces of it that references brought.
+    """
+
+    place: Place
+    value: Plain
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListNode:
+    """A YAML sequence."""
+
+    place: Place
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping, with its own place, and its value."""
+
+    place: Place
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class MappingNode:
+    """A YAML mapping; its keys are the text as written."""
+
+    place: Place
+    entries: Mapping[str, Entry]
+
+
+Node: TypeAlias = ScalarNode | ListNode | MappingNode
+
+
+def merge(
+    first: MappingNode, second: MappingNode, problems: list[Problem], path: KeyPath = ()
+) -> MappingNode:
+    """Both mappings in one, mappings in them likewise. Any other key in both is a problem."""
+    entries = dict(first.entries)
+    for key, new in second.entries.items():
+        old = entries.setdefault(key, new)
+        if old is new:
+            continue
+        if isinstance(old.value, MappingNode) and isinstance(new.value, MappingNode):
+            merged = merge(old.value, new.value, problems, (*path, key))
+            entries[key] = Entry(old.place, merged)
+        else:
+            problems.append(twice((*path, key), old, new))
+    return MappingNode(first.place, entries)
+
+
+def twice(path: KeyPath, first: Entry, second: Entry) -> Problem:
+    """The problem of one key in two places."""
+    return Problem(second.place, dotted(path), f"key given twice, first at {first.place}")
+
 
 DEPTH = 64
 """Mappings and lists in one another: far above any gateway's need, far below Python's stack."""
@@ -248,3 +351,58 @@ class _Composer:
         if found:
             self._report(place, path, f"the character U+{ord(found[0]):04X} cannot stand in text")
         return not found
+
+
+_INDENT = "indent the keys of a mapping alike, and the items of a list"
+
+# Patterns in what PyYAML says, and what we say: first of mistakes to show where the thing began,
+_BEGAN = {
+    r"could not find expected ':'": "a key without ':'; write 'key: value'",
+    r"flow sequence .* got '<stream end>'": "this '[' is never closed",
+    r"flow mapping .* got '<stream end>'": "this '{{' is never closed",
+    r"scanning a quoted scalar": "this quote is never closed",
+    r"scanning an alias": "text that starts with '*' must stand in quotes",
+    r"scanning an anchor": "text that starts with '&' must stand in quotes",
+    r"(?:scanning|parsing) a tag|undefined tag handle": (
+        "text that starts with '!' must stand in quotes"
+    ),
+    r"scanning a block scalar": "after '|' or '>' the text starts on the next line, indented",
+}
+# then of mistakes to show where reading stopped.
+_STOPPED = {
+    r"mapping values are not allowed": (
+        "a ':' cannot stand here; indent the keys of a mapping alike, write a space after each "
+        "':', and put text that holds ': ' in quotes"
+    ),
+    r"sequence entries are not allowed": "a list cannot start here; start it on the next line",
+    r"mapping keys are not allowed": "text that starts with '? ' must stand in quotes",
+    r"found character '\\t' that cannot": "a tab cannot indent; use spaces",
+    r"found character ('.') that cannot": "text that starts with {0} must stand in quotes",
+    r"expected <block end>, but found '(?:-|\?|<block .*)'": (
+        f"this does not line up with what stands above it; {_INDENT}"
+    ),
+    r"expected <block end>": "the value ended before this; put the whole in quotes, or indent it",
+    r"expected '<document start>'": f"this does not belong to what stands above it; {_INDENT}",
+    r"expected ('.' or '.'), but got '{'": (
+        "expected {0}, got '{{'; between brackets put '${{VAR}}' in quotes"
+    ),
+    r"expected ('.' or '.'), but got": (
+        "expected {0} before this; is the bracket opened in line {line} closed?"
+    ),
+    r"expected the node content, but found '<stream end>'": "the file ends too early",
+    r"expected the node content, but found (.*)": "expected a value, got {0}",
+    r"found unknown escape character '(.*)'": (
+        r"'\{0}' is no escape; use single quotes, or write '\\' for a backslash"
+    ),
+    r"expected escape sequence of (\d+)": "expected {0} hexadecimal digits",
+}
+
+
+def explain(said: str, line: int) -> tuple[str, bool]:
+    """PyYAML's error in our words, and whether to point at where the thing began, in `line`."""
+    for sentences in (_BEGAN, _STOPPED):
+        for pattern, sentence in sentences.items():
+            found = re.search(pattern, said)
+            if found:
+                return sentence.format(*found.groups(), line=line), sentences is _BEGAN
+    return f"not valid YAML: {said}", False
