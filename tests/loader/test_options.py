@@ -165,7 +165,7 @@ def test_wrong_value_is_told_in_words(hint: object, value: object, expected: str
         (set[str], ["a"], {"a"}),
         (Mapping[str, int], {"a": 1}, {"a": 1}),
         ("Limit", {"rate": 1}, Limit(1.0)),
-        ("list[LimitName]", [{"rate": 1}], [Limit(1.0)]),
+        ("list[Limit]", [{"rate": 1}], [Limit(1.0)]),
         (bytes, b"x", b"x"),
         (Any, "x", "x"),
         (object, "x", "x"),
