@@ -1,7 +1,7 @@
-"""The compiler: config and plugins -> blueprint. The only one that knows the three layers.
+"""The compiler: config and plugins to a blueprint. The only module that knows all three layers.
 
 Nothing is started: every name is resolved, every factory of middleware and handlers is called,
-every chain is folded. What is wrong anywhere is reported at its line in the YAML, all at once.
+every chain is folded. Every problem is reported at its line in the YAML, all at once.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def compile_config(
 ) -> Blueprint:
     """Compile `config` with `plugins`. Raises `ConfigError` with every problem found.
 
-    `made` are the instances that may be used again.
+    `made` are the instances of the former blueprint, which may be used again.
     """
     uninstall = plugins.install()  # annotations and pickles are looked up in sys.modules
     try:
@@ -214,7 +214,7 @@ class _Compilation:
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What `part` makes; `None`, and its problems kept, when it cannot."""
+        """Call `part`; when it raises `ConfigError`, keep the problems and return `None`."""
         try:
             return part(*args, **kwargs)
         except ConfigError as error:
@@ -292,7 +292,7 @@ class _Compilation:
         )
 
     def _made(self, use: Use, plugin: Plugin) -> Callable[..., Any]:
-        """What `use` stands for: the plugin itself, or what its factory makes of the options."""
+        """Return the plugin that `use` names, or what its factory makes of the options."""
         if not plugin.is_factory:
             if use.options:
                 at = next(iter(use.option_at.values()), use.at)

@@ -38,7 +38,7 @@ Payload.max_decode_packets = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect, and as whom; `transports` are tried as the JavaScript client does."""
+    """An address to connect to, and credentials; `transports` are tried in their order."""
 
     url: str
     namespace: str = "/"

@@ -1,4 +1,4 @@
-"""Text to frozen config. Knows files, YAML and the schema; knows no plugins and no event loop."""
+"""YAML text to a frozen config. Knows files and the schema, but no plugins and no event loop."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def validate(path: Path, document: Document) -> GatewayConfig:
 
 
 def _distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
-    """Each mistake once, though aliases may repeat it at many paths."""
+    """Keep each mistake once; aliases may repeat it at many paths."""
     first: dict[tuple[Place, str], Problem] = {}
     for problem in sorted(problems):
         first.setdefault((problem.place, problem.message), problem)

@@ -30,7 +30,7 @@ _JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origi
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that may be mended: where it is, what is wrong and what to write instead."""
+    """One insecure setting: its place, what is wrong and what to write instead."""
 
     severity: Severity
     at: At
@@ -40,13 +40,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is audited."""
+    """A config to audit, and the document it was made from."""
 
     config: GatewayConfig
     document: Document
 
     def at(self, *path: str | int) -> At:
-        """Where a value stands, or the innermost block around it."""
+        """Return the place of a value, or of the innermost block around it."""
         return self.document.around(*path)
 
     def middleware(self) -> Iterator[Use]:
@@ -207,11 +207,11 @@ _CHECKS: Mapping[tuple[Severity, str], Look] = {
     ("low", "leave out localhost where it is served to others"): _local_origin,
     ("low", "leave out the level"): _debug_log,
 }
-"""How bad it is, how to mend it, and who looks."""
+"""The severity and the remedy of each check."""
 
 
 def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:
-    """Whether what looks like a secret is the hash of one, or a public key."""
+    """Tell whether a value that looks like a secret is the hash of one, or a public key."""
     if "with" not in path:
         return False
     use = subject.value(path[: path.index("with", 2)])
@@ -231,7 +231,7 @@ log = logging.getLogger("sockgw.server")
 
 
 def is_writable_by_others(path: Path) -> bool:
-    """Whether any user of this machine may change a file, or what stands in a folder."""
+    """Tell whether any user of this machine may change a file, or the files of a folder."""
     try:
         return bool(path.stat().st_mode & stat.S_IWOTH)
     except OSError:
@@ -239,7 +239,7 @@ def is_writable_by_others(path: Path) -> bool:
 
 
 def writable_plugins(folder: Path) -> Iterator[Path]:
-    """A plugin folder, and what of it is code, as far as others may change it."""
+    """Yield the folder and the code in it that other users may change."""
     if is_writable_by_others(folder):
         yield folder
     for root, folders, files in os.walk(folder):
@@ -249,7 +249,7 @@ def writable_plugins(folder: Path) -> Iterator[Path]:
 
 
 def warn_of_writable(config: GatewayConfig) -> None:
-    """Log a line when others may write plugins."""
+    """Log a warning when other users may write plugins."""
     found = [path for folder, _ in config.plugins for path in writable_plugins(folder)]
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""

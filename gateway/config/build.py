@@ -1,7 +1,7 @@
-"""A document without problems to the frozen config.
+"""Turns a document without problems into the frozen config.
 
-Everything in the config is frozen but the values of options: a plugin is called with them, and
-its author expects lists and dicts. They are read for this config alone, so nobody shares them.
+Everything in the config is frozen except the values of options: plugins are called with them and
+their authors expect lists and dicts. Each config has its own.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _url_path(written: str) -> str:
 
 
 def _origins(written: str | list[str]) -> str | tuple[str, ...]:
-    """Browsers send origins in lower case."""
+    """Lower-case the origins, as browsers send them."""
     return written if isinstance(written, str) else tuple(origin.lower() for origin in written)
 
 
@@ -151,7 +151,7 @@ def _digest(data: object) -> str:
 
 
 def _given(data: Mapping[str, Any] | None, kinds: _Kinds) -> dict[str, Any]:
-    """The keys that are there; for the others the config knows the default."""
+    """Convert the keys that are present; the config has defaults for the others."""
     return {key: kind(data[key]) for key, kind in kinds.items() if data and key in data}
 
 
@@ -232,7 +232,7 @@ def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:
 
 
 def _parts(value: Any, path: KeyPath) -> Iterator[KeyPath]:
-    """The paths of a value and of all that is in it."""
+    """Yield the paths of a value and of everything in it."""
     yield path
     inner = value.items() if isinstance(value, dict) else ()
     for key, each in enumerate(value) if isinstance(value, list) else inner:

@@ -1,4 +1,4 @@
-"""A gateway.yaml and all that it includes, as one document: plain data, and where it stands."""
+"""A gateway.yaml and all that it includes, as one document: plain data and its places."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Data: TypeAlias = Union[Plain, "list[Data]", "dict[str, Data]"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What the YAML files say together, not yet validated.
+    """The merged content of the YAML files, not yet validated.
 
     `files` are the YAML files that were read and their content, the main one first. `record` has
     everything that was looked for, including globs, missing files and files that values refer to.
@@ -41,21 +41,21 @@ class Document:
     problems: tuple[Problem, ...]
 
     def at(self, *path: str | int) -> At:
-        """Where a value stands."""
+        """Return the path and place of a value."""
         return At(dotted(path), self.values[path])
 
     def around(self, *path: str | int) -> At:
-        """Where a value stands, or the innermost block around it."""
+        """Return the place of a value, or of the innermost block around it."""
         while path not in self.values:
             path = path[:-1]
         return self.at(*path)
 
     def key_at(self, *path: str | int) -> At:
-        """Where the key of a value stands."""
+        """Return the path of a value and the place of its key."""
         return At(dotted(path), self.keys[path])
 
     def shown(self, value: object, *path: str | int) -> str:
-        """The value that stands at a path, in one short line; a secret is not shown."""
+        """Return the value at a path as one short line, masked if it is a secret."""
         return HIDDEN if path in self.secrets.paths else shown(value)
 
 
@@ -108,7 +108,7 @@ def _unfold(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A file to read, where it is asked for, and what led to it (real path to name)."""
+    """A file to read, the place that names it, and the files on the way to it by real path."""
 
     file: Path
     at: At
@@ -130,7 +130,7 @@ class _Reader:
         return self._reader.record
 
     def read(self, source: _Source) -> tuple[MappingNode, list[_Source]]:
-        """What one file says by itself, and the files it includes."""
+        """Return the content of one file by itself, and the files it includes."""
         root = MappingNode(Place(str(source.file)), {})
         text = self._text(source)
         if text is not None:
@@ -169,7 +169,7 @@ class _Reader:
                     yield _Source(file, at, {**source.chain, real: str(file)})
 
     def _names(self, node: Node) -> Iterator[tuple[str, At]]:
-        """What stands under `include:`, one name or a list of them."""
+        """Yield the names under `include:`, which may be one name or a list."""
         nodes = enumerate(node.items) if isinstance(node, ListNode) else [(None, node)]
         for index, item in nodes:
             at = At("include" if index is None else f"include[{index}]", item.place)

@@ -1,8 +1,8 @@
-"""References: `${VAR}`, `${VAR:-default}` and `${VAR:?message}`, as a shell reads them, and files.
+"""References: `${VAR}`, `${VAR:-default}` and `${VAR:?message}` as in a shell, and files.
 
-A default stands in for a variable that is not set or empty, a message refuses one. `${file:PATH}`
-is what a file says, without the line break at its end. `$${` is a literal `${`. What is filled in
-is text and is not looked at again.
+A default replaces a variable that is unset or empty; a message refuses one. `${file:PATH}` is the
+content of a file without the line break at its end. `$${` is a literal `${`. The text filled in
+is not searched for references again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.config.messages import shown
 __all__ = ["FILE_LIMIT", "Filled", "fill"]
 
 FILE_LIMIT = 64_000
-"""Bytes of a file that is referred to: enough for any key, and not a device without an end."""
+"""Bytes of a referenced file: enough for any key."""
 
 _DOLLAR = re.compile(r"\$\$\{|\$\{[^}]*\}?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::(-|\?)((?:(?!\$\{)[^}])*))?\}")

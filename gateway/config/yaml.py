@@ -51,7 +51,11 @@ _INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 def typed(text: str) -> Plain:
-    """Read unquoted text as null, a boolean, a number or, failing those, text."""
+    """Read unquoted text as null, a boolean, a number or else text, as YAML 1.2 does.
+
+    `yes`, `on`, `12:30`, `2024-01-31` and `1_000` are text; YAML 1.1 has other ideas.
+    (YAML 1.2.2, section 10.3.2.)
+    """
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -69,7 +73,7 @@ def typed(text: str) -> Plain:
 class ScalarNode:
     """Text, a number, a boolean or null.
 
-    `secrets` are the pieces of it that references brought.
+    `secrets` are the pieces that came from references.
     """
 
     place: Place
@@ -107,7 +111,7 @@ Node: TypeAlias = ScalarNode | ListNode | MappingNode
 def merge(
     first: MappingNode, second: MappingNode, problems: list[Problem], path: KeyPath = ()
 ) -> MappingNode:
-    """Both mappings in one, mappings in them likewise. Any other key in both is a problem."""
+    """Merge two mappings, recursively. Any other key in both is a problem."""
     entries = dict(first.entries)
     for key, new in second.entries.items():
         old = entries.setdefault(key, new)
@@ -122,22 +126,22 @@ def merge(
 
 
 def twice(path: KeyPath, first: Entry, second: Entry) -> Problem:
-    """The problem of one key in two places."""
+    """Make the problem of one key in two places."""
     return Problem(second.place, dotted(path), f"key given twice, first at {first.place}")
 
 
 DEPTH = 64
-"""Mappings and lists in one another: far above any gateway's need, far below Python's stack."""
+"""Levels of mappings and lists: far more than any gateway needs, far less than Python's stack."""
 
 REPEATS = 100_000
-"""Values that aliases may repeat: nine lines of aliases of aliases can mean a billion."""
+"""Values that aliases may repeat: nine lines of nested aliases can mean a billion values."""
 
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The tree of one YAML file, and what is wrong with it.
+    """The tree of one YAML file, and its problems.
 
     The mapping is empty when the text is not YAML, and a value with a problem of its own is null.
     """
@@ -328,7 +332,7 @@ class _Composer:
         return event.value, place
 
     def _inherit(self, entries: dict[str, Entry], path: KeyPath) -> None:
-        """Add what `<<: *base` or `<<: [*one, *two]` says; own keys win, then the earlier ones."""
+        """Add the keys of `<<: *base` or `<<: [*one, *two]`; own keys win, then earlier ones."""
         merged = entries.pop("<<", None)
         if merged is None:
             return
@@ -399,7 +403,7 @@ _STOPPED = {
 
 
 def explain(said: str, line: int) -> tuple[str, bool]:
-    """PyYAML's error in our words, and whether to point at where the thing began, in `line`."""
+    """Explain PyYAML's error; tell whether to point at where the mistake began, in `line`."""
     for sentences in (_BEGAN, _STOPPED):
         for pattern, sentence in sentences.items():
             found = re.search(pattern, said)

@@ -36,7 +36,7 @@ OWN_FILE_ONLY = (
 
 
 class AdminApi:
-    """What operators can ask of a running gateway that serves `file`.
+    """The operations of the admin listener on a gateway that serves `file`.
 
     `is_stopping` is true once the daemon was asked to stop.
     """
@@ -68,7 +68,7 @@ class AdminApi:
 
     @property
     def ready(self) -> bool:
-        """Whether the gateway serves and is not about to stop."""
+        """True while the gateway serves and is not about to stop."""
         return self._serving.generation > 0 and not self._is_stopping()
 
     def metrics(self) -> bytes:

@@ -62,7 +62,7 @@ class StartupInfo:
 
 @dataclass(frozen=True, slots=True)
 class _First:
-    """What a start begins with; `inputs` are those of the file, whatever is served."""
+    """The first build; `inputs` are those of the file on disk, even when it is not served."""
 
     build: Build
     inputs: Inputs

@@ -90,20 +90,20 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """What to connect to, without a path. Raises `LookupError` when nothing was ever bound."""
+        """The URL to connect to, without a path. Raises `LookupError` before the first bind."""
         if self._bound is None:
             raise LookupError("not listening")
         return self._bound.url
 
     def is_at(self, address: Address) -> bool:
-        """Whether this address, with this certificate, is served. Raises `ListenError`."""
+        """Tell whether this address is served with this certificate. Raises `ListenError`."""
         certificate = _certificate(address)
         if self._bound is None or self._site is None:
             return False
         return (self._bound.address, self._bound.certificate) == (address, certificate)
 
     def is_renewed(self, address: Address) -> bool:
-        """Whether the address is the one served, but its certificate another by now.
+        """Tell whether the address is served but its certificate has changed.
 
         Raises `ListenError`.
         """

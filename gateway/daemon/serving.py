@@ -1,4 +1,4 @@
-"""Serving: a build that is live, and the one way in which another takes its place."""
+"""The build that serves, and the one way to replace it by another."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Serving:
         return current.number if current else 0
 
     def serves(self, build: Build) -> bool:
-        """Whether everything in `build` is live already. Raises `ListenError`."""
+        """Tell whether everything in `build` is served already. Raises `ListenError`."""
         same = build.blueprint.digest == self.build.blueprint.digest
         return same and all(listener.is_at(address) for listener, address in self._addresses(build))
 
@@ -98,7 +98,7 @@ class Serving:
             self.closed += sockets[name]
 
     def plan(self, build: Build) -> Plan:
-        """What serving `build` would change. Raises `ListenError`."""
+        """Return what serving `build` would change. Raises `ListenError`."""
         plan = compare(self.build, build, self.server)
         renewed = (
             f"~ {address.block}.tls: renewed"

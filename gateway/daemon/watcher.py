@@ -216,7 +216,10 @@ def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
 
 
 def _stamps(inputs: Inputs) -> list[tuple[str, int, int, int]]:
-    """What changes while files are being written; only their content says whether they changed."""
+    """Return time stamps and sizes, which change while files are being written.
+
+    They only tell when the files are quiet; whether they differ is decided by content.
+    """
     paths = set(inputs.record.present())
     for root in inputs.folders:
         for folder in _below(root, set()):

@@ -1,4 +1,4 @@
-"""Files to Python objects: plugins by name, and how they want to be called.
+"""Files to Python objects: plugins by name, and how to call them.
 
     sources                        plugin folders -> their bytes at one moment
     modules                        these bytes -> modules, made together

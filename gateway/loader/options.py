@@ -1,4 +1,4 @@
-"""Options from the configuration as keyword arguments of a factory."""
+"""Options of the configuration as keyword arguments of a factory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WORDS = {"array": "list", "object": "mapping"}
 
 @dataclass(frozen=True, slots=True)
 class BoundOptions:
-    """What to call a factory with.
+    """The keyword arguments for a factory, and what does not fit.
 
-    `kwargs` are the options, converted to what the annotations say. `given` are the parameters
-    the gateway has to add. `faults` say what does not fit, each with the option's name, or
-    `None` when the option is not there: then the factory must not be called.
+    `kwargs` are the options, converted to the annotations. `given` are the parameters the gateway
+    has to add. `faults` are messages, each with the option's name, or `None` for an option that is
+    missing; when there are any, the factory must not be called.
     """
 
     kwargs: Mapping[str, object]
@@ -40,7 +40,7 @@ def bind_options(
     """Fit options to a factory's signature; `given` are parameters the gateway itself passes."""
     try:
         parameters = parameters_of(factory)
-    except (TypeError, ValueError):  # written in C: only the call can tell
+    except (TypeError, ValueError):  # written in C: only the call can find out
         return BoundOptions(dict(options), frozenset(), ())
     named = {each.name: each for each in parameters if each.kind in _BY_NAME}
     rest = next((each for each in parameters if each.kind is Parameter.VAR_KEYWORD), None)

@@ -15,7 +15,7 @@ __all__ = ["PluginLoader", "closure", "imported_names"]
 
 
 class PluginLoader(SourceFileLoader):
-    """Loads the module `name` from `data`; the module sees `builtins` as its built-in names.
+    """Loads the module `name` from `data`, with `builtins` as its built-in names.
 
     Neither reads nor writes bytecode: its time stamps are whole seconds, so two quick edits of
     the same size would be taken for one.
@@ -29,7 +29,7 @@ class PluginLoader(SourceFileLoader):
 
     @property
     def imports(self) -> frozenset[str]:
-        """The names the file may import; none when its syntax is wrong."""
+        """The names the file may import; empty when its syntax is wrong."""
         if self._imports is None:
             try:
                 self._tree()
@@ -60,7 +60,7 @@ class PluginLoader(SourceFileLoader):
 
 
 def imported_names(tree: ast.AST, module: str, is_package: bool) -> frozenset[str]:
-    """The full dotted names a file may import; `name.*` stands for all that is below a name."""
+    """Return the full dotted names a file may import; `name.*` means everything below a name."""
     package = module if is_package else module.rpartition(".")[0]
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -77,7 +77,7 @@ def imported_names(tree: ast.AST, module: str, is_package: bool) -> frozenset[st
 def closure(
     module: str, modules: Collection[str], imports: Callable[[str], Collection[str]]
 ) -> frozenset[str]:
-    """The module, its packages and what they import, as far as these are among `modules`."""
+    """Return the module, its packages and what they import, as far as it is among `modules`."""
     found: set[str] = set()
     waiting = {module}
     while waiting:
@@ -89,7 +89,7 @@ def closure(
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:
-    """The package or module that names are imported from."""
+    """Return the package or module that names are imported from."""
     if not node.level:
         return node.module or ""
     parts = package.split(".")
@@ -98,7 +98,7 @@ def _base(node: ast.ImportFrom, package: str) -> str:
 
 
 def _expand(name: str, modules: Collection[str]) -> Iterator[str]:
-    """The modules that importing `name` runs: each package on the way, and the last one."""
+    """Yield the modules that importing `name` runs: each package on the way, and the last one."""
     if name.endswith(".*"):
         name = name[:-2]
         yield from (each for each in modules if each.startswith(f"{name}."))

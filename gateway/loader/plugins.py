@@ -23,7 +23,7 @@ __all__ = ["BrokenPlugin", "Plugin", "PluginSet", "load_plugins", "make_plugins"
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """What a plugin name stands for.
+    """A plugin: the object that a plugin name leads to.
 
     `name` is written out (`auth.auth`). `target` is the function or class; for a method of a
     class it is the class, and `method` the method's name. `place` is where the author wrote it.
@@ -44,7 +44,7 @@ class Plugin:
 
 
 class _Home(Protocol):
-    """Where plugin modules are: in a folder, or installed. `path` begins a plugin name."""
+    """A source of plugin modules: a folder or a distribution. `path` begins a plugin name."""
 
     def find(self, path: Sequence[str]) -> ModuleType | None: ...
 
@@ -58,8 +58,8 @@ class PluginSet:
     """Everything a plugin name can lead to.
 
     `digest` is the SHA-256 of all plugin files. `problems` are plugin files that cannot be
-    imported, at the author's own lines. `faults` tell why a folder was left out, which includes
-    that it does not exist.
+    imported, at the author's own lines. `faults` explain why a folder was left out; a missing
+    folder is one of them.
     """
 
     digest: str
@@ -70,7 +70,7 @@ class PluginSet:
 
     @property
     def files(self) -> Mapping[Path, bytes]:
-        """The plugin files and what was read from them."""
+        """The plugin files and the bytes that were read."""
         return {Path(source.path): source.data for source in self._made.sources.files.values()}
 
     def install(self) -> Callable[[], None]:
@@ -82,10 +82,10 @@ class PluginSet:
         return self._made.install()
 
     def resolve(self, name: str) -> Plugin:
-        """The plugin of that name.
+        """Return the plugin of that name.
 
-        Raises `PluginError` when there is none, or two, or when it is something that cannot be
-        a plugin; `BrokenPlugin` when its file is among the problems already.
+        Raises `PluginError` when there is none, or two, or when the object cannot be a plugin;
+        `BrokenPlugin` when its file is among the problems already.
         """
         parts = split_name(name)
         with self._made.installed():
@@ -102,7 +102,7 @@ class PluginSet:
         return plugins[0]
 
     def _find(self, parts: Sequence[str]) -> Iterator[Plugin]:
-        """Everything the name may mean, plugin or not."""
+        """Yield everything the name may mean, plugin or not."""
         for home in self._homes:
             for path, attribute, method in candidates(parts):
                 module = home.find(path)
@@ -147,12 +147,12 @@ def make_plugins(sources: Sources, former: PluginSet | None = None) -> PluginSet
 
 
 class BrokenPlugin(PluginError):
-    """The name leads to a file that cannot be imported: a problem of the set says why."""
+    """The name leads to a file that cannot be imported; a problem of the set explains why."""
 
 
 @dataclass(frozen=True, slots=True)
 class PluginFolder:
-    """A plugin folder by the name of its package, in one reading."""
+    """A plugin folder in one reading; `package` is its name."""
 
     package: str
     made: PluginModules
@@ -165,7 +165,7 @@ class PluginFolder:
         return self.made.get(module)
 
     def digest(self, path: Sequence[str]) -> str:
-        """The SHA-256 of the module's file and the plugin files behind it."""
+        """Return the SHA-256 of the module's file and the plugin files behind it."""
         digest = hashlib.sha256()
         files = self.made.sources.files
         for name in sorted(self.made.files_behind(self._module(path))):
@@ -173,7 +173,7 @@ class PluginFolder:
         return digest.hexdigest()
 
     def modules(self) -> Iterator[tuple[str, ModuleType]]:
-        """The modules by what a plugin name starts with."""
+        """Yield the modules by the beginning of a plugin name."""
         for name, module in self.made.known().items():
             package, _, path = name.partition(".")
             if package == self.package and path:
@@ -195,9 +195,9 @@ class Installed:
     origin: str
 
     def find(self, path: Sequence[str]) -> ModuleType | None:
-        """The module that the first parts of a plugin name lead to, or `None`.
+        """Return the module that the first parts of a plugin name lead to, or `None`.
 
-        Raises `PluginError` when it is there and cannot be imported.
+        Raises `PluginError` when it exists and cannot be imported.
         """
         if path[0] != self.name:
             return None
@@ -212,11 +212,11 @@ class Installed:
             ) from error
 
     def digest(self, path: Sequence[str]) -> str:
-        """The distribution and its version: what is installed changes with these."""
+        """Return the distribution and its version, with which installed code changes."""
         return self.origin
 
     def modules(self) -> Sequence[tuple[str, ModuleType]]:
-        """What is imported already, by plugin name."""
+        """Return the modules that are imported already, by plugin name."""
         module = sys.modules.get(self.module)
         return [(self.name, module)] if module else []
 
@@ -246,14 +246,14 @@ def split_name(name: str) -> list[str]:
 
 
 def candidates(parts: Sequence[str]) -> Iterator[tuple[Sequence[str], str, str | None]]:
-    """The ways to read a name: as module and attribute, or as module, class and method."""
+    """Yield the ways to read a name: as module and attribute, or as module, class and method."""
     yield parts[:-1], parts[-1], None
     if len(parts) > 2:
         yield parts[:-2], parts[-2], parts[-1]
 
 
 def names_in(path: str, module: ModuleType) -> Iterator[str]:
-    """The plugin names a module defines; what it imported from elsewhere is not among them."""
+    """Yield the plugin names a module defines, without those it imported from elsewhere."""
     for attribute, value in vars(module).items():
         if attribute.startswith("_") or not (inspect.isfunction(value) or inspect.isclass(value)):
             continue
@@ -270,9 +270,9 @@ def _methods(name: str, kind: type) -> Iterator[str]:
 
 
 def place_of(definition: object, module: ModuleType) -> Place:
-    """The first line of a function's or class's definition, decorators included.
+    """Return the first line of a function's or class's definition, decorators included.
 
-    What is made in some other way is placed at the start of its module.
+    Any other object is placed at the start of its module.
     """
     written = inspect.unwrap(definition) if callable(definition) else definition
     try:
@@ -285,7 +285,7 @@ def place_of(definition: object, module: ModuleType) -> Place:
 
 
 def kind_fault(target: object, method: str | None) -> str | None:
-    """Why this cannot be a plugin, or `None`: it is a function, a class or a class's method."""
+    """Return why this cannot be a plugin, or `None` for a function, class or method of a class."""
     if method is not None:
         attribute = getattr(target, method)
         return None if inspect.isroutine(attribute) else f"is {_kind(attribute)}, not a method"

@@ -268,7 +268,7 @@ def test_classes_of_an_installed_set_are_understood(folder: Folder) -> None:
         @dataclass
         class Limit:
             rate: float
-            next: LimitName | None = None
+            next: Limit | None = None
 
         def make(limit: Limit): return limit
     """
