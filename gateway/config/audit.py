@@ -81,7 +81,7 @@ Look = Callable[[Subject], Iterator[tuple[At, str]]]
 
 def _any_origin(subject: Subject) -> Iterator[tuple[At, str]]:
     if subject.config.server.cors_origins == "*":
-        yield subject.at("server", "cors_origins"), "every web page there is may connect"
+        yield subject.at("server", "cors_origins"), "every web page may connect"
 
 
 def _short_key(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -112,7 +112,7 @@ def _no_authentication(subject: Subject) -> Iterator[tuple[At, str]]:
         if len(path) != 2 or path[0] != "namespaces":
             continue
         if not subject.config.namespaces[with_slash(str(path[1]))].connection_middleware:
-            message = "no connection middleware: whoever reaches the gateway may connect"
+            message = "no connection middleware: anyone who can reach the gateway may connect"
             yield subject.document.key_at(*path), message
 
 
@@ -120,7 +120,7 @@ def _literal_secret(subject: Subject) -> Iterator[tuple[At, str]]:
     secrets = subject.config.secrets
     for path in sorted(secrets.paths - secrets.filled, key=str):
         if not _is_public(subject, path):
-            yield subject.at(*path), "a secret stands in the file"
+            yield subject.at(*path), "a secret is written in the file"
 
 
 def _unlimited(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -187,7 +187,7 @@ def _local_origin(subject: Subject) -> Iterator[tuple[At, str]]:
 def _debug_log(subject: Subject) -> Iterator[tuple[At, str]]:
     for use in subject.middleware():
         if use.name == _LOG and use.options.get("level") == "debug":
-            yield use.option_at["level"], "a line for every packet, as for debugging"
+            yield use.option_at["level"], "logs a line for every packet"
 
 
 _CHECKS: Mapping[tuple[Severity, str], Look] = {

@@ -12,8 +12,8 @@ from gateway.errors import Problem
 __all__ = ["is_loopback", "problems"]
 
 _UNSENDABLE = {
-    "connect": "connection_middleware sees who connects",
-    "connect_error": "a connection is refused by connection_middleware",
+    "connect": "connection_middleware handles connections",
+    "connect_error": "connection_middleware refuses connections",
     "newListener": "choose another name",
     "removeListener": "choose another name",
 }

@@ -176,7 +176,7 @@ def _events(text: str, file: str) -> list[yaml.Event]:
         line = text.count("\n", 0, error.position) + 1
         place = Place(file, line, error.position - text.rfind("\n", 0, error.position))
         character = f"U+{ord(text[error.position]):04X}"
-        raise _SyntaxError(place, f"the character {character} cannot stand in YAML") from None
+        raise _SyntaxError(place, f"the character {character} is not allowed in YAML") from None
     try:
         return list(iter(loader.get_event, None))
     except yaml.MarkedYAMLError as error:
@@ -353,7 +353,7 @@ class _Composer:
     def _check_text(self, text: str, place: Place, path: KeyPath) -> bool:
         found = _UNSENDABLE.search(text)
         if found:
-            self._report(place, path, f"the character U+{ord(found[0]):04X} cannot stand in text")
+            self._report(place, path, f"the character U+{ord(found[0]):04X} is not allowed in text")
         return not found
 
 
@@ -365,28 +365,28 @@ _BEGAN = {
     r"flow sequence .* got '<stream end>'": "this '[' is never closed",
     r"flow mapping .* got '<stream end>'": "this '{{' is never closed",
     r"scanning a quoted scalar": "this quote is never closed",
-    r"scanning an alias": "text that starts with '*' must stand in quotes",
-    r"scanning an anchor": "text that starts with '&' must stand in quotes",
+    r"scanning an alias": "text that starts with '*' must be in quotes",
+    r"scanning an anchor": "text that starts with '&' must be in quotes",
     r"(?:scanning|parsing) a tag|undefined tag handle": (
-        "text that starts with '!' must stand in quotes"
+        "text that starts with '!' must be in quotes"
     ),
     r"scanning a block scalar": "after '|' or '>' the text starts on the next line, indented",
 }
 # then of mistakes to show where reading stopped.
 _STOPPED = {
     r"mapping values are not allowed": (
-        "a ':' cannot stand here; indent the keys of a mapping alike, write a space after each "
+        "a ':' is not allowed here; indent the keys of a mapping alike, write a space after each "
         "':', and put text that holds ': ' in quotes"
     ),
     r"sequence entries are not allowed": "a list cannot start here; start it on the next line",
-    r"mapping keys are not allowed": "text that starts with '? ' must stand in quotes",
+    r"mapping keys are not allowed": "text that starts with '? ' must be in quotes",
     r"found character '\\t' that cannot": "a tab cannot indent; use spaces",
-    r"found character ('.') that cannot": "text that starts with {0} must stand in quotes",
+    r"found character ('.') that cannot": "text that starts with {0} must be in quotes",
     r"expected <block end>, but found '(?:-|\?|<block .*)'": (
-        f"this does not line up with what stands above it; {_INDENT}"
+        f"this does not line up with what is above it; {_INDENT}"
     ),
     r"expected <block end>": "the value ended before this; put the whole in quotes, or indent it",
-    r"expected '<document start>'": f"this does not belong to what stands above it; {_INDENT}",
+    r"expected '<document start>'": f"this does not belong to what is above it; {_INDENT}",
     r"expected ('.' or '.'), but got '{'": (
         "expected {0}, got '{{'; between brackets put '${{VAR}}' in quotes"
     ),

@@ -82,7 +82,7 @@ def _is_needed(parameter: Parameter) -> bool:
 def _keyword_fault(parameters: list[Parameter]) -> str | None:
     for each in parameters:
         if each.kind is Parameter.KEYWORD_ONLY and _is_needed(each):
-            return f"parameter {each.name!r} must have a default or stand before the '*'"
+            return f"parameter {each.name!r} must have a default or come before the '*'"
     return None
 
 

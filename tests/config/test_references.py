@@ -78,7 +78,7 @@ def test_a_variable_may_be_named_file(tmp_path: Path) -> None:
         ("/dev/zero", "'/dev/zero' is not a file"),
         ("large", "'large' is larger than 64 kB"),
         ("latin", "'latin' is not UTF-8"),
-        ("null", "the character U+0000 cannot stand in text"),
+        ("null", "the character U+0000 is not allowed in text"),
     ],
 )
 def test_what_cannot_be_read_is_a_problem_at_its_place(
