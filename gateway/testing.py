@@ -27,14 +27,14 @@ from urllib.parse import parse_qsl
 
 from gateway.api import Value
 from gateway.compiler import Build, load
-from gateway.engineio.frame import Frames
-from gateway.engineio.head import Head
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import MESSAGE, PING, PONG
 from gateway.engineio.packet import Packet as EnginePacket
 from gateway.engineio.packet import PacketError as EnginePacketError
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.errors import GatewayError
+from gateway.http.request import Request
 from gateway.limits import Limits
 from gateway.socketio.packet import (
     ACK,
@@ -141,16 +141,14 @@ class TestGateway:
     ) -> TestClient:
         """A client that has not connected yet, with the arguments of `connect`."""
         first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
-        head = Head(
+        request = Request(
             method="GET",
             path="/socket.io/",
             query={**first_of_each, "transport": "websocket", "EIO": "4"},
             url=f"/socket.io/?{query}",
             headers={name.lower(): value for name, value in (headers or {}).items()},
-            key=None,
-            body=b"",
         )
-        enter = partial(self._server.engine.open, head, "127.0.0.1", secure=False)
+        enter = partial(self._server.engine.open, request, "127.0.0.1", is_secure=False)
         return TestClient(enter, namespace, auth, timeout)
 
 

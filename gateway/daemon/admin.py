@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.config.model import AdminConfig
-from gateway.daemon.listener import Listener
+from gateway.daemon.listener import AppServer, Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.plan import Plan
@@ -117,7 +117,7 @@ class AdminApi:
 
 def admin_listener(app: web.Application) -> Listener:
     """Make the listener of `app`; its connections end when its address changes."""
-    return Listener(app, lasting=False, logger=AdminLog())
+    return Listener(AppServer(app, AdminLog()))
 
 
 def add_routes(app: web.Application, api: AdminApi) -> None:

@@ -11,15 +11,15 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
-from gateway.engineio.connection import Runner
 from gateway.errors import GatewayError
+from gateway.http.connection import HttpServer
 
-__all__ = ["Address", "BoundAddress", "ListenError", "Listener"]
+__all__ = ["Address", "AppServer", "BoundAddress", "ListenError", "Listener", "PublicServer"]
 
 BACKLOG = 1024
 ANSWER = 30.0
@@ -65,28 +65,77 @@ class BoundAddress:
     context: ssl.SSLContext | None
 
 
-class Listener:
-    """Serves `app` on the address bound last.
+class ProtocolServer(Protocol):
+    """Makes the connections of a listener: ours, or aiohttp's of an application."""
 
-    Connections outlive a change of address unless `lasting` is false: then each ends with the
-    answer it waits for. `options` are aiohttp's own.
-    """
+    def __call__(self) -> asyncio.Protocol: ...
 
-    def __init__(self, app: web.Application, *, lasting: bool = True, **options: Any) -> None:
-        # A client that goes away while it polls must not eat the packets of its next poll.
-        # Pings tell that a client is gone long before TCP's keep-alive would, which costs calls.
-        self._runner = Runner(
-            app,
-            handler_cancellation=True,
-            access_log=None,
-            shutdown_timeout=1.0,
-            tcp_keepalive=False,
-            **options,
+    async def setup(self) -> None:
+        """Get ready for the first connection."""
+
+    async def leave(self) -> None:
+        """The address has changed: those who are connected were told another."""
+
+    async def shutdown(self) -> None:
+        """End every connection."""
+
+
+class PublicServer:
+    """The connections of clients, which outlive a change of address."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+
+    def __call__(self) -> asyncio.Protocol:
+        return self._server()
+
+    async def setup(self) -> None:
+        return None
+
+    async def leave(self) -> None:
+        return None
+
+    async def shutdown(self) -> None:
+        await self._server.shutdown()
+
+
+class AppServer:
+    """An aiohttp application; a change of address ends each connection with its next answer."""
+
+    def __init__(self, app: web.Application, logger: Any) -> None:
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logger
         )
-        self._lasting = lasting
-        self._site: web.SockSite | None = None
-        self._bound: BoundAddress | None = None
         self._ending: set[asyncio.Task[None]] = set()
+
+    def __call__(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        return self._runner.server()
+
+    async def setup(self) -> None:
+        if self._runner.server is None:
+            await self._runner.setup()
+
+    async def leave(self) -> None:
+        for connection in self._runner.server.connections if self._runner.server else ():
+            connection.close()  # takes no more requests
+            ending = asyncio.create_task(connection.shutdown(ANSWER))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    async def shutdown(self) -> None:
+        await self._runner.cleanup()
+        for ending in self._ending:
+            ending.cancel()
+
+
+class Listener:
+    """Serves connections of `server` on the address bound last."""
+
+    def __init__(self, server: ProtocolServer) -> None:
+        self._server = server
+        self._site: asyncio.Server | None = None
+        self._bound: BoundAddress | None = None
 
     @property
     def url(self) -> str:
@@ -117,13 +166,12 @@ class Listener:
 
     async def serve(self, bound: BoundAddress) -> None:
         """Accept on what was bound, then no more on what was served before."""
-        if self._runner.server is None:
-            await self._runner.setup()
+        await self._server.setup()
+        loop = asyncio.get_running_loop()
         former, former_site = self._bound, self._site
-        self._site = web.SockSite(
-            self._runner, bound.sock, ssl_context=bound.context, backlog=BACKLOG
+        self._site = await loop.create_server(
+            self._server, sock=bound.sock, ssl=bound.context, backlog=BACKLOG
         )
-        await self._site.start()
         self._bound = bound
         if former and former_site:
             await self._leave(former, former_site)
@@ -137,21 +185,14 @@ class Listener:
     async def close(self) -> None:
         """Accept nobody any more, and end every connection."""
         await self.stop_accepting()
-        await self._runner.cleanup()
-        for ending in self._ending:
-            ending.cancel()
+        await self._server.shutdown()
 
-    async def _leave(self, bound: BoundAddress, site: web.SockSite) -> None:
-        await site.stop()
+    async def _leave(self, bound: BoundAddress, site: asyncio.Server) -> None:
+        site.close()
         if bound.address.path:
             with suppress(OSError):
                 bound.address.path.unlink()
-        if not self._lasting and self._runner.server is not None:
-            for connection in self._runner.server.connections:
-                connection.close()  # takes no more requests
-                ending = asyncio.create_task(connection.shutdown(ANSWER))
-                self._ending.add(ending)
-                ending.add_done_callback(self._ending.discard)
+        await self._server.leave()
 
 
 def _socket(address: Address, ours: socket.socket | None) -> socket.socket:

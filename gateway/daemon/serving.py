@@ -9,11 +9,9 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from typing import Any
 
-from aiohttp import web
-
 from gateway.compiler import Build
 from gateway.config.model import ServerConfig
-from gateway.daemon.listener import Address, BoundAddress, Listener
+from gateway.daemon.listener import Address, BoundAddress, Listener, PublicServer
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.settings import Settings
@@ -36,9 +34,7 @@ class Serving:
         self.server = replace(first.config.server, **override)
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
-        app = web.Application()
-        self.sockets.engine.attach(app, self.server.path)
-        self.listener = Listener(app)
+        self.listener = Listener(PublicServer(self.sockets.engine.http_server(self.server.path)))
         self.admin = admin
         self.closed = 0
         self.since = 0.0

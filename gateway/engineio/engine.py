@@ -6,46 +6,41 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 
-from aiohttp import hdrs, web
-
-from gateway.engineio.admission import Admission
-from gateway.engineio.carrier import CLOSE_LIMIT, Receiver
-from gateway.engineio.cors import Cors, preflight
-from gateway.engineio.deadlines import Deadlines
-from gateway.engineio.exit import Exit
-from gateway.engineio.handover import detach
-from gateway.engineio.head import Head
-from gateway.engineio.opening import Opening, head_of, opening
-from gateway.engineio.polling import answer_poll, answer_post
-from gateway.engineio.refusal import HINT, Refusal, refuse, verify
-from gateway.engineio.response import switching
-from gateway.engineio.session import Session
+from gateway.engineio.polling import PollExchange, PostExchange
+from gateway.engineio.refusals import HINT, Refusal, refuse, verify
+from gateway.engineio.session import CLOSE_LIMIT, Receiver, Session
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
 from gateway.engineio.websocket import WebSocketCarrier
-from gateway.limits import LIMIT_NAMES, LimitName, Limits
+from gateway.http.connection import Exchange, HttpConnection, HttpServer
+from gateway.http.cors import Cors, preflight
+from gateway.http.deadlines import Deadlines
+from gateway.http.request import Request
+from gateway.http.response import Answer
+from gateway.http.switching import switch_to_websocket, websocket_key
+from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket
 
-__all__ = ["ENGINE", "Connect", "Engine"]
+__all__ = ["Admission", "Connect", "Engine"]
 
 LOG = logging.getLogger("sockgw.engine")
-WARNED_ADDRESSES = 1000  # remembered
 
-LATER: Mapping[str, str] = {hdrs.RETRY_AFTER: "1"}
-"""Seconds, for who is refused and may try again."""
+WARNED_ADDRESSES = 1000
+"""Addresses of clients of an old version that are remembered, to warn of each once."""
 
-Connect = Callable[[Session, Opening], Receiver]
-"""Makes the receiver of a session that is about to be accepted."""
+LATER = "Retry-After: 1\r\n"
+"""Seconds after which a client that is refused may try again."""
 
-ENGINE: web.AppKey[Engine] = web.AppKey("engine")
-"""Where an application has the engine that is attached to it."""
+Connect = Callable[[Session, Request], Receiver]
+"""Makes the receiver of a session that is about to be accepted, from the request that opens it."""
 
 
 class Engine:
     """An Engine.IO v4 server: the sessions by their ids, and their WebSockets.
 
-    `connect` makes the receiver of each new session. `is_overloaded` says whether the process has
+    `connect` makes the receiver of each new session. `is_overloaded` is true while the process has
     too much to do to take new ones. While `accepting` is false nobody new is let in.
     """
 
@@ -62,7 +57,6 @@ class Engine:
         self.violations: EventCounter[Violation] = EventCounter("violation", VIOLATIONS)
         self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES)
         self.admission = Admission(time.monotonic, is_overloaded)
-        self.exit = Exit()
         self.sessions: dict[str, Session] = {}
         self.websockets: set[WebSocketCarrier] = set()
         self.accepting = True
@@ -81,142 +75,128 @@ class Engine:
         for session in self.sessions.values():
             session.receiver.limit(limits)
 
-    def attach(self, app: web.Application, path: str = "engine.io") -> None:
-        """Answer every request to a path of the application, and shut down with it."""
-        self.path = f"/{path.strip('/')}/"
-        app[ENGINE] = self
-        app.router.add_route("*", self.path, self.handle_request)
-        app.on_shutdown.append(lambda _: self.shutdown())
+    def http_server(self, path: str) -> HttpServer:
+        """Make a server for connections whose requests to `path` the engine answers."""
+        return HttpServer(
+            {path: self.respond},
+            self.deadlines,
+            request_timeout=lambda: self.limits.request_timeout,
+            bad_request=lambda address, why: self.violations.record("http", address, why),
+            timed_out=lambda address: self.limits_met.record(
+                "request_timeout", address, "no whole request came"
+            ),
+        )
 
     async def shutdown(self) -> None:
-        """End all sessions, take no more, and wait until their WebSockets are closed."""
+        """End all sessions, accept no more, and wait until their WebSockets are closed."""
         self.accepting = False
         for session in list(self.sessions.values()):
             session.end("server shutting down")
         if self.websockets:
-            await asyncio.wait([self.all_gone()], timeout=2 * CLOSE_LIMIT)
+            self._all_gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._all_gone], timeout=2 * CLOSE_LIMIT)
 
-    def generate_id(self) -> str:
-        """An id that nobody can guess."""
-        return secrets.token_urlsafe(15)
+    # Requests
 
-    def all_gone(self) -> asyncio.Future[None]:
-        """Done when the last WebSocket, of which there is one yet, is gone."""
-        self._all_gone = asyncio.get_running_loop().create_future()
-        return self._all_gone
-
-    async def handle_request(self, request: web.Request) -> web.StreamResponse:
+    def respond(self, request: Request, connection: HttpConnection) -> Exchange | None:
         """Answer a request: a handshake, a poll, a POST or an upgrade."""
-        host = request.headers.get(hdrs.HOST)  # aiohttp's would ask the name service, and block
-        headers = self.cors.headers(request.headers.get(hdrs.ORIGIN), request.scheme, host)
-        if headers is None:
-            return self._refuse(Refusal.FORBIDDEN, request, {})
-        if request.method == hdrs.METH_OPTIONS:
-            return preflight(request, headers)
-        head = head_of(request)
-        session = self.find(head)
-        refusal = verify(head, session, self.settings)
-        if refusal is not None:
-            return self._refuse(refusal, request, headers)
-        if session is None:
-            return await self._handshake(request, head, headers)
-        if head.query["transport"] == "websocket":
-            self._take_over(session, request, head, headers)
-            return web.Response()
-        answer = answer_poll if request.method == hdrs.METH_GET else answer_post
-        return await answer(session, request, headers)
-
-    def find(self, head: Head) -> Session | None:
-        """The session that a request names, if its time is not up."""
-        self.deadlines.expire()
-        return self.sessions.get(head.query.get("sid", ""))
-
-    def open(self, head: Head, address: str, *, secure: bool) -> Session | None:
-        """Open a session on a WebSocket; `None` leaves the request to `handle_request`."""
-        if not self.accepting or self.admission.limit(address, self.limits) is not None:
+        is_secure = "origin" in request.headers and connection.is_secure
+        fields = self.cors.fields(request, secure=is_secure)
+        if fields is None:
+            self._refuse(Refusal.FORBIDDEN, request, connection, "")
             return None
-        session = self._new(head, address)
-        self._begin(session, opening(head, address, secure=secure))
-        return session
+        if request.method == "OPTIONS":
+            connection.answer(preflight(request, fields))
+            return None
+        self.deadlines.expire()
+        session = self.sessions.get(request.query.get("sid", ""))
+        key = websocket_key(request) if "upgrade" in request.headers else None
+        refusal = verify(request, session, self.settings, key)
+        if refusal is not None:
+            self._refuse(refusal, request, connection, fields)
+            return None
+        if session is None:
+            session = self.open(request, connection.address, is_secure=connection.is_secure)
+            if session is None:
+                connection.answer(Answer(503, fields + LATER))
+                return None
+        if request.query["transport"] == "websocket":
+            assert key is not None
+            self._switch(session, request, key, connection, fields)
+            return None
+        return self._poll(session, request, connection, fields)
 
-    def carry(
-        self,
-        session: Session,
-        transport: asyncio.Transport,
-        head: Head,
-        headers: Mapping[str, str],
-        tail: bytes = b"",
-    ) -> None:
-        """Answer a request for a WebSocket, and let that carry the session.
-
-        `headers` are those that CORS asks for, `tail` is what came behind the request.
-        """
-        answer, bits = switching(head, headers, compress=session.settings.compression)
-        websocket = WebSocketCarrier(session, transport, self, bits)
-        self.websockets.add(websocket)
-        websocket.open(answer, tail)
-
-    def _refuse(
-        self, refusal: Refusal, request: web.Request, headers: Mapping[str, str]
-    ) -> web.Response:
-        if refusal is Refusal.UNSUPPORTED_VERSION:
-            self._warn_of_version(request)
-        self.violations.record(refusal.kind, request.remote or "", f"a {request.method} request")
-        return refuse(refusal, headers)
-
-    def _warn_of_version(self, request: web.Request) -> None:
-        address = request.remote or ""
-        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
-            self._warned.add(address)
-            LOG.warning("refused %s: %s", address, HINT)
-
-    def _new(self, head: Head, address: str) -> Session:
-        """A session to be opened as a request asks."""
-        transport: Transport = "polling"
-        if head.query["transport"] == "websocket":
-            transport = "websocket"
-        session = Session(self.generate_id(), transport, self, address)
-        self.sessions[session.id] = session
-        self.admission.entered(address)
-        return session
-
-    def _begin(self, session: Session, facts: Opening) -> None:
-        accepted = False
-        try:
-            accepted = session.accept(self._connect(session, facts))
-        finally:
-            if not accepted:
-                session.end("transport close")
-
-    async def _handshake(
-        self, request: web.Request, head: Head, headers: Mapping[str, str]
-    ) -> web.StreamResponse:
-        address = request.remote or ""
+    def open(self, request: Request, address: str, *, is_secure: bool) -> Session | None:
+        """Open a session; `None` when a limit is met, or no new ones are accepted."""
         limit = self.admission.limit(address, self.limits)
         if limit is not None:
             self.limits_met.record(limit, address, "a connection is refused")
         if limit is not None or not self.accepting:
-            return web.Response(status=503, headers={**headers, **LATER})
-        session = self._new(head, address)
-        self._begin(session, opening(head, address, secure=request.secure))
-        if session.transport == "polling":
-            return await answer_poll(session, request, headers)
-        if not self._take_over(session, request, head, headers):
-            session.end("transport close")
-        return web.Response()
+            return None
+        transport: Transport = "polling"
+        if request.query["transport"] == "websocket":
+            transport = "websocket"
+        session = Session(self.new_id(), transport, self, address, is_secure=is_secure)
+        self.sessions[session.id] = session
+        self.admission.entered(address)
+        accepted = False
+        try:
+            accepted = session.accept(self._connect(session, request))
+        finally:
+            if not accepted:
+                session.end("transport close")
+        return session
 
-    def _take_over(
-        self, session: Session, request: web.Request, head: Head, headers: Mapping[str, str]
-    ) -> bool:
-        """Make a WebSocket of the connection that a request came on; false if it is gone."""
-        line = detach(request.protocol)
-        if line is None:
-            return False
-        transport, tail = line
-        self.carry(session, transport, head, headers, tail)
-        return True
+    def new_id(self) -> str:
+        """An id for a session that nobody can guess."""
+        return secrets.token_urlsafe(15)
 
-    # What WebSockets and sessions call.
+    def _poll(
+        self, session: Session, request: Request, connection: HttpConnection, fields: str
+    ) -> Exchange | None:
+        polling = session.polling
+        if polling is None:  # the session ended while it was opened
+            connection.answer(refuse(Refusal.BAD_REQUEST, fields))
+            return None
+        if request.method == "GET":
+            return PollExchange(session, polling, request, connection, fields)
+        post = PostExchange(session, polling, request, connection, fields)
+        if polling.post(post):
+            return post
+        connection.answer(refuse(Refusal.BAD_REQUEST, fields))
+        return None
+
+    def _switch(
+        self, session: Session, request: Request, key: str, connection: HttpConnection, fields: str
+    ) -> None:
+        """Make a WebSocket of a connection, and let it carry the session."""
+        detached = connection.detach()
+        if detached is None:
+            if session.transport == "websocket":
+                session.end("transport close")
+            return
+        transport, tail = detached
+        compress = session.settings.compression
+        answer, bits = switch_to_websocket(request, key, fields, compress=compress)
+        websocket = WebSocketCarrier(session, transport, self, connection.closing, bits)
+        self.websockets.add(websocket)
+        websocket.open(answer, tail)
+
+    def _refuse(
+        self, refusal: Refusal, request: Request, connection: HttpConnection, fields: str
+    ) -> None:
+        address = connection.address
+        if refusal is Refusal.UNSUPPORTED_VERSION:
+            self._warn_of_version(address)
+        self.violations.record(refusal.violation, address, f"a {request.method} request")
+        connection.answer(refuse(refusal, fields))
+
+    def _warn_of_version(self, address: str) -> None:
+        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
+            self._warned.add(address)
+            LOG.warning("refused %s: %s", address, HINT)
+
+    # What WebSockets and sessions call
 
     def gone(self, websocket: WebSocketCarrier) -> None:
         self.websockets.discard(websocket)
@@ -234,3 +214,44 @@ class Engine:
         if when is not None:
             delay = max(0.0, when - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self.deadlines.run)
+
+
+class Admission:
+    """Counts the sessions there are, in all and by address, and how fast they come.
+
+    `is_overloaded` is true while there is too much to do for those that are open already. `clock`
+    gives seconds.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], is_overloaded: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._is_overloaded = is_overloaded
+        self._clock = clock
+        self._count = 0
+        self._addresses: Counter[str] = Counter()
+        self._recent = TokenBucket()
+
+    def limit(self, address: str, limits: Limits) -> LimitName | None:
+        """The limit for which nobody new is let in from an address, if there is one."""
+        if self._count >= limits.sockets:
+            return "sockets"
+        if self._addresses.get(address, 0) >= limits.sockets_per_address:
+            return "sockets_per_address"
+        if self._is_overloaded():
+            return "overload_after"
+        self._recent.refill(limits.connections_per_second, self._clock())
+        return "connections_per_second" if self._recent.tokens < 1 else None
+
+    def entered(self, address: str) -> None:
+        """A session was opened."""
+        self._count += 1
+        self._addresses[address] += 1
+        self._recent.tokens -= 1
+
+    def left(self, address: str) -> None:
+        """It is over."""
+        self._count -= 1
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]

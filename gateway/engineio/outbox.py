@@ -1,23 +1,30 @@
-"""What a client has yet to take: in order, bounded, and never half of what belongs together."""
+"""The outbox: what a client has yet to take, in order, bounded, and never half of one event."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from gateway.engineio.carrier import WebSocket
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import PING, Packet, handshake
 from gateway.engineio.settings import Settings, Transport
 from gateway.limits import Limits
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "Sink"]
+
+
+class Sink(Protocol):
+    """A connection that takes what is sent at once."""
+
+    def send(self, packet: Packet) -> None: ...
+
+    def send_many(self, frames: Frames) -> None: ...
 
 
 @dataclass(slots=True)
-class Parcel:
-    """What is sent in one piece or, if it is droppable, perhaps not at all."""
+class Entry:
+    """Packets that are sent in one piece or, if they are droppable, perhaps not at all."""
 
     content: Frames | Packet
     droppable: bool = False
@@ -30,44 +37,44 @@ class Parcel:
     def packets(self) -> tuple[Packet, ...]:
         return self.content.packets if isinstance(self.content, Frames) else (self.content,)
 
-    def go(self, websocket: WebSocket) -> None:
+    def send_to(self, sink: Sink) -> None:
         if isinstance(self.content, Frames):
-            websocket.send_many(self.content)
+            sink.send_many(self.content)
         else:
-            websocket.send(self.content)
+            sink.send(self.content)
 
 
 class Outbox:
-    """Parcels of `size` bytes in all, where text may count by character.
+    """Entries of `size` bytes in all, where text may count by character.
 
-    `taken` are those of the last poll's answer, until that is written. `line` is the WebSocket
-    that takes what is sent at this moment; there is none while the client is on polling, or does
+    `taken` is the size of the last poll's answer, until that is written. `sink` is the WebSocket
+    that takes what is sent at the moment; there is none while the client is on polling, or does
     not keep up. What a broadcast sends is in memory once for all outboxes.
     """
 
-    __slots__ = ("_parcels", "line", "size", "taken")
+    __slots__ = ("_entries", "sink", "size", "taken")
 
     def __init__(self, id: str, transport: Transport, settings: Settings) -> None:
-        self.line: WebSocket | None = None
+        self.sink: Sink | None = None
         self.size = self.taken = 0
-        self._parcels: deque[Parcel] = deque()
+        self._entries: deque[Entry] = deque()
         # "If the server accepts the connection, then it MUST respond with an open packet"
-        self._append(Parcel(handshake(id, transport, settings)))
+        self._append(Entry(handshake(id, transport, settings)))
 
     def __len__(self) -> int:
-        return len(self._parcels)
+        return len(self._entries)
 
     def keep(
         self, frames: Frames, droppable: bool, limits: Limits
     ) -> Literal["kept", "dropped", "disconnected"]:
         """Add frames if there is room, or can be made.
 
-        Frames larger than the bounds have room in an outbox that is not full. `dropped` tells
-        that something was left out, these frames or others; `disconnected` what is to become
-        of a client that there is no room for.
+        Frames larger than the bounds have room in an outbox that is not full. `dropped` means
+        that something was left out, these frames or others; `disconnected` that the client has
+        to go, because there is no room.
         """
         if not self._is_full(limits):
-            self._append(Parcel(frames, droppable))
+            self._append(Entry(frames, droppable))
             return "kept"
         if limits.on_slow == "disconnect":
             return "disconnected"
@@ -76,55 +83,55 @@ class Outbox:
         while self._is_full(limits):
             if not self._drop(newest=limits.on_slow == "drop_newest"):
                 return "dropped" if droppable else "disconnected"
-        self._append(Parcel(frames, droppable))
+        self._append(Entry(frames, droppable))
         return "dropped"
 
     def ping(self, *, first: bool) -> None:
         """Send a ping, before the rest if the client may be long in taking that."""
-        if self.line is not None:
-            self.line.send(PING)
+        if self.sink is not None:
+            self.sink.send(PING)
         elif first:
-            self._parcels.appendleft(Parcel(PING))
+            self._entries.appendleft(Entry(PING))
             self.size += len(PING)
         else:
-            self._append(Parcel(PING))
+            self._append(Entry(PING))
 
-    def flow(self, websocket: WebSocket) -> None:
-        """Send what there is, and all that follows, until `line` is taken away."""
-        self.line = websocket
-        while self._parcels and self.line is not None:
-            self._pop().go(websocket)
+    def attach(self, sink: Sink) -> None:
+        """Send what there is to a sink, and all that follows, until `sink` is set to `None`."""
+        self.sink = sink
+        while self._entries and self.sink is not None:
+            self._pop().send_to(sink)
 
-    def pour(self, websocket: WebSocket) -> None:
-        """Send what there is, whether the client takes it or not."""
-        while self._parcels:
-            self._pop().go(websocket)
+    def flush_all(self, sink: Sink) -> None:
+        """Send what there is, if the client takes it or not."""
+        while self._entries:
+            self._pop().send_to(sink)
 
     def take(self) -> list[Packet]:
         """Take all packets."""
-        packets = [packet for parcel in self._parcels for packet in parcel.packets]
-        self._parcels.clear()
+        packets = [packet for entry in self._entries for packet in entry.packets]
+        self._entries.clear()
         self.taken, self.size = self.size, 0
         return packets
 
-    def _append(self, parcel: Parcel) -> None:
-        self._parcels.append(parcel)
-        self.size += parcel.size
+    def _append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self.size += entry.size
 
-    def _pop(self) -> Parcel:
-        parcel = self._parcels.popleft()
-        self.size -= parcel.size
-        return parcel
+    def _pop(self) -> Entry:
+        entry = self._entries.popleft()
+        self.size -= entry.size
+        return entry
 
     def _is_full(self, limits: Limits) -> bool:
-        if len(self._parcels) >= limits.send_packets:
+        if len(self._entries) >= limits.send_packets:
             return True
-        return len(self._parcels) > 0 and self.size + self.taken >= limits.send_buffer
+        return len(self._entries) > 0 and self.size + self.taken >= limits.send_buffer
 
     def _drop(self, *, newest: bool) -> bool:
-        for index, parcel in enumerate(reversed(self._parcels) if newest else self._parcels):
-            if parcel.droppable:
-                del self._parcels[~index if newest else index]
-                self.size -= parcel.size
+        for index, entry in enumerate(reversed(self._entries) if newest else self._entries):
+            if entry.droppable:
+                del self._entries[~index if newest else index]
+                self.size -= entry.size
                 return True
         return False

@@ -1,189 +1,230 @@
-"""HTTP long-polling over aiohttp: GET requests take packets, POST requests bring them."""
+"""HTTP long-polling: GET requests take packets, POST requests bring them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import logging
+import re
+import zlib
+from collections.abc import Awaitable, Iterator
 
-from aiohttp import hdrs, web
-
-from gateway.engineio.carrier import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
-from gateway.engineio.refusal import Refusal, refuse, too_large
-from gateway.engineio.session import Session
-from gateway.engineio.settings import Settings
+from gateway.engineio.refusals import Refusal, refuse
+from gateway.engineio.session import CLOSE_LIMIT, COMPRESS_FROM, Polling, Session
+from gateway.http.connection import HttpConnection
+from gateway.http.request import Request
+from gateway.http.response import Answer
 
-__all__ = ["OK", "PAYLOAD", "answer_poll", "answer_post"]
+__all__ = ["PollExchange", "PostExchange"]
 
-PAYLOAD: Mapping[str, str] = {
-    hdrs.CONTENT_TYPE: "text/plain; charset=UTF-8",
-    hdrs.CACHE_CONTROL: "no-store",
-}
+LOG = logging.getLogger("sockgw.engine")
+
+PAYLOAD = "Content-Type: text/plain; charset=UTF-8\r\nCache-Control: no-store\r\n"
 # Not text/plain, which some browsers offer to download.
-OK: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/html", hdrs.CACHE_CONTROL: "no-store"}
+OK = "Content-Type: text/html\r\nCache-Control: no-store\r\n"
+
+GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))|,|$)", re.IGNORECASE)
+"""An `Accept-Encoding` that wants gzip."""
+
+WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""Encodings that a body may come in, and what they are to zlib."""
 
 
-LOOK_AFTER = 0.05
-"""Seconds without anything new of a body."""
+class PollExchange:
+    """A GET request that waits for packets. `fields` are header fields for its answer."""
 
+    __slots__ = (
+        "_connection",
+        "_cut",
+        "_fields",
+        "_is_awake",
+        "_is_gone",
+        "_polling",
+        "_request",
+        "_session",
+    )
 
-class TooLargeError(Exception):
-    """A body is over the limit."""
+    def __init__(
+        self,
+        session: Session,
+        polling: Polling,
+        request: Request,
+        connection: HttpConnection,
+        fields: str,
+    ) -> None:
+        self._session, self._polling = session, polling
+        self._request, self._connection, self._fields = request, connection, fields
+        self._is_awake = self._is_gone = False
+        self._cut: asyncio.TimerHandle | None = None
 
+    @property
+    def body_limit(self) -> int:
+        return self._session.settings.max_payload
 
-class WaitingPoll:
-    """A GET request that waits for packets, then is written."""
+    def finish(self, body: bytes) -> None:
+        self._polling.poll(self)
 
-    __slots__ = ("_limit", "_ready", "_waiter")
+    def too_large(self) -> None:
+        self._connection.answer(Answer(413, self._fields, closes=True))
 
-    def __init__(self, limit: asyncio.Timeout) -> None:
-        self._limit = limit
-        self._ready = False
-        self._waiter: asyncio.Future[None] | None = None
+    def broken(self) -> None:
+        """Nothing is lost: the session did not see it yet."""
 
-    async def woken(self) -> None:
-        """Wait until the session has an answer."""
-        if not self._ready:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+    def written(self) -> None:
+        self._polling.answered(self)
+        self._stop_cut()
+
+    def lost(self) -> None:
+        self._is_gone = True
+        self._session.lost(self, "transport error")
+        self._stop_cut()
+
+    # What the session calls
 
     def wake(self) -> None:
-        self._ready = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        # Later: what is sent in the same turn of the loop is to go out with the same answer.
+        if not self._is_awake:
+            self._is_awake = True
+            asyncio.get_running_loop().call_soon(self._answer)
 
-    def hurry(self) -> None:
-        self._limit.reschedule(asyncio.get_running_loop().time() + CLOSE_LIMIT)
+    def expire_soon(self) -> None:
+        self._cut = asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._connection.abort)
+
+    def _answer(self) -> None:
+        if self._is_gone:
+            return
+        packets = self._polling.next_payload(self)
+        if packets is None:
+            self._connection.answer(refuse(Refusal.BAD_REQUEST, self._fields))
+            return
+        body, fields = encode_payload(packets), self._fields + PAYLOAD
+        if self._session.settings.compression and len(body) >= COMPRESS_FROM:
+            body, fields = self._compressed(body, fields)
+        self._connection.answer(Answer(200, fields, body))
+
+    def _compressed(self, body: bytes, fields: str) -> tuple[bytes, str]:
+        if not GZIP.search(self._request.headers.get("accept-encoding", "")):
+            return body, fields
+        gzip = zlib.compressobj(wbits=WINDOWS["gzip"])
+        return gzip.compress(body) + gzip.flush(), f"{fields}Content-Encoding: gzip\r\n"
+
+    def _stop_cut(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
 
 
-class ReadPost:
-    """A POST request whose body is being read."""
+class PostExchange:
+    """A POST request that brings packets. `fields` are header fields for its answer."""
 
-    __slots__ = ("_limit",)
+    __slots__ = ("_connection", "_fields", "_is_read", "_polling", "_request", "_session", "_task")
 
-    def __init__(self, limit: asyncio.Timeout) -> None:
-        self._limit: asyncio.Timeout | None = limit
+    def __init__(
+        self,
+        session: Session,
+        polling: Polling,
+        request: Request,
+        connection: HttpConnection,
+        fields: str,
+    ) -> None:
+        self._session, self._polling = session, polling
+        self._request, self._connection, self._fields = request, connection, fields
+        self._is_read = False
+        self._task: asyncio.Task[None] | None = None
 
-    def read(self) -> None:
-        """The body is there."""
-        self._limit = None
+    @property
+    def body_limit(self) -> int:
+        return self._session.settings.max_payload
 
-    def hurry(self) -> None:
-        if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time())
-
-
-async def answer_poll(
-    session: Session, request: web.Request, headers: Mapping[str, str]
-) -> web.Response:
-    """Answer a GET request, once there is something to say.
-
-    A client that goes away meanwhile ends the session: what it was to be told is lost.
-    """
-    response: web.Response | None = None
-    try:
-        async with asyncio.timeout(None) as limit:
-            poll = WaitingPoll(limit)
-            session.poll(poll)
+    def finish(self, body: bytes) -> None:
+        self._is_read = True
+        encoding = self._request.headers.get("content-encoding")
+        if encoding is not None:
             try:
-                await poll.woken()
-                packets = session.take(poll)
-                if packets is not None:
-                    response = _payload(packets, headers, session.settings)
-                    await response.prepare(request)
-                    await response.write_eof()
-                    session.answered(poll)
-            finally:
-                session.lost(poll, "transport error")
-    except (ConnectionError, TimeoutError):
-        _cut(request)
-    return refuse(Refusal.BAD_REQUEST, headers) if response is None else response
+                body = _decompressed(body, encoding.lower(), self.body_limit + 1)
+            except zlib.error:
+                self.broken()
+                self._connection.abort()
+                return
+        if len(body) > self.body_limit:
+            self.too_large()
+            return
+        packets = decode_payload(body)
+        try:
+            waiting = self._receive(packets)
+        except PacketError as error:
+            self._fail(error)
+            return
+        if waiting is None:
+            self._succeed()
+        else:
+            self._task = asyncio.create_task(self._go_on(packets, waiting))
+
+    def too_large(self) -> None:
+        self._polling.posted()
+        self._session.count_violation("too_large", "a body over the limit")
+        self._connection.answer(Answer(413, self._fields, closes=True))
+
+    def broken(self) -> None:
+        self._polling.posted()
+        self._session.count_violation("http", "a body that cannot be read")
+        self._session.end("transport error")
+
+    def written(self) -> None:
+        """The session has what it brought already."""
+
+    def lost(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._polling.posted()
+            self._session.end("transport error")
+
+    def expire_soon(self) -> None:
+        """The session is over: a body that is still to come is of no use."""
+        if not self._is_read:
+            self._connection.abort()
+
+    def _receive(self, packets: Iterator[Packet]) -> Awaitable[None] | None:
+        """Hand over packets, up to one after which the next has to wait."""
+        for packet in packets:
+            waiting = self._session.receive(packet)
+            if waiting is not None:
+                return waiting
+        return None
+
+    async def _go_on(self, packets: Iterator[Packet], waiting: Awaitable[None] | None) -> None:
+        try:
+            while waiting is not None:
+                await waiting
+                waiting = self._receive(packets)
+        except PacketError as error:
+            self._fail(error)
+        except asyncio.CancelledError:
+            self._polling.posted()
+            self._session.end("transport error")
+            raise
+        except Exception:
+            LOG.exception("a message failed")
+            self._polling.posted()
+            self._connection.abort()
+        else:
+            self._succeed()
+
+    def _succeed(self) -> None:
+        self._polling.posted()
+        self._connection.answer(Answer(200, self._fields + OK, b"ok"))
+
+    def _fail(self, error: PacketError) -> None:
+        self._polling.posted()
+        self._session.count_violation("engine_packet", error)
+        self._session.end("parse error")
+        self._connection.answer(refuse(Refusal.BAD_REQUEST, self._fields))
 
 
-async def answer_post(
-    session: Session, request: web.Request, headers: Mapping[str, str]
-) -> web.Response:
-    """Take the packets out of the body of a POST request, in order."""
-    try:
-        async with asyncio.timeout(None) as limit:
-            post = ReadPost(limit)
-            if not session.post(post):
-                return refuse(Refusal.BAD_REQUEST, headers)
-            try:
-                await _receive(session, await _read(request, post, session.settings.max_payload))
-            finally:
-                session.posted()
-    except TooLargeError:
-        session.count_violation("too_large", "a body over the limit")
-        return too_large(headers)
-    except PacketError as error:
-        session.count_violation("engine_packet", error)
-        session.end("parse error")
-        return refuse(Refusal.BAD_REQUEST, headers)
-    except web.RequestPayloadError as error:
-        session.count_violation("http", type(error).__name__)
-        session.end("transport error")
-        _cut(request)
-        return refuse(Refusal.BAD_REQUEST, headers)
-    except asyncio.CancelledError:
-        session.end("transport error")
-        raise
-    except TimeoutError:
-        _cut(request)
-        return refuse(Refusal.UNKNOWN_SESSION, headers)
-    return web.Response(body=b"ok", headers={**headers, **OK})
+def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """Decompress a body, up to `limit` bytes. Raises `zlib.error`.
 
-
-async def _receive(session: Session, body: bytes) -> None:
-    for packet in decode_payload(body):
-        waiting = session.receive(packet)
-        if waiting is not None:
-            await waiting
-
-
-async def _read(request: web.Request, post: ReadPost, limit: int) -> bytes:
-    """Read all of a body, in however many segments it comes."""
-    if (request.content_length or 0) > limit:
-        raise TooLargeError
-    body = bytearray()
-    while data := await _part(request):
-        body += data
-        if len(body) > limit:
-            raise TooLargeError
-    post.read()
-    return bytes(body)
-
-
-async def _part(request: web.Request) -> bytes:
-    """The next part of a body, empty at its end. Raises `web.RequestPayloadError`.
-
-    aiohttp does not tell who reads a body that no more of it can be understood: the refusal of that
-    stands in the line of requests, behind the one that is still being read.
+    An encoding that is unknown leaves it as it is.
     """
-    while True:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_AFTER):
-                return await request.content.readany()
-        if request.protocol._messages:
-            raise web.RequestPayloadError("a body that cannot be read")
-
-
-def _payload(
-    packets: Iterable[Packet], headers: Mapping[str, str], settings: Settings
-) -> web.Response:
-    body = encode_payload(packets)
-    response = web.Response(body=body, headers={**headers, **PAYLOAD})
-    if settings.compression and len(body) >= COMPRESS_FROM:
-        response.enable_compression()
-    return response
-
-
-def _cut(request: web.Request) -> None:
-    """Drop a connection that takes no answer, or whose body has no end.
-
-    aiohttp would wait for both, and log what it finds in the rest of a body that it cannot read.
-    """
-    if request.transport is not None:
-        request.transport.abort()
-    request.protocol.force_close()
+    window = WINDOWS.get(encoding)
+    return body if window is None else zlib.decompressobj(window).decompress(body, limit)

@@ -1,91 +1,252 @@
 """Engine.IO v4, one session, without I/O: requests, packets and time come in, packets go out.
 
 The protocol is https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md
-and is quoted where a line of it is met; what it leaves open is as in Node's engine.io 6.6.
+and is quoted at the lines that follow it; what it leaves open is as in Node's engine.io 6.6.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from enum import Enum, IntEnum
+from typing import Literal, Protocol
 
-from gateway.engineio.carrier import NOBODY, Host, Poll, Post, Reason, Receiver, WebSocket
-from gateway.engineio.deadlines import Due
-from gateway.engineio.frame import Frames
-from gateway.engineio.outbox import Outbox
-from gateway.engineio.packet import CLOSE, MESSAGE, NOOP, PONG, Message, Packet, PacketError
-from gateway.engineio.polls import Polls
-from gateway.engineio.settings import Transport
-from gateway.engineio.state import OPEN, State
-from gateway.engineio.upgrade import Step, Upgrade
-from gateway.engineio.violations import Violation
-from gateway.limits import LimitName
+from gateway.engineio.frames import Frames
+from gateway.engineio.outbox import Outbox, Sink
+from gateway.engineio.packet import (
+    CLOSE,
+    MESSAGE,
+    NOOP,
+    PONG,
+    PROBE_PING,
+    PROBE_PONG,
+    UPGRADE,
+    Message,
+    Packet,
+    PacketError,
+)
+from gateway.engineio.settings import Settings, Transport
+from gateway.engineio.violations import EventCounter, Violation
+from gateway.http.deadlines import Deadlines
+from gateway.limits import LimitName, Limits
 
-__all__ = ["Session", "State"]
+__all__ = [
+    "CLOSE_LIMIT",
+    "COMPRESS_FROM",
+    "Due",
+    "Host",
+    "Poll",
+    "Polling",
+    "Post",
+    "Reason",
+    "Receiver",
+    "Session",
+    "State",
+    "WebSocket",
+]
 
 LOG = logging.getLogger("sockgw.engine")
 
+CLOSE_LIMIT = 2.0
+"""Seconds that a client has to take the last of a session that is over."""
+
+COMPRESS_FROM = 1024
+"""Bytes; below it compression costs more than it saves."""
+
+NOOP_AFTER, LATER_NOOP_AFTER = 0.1, 1.0
+"""Seconds after which polls that come during an upgrade are ended: the first, and further ones."""
+
+Reason = Literal[
+    "client disconnect",
+    "parse error",
+    "ping timeout",
+    "server disconnect",
+    "server shutting down",
+    "slow client",
+    "transport close",
+    "transport error",
+]
+"""The reason why a session is over: its client said so, broke the protocol, stopped answering;
+its server said so, or shuts down; its client does not read; its connection was closed, or broke.
+"""
+
+
+class State(Enum):
+    """The state of a session: opening until the handshake is accepted, closing until a poll has
+    heard of it.
+    """
+
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+OPEN = State.OPEN  # for every message asks, and members of an enumeration are slow to get
+
+
+class Due(IntEnum):
+    """A session's deadlines.
+
+    "At a given interval the server sends a ping packet and the client has a few seconds to send a
+    pong packet back. If the server does not receive a pong packet back, then it SHOULD consider
+    that the connection is closed."
+    """
+
+    PING = 0
+    """Sending a ping."""
+    PONG = 1
+    """Having received the pong to it."""
+    UPGRADE = 2
+    """Having completed an upgrade that a client began."""
+    NOOP = 3
+    """Ending the first poll that came during an upgrade."""
+    LATER_NOOP = 4
+    """Ending a further one."""
+    CLOSE = 5
+    """Being forgotten, after the server closed it and no poll came to hear of that."""
+
+
+class Poll(Protocol):
+    """A GET request. It waits until it is woken, then asks `Polling.next_payload`."""
+
+    def wake(self) -> None: ...
+
+    def expire_soon(self) -> None:
+        """The session is over: be written soon or be given up."""
+
+
+class Post(Protocol):
+    """A POST request."""
+
+    def expire_soon(self) -> None:
+        """The session is over: a body that is still to come is of no use."""
+
+
+class WebSocket(Sink, Protocol):
+    """A WebSocket connection. What is sent to one that is gone is dropped."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes the connection has yet to take."""
+
+    def close(self) -> None: ...
+
+
+class Receiver(Protocol):
+    """The client that a session belongs to, above the engine."""
+
+    def receive(self, message: Message) -> Awaitable[None] | None:
+        """Take a message; the next one waits for what is returned. Must not raise."""
+
+    def closed(self, reason: Reason) -> None:
+        """The session is over; called once, if it had been accepted."""
+
+    def limit(self, limits: Limits) -> None:
+        """Apply limits that have changed."""
+
+
+class Host(Protocol):
+    """The engine, as its sessions see it."""
+
+    settings: Settings
+    limits: Limits
+    deadlines: Deadlines
+    violations: EventCounter[Violation]
+    limits_met: EventCounter[LimitName]
+
+    def forget(self, session: Session) -> None:
+        """No request may find this session any more."""
+
+
+class _Nobody:
+    """The receiver of a session that is not accepted yet, or over."""
+
+    def receive(self, message: Message) -> None:
+        return None
+
+    def closed(self, reason: Reason) -> None:
+        return None
+
+    def limit(self, limits: Limits) -> None:
+        return None
+
+
+NOBODY: Receiver = _Nobody()
+
 
 class Session:
-    """One client, on whatever transport it is at the moment.
+    """One client, on the transport that it uses at the moment.
 
-    `settings` are those of its handshake, `address` is its client's address, `receiver` takes what
-    the client sends. Messages to a session that is over are dropped.
+    `settings` are those of its handshake. `address` is its client's address, `is_secure` true for
+    one that came over TLS. `receiver` takes what the client sends. `polling` has its polls, `None`
+    for a session that began on a WebSocket. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
         "_deadlines",
         "_held",
         "_host",
-        "_last",
-        "_outbox",
-        "_polls",
         "_upgrade",
         "_websocket",
         "address",
         "id",
+        "is_secure",
+        "last",
+        "outbox",
+        "polling",
         "receiver",
         "settings",
         "state",
         "transport",
     )
 
-    def __init__(self, id: str, transport: Transport, host: Host, address: str = "") -> None:
-        self.id, self.address = id, address
+    def __init__(
+        self,
+        id: str,
+        transport: Transport,
+        host: Host,
+        address: str = "",
+        *,
+        is_secure: bool = False,
+    ) -> None:
+        self.id = id
+        self.address = address
+        self.is_secure = is_secure
         self.receiver: Receiver = NOBODY
-        self._host, self._deadlines, self.settings = host, host.deadlines, host.settings
-        self.state, self.transport = State.OPENING, transport
-        self._polls, self._held = Polls(), 0.0
+        self.settings = host.settings
+        self.state = State.OPENING
+        self.transport = transport
+        self.outbox = Outbox(id, transport, self.settings)
+        self.polling = Polling(self) if transport == "polling" else None
+        self.last = CLOSE  # what ends a poll when the session is over
+        self._host = host
+        self._deadlines = host.deadlines
+        self._held = 0.0
         self._websocket: WebSocket | None = None  # set once it is the transport
         self._upgrade: Upgrade | None = None
-        self._last = CLOSE  # what ends a poll when the session is over
-        self._outbox = Outbox(id, transport, self.settings)
         self._deadlines.set(self, Due.PING, self.settings.ping_interval)
 
     @property
     def buffered(self) -> int:
         """Bytes the client has yet to take; text that waits may count by character."""
-        waiting = self._outbox.size + self._outbox.taken
+        waiting = self.outbox.size + self.outbox.taken
         return waiting + (self._websocket.buffered if self._websocket else 0)
 
     def accept(self, receiver: Receiver) -> bool:
-        """The handshake is accepted; false if the session has ended before that."""
+        """Accept the handshake; false if the session has ended before that."""
         if self.state is not State.OPENING:
             return False
         self.receiver, self.state = receiver, State.OPEN
         return True
-
-    def send(self, message: Message) -> None:
-        """Send a message."""
-        self.send_many(Frames([message]))
 
     def send_many(self, frames: Frames, droppable: bool = False) -> None:
         """Send messages that nothing may come between.
 
         A client that does not keep up is disconnected, or misses them if they are droppable.
         """
-        if (line := self._outbox.line) is not None:
-            line.send_many(frames)
+        if (sink := self.outbox.sink) is not None:
+            sink.send_many(frames)
         elif self.state in {State.OPENING, State.OPEN}:
             self._keep(frames, droppable)
 
@@ -98,56 +259,60 @@ class Session:
             self.state = State.CLOSING
             self._deadlines.set(self, Due.CLOSE, self.settings.ping_timeout)
             self._deadlines.cancel(self, Due.PING, Due.PONG)
-            self._polls.wake()
-            self._tell(reason)
+            if self.polling is not None:
+                self.polling.wake()
+            self._report_end(reason)
         elif self.state is not State.CLOSING:
             self.end(reason)
 
     def end(self, reason: Reason) -> None:
-        """End the session now. A poll that waits is told; one that comes later finds nothing."""
+        """End the session now. A poll that waits is answered; one that comes later is refused."""
         if self.state is State.CLOSED:
             return
-        was, self.state = self.state, State.CLOSED
+        former, self.state = self.state, State.CLOSED
         self._deadlines.cancel(self)
         self._host.forget(self)
-        self._polls.end()
-        self._finish_upgrade(Step.FAILED)
-        websocket, self._websocket, self._outbox.line = self._websocket, None, None
+        polling, self.polling = self.polling, None  # the two would keep each other in memory
+        if polling is not None:
+            polling.end()
+        self._finish_upgrade(UpgradeStep.FAILED)
+        websocket, self._websocket = self._websocket, None
+        self.outbox.sink = None
         if websocket is not None:
-            if reason in ("server disconnect", "server shutting down"):
-                self._outbox.pour(websocket)
+            if reason in {"server disconnect", "server shutting down"}:
+                self.outbox.flush_all(websocket)
             websocket.close()
-        if was is State.OPEN:
-            self._tell(reason)
+        if former is State.OPEN:
+            self._report_end(reason)
 
     def count_violation(self, kind: Violation, why: object) -> None:
-        """Count what the client did and may not; whether that ends the session, the caller says."""
+        """Count what the client did and may not; the caller decides if that ends the session."""
         self._host.violations.record(kind, f"session {self.id[:6]}", why)
 
     def count_limit(self, limit: LimitName, why: object) -> None:
-        """Count that a bound was met; what comes of it, the caller says."""
+        """Count that a limit was met; the caller decides what follows."""
         self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
 
     def hold(self, seconds: float) -> None:
-        """Nothing that the client sends is taken for so long, its answer to a ping included."""
+        """Expect nothing from the client for so long, nor the answer to a ping: it is throttled."""
         self._held = self._deadlines.clock() + seconds
 
-    def _tell(self, reason: Reason) -> None:
+    def _keep(self, frames: Frames, droppable: bool) -> None:
+        kept = self.outbox.keep(frames, droppable, self._host.limits)
+        if kept != "kept":
+            self.count_limit("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
+        if kept == "disconnected":
+            self.end("slow client")
+        self.answer_poll_if_ready()
+
+    def _report_end(self, reason: Reason) -> None:
         receiver, self.receiver = self.receiver, NOBODY  # they would keep each other in memory
         try:
             receiver.closed(reason)
         except Exception:
             LOG.exception("a fault in the gateway itself")
 
-    def _keep(self, frames: Frames, droppable: bool) -> None:
-        kept = self._outbox.keep(frames, droppable, self._host.limits)
-        if kept != "kept":
-            self.count_limit("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
-        if kept == "disconnected":
-            self.end("slow client")
-        self._look()
-
-    # Its client's side, on either transport.
+    # What the client sends, on either transport
 
     def receive(self, packet: Packet) -> Awaitable[None] | None:
         """Take a packet that came on the session's transport.
@@ -166,7 +331,7 @@ class Session:
             self._deadlines.set(self, Due.PING, self.settings.ping_interval)
             self._deadlines.cancel(self, Due.PONG)
         elif kind == CLOSE:
-            self._last = NOOP
+            self.last = NOOP
             self.end("client disconnect")
         else:
             raise PacketError(f"a client may not send packets of type {kind!r}")
@@ -174,88 +339,48 @@ class Session:
 
     def lost(self, carrier: Poll | WebSocket, reason: Reason) -> None:
         """A request went away unanswered, or a WebSocket is gone."""
-        if carrier is self._websocket or carrier in self._polls:
+        if carrier is self._websocket or (self.polling is not None and carrier in self.polling):
             self.end(reason)
         elif self._upgrade is not None and carrier is self._upgrade.websocket:
-            self._finish_upgrade(Step.FAILED)
+            self._finish_upgrade(UpgradeStep.FAILED)
 
-    def due(self, due: Due, when: float) -> None:
+    def due(self, due: int, when: float) -> None:
         """A deadline has passed."""
-        if due is Due.PING:
+        if due == Due.PING:
             self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
-            self._outbox.ping(first=self._websocket is not None)
-            self._look()
-        elif due is Due.PONG and when < self._held + self.settings.ping_timeout:
+            self.outbox.ping(first=self._websocket is not None)
+            self.answer_poll_if_ready()
+        elif due == Due.PONG and when < self._held + self.settings.ping_timeout:
             self.due(Due.PING, when)  # its answer may be behind what waits
-        elif due is Due.PONG:
+        elif due == Due.PONG:
             self.end("ping timeout")
-        elif due is Due.UPGRADE:
+        elif due == Due.UPGRADE:
             self.count_limit("upgrade_timeout", "an upgrade that was not completed")
-            self._finish_upgrade(Step.FAILED)
-        elif due is Due.CLOSE:
+            self._finish_upgrade(UpgradeStep.FAILED)
+        elif due == Due.CLOSE:
             self.end("server disconnect")
-        else:
-            self._polls.wake()
+        elif self.polling is not None:
+            self.polling.wake()
 
-    # HTTP long-polling.
+    def answer_poll_if_ready(self) -> None:
+        """Answer the poll that waits, if there is something to say."""
+        polling = self.polling
+        if polling is None:
+            return
+        if self.state is not OPEN or (polling.is_ready and self.outbox):
+            polling.wake()
+        elif self._upgrade is not None and self._upgrade.is_probed and polling.is_ready:
+            self._deadlines.set(self, *self._upgrade.hold_poll())
 
-    def poll(self, poll: Poll) -> None:
-        """A GET request came.
-
-        "A client MUST NOT have more than one active GET request. Should it happen, the server
-        MUST return an HTTP 400 error status and close the session."
-        """
-        if self._polls.enter(poll):
-            self._look()
-        else:
-            self.count_violation("overlap", "two polls at once")
-            self.end("transport error")
-            poll.wake()
-
-    def take(self, poll: Poll) -> list[Packet] | None:
-        """The packets that answer a poll that was woken, or `None`: it is to be refused."""
-        if not self._polls.take(poll):
-            return None
+    def poll_is_taken(self) -> None:
+        """A poll is being answered: it need not be ended for an upgrade."""
         if self._upgrade is not None:
             self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
-        packets = self._outbox.take()
-        if self.state is State.CLOSING:
-            self.end("server disconnect")  # which hurries the poll
-        elif self.state is State.CLOSED:
-            poll.hurry()
-        if self.state is State.CLOSED:
-            packets.append(self._last)
-        return packets or [NOOP]
 
-    def answered(self, poll: Poll) -> None:
-        """The answer to a poll is written."""
-        if self._polls.answered(poll):
-            self._outbox.taken = 0
-            self._look()
-
-    def post(self, post: Post) -> bool:
-        """A POST request came: the same goes for these. If this is false, it is refused."""
-        if self._polls.post(post):
-            return True
-        self.count_violation("overlap", "two POST requests at once")
-        self.end("transport error")
-        return False
-
-    def posted(self) -> None:
-        """The POST request is over."""
-        self._polls.posted()
-
-    def _look(self) -> None:
-        """Answer the poll that waits, if there is something to say."""
-        if self.state is not OPEN or (self._polls.ready and self._outbox):
-            self._polls.wake()
-        elif self._upgrade is not None and self._upgrade.probed and self._polls.ready:
-            self._deadlines.set(self, *self._upgrade.hold())
-
-    # WebSocket.
+    # WebSocket
 
     def open(self, websocket: WebSocket) -> None:
-        """A WebSocket is open: the one that the session began with, or the attempt to upgrade it.
+        """A WebSocket is open: the one that the session began with, or an attempt to upgrade it.
 
         "A client MUST NOT open more than one WebSocket connection per session. Should it happen,
         the server MUST close the WebSocket connection."
@@ -270,43 +395,192 @@ class Session:
             self._deadlines.set(self, Due.UPGRADE, self._host.limits.upgrade_timeout)
 
     def receive_on(self, websocket: WebSocket, packet: Packet) -> Awaitable[None] | None:
-        """Take a packet that came on a WebSocket."""
+        """Take a packet that came on a WebSocket: see `receive`."""
         if websocket is self._websocket:
             return self.receive(packet)
         if self._upgrade is not None and websocket is self._upgrade.websocket:
             step = self._upgrade.receive(packet)
-            if step is Step.FAILED:
+            if step is UpgradeStep.FAILED:
                 self.count_violation("upgrade", "neither a probe nor an upgrade behind one")
-            if step is not Step.PROBED:
+            if step is not UpgradeStep.PROBED:
                 self._finish_upgrade(step)
-            elif self._polls.ready:
-                self._polls.wake()
+            elif self.polling is not None and self.polling.is_ready:
+                self.polling.wake()
         return None
 
     def pause(self, websocket: WebSocket) -> None:
         """A WebSocket takes nothing more for now."""
         if websocket is self._websocket:
-            self._outbox.line = None
+            self.outbox.sink = None
 
     def resume(self, websocket: WebSocket) -> None:
         """It takes something again."""
         if websocket is self._websocket:
-            self._outbox.flow(websocket)
+            self.outbox.attach(websocket)
 
-    def _finish_upgrade(self, step: Step) -> None:
+    def _finish_upgrade(self, step: UpgradeStep) -> None:
         upgrade, self._upgrade = self._upgrade, None
         if upgrade is None:
             return
         self._deadlines.cancel(self, Due.UPGRADE, Due.NOOP, Due.LATER_NOOP)
-        if step is Step.FAILED:
+        if step is UpgradeStep.FAILED:
             upgrade.websocket.close()
             return
-        self._polls.drop()  # one that should not have come
+        if self.polling is not None:
+            self.polling.drop()  # one that should not have come
         self._move_to(upgrade.websocket)
         if self.state is State.CLOSING:
             self.end("server disconnect")
 
     def _move_to(self, websocket: WebSocket) -> None:
-        """What no poll has taken goes out first, before all that is sent from now on."""
+        """Send what no poll has taken, before everything that is sent from now on."""
         self._websocket, self.transport = websocket, "websocket"
         self.resume(websocket)
+
+
+class Polling:
+    """The requests of a session on HTTP long-polling, and the order in which they are answered.
+
+    At most one GET waits, one answer is being written, and one POST is read. A client has the
+    answer to a GET before it sends the next. One that does not take its answers gets no other, on
+    however many connections it asks: each would stay in memory.
+    """
+
+    __slots__ = ("_answering", "_post", "_session", "_waiting")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._waiting: Poll | None = None
+        self._answering: Poll | None = None
+        self._post: Post | None = None
+
+    def __contains__(self, carrier: object) -> bool:
+        """True for a GET that is not over yet."""
+        return carrier is not None and carrier in (self._waiting, self._answering)
+
+    @property
+    def is_ready(self) -> bool:
+        """True if a GET waits, and for nothing but packets."""
+        return self._waiting is not None and self._answering is None
+
+    def poll(self, poll: Poll) -> None:
+        """A GET request came.
+
+        "A client MUST NOT have more than one active GET request. Should it happen, the server
+        MUST return an HTTP 400 error status and close the session."
+        """
+        if self._waiting is None:
+            self._waiting = poll
+            self._session.answer_poll_if_ready()
+        else:
+            self._session.count_violation("overlap", "two polls at once")
+            self._session.end("transport error")
+            poll.wake()
+
+    def next_payload(self, poll: Poll) -> list[Packet] | None:
+        """The packets that answer a poll that was woken; `None`: it is to be refused."""
+        session = self._session
+        if poll is not self._waiting:
+            return None
+        if self._answering is not None:
+            self._answering.expire_soon()
+        self._waiting, self._answering = None, poll
+        session.poll_is_taken()
+        packets = session.outbox.take()
+        if session.state is State.CLOSING:
+            session.end("server disconnect")  # which has the poll expire
+        elif session.state is State.CLOSED:
+            poll.expire_soon()
+        if session.state is State.CLOSED:
+            packets.append(session.last)
+        return packets or [NOOP]
+
+    def answered(self, poll: Poll) -> None:
+        """The answer to a poll is written."""
+        if poll is self._answering:
+            self._answering = None
+            self._session.outbox.taken = 0
+            self._session.answer_poll_if_ready()
+
+    def post(self, post: Post) -> bool:
+        """A POST request came: the same goes for these. If this is false, it is refused."""
+        if self._post is None:
+            self._post = post
+            return True
+        self._session.count_violation("overlap", "two POST requests at once")
+        self._session.end("transport error")
+        return False
+
+    def posted(self) -> None:
+        """The POST request is over."""
+        self._post = None
+
+    def wake(self) -> None:
+        """Have the GET that waits answered."""
+        if self._waiting is not None:
+            self._waiting.wake()
+
+    def drop(self) -> None:
+        """Have it refused."""
+        self.wake()
+        self._waiting = None
+
+    def end(self) -> None:
+        """The session is over: what is still in progress has to end soon."""
+        self.wake()
+        for request in filter(None, (self._answering, self._post)):
+            request.expire_soon()
+
+
+class UpgradeStep(Enum):
+    """The effect of a packet on an upgrade."""
+
+    PROBED = "probed"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class Upgrade:
+    """One attempt to move from polling to a WebSocket.
+
+    Until it is complete the session stays on polling, as if nothing were tried.
+
+    "To upgrade to WebSocket, the client MUST:
+     - pause the HTTP long-polling transport (no more HTTP request gets sent), to ensure that no
+       packet gets lost
+     - open a WebSocket connection with the same session ID
+     - send a ping packet with the string probe in the payload
+    The server MUST:
+     - send a noop packet to any pending GET request (if applicable) to cleanly close HTTP
+       long-polling transport
+     - respond with a pong packet with the string probe in the payload
+    Finally, the client MUST send a upgrade packet to complete the upgrade."
+    """
+
+    __slots__ = ("_has_held", "is_probed", "websocket")
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self.websocket = websocket
+        self.is_probed = False
+        self._has_held = False
+
+    def receive(self, packet: Packet) -> UpgradeStep:
+        """Take a packet that came on the WebSocket."""
+        if packet == PROBE_PING:
+            self.websocket.send(PROBE_PONG)
+            self.is_probed = True
+            return UpgradeStep.PROBED
+        is_complete = packet == UPGRADE and self.is_probed
+        return UpgradeStep.COMPLETE if is_complete else UpgradeStep.FAILED
+
+    def hold_poll(self) -> tuple[Due, float]:
+        """The deadline of a poll that came after the probe, unless a packet ends it before.
+
+        Its client had not seen the pong, and will not complete the upgrade before the poll is
+        answered. To answer at once would be wrong too: where the pong is lost on its way, the
+        client would poll as fast as it can.
+        """
+        if self._has_held:
+            return Due.LATER_NOOP, LATER_NOOP_AFTER
+        self._has_held = True
+        return Due.NOOP, NOOP_AFTER

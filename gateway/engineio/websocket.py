@@ -1,8 +1,8 @@
 """A WebSocket: the protocol of a connection, from the answer that makes it one to its end.
 
-aiohttp's parser reads it, the frames are ours. They go straight to the TCP transport, which takes
-them at once and in order: nothing sends in a task or waits in a queue of ours. Only the answers to
-messages that came in one read are joined, for a write costs as much as all that is done for a
+aiohttp's parser reads frames, in C; ours are written straight to the TCP transport, which takes
+them at once and in order. Nothing is sent in a task or waits in a queue of ours. Only the answers
+to messages that came in one read are joined, for a write costs as much as all that is done for a
 message. A client that does not read is not read from, until it does.
 """
 
@@ -13,19 +13,22 @@ import logging
 from collections.abc import Awaitable
 from typing import Protocol
 
-from aiohttp import WebSocketError, WSCloseCode
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
+
+# The queue is no part of aiohttp's promises: `tests/engineio/test_inbox.py` holds it to these.
+from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketReader
 
-from gateway.engineio.carrier import CLOSE_LIMIT, COMPRESS_FROM
-from gateway.engineio.exit import Exit, Leaver
-from gateway.engineio.frame import Frames, close_frame, deflated_frame, frame, pong_frame
-from gateway.engineio.inbox import Inbox
+from gateway.engineio.frames import Frames, close_frame, deflated_frame, frame, pong_frame
 from gateway.engineio.packet import Message, Packet, PacketError
-from gateway.engineio.session import Session
+from gateway.engineio.session import CLOSE_LIMIT, COMPRESS_FROM, Session
+from gateway.http.connection import CloseQueue, QueuedProtocol
 
-__all__ = ["Place", "WebSocketCarrier"]
+__all__ = ["Inbox", "Recipient", "WebSocketCarrier"]
 
 LOG = logging.getLogger("sockgw.engine")
+
+TEXT, BINARY, PING, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.CLOSE
 
 CORKED = 64
 """Frames that are joined to one write at most."""
@@ -33,20 +36,21 @@ CORKED = 64
 LARGE = 2**12
 """Bytes of a frame that is not worth waiting for others."""
 
+INBOX = 2**16
+"""Half the bytes in the inbox at which aiohttp stops reading."""
+
 MASKED = 0x80
 """The bit in the second byte of a frame."""
 
 
-class Place(Protocol):
-    """Where WebSockets live."""
-
-    exit: Exit
+class Owner(Protocol):
+    """The engine, as its WebSockets see it."""
 
     def gone(self, websocket: WebSocketCarrier) -> None:
         """The connection is lost; called once."""
 
 
-class WebSocketCarrier(Leaver):
+class WebSocketCarrier(QueuedProtocol):
     """One WebSocket connection. `window_bits` are of permessage-deflate, 0 without it."""
 
     __slots__ = (
@@ -55,7 +59,7 @@ class WebSocketCarrier(Leaver):
         "_inbox",
         "_is_closing",
         "_is_fresh",
-        "_place",
+        "_owner",
         "_reader",
         "_reading_paused",
         "_session",
@@ -64,10 +68,15 @@ class WebSocketCarrier(Leaver):
     )
 
     def __init__(
-        self, session: Session, transport: asyncio.Transport, place: Place, window_bits: int
+        self,
+        session: Session,
+        transport: asyncio.Transport,
+        owner: Owner,
+        closing: CloseQueue,
+        window_bits: int,
     ) -> None:
-        super().__init__(place.exit)
-        self._session, self._transport, self._place = session, transport, place
+        super().__init__(closing)
+        self._session, self._transport, self._owner = session, transport, owner
         self._window_bits = window_bits
         loop = asyncio.get_running_loop()
         self._inbox = Inbox(self, loop)
@@ -94,7 +103,7 @@ class WebSocketCarrier(Leaver):
         if tail:
             self.data_received(tail)
 
-    # What the session asks for.
+    # What the session asks for
 
     @property
     def buffered(self) -> int:
@@ -119,7 +128,7 @@ class WebSocketCarrier(Leaver):
             self._say_goodbye(WSCloseCode.OK)
             self._cut_later()
 
-    # What the connection tells.
+    # What the transport calls
 
     def data_received(self, data: bytes) -> None:
         if self._is_fresh:
@@ -135,23 +144,17 @@ class WebSocketCarrier(Leaver):
         self._uncork()
 
     def pause_writing(self) -> None:
-        self.paused()
-
-    def resume_writing(self) -> None:
-        self.resumed()
-
-    def paused(self) -> None:
         """The client does not read."""
         self._inbox.unread = True
         self._session.pause(self)
 
-    def resumed(self) -> None:
+    def resume_writing(self) -> None:
         """The client reads again."""
         self._inbox.unread = False
         self._session.resume(self)
         self._go_on()
 
-    def leave(self, error: Exception | None) -> None:
+    def lost(self) -> None:
         if self._cut is not None:
             self._cut.cancel()
         # What a message waits for is not cut short where the session ended before: that may be
@@ -161,9 +164,9 @@ class WebSocketCarrier(Leaver):
         self._is_closing = True
         self._session.lost(self, "transport close")
         self._inbox.drop()
-        self._place.gone(self)
+        self._owner.gone(self)
 
-    # The inbox's recipient.
+    # What the inbox hands over.
 
     def deliver(self, message: Message) -> bool:
         try:
@@ -225,7 +228,7 @@ class WebSocketCarrier(Leaver):
         self._inbox.go_on()
         self._uncork()
 
-    # Writing.
+    # Writing
 
     def _write(self, data: bytes) -> None:
         if self._corked is not None:
@@ -270,3 +273,106 @@ class WebSocketCarrier(Leaver):
         if self._cut is None:
             loop = asyncio.get_running_loop()
             self._cut = loop.call_later(CLOSE_LIMIT, self._transport.abort)
+
+
+class Recipient(Protocol):
+    """The carrier, as the inbox sees it: takes what comes, in order. None of these may raise.
+
+    The last three are what aiohttp's queue asks for.
+    """
+
+    def deliver(self, message: str | bytes) -> bool:
+        """Take a message. If this is true, what comes behind it waits until `busy` is false."""
+
+    def pinged(self, data: bytes) -> None:
+        """The client wants this echoed."""
+
+    def closed(self) -> None:
+        """The client closes the WebSocket, or has agreed to that."""
+
+    def failed(self, error: Exception) -> None:
+        """What the client sends cannot be read; nothing more comes."""
+
+    _reading_paused: bool
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Inbox(WebSocketDataQueue):
+    """What comes on a WebSocket, handed over in the call that read it.
+
+    aiohttp reads frames, in C, and puts what they say into a queue of its own, which wakes a task:
+    that costs more than most messages do. Here only what cannot be taken at once is queued: what
+    comes behind a message that is still being waited for, and messages to a client that does not
+    read. The queue's bound is aiohttp's, and so is what happens at it: the connection is not read
+    from.
+
+    While `busy`, a message is waited for. While `unread`, the client does not take what it is
+    sent: its messages wait, its end does not. `go_on` is to be called once one of the two is over.
+    """
+
+    __slots__ = ("_error", "_recipient", "busy", "unread")
+
+    def __init__(self, recipient: Recipient, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(recipient, INBOX, loop=loop)  # type: ignore[arg-type]
+        self._recipient: Recipient | None = recipient
+        self._error: Exception | None = None
+        self.busy = self.unread = False
+
+    def feed_data(self, data: WSMessage, size: int) -> None:  # type: ignore[override]
+        kind = data.type
+        if self.busy or self._buffer or (self.unread and kind is not CLOSE):
+            super().feed_data(data, size)
+        elif (kind is TEXT or kind is BINARY) and (recipient := self._recipient) is not None:
+            self.busy = recipient.deliver(data.data)  # as `_hand_over`, for most messages
+        else:
+            self._hand_over(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        assert isinstance(exc, Exception)
+        # Its traceback leads back here, for a full collection to find.
+        self._error = exc.with_traceback(None)
+        self._fail_if_due()
+
+    def go_on(self) -> None:
+        """Hand over what is queued."""
+        while self._buffer and not self.busy and not self.unread:
+            self.busy = True  # what the parser goes on with meanwhile comes behind this
+            message = self._pop()
+            self.busy = False
+            self._hand_over(message)
+        self._fail_if_due()
+
+    def drop(self) -> None:
+        """Forget what is queued, and the recipient."""
+        self._buffer.clear()
+        self._recipient = self._protocol = None  # type: ignore[assignment]
+
+    def _pop(self) -> WSMessage:
+        reading = self.read()  # which is the one way to have the queue's bound looked at
+        try:
+            reading.send(None)
+        except StopIteration as taken:
+            message: WSMessage = taken.value
+            return message
+        raise AssertionError("the queue is empty")
+
+    def _hand_over(self, message: WSMessage) -> None:
+        recipient, kind = self._recipient, message.type
+        if recipient is None:
+            return
+        if kind is TEXT or kind is BINARY:
+            self.busy = recipient.deliver(message.data)
+        elif kind is PING:
+            recipient.pinged(message.data)
+        elif kind is CLOSE:
+            recipient.closed()
+
+    def _fail_if_due(self) -> None:
+        error = self._error
+        if error is None or self.busy or self._buffer or self._recipient is None:
+            return
+        self._error = None
+        self._recipient.failed(error)

@@ -44,7 +44,7 @@ if sys.version_info >= (3, 12):
 
 else:
     # Documented for those who make tasks of their own: "Extending asyncio" in Python's manual.
-    from asyncio.tasks import _enter_task, _leave_task  # type: ignore[attr-defined]
+    from asyncio.tasks import _enter_task, _leave_task
 
     def start(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
         """Run `work` in a new task up to where it first waits; the task may be done already."""

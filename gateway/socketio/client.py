@@ -11,12 +11,11 @@ from math import inf
 from typing import Final
 
 from gateway.api import Handshake, Namespace, Socket, Value
-from gateway.engineio.carrier import Reason
-from gateway.engineio.frame import Frames
-from gateway.engineio.opening import Opening
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Session
+from gateway.engineio.session import Reason, Session
 from gateway.errors import Reject, UsageError
+from gateway.http.request import Request
 from gateway.limits import LimitName, Limits, TokenBucket
 from gateway.runtime.connection import ACCEPTED, LEFT
 from gateway.runtime.outcome import BUSY, connect_error_data
@@ -217,7 +216,7 @@ GONE: Final = _Gone()
 class Client:
     """The receiver of one session, and its sockets by namespace.
 
-    `opening` is the request that opened the session. `bytes` are those that the client may still
+    `request` is the one that opened the session. `bytes` are those that the client may still
     send in this second. A packet for a namespace that it has left crossed our DISCONNECT and is no
     violation.
 
@@ -233,14 +232,14 @@ class Client:
         "bytes",
         "hub",
         "is_closed",
-        "opening",
+        "request",
         "session",
         "sockets",
     )
 
-    def __init__(self, session: Session, opening: Opening, hub: Hub) -> None:
+    def __init__(self, session: Session, request: Request, hub: Hub) -> None:
         self.session = session
-        self.opening = opening
+        self.request = request
         self.hub = hub
         self.sockets: dict[str, ConnectedSocket] = {}
         self.bytes = TokenBucket()
@@ -337,15 +336,15 @@ class Client:
         return None if packets.tokens >= 0 else self.throttle_packets(namespace, packets)
 
     def _enter(self, namespace: str, auth: dict[str, Value], packets: TokenBucket) -> None:
-        opening = self.opening
+        request = self.request
         handshake = Handshake(
             auth=auth,
-            query=opening.query,
-            headers=opening.headers,
-            address=opening.address,
-            url=opening.url,
+            query=request.query,
+            headers=request.headers,
+            address=self.session.address,
+            url=request.url,
             time=time.time(),
-            secure=opening.secure,
+            secure=self.session.is_secure,
         )
         socket = ConnectedSocket(self, self.hub.scope(namespace), handshake, packets)
         self.hub.rooms.add(socket)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from gateway.api import Gateway, Namespace, Socket, Value
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
 from gateway.errors import UsageError
 from gateway.limits import LimitName, Limits

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.socketio import json
 from gateway.socketio.packet import CONNECT_ERROR, Packet, PacketError
 

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from gateway.api import Value
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import MESSAGE
 from gateway.socketio import json as strict
 

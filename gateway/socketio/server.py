@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.engineio.engine import Engine
-from gateway.engineio.opening import Opening
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
+from gateway.http.request import Request
 from gateway.limits import Limits
 from gateway.runtime.blueprint import Blueprint, Generation
 from gateway.runtime.dispatch import Dispatcher
@@ -39,5 +39,5 @@ class Server:
         self.hub.configure(limits)
         self.dispatcher.in_flight.load.watch(limits.overload_after)
 
-    def _connect(self, session: Session, opening: Opening) -> Client:
-        return Client(session, opening, self.hub)
+    def _connect(self, session: Session, request: Request) -> Client:
+        return Client(session, request, self.hub)

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from gateway.engineio.connection import Runner
 from gateway.engineio.session import Session
 from tests.engineio.recording import RecordingHost, RecordingWebSocket, take
 from tests.engineio.wire import Server, Wire
@@ -23,17 +21,10 @@ def pings(request: pytest.FixtureRequest) -> dict[str, float]:
     return dict(request.param)
 
 
-@pytest.fixture(params=[web.AppRunner, Runner], ids=["aiohttp", "direct"])
-def runner(request: pytest.FixtureRequest) -> type[web.AppRunner]:
-    """With and without the short cut for polls."""
-    chosen: type[web.AppRunner] = request.param
-    return chosen
-
-
 @pytest.fixture
-async def server(runner: type[web.AppRunner], pings: dict[str, float]) -> AsyncIterator[Server]:
+async def server(pings: dict[str, float]) -> AsyncIterator[Server]:
     """A server at either ping setting."""
-    async with Server(runner, **pings) as server:
+    async with Server(**pings) as server:
         yield server
 
 

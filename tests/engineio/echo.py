@@ -6,18 +6,18 @@ python -m tests.engineio.echo --port 3000 --ping-interval 0.3 --ping-timeout 0.2
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from math import inf
 from typing import Any
 
-from aiohttp import web
-
-from gateway.engineio.carrier import Reason
 from gateway.engineio.engine import Engine
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Session
+from gateway.engineio.session import Reason, Session
 from gateway.engineio.settings import Settings
+from gateway.http.connection import HttpServer
 from gateway.limits import Limits, unit_of
 
 UNLIMITED = Limits(
@@ -76,11 +76,20 @@ def settings_and_limits(**options: Any) -> tuple[Settings, Limits]:
     return Settings(**settings), Limits(**limits)
 
 
-def echo_app(engine: Engine) -> web.Application:
-    """An application that serves an engine at `/engine.io/`."""
-    app = web.Application()
-    engine.attach(app, "engine.io")
-    return app
+@asynccontextmanager
+async def serving(server: HttpServer, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
+    """Serve connections; gives the port."""
+    site = await asyncio.get_running_loop().create_server(server, host, port)
+    try:
+        yield site.sockets[0].getsockname()[1]
+    finally:
+        site.close()
+        await server.shutdown()
+
+
+async def serve(engine: Engine, host: str, port: int) -> None:
+    async with serving(engine.http_server("/engine.io/"), host, port):
+        await asyncio.Event().wait()
 
 
 def main() -> None:
@@ -93,7 +102,8 @@ def main() -> None:
     engine = echo_engine(
         ping_interval=given.ping_interval, ping_timeout=given.ping_timeout, cors_origins="*"
     )
-    web.run_app(echo_app(engine), host=given.host, port=given.port, handler_cancellation=True)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(engine, given.host, given.port))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from gateway.engineio.carrier import Reason
-from gateway.engineio.deadlines import Deadlines
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message, Packet
-from gateway.engineio.session import Session
+from gateway.engineio.session import Polling, Reason, Session
+from gateway.http.deadlines import Deadlines
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
 from gateway.limits import LIMIT_NAMES, LimitName, Limits
@@ -76,13 +75,13 @@ class RecordingRequest:
 
     def __init__(self) -> None:
         self.woken = False
-        self.hurried = False
+        self.expires = False
 
     def wake(self) -> None:
         self.woken = True
 
-    def hurry(self) -> None:
-        self.hurried = True
+    def expire_soon(self) -> None:
+        self.expires = True
 
 
 class RecordingWebSocket:
@@ -104,18 +103,26 @@ class RecordingWebSocket:
         self.closed = True
 
 
+POLLING: dict[RecordingRequest, Polling] = {}
+"""The polling of the session that each request was for."""
+
+
 def poll(session: Session) -> RecordingRequest:
     """Let a poll come."""
     request = RecordingRequest()
-    session.poll(request)
+    polling = session.polling
+    assert polling is not None
+    POLLING[request] = polling
+    polling.poll(request)
     return request
 
 
 def answer(session: Session, request: RecordingRequest) -> list[Packet] | None:
     """The answer to a poll that was woken, written."""
     assert request.woken
-    packets = session.take(request)
-    session.answered(request)
+    polling = POLLING[request]
+    packets = polling.next_payload(request)
+    polling.answered(request)
     return packets
 
 

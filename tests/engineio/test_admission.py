@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from gateway.engineio.admission import Admission
+from gateway.engineio.engine import Admission
 from gateway.limits import TokenBucket
 from tests.engineio.echo import UNLIMITED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.engineio.deadlines import Deadlines, Due
+from gateway.http.deadlines import Deadlines
 
 
 class Clock:

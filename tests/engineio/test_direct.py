@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.engineio.carrier import Reason
+from gateway.engineio.session import Reason
 from gateway.engineio.connection import Runner
 from gateway.engineio.packet import Message
 from gateway.engineio.session import Session

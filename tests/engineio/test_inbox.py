@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WebSocketError
 from aiohttp.http_websocket import WebSocketReader
 
-from gateway.engineio.inbox import Inbox
+from gateway.engineio.websocket import Inbox
 from tests.hostile.line import BINARY, CLOSE, PING, close, frame
 
 WAIT = "wait"

@@ -9,7 +9,7 @@ import json
 import aiohttp
 import pytest
 
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from tests.engineio.conftest import LONG, SHORT
 from tests.engineio.wire import UNKNOWN_TRANSPORT, WEBSOCKET, Server, Stream, Wire, connected
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engineio.frame import Frames, deflated_frame, frame
+from gateway.engineio.frames import Frames, deflated_frame, frame
 from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
 
 WITHOUT_SEPARATOR = st.text(st.characters(exclude_characters="\x1e", exclude_categories=["Cs"]))

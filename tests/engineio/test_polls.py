@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.engineio.session import Session
 from tests.engineio.echo import UNLIMITED
 from tests.engineio.recording import RecordingHost, RecordingRequest, RecordingWebSocket, poll, take

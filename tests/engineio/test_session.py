@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.engineio.frame import Frames
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Packet, PacketError
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
-from aiohttp import WSMsgType, hdrs, web
+from aiohttp import WSMsgType
 
-from gateway.engineio.carrier import Reason
 from gateway.engineio.packet import Message, Packet
-from gateway.engineio.session import Session
-from tests.engineio.echo import Hooks, echo, echo_app, echo_engine
+from gateway.engineio.session import Reason, Session
+from gateway.http.connection import Exchange, HttpConnection
+from gateway.http.request import Request
+from tests.engineio.echo import Hooks, echo, echo_engine
 
 LIMIT = 5.0  # seconds that anything may take
 
@@ -72,70 +73,66 @@ class News:
 class Server:
     """An engine that echoes at `/engine.io/`, and remembers what came and who left.
 
-    `posts` counts the POST requests that are read in parts, each as its handler starts.
+    `posts` counts the POST requests, each as its head has come.
     """
 
     def __init__(
         self,
-        runner: type[web.AppRunner] = web.AppRunner,
-        keepalive_timeout: float = 60.0,
+        keepalive: float = 60.0,
         **options: Any,
     ) -> None:
         self.hooks = Hooks(message=self._received, disconnect=self._left)
         self.engine = echo_engine(self.hooks, **options)
-        self._answer, self.engine.handle_request = self.engine.handle_request, self._count
-        app = echo_app(self.engine)
-        self._runner = runner(
-            app,
-            handler_cancellation=True,
-            shutdown_timeout=LIMIT,
-            keepalive_timeout=keepalive_timeout,
-        )
+        self.http = self.engine.http_server("/engine.io/")
+        self.http.keepalive = keepalive
+        self.http.routes = {"/engine.io/": self._respond}
         self.received: list[Message] = []
         self.reasons: dict[str, Reason] = {}
         self.posts = 0
         self.news = News()
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.port = int(self._runner.addresses[0][1])
+        self._site = await asyncio.get_running_loop().create_server(self.http, "127.0.0.1", 0)
+        self.port = int(self._site.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:
-        """Shut the web server down, and with it the engine."""
-        await self._runner.cleanup()
+        """Shut the engine down, and then the connections."""
+        self._site.close()
+        await self.engine.shutdown()
+        await self.http.shutdown()
 
     def session(self, sid: str) -> Session:
         """The session with this id, which is there."""
         return self.engine.sessions[sid]
 
     async def posted(self) -> None:
-        """Wait until the first part of a POST request has come that is read in parts."""
+        """Wait until the head of a POST request has come."""
         await self.news.until(lambda: self.posts > 0)
+
+    def is_polled(self, sid: str) -> bool:
+        """True if a session has a poll that waits."""
+        polling = self.session(sid).polling
+        return polling is not None and polling.is_ready
 
     async def polled(self, sid: str) -> None:
         """Wait until a session has a poll that waits."""
         async with asyncio.timeout(LIMIT):
-            while not self.session(sid)._polls.ready:  # noqa: ASYNC110  the engine does not tell
+            while not self.is_polled(sid):  # noqa: ASYNC110  the engine does not tell
                 await asyncio.sleep(0)
 
     def abort(self) -> None:
         """Drop all connections that are no WebSockets."""
-        server: Any = self._runner.server
-        lines = [line._transport for line in getattr(server, "lines", ())]
-        for transport in [*lines, *(handler.transport for handler in server.connections)]:
-            transport.abort()
+        for connection in tuple(self.http.connections):
+            connection.abort()
 
     async def unconnected(self) -> None:
         """Wait until no connection is left."""
-        server = self._runner.server
-        assert server is not None
         async with asyncio.timeout(LIMIT):
-            while server.connections or self.engine.websockets:  # noqa: ASYNC110  nobody tells
+            while self.http.connections or self.engine.websockets:  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.01)
 
     async def reason(self, sid: str) -> Reason:
@@ -143,10 +140,11 @@ class Server:
         await self.news.until(lambda: sid in self.reasons)
         return self.reasons[sid]
 
-    async def _count(self, request: web.Request) -> web.StreamResponse:
-        self.posts += request.method == hdrs.METH_POST
+    def _respond(self, request: Request, connection: HttpConnection) -> Exchange | None:
+        exchange = self.engine.respond(request, connection)
+        self.posts += request.method == "POST"
         self.news.tell()
-        return await self._answer(request)
+        return exchange
 
     def _received(self, session: Session, message: Message) -> None:
         self.received.append(message)

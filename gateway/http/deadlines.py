@@ -1,50 +1,23 @@
-"""What every session is due for, on one timer for all of them.
+"""Deadlines of thousands of sessions and connections, on one timer for all of them.
 
 Deadlines of one kind and one length fall in the order they were set, and there are few kinds and
-lengths: a queue for each is sorted by itself. No heap, no timer and no task per session.
+lengths: a queue for each is sorted by itself. No heap, no timer and no task for each.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from enum import IntEnum
 from math import inf
 from typing import Protocol
 
-__all__ = ["Deadlines", "Due", "Timed"]
-
-
-class Due(IntEnum):
-    """What a session, or its connection, can be due for.
-
-    "At a given interval the server sends a ping packet and the client has a few seconds to send a
-    pong packet back. If the server does not receive a pong packet back, then it SHOULD consider
-    that the connection is closed."
-    """
-
-    PING = 0
-    """Sending a ping."""
-    PONG = 1
-    """Having received the pong to it."""
-    UPGRADE = 2
-    """Having completed an upgrade that a client began."""
-    NOOP = 3
-    """Ending the first poll that came during an upgrade."""
-    LATER_NOOP = 4
-    """Ending a further one."""
-    CLOSE = 5
-    """Being forgotten, after the server closed it and no poll came to hear of that."""
-    HEAD = 6
-    """Having sent the head of a request."""
-    IDLE = 7
-    """Having sent a request, on a connection."""
+__all__ = ["Deadlines", "Timed"]
 
 
 class Timed(Protocol):
     """Something that can be due."""
 
-    def due(self, due: Due, when: float) -> None:
+    def due(self, due: int, when: float) -> None:
         """The deadline `when` has passed; it is set no more."""
 
 
@@ -59,9 +32,9 @@ class Deadlines:
         self.clock = clock
         self._arm = arm
         self._armed = inf
-        self._queues: dict[tuple[Due, float], OrderedDict[Timed, float]] = {}
+        self._queues: dict[tuple[int, float], OrderedDict[Timed, float]] = {}
 
-    def set(self, timed: Timed, due: Due, seconds: float, when: float | None = None) -> None:
+    def set(self, timed: Timed, due: int, seconds: float, when: float | None = None) -> None:
         """Set a deadline that many seconds from now, in place of the one of this kind.
 
         `when` is its time where that is another, but no earlier than of those set before it.
@@ -77,14 +50,14 @@ class Deadlines:
             self._armed = when
             self._arm(when)
 
-    def set_after(self, when: float, timed: Timed, due: Due, seconds: float) -> None:
+    def set_after(self, when: float, timed: Timed, due: int, seconds: float) -> None:
         """Set a deadline that many seconds from `when`, which has passed.
 
         Unless so much has passed, the machine having slept, that less than half would be left.
         """
         self.set(timed, due, seconds, max(when + seconds, self.clock() + seconds / 2))
 
-    def cancel(self, timed: Timed, *dues: Due) -> None:
+    def cancel(self, timed: Timed, *dues: int) -> None:
         """Take back deadlines of these kinds, or all; those that are not set are no error."""
         for (due, _), queue in self._queues.items():
             if not dues or due in dues:

@@ -1,0 +1,158 @@
+"""The parser: the bytes of a connection to requests, however TCP has cut them.
+
+llhttp does the reading (httptools), as in uvicorn and in Node; what it lets through and a gateway
+should not is refused here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import MappingProxyType
+from typing import TypeAlias
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import httptools
+
+from gateway.http.request import COMMON_NAMES, Request
+
+__all__ = ["END", "BadRequest", "Event", "Parser"]
+
+HEAD_SIZE = 32 * 1024
+"""Bytes of a head in sum; trailers count too. Node's bound is 16 KiB, nginx's 32 KiB."""
+
+FIELD_SIZE = 8190
+"""Bytes of one field or of the target, as in Apache and aiohttp."""
+
+FIELDS = 128
+"""Header fields of a request."""
+
+
+class _End(Enum):
+    END = "end"
+
+
+END = _End.END
+
+Event: TypeAlias = Request | bytes | _End
+"""A head, a part of its body, or the end of the request."""
+
+
+class BadRequest(ValueError):
+    """The bytes are not HTTP; nothing that follows on the connection can be read."""
+
+
+class Parser:
+    """Reads one connection.
+
+    `tail` is what came behind a request that asks for another protocol: HTTP ends there.
+    """
+
+    def __init__(self) -> None:
+        self.tail: bytes | None = None
+        self.is_between = True  # requests: no byte of the next has come
+        self._events: list[Event] = []
+        self._parser = httptools.HttpRequestParser(self)
+        self._in_head = True
+        self._size = 0
+        self._target = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Read on; what is complete now, in order. Raises `BadRequest`.
+
+        Of a read in which something is wrong nothing is returned: a request that stands before
+        the fault may be half of a smuggled one.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.tail = data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, BadRequest):
+                raise cause from None
+            raise BadRequest(str(error)) from None
+        events, self._events = self._events, []
+        return events
+
+    # What httptools calls
+
+    def on_message_begin(self) -> None:
+        self.is_between, self._in_head = False, True
+        self._size, self._target, self._fields = 0, b"", []
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._count(len(url), len(self._target))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value), len(name) + len(value))
+        if self._in_head:  # and no trailer
+            self._fields.append((name, value))
+            if len(self._fields) > FIELDS:
+                raise BadRequest("too many header fields")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._events.append(self._request())
+
+    def on_body(self, body: bytes) -> None:
+        self._events.append(body)
+
+    def on_message_complete(self) -> None:
+        self.is_between = True
+        self._events.append(END)
+
+    def _count(self, size: int, field: int) -> None:
+        self._size += size
+        if self._size > HEAD_SIZE or field > FIELD_SIZE:
+            raise BadRequest("the head is too large")
+
+    def _request(self) -> Request:
+        headers: dict[str, str] = {}
+        for name, value in self._fields:
+            key = name.decode("ascii").lower()
+            key = COMMON_NAMES.get(key, key)
+            text = _text(value)
+            headers[key] = f"{headers[key]},{text}" if key in headers else text
+        if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise BadRequest("an encoding other than chunked")
+        target = self._target.decode("latin-1")
+        if not target.isascii() or not target.isprintable():
+            raise BadRequest("a target that is not ASCII")
+        path, query = _split(target)
+        return Request(
+            method=self._parser.get_method().decode("ascii"),
+            path=unquote(path),
+            query=_first_values(query),
+            url=f"{path}?{query}" if query else path,
+            headers=MappingProxyType(headers),
+            body=None,
+            keeps_alive=self._parser.should_keep_alive(),
+        )
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.strip(b" \t").decode()
+    except UnicodeDecodeError:
+        return value.strip(b" \t").decode("latin-1")
+
+
+def _split(target: str) -> tuple[str, str]:
+    """The path and the query of a target, which may be a whole URL."""
+    if not target.startswith("/"):
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            raise BadRequest("a target that is no URL") from None
+        return parts.path, parts.query
+    path, _, query = target.partition("#")[0].partition("?")
+    return path, query
+
+
+def _first_values(query: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        values.setdefault(COMMON_NAMES.get(name, name), value)
+    return values
