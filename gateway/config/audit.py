@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -35,7 +35,7 @@ class Finding:
     severity: Severity
     at: At
     message: str
-    mend: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,15 @@ def audit(config: GatewayConfig, document: Document) -> tuple[Finding, ...]:
     """All findings, the worst first, then by place. `config` is that of `document`."""
     subject = Subject(config, document)
     found = {
-        Finding(severity, at, message, mend)
-        for (severity, mend), look in _CHECKS.items()
-        for at, message in look(subject)
+        Finding(check.severity, at, message, check.remedy)
+        for check in _CHECKS
+        for at, message in check.look(subject)
     }
     return tuple(sorted(found, key=_rank))
 
 
 def _rank(each: Finding) -> tuple[int, Place, str, str]:
-    return SEVERITIES.index(each.severity), each.at.place, each.mend, each.message
+    return SEVERITIES.index(each.severity), each.at.place, each.remedy, each.message
 
 
 Look = Callable[[Subject], Iterator[tuple[At, str]]]
@@ -190,24 +190,32 @@ def _debug_log(subject: Subject) -> Iterator[tuple[At, str]]:
             yield use.option_at["level"], "logs a line for every packet"
 
 
-_CHECKS: Mapping[tuple[Severity, str], Look] = {
-    ("high", "list the origins that may, or write same-origin"): _any_origin,
-    ("high", "make one with: openssl rand -base64 64"): _short_key,
-    ("high", "chmod o-w"): _writable_files,
-    ("high", "chmod -R o-w"): _writable_plugins,
-    ("medium", "add builtin.jwt, builtin.api_key or your own"): _no_authentication,
-    ("medium", "write ${VAR} or ${file:PATH}, and change the secret"): _literal_secret,
-    ("medium", "remove it to have the default, or write a number"): _unlimited,
-    ("medium", "listen on a Unix socket, or on loopback behind TLS"): _open_token,
-    ("medium", "write admin: {socket: admin.sock}, or add a token"): _open_admin,
-    ("medium", "chmod 600"): _readable_key,
-    ("low", "add tls, or leave it to a proxy in front"): _no_tls,
-    ("low", "write limits: {sockets_per_address: N}, or leave it to a proxy"): _one_address,
-    ("low", "write source: auth.token, or a header"): _token_in_query,
-    ("low", "leave out localhost where it is served to others"): _local_origin,
-    ("low", "leave out the level"): _debug_log,
-}
-"""The severity and the remedy of each check."""
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to look for; `look` yields the position and message of each case."""
+
+    severity: Severity
+    remedy: str
+    look: Look
+
+
+_CHECKS = (
+    Check("high", "list the origins that may, or write same-origin", _any_origin),
+    Check("high", "make one with: openssl rand -base64 64", _short_key),
+    Check("high", "chmod o-w", _writable_files),
+    Check("high", "chmod -R o-w", _writable_plugins),
+    Check("medium", "add builtin.jwt, builtin.api_key or your own", _no_authentication),
+    Check("medium", "write ${VAR} or ${file:PATH}, and change the secret", _literal_secret),
+    Check("medium", "remove it to have the default, or write a number", _unlimited),
+    Check("medium", "listen on a Unix socket, or on loopback behind TLS", _open_token),
+    Check("medium", "write admin: {socket: admin.sock}, or add a token", _open_admin),
+    Check("medium", "chmod 600", _readable_key),
+    Check("low", "add tls, or leave it to a proxy in front", _no_tls),
+    Check("low", "write limits: {sockets_per_address: N}, or leave it to a proxy", _one_address),
+    Check("low", "write source: auth.token, or a header", _token_in_query),
+    Check("low", "leave out localhost where it is served to others", _local_origin),
+    Check("low", "leave out the level", _debug_log),
+)
 
 
 def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:

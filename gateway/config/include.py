@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,10 +68,11 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
     reader = _Reader(environ, file.parent if beside is None else beside)
     main = _Source(file, At("", Place(str(file))), {os.path.realpath(file): str(file)})
     root, included = reader.read(main)
-    for source in included:  # grows while it is read
-        part, more = reader.read(source)
+    waiting = deque(included)
+    while waiting:
+        part, included = reader.read(waiting.popleft())
         root = merge(root, part, reader.problems)
-        included += more
+        waiting += included
     values: dict[KeyPath, Place] = {}
     keys: dict[KeyPath, Place] = {}
     filled: dict[KeyPath, tuple[str, ...]] = {}

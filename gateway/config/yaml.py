@@ -270,7 +270,8 @@ class _Composer:
     def _bound(self, place: Place, path: KeyPath) -> None:
         if len(path) > DEPTH:
             raise _SyntaxError(place, f"nested more than {DEPTH} levels deep")
-        self._repeats += self._aliases > 0
+        if self._aliases:
+            self._repeats += 1
         if self._repeats > REPEATS:
             raise _SyntaxError(place, f"aliases repeat more than {REPEATS} values")
 
@@ -317,9 +318,10 @@ class _Composer:
         return MappingNode(place, entries)
 
     def _ends(self, kind: type[yaml.Event]) -> bool:
-        end = isinstance(self._events[self._at], kind)
-        self._at += end
-        return end
+        if not isinstance(self._events[self._at], kind):
+            return False
+        self._at += 1
+        return True
 
     def _key(self, path: KeyPath) -> tuple[str, Place]:
         event = self._events[self._at]

@@ -2,8 +2,8 @@
 
     sources                        plugin folders -> their bytes at one moment
     modules                        these bytes -> modules, made together
-    places                         whose modules are in sys.modules
-    plugin_set                     a name in the configuration -> a plugin
+    sysmodules                     the one reading whose modules are in sys.modules
+    plugins                        a name in the configuration -> a plugin
     signature, options, arguments  a callable -> how it wants to be called
 
 Knows neither the configuration nor the event loop.
