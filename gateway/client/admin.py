@@ -19,7 +19,7 @@ from gateway.errors import ConfigError, GatewayError, Place, Problem
 __all__ = ["AdminClient", "AdminError", "problems_in"]
 
 CONNECT = 5.0
-"""Seconds until a listener that does not accept counts as absent; an answer takes its time."""
+"""Seconds until a listener that does not accept counts as absent; answers have no limit."""
 
 
 class AdminError(GatewayError):

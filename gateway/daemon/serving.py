@@ -88,7 +88,7 @@ class Serving:
         for name in removed:
             assert former is not None
             window = build.config.reload.close_window
-            # Begins after the swap, but keeps the former generation whole from now on.
+            # Runs after the swap, but keeps the former generation alive from now on.
             work = self.sockets.hub.close_namespaces([name], window)
             self._closing[name] = self.sockets.live.pin(former, work)
             self.closed += sockets[name]
@@ -109,7 +109,7 @@ class Serving:
         return compare(self.build, self.build, self.server).pending
 
     async def close(self) -> None:
-        """Stop serving, and listening: see `shut_down`."""
+        """Stop serving and listening; see `shut_down`."""
         reload = self.build.config.reload
         await shut_down(self.sockets, self.listener, reload.drain, reload.close_window)
         self.sockets.dispatcher.in_flight.load.stop()
