@@ -1,1 +1,1 @@
-"""How fast sockgw is, beside its peers: `python -m bench.speed`, `python -m bench.profile`."""
+"""Benchmarks of sockgw and its peers, each a command: README.md lists them."""

@@ -1,4 +1,4 @@
-"""What sockgw is to reach: ratios to its peers and to itself."""
+"""The bars that sockgw has to reach: ratios to its peers and to itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Bar", "bars"]
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A value, and what it may be at most; `None`: it is only reported."""
+    """A value and its bar, the most it may be; `None` if it is only reported."""
 
     title: str
     value: float
@@ -46,7 +46,7 @@ RATIOS = {
     ("polling", "node"): (1.0, 0.8),
     ("echo", "node"): (None, None),
 }
-"""What sockgw may cost of what a peer costs: the bar and the aim."""
+"""The most that sockgw may cost as a share of a peer's cost: the bar and the aim."""
 
 
 def bars(results: Results) -> Iterable[Bar]:

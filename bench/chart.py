@@ -1,4 +1,4 @@
-"""The cost of a message against the number of clients, as an SVG of its own making."""
+"""A chart of the cost of a message by number of clients, written as SVG."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Scale:
         return self._first + share * (self._last - self._first)
 
     def ticks(self) -> list[float]:
-        """1, 2, 5, 10 and so on, as far as the scale goes."""
+        """1, 2, 5, 10 and so on, within the scale."""
         steps = (step * 10.0**power for power in range(-2, 7) for step in (1, 2, 5))
         return [step for step in steps if self._low <= log10(step) <= self._high]
 
@@ -72,7 +72,7 @@ def _grid(across: _Scale, up: _Scale) -> list[str]:
 
 def _lines(series: Mapping[str, Points], across: _Scale, up: _Scale) -> list[str]:
     parts, lowest = [], float(HEIGHT)
-    # From below, so that a label which is too near to the one before moves up.
+    # From the bottom up: a label that is too near to the one below moves up.
     order = sorted(series, key=lambda name: series[name][-1][1])
     for name in order:
         colour = COLOURS[list(series).index(name) % len(COLOURS)]

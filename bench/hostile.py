@@ -1,6 +1,6 @@
-"""How long the gateway takes to end what no client may send: `python -m bench.hostile`.
+"""Measure how soon the gateway ends bad input: `python -m bench.hostile`.
 
-Every case of `tests/hostile/bad_*.py` is sent to a `sockgw run`; its time is from the last byte
+Every case of `tests/hostile/bad_*.py` is sent to a `sockgw run`. Its time is from the last byte
 sent to the end that its table expects: the answer, the close frame or the closed connection.
 """
 
@@ -30,9 +30,11 @@ Case = Callable[[Line], Awaitable[float]]
 def main() -> None:
     """Measure what the command line asks for, and print it."""
     parser = argparse.ArgumentParser(prog="python -m bench.hostile", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each case is sent")
-    parser.add_argument("--limit", type=float, metavar="MS", help="exit with 1 beyond this")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the times there as well")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each case is sent")
+    parser.add_argument(
+        "--limit", type=float, metavar="MS", help="exit with 1 if a case takes longer"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the times to FILE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         times = asyncio.run(_measured(Path(folder, "gateway"), options.rounds))
@@ -50,7 +52,7 @@ def main() -> None:
 
 
 async def _measured(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """The seconds that each case took, by its name."""
+    """Seconds of each case, by its name."""
     times: dict[str, list[float]] = {}
     async with running(folder) as daemon:
         port = await daemon.port()
@@ -81,7 +83,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
 
 
 async def _until(end: Awaitable[object], expected: object = ...) -> float:
-    """The seconds from now to the end. Raises `AssertionError` for another one than expected."""
+    """Seconds until the end. Raises `AssertionError` if it is not the expected one."""
     began = time.perf_counter()
     found = await end
     assert expected is ... or found == expected, (found, expected)
@@ -134,7 +136,7 @@ async def _joined(line: Line) -> None:
 
 
 async def _frame(bad: BadFrame, line: Line) -> float:
-    if "not masked" in bad.name:  # which only the first frame is looked at for
+    if "not masked" in bad.name:  # only the first frame is checked for that
         await line.handshake("websocket")
     else:
         await _joined(line)

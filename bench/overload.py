@@ -1,7 +1,7 @@
-"""Ask a gateway for more than it can do, and see what becomes of it: `python -m bench.overload`.
+"""Call a gateway more often than it can answer: `python -m bench.overload`.
 
-A handler burns half a millisecond of CPU. Clients ask at a fixed rate, whether they were answered
-or not, so that who waits is counted with the time that it was due. Beside them, newcomers connect.
+A handler burns half a millisecond of CPU. Clients call at a fixed rate, whether or not they were
+answered, and latency counts from the time each call was due. New clients connect meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BURN = 0.0005
 SHARES = (0.5, 1.0, 2.0, 3.0)
 CLIENTS = 200
 SETTLE = 10.0
-"""Seconds that answers may come after the last call."""
+"""Seconds after the last call in which answers still count."""
 
 CONFIG = """\
 server: {{port: 0}}
@@ -47,7 +47,7 @@ async def burn(ctx):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of calls and of connections; `seconds` are those of calls that were done."""
+    """Counts of calls and connections; `seconds` are the latencies of answered calls."""
 
     asked: int = 0
     busy: int = 0
@@ -60,13 +60,13 @@ class Outcome:
         return self.asked - self.busy - len(self.seconds)
 
     def part(self, share: float) -> float:
-        """Milliseconds that this share of the calls took at most."""
+        """Milliseconds within which this share of the calls was answered."""
         ordered = sorted(self.seconds) or [0.0]
         return ordered[int(share * (len(ordered) - 1))] * 1000
 
 
 class Client:
-    """A socket that asks by its own clock."""
+    """A socket that calls at a fixed rate."""
 
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse, outcome: Outcome) -> None:
         self._websocket = websocket
@@ -100,9 +100,9 @@ class Client:
 
 
 def main() -> None:
-    """Print a table, with and without `overload_after`."""
+    """Measure with and without `overload_after`, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="that each load lasts")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load")
     parser.add_argument("--after", nargs="+", default=["250ms", "unlimited"])
     options = parser.parse_args()
     print("overload_after  offered/s  done/s  busy/s  unanswered   p50 ms   p99 ms  new refused")
@@ -152,7 +152,7 @@ async def _load(port: int, rate: float, seconds: float) -> Outcome:
 
 
 async def _connect(http: aiohttp.ClientSession, port: int, outcome: Outcome) -> None:
-    """Ten newcomers a second, who leave again; refused with 503, or by the namespace."""
+    """Connect ten clients a second, which leave at once, and count refusals of both kinds."""
     while True:
         await asyncio.sleep(0.1)
         outcome.tried += 1

@@ -1,7 +1,7 @@
-"""How fast a core is while a trial runs: a virtual machine's may halve its pace for seconds.
+"""The speed of a core during a trial: that of a virtual machine may halve for seconds.
 
-Whoever shares the core below does not show in the machine's own accounts, but in what the same
-work costs. So a little of it is done all along.
+Another virtual machine on the same core does not show in this machine's CPU times, but makes the
+same work take longer. So a small piece of work runs all the time and is measured.
 """
 
 from __future__ import annotations

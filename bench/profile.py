@@ -1,8 +1,8 @@
-"""Where a work's time goes in sockgw: `python -m bench.profile chat`.
+"""Profile sockgw under a work: `python -m bench.profile chat`.
 
-Prints the functions by the time spent in themselves, in microseconds a message, and writes a flame
-graph. What a function calls in C, the kernel and the garbage collector included, counts as its own;
-`--native` shows these instead, by C function, if perf is installed.
+Prints the functions by their own time, in microseconds a message, and writes a flame graph. The C
+code that a function calls, with the kernel and the garbage collector, counts as its own time;
+`--native` shows the C functions instead, if perf is installed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def main() -> None:
     options = _options()
     work: Work = WORKS[options.work]
     build()
+    PEER.install()
     PEERS["python-socketio"].install()  # py-spy comes with the peers in Python
     FOLDER.mkdir(exist_ok=True)
     record = _perf if options.native else _py_spy
@@ -41,7 +42,7 @@ def main() -> None:
         samples, cost = _profile(work, options.seconds, record)
     except (LoadError, RuntimeError) as error:
         sys.exit(f"bench: {error}")
-    print(f"{work.title}: {cost:.1f} us while being watched")
+    print(f"{work.title}: {cost:.1f} us while being profiled")
     for function, count in samples.most_common(options.top):
         share = count / samples.total()
         print(f"{share:6.1%}  {share * cost:6.2f} us  {function}")
@@ -50,7 +51,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
     parser.add_argument("work", nargs="?", default="chat", choices=WORKS, metavar="WORK")
-    parser.add_argument("--seconds", type=int, default=8, help="of a recording")
+    parser.add_argument("--seconds", type=int, default=8, help="length of a recording")
     parser.add_argument("--native", action="store_true", help="C functions instead, with perf")
     parser.add_argument("--top", type=int, default=30, help="functions to print")
     return parser.parse_args()
@@ -71,7 +72,7 @@ def _profile(
 
 def _py_spy(work: Work, pid: int, seconds: int) -> Samples:
     """Python functions, by the innermost of each stack; the flame graph is a second recording."""
-    # Stopped for a sample, a process stops at its next system call: they would all seem slow.
+    # A process that is stopped for a sample stops at a system call, which then seems slow.
     command = [str(PY_SPY), "record", "--nonblocking", "--gil", "--function", "--rate", "250"]
     command += ["--pid", str(pid), "--duration", str(seconds)]
     stacks, flames = (FOLDER / f"profile-{work.name}.{kind}" for kind in ("txt", "svg"))
@@ -87,7 +88,7 @@ def _py_spy(work: Work, pid: int, seconds: int) -> Samples:
 
 
 def _perf(work: Work, pid: int, seconds: int) -> Samples:
-    """C functions and those of the kernel, each behind the library it is in."""
+    """C functions, the kernel's too, each after the name of its library."""
     file = str(BUILD / f"profile-{work.name}.perf")
     _quietly(["perf", "record", "-F", "999", "-p", str(pid), "-o", file, "sleep", str(seconds)])
     report = ["perf", "report", "-i", file, "--stdio", "--no-children", "-F", "sample,dso,sym"]

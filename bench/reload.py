@@ -1,4 +1,4 @@
-"""Edit a busy gateway, and count what its clients notice: `python -m bench.reload`."""
+"""Edit a busy gateway and count what its clients notice: `python -m bench.reload`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FULL = (2000, 1000)
 
 
 def main() -> None:
-    """Run what the command line asks for; exit with 1 when a client has noticed anything."""
+    """Run what the command line asks for; exit with 1 if a client noticed anything."""
     options = _options()
     plan = Plan(
         sockets=options.sockets,
@@ -50,7 +50,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.reload", description=__doc__)
-    parser.add_argument("--sockets", type=int, help=f"how many; {FULL[0]} if not given")
+    parser.add_argument("--sockets", type=int, help=f"sockets; {FULL[0]} if not given")
     parser.add_argument("--reloads", type=int, help=f"saves to make; {FULL[1]} if not given")
     parser.add_argument(
         "--every", type=float, default=2.0, help="seconds between two packets of a socket"
@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="{} sockets and {} reloads".format(*QUICK)
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     sockets, reloads = QUICK if options.quick else FULL
     options.sockets = options.sockets or sockets

@@ -11,13 +11,13 @@ from bench.results import Results
 from bench.trial import NOISY, Trial
 from bench.works import CURVE, LATENCY, TABLE, WORKS, Work
 
-__all__ = ["report"]
+__all__ = ["grid", "report"]
 
 Row = Sequence[str]
 
 
 def report(results: Results) -> str:
-    """The tables of what was run."""
+    """Tables of the works that were run."""
     parts = (
         _figures("the server's CPU or memory", results, TABLE),
         _figures("by number of clients", results, CURVE),
@@ -34,7 +34,7 @@ def _figures(title: str, results: Results, works: Sequence[Work]) -> str:
     rows = [
         (work.title, work.unit, *(_figure(results, work, peer) for peer in peers)) for work in run
     ]
-    return _grid((title, "", *peers), rows)
+    return grid((title, "", *peers), rows)
 
 
 def _figure(results: Results, work: Work, peer: str) -> str:
@@ -55,7 +55,7 @@ def _latencies(results: Results) -> str:
             figures = (results.figure(work.name, peer, _Quantile(name)) for name in names)
             cells = (f"{figure:,.2f}" for figure in figures if figure is not None)
             rows.append((f"{peer}, {work.title}", f"{rate:,.0f}", *cells))
-    return _grid(("latency in ms", "per second", *names), rows)
+    return grid(("latency in ms", "per second", *names), rows)
 
 
 def _rate(trial: Trial) -> float:
@@ -63,7 +63,7 @@ def _rate(trial: Trial) -> float:
 
 
 class _Quantile:
-    """The figure that is a latency in milliseconds."""
+    """A figure: one latency, in milliseconds."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -77,7 +77,7 @@ def _bars(results: Results) -> str:
     for bar in bars(results):
         limits = (f"{limit:.3g}" if limit is not None else "" for limit in (bar.most, bar.aim))
         rows.append((bar.title, f"{bar.value:.2f}", *limits, bar.verdict))
-    return _grid(("sockgw's bars", "", "bar", "aim", ""), rows)
+    return grid(("sockgw's bars", "", "bar", "aim", ""), rows)
 
 
 def _notes(results: Results) -> Iterable[str]:
@@ -97,7 +97,7 @@ def _notes(results: Results) -> Iterable[str]:
                 yield f"the load was the limit: {work}, {peer}"
 
 
-def _grid(head: Row, rows: Sequence[Row]) -> str:
+def grid(head: Row, rows: Sequence[Row]) -> str:
     """Rows in columns: the first to the left, the others to the right; nothing for no rows."""
     if not rows:
         return ""

@@ -1,4 +1,4 @@
-"""What the trials gave, kept as JSON."""
+"""The results of all trials, kept as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Trials = dict[str, dict[str, list[Trial]]]
 
 
 def machine() -> Facts:
-    """Where the trials ran."""
+    """The machine the trials ran on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
     return {
@@ -33,7 +33,7 @@ def machine() -> Facts:
 
 @dataclass(slots=True)
 class Results:
-    """The trials by work and peer, the version of each peer, and where they ran."""
+    """The trials by work and peer, the version of each peer, and the machine."""
 
     trials: Trials = field(default_factory=dict)
     versions: Facts = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Results:
         self.trials.setdefault(work, {}).setdefault(peer, []).append(trial)
 
     def of(self, work: str, peer: str) -> list[Trial]:
-        """The trials of a peer at a work; none if it was not run."""
+        """The trials of a peer at a work; empty if it was not run."""
         return self.trials.get(work, {}).get(peer, [])
 
     def figure(self, work: str, peer: str, figure: Figure | None = None) -> float | None:
@@ -52,10 +52,10 @@ class Results:
         return median(map(figure or WORKS[work].figure, trials)) if trials else None
 
     def ratio(self, work: str, peer: str, other: str) -> float | None:
-        """What a peer costs of what another costs; `None` if one of them was not run.
+        """The cost of a peer divided by another's; `None` if one of them was not run.
 
-        The median of the rounds, in each of which both had the machine as it then was; without
-        as many trials of one as of the other, the ratio of their figures.
+        It is the median of the rounds' ratios, since a slow minute slows both peers of a round.
+        If one has more trials than the other, it is the ratio of their medians.
         """
         own, others = self.of(work, peer), self.of(work, other)
         if not own or not others:
@@ -66,13 +66,13 @@ class Results:
         return median(map(figure, own)) / median(map(figure, others))
 
     def spread(self, work: str, peer: str) -> float:
-        """Half of the distance between the extremes, as a share of the median."""
+        """Half the range, as a share of the median."""
         values = list(map(WORKS[work].figure, self.of(work, peer)))
         middle = abs(median(values)) or 1.0
         return (max(values) - min(values)) / 2 / middle
 
     def capacity(self, peer: str) -> float:
-        """How many acked calls a second the peer answers with a core of its own."""
+        """Acked calls a second that the peer answers with a core of its own."""
         return 1e6 / median(map(WORKS["ask"].figure, self.of("ask", peer)))
 
     def others(self) -> float:
@@ -86,7 +86,7 @@ class Results:
                 yield from trials
 
     def save(self, path: Path) -> None:
-        """Write the trials, and the figures for those who want no more."""
+        """Write the trials, and the figure of each work and peer."""
         figures = {
             work: {peer: self.figure(work, peer) for peer in peers}
             for work, peers in self.trials.items()
@@ -98,5 +98,5 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """What `save` wrote."""
+        """Read the results that `save` wrote."""
         return msgspec.json.decode(path.read_bytes(), type=cls)

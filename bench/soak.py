@@ -1,7 +1,7 @@
-"""Let bad clients at a gateway that is edited all the while: `python -m bench.soak --minutes 30`.
+"""Run bad clients against a gateway that is edited meanwhile: `python -m bench.soak --minutes 30`.
 
-Most clients behave, and ask for acks; the others are reset, fall silent, send garbage, do not read
-or come and go. It ends with a verdict, and with 1 when that is not good.
+Most clients behave and ask for acks. The others are reset, fall silent, send garbage, do not read
+or come and go. Prints a verdict, and exits with 1 if there is a problem.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from bench.soaking.verdict import Verdict, table
 __all__ = ["main"]
 
 WARM_UP = 0.2
-"""The part of the time after which memory and descriptors are first looked at."""
+"""The share of the time before memory and descriptors are first read."""
 
 
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--clients", type=int, default=1000, help="at a time")
+    parser.add_argument("--clients", type=int, default=1000, help="clients at a time")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two saves")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--seed", type=int, default=1, help="seed of everything random")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -59,7 +59,7 @@ def main() -> None:
 async def soak(
     folder: Path, clients: int, seconds: float, every: float, rng: random.Random
 ) -> Verdict:
-    """A warm-up, then the same for longer; between the two and after it nobody is there."""
+    """Run a warm-up, then the same for longer; no client is connected between and after them."""
     async with running(folder, CONFIG + LIMITS % ON_SLOW[0]) as daemon:
         port = await daemon.port()
         saving = asyncio.create_task(_save(daemon, every))
@@ -86,7 +86,7 @@ async def soak(
 
 
 def _counts(metrics: Mapping[str, float], name: str) -> dict[str, int]:
-    """Those of a metric that are not 0, by its only label."""
+    """Counts of a metric by its only label, without zeros."""
     return {
         key.split('"')[1]: int(count)
         for key, count in metrics.items()

@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.chart import chart
 from bench.load import LoadError, build
 from bench.peers import PEERS
+from bench.python import find
 from bench.report import report
 from bench.results import Results
 from bench.trial import Bench, Trial
@@ -28,7 +29,7 @@ QUICK_PEERS = ("sockgw", "node")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be run, how often."""
+    """The works and peers to run, `runs` times each."""
 
     works: Sequence[Work]
     peers: Sequence[str]
@@ -44,29 +45,33 @@ def main() -> None:
         print(report(Results.load(file)))
         return
     _raise_limits()
+    print(f"bench: servers in Python run on {find()}", file=sys.stderr)
     results = Results.load(file) if options.add else Results()
     failed = _run(_plan(options), results, file)
     print(report(results))
     curve = _curve(results)
     if curve:
         title = "CPU of the server for each chat message, in microseconds"
+        title += f" (Python {find().version})"
         file.with_suffix(".svg").write_text(chart(title, curve))
     if failed:
-        sys.exit("bench: what failed is told above the tables")
+        sys.exit("bench: some trials failed; their errors are above the tables")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="seconds, for CI: five works, once")
+    parser.add_argument("--quick", action="store_true", help="five works, once, in a minute")
     parser.add_argument("--only", nargs="+", metavar="WORK", help=f"of {', '.join(WORKS)}")
     parser.add_argument("--peers", nargs="+", metavar="PEER", help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--runs", type=int, default=3, help="of each work and peer")
-    parser.add_argument("--seconds", type=float, default=3.0, help="that a run is measured")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each work and peer")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a run")
     parser.add_argument(
-        "--patience", type=int, default=0, help="how often a trial that others disturb is repeated"
+        "--patience", type=int, default=0, help="repeats of a trial that others disturbed"
     )
-    parser.add_argument("--file", type=Path, default=FOLDER / "speed.json", help="for the results")
-    parser.add_argument("--add", action="store_true", help="keep what the file has of other works")
+    parser.add_argument(
+        "--file", type=Path, default=FOLDER / "speed.json", help="where the results go"
+    )
+    parser.add_argument("--add", action="store_true", help="keep the other works of the file")
     parser.add_argument("--show", action="store_true", help="print the file, run nothing")
     parser.add_argument("--cores", type=int, nargs=2, default=(0, 1), metavar=("SERVER", "LOAD"))
     return parser.parse_args()
@@ -94,7 +99,7 @@ def _raise_limits() -> None:
 
 
 def _run(plan: Plan, results: Results, file: Path) -> bool:
-    """Run the plan's works, the peers in turn, and save after each; true if some trial failed."""
+    """Run the works, the peers in turn, and save after each; true if a trial failed."""
     build()
     for name in plan.peers:
         PEERS[name].install()
@@ -131,7 +136,7 @@ def _say(text: str) -> None:
 
 
 def _curve(results: Results) -> dict[str, list[tuple[float, float]]]:
-    """The points of each peer that has any."""
+    """Points (clients, microseconds) of each peer that was run."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for peer in PEERS:
         for work in CURVE:

@@ -1,4 +1,4 @@
-"""One trial: a server on one core, a load on another, and what came of it."""
+"""One trial: a server on one core, a load on another, and the measurements."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bench.peers import Peer, Shape
 
 __all__ = ["NOISY", "SETTLE", "Bench", "Server", "Trial"]
 
-START_LIMIT = 30.0
+START_LIMIT = 120.0
 """Seconds a server has to listen."""
 NOISY = 0.15
 """Cores that others may keep busy during a trial that counts as quiet."""
 SETTLE = 2.0
-"""Seconds before memory is read, so that what was only needed to connect can be given back."""
+"""Seconds before memory is read, in which the memory that connecting took is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one run of a load measured.
+    """The measurements of one run of a load.
 
-    `memory` is what each of the clients took, in KiB; `pace` what the server's core took for what
-    is always the same, in microseconds, 0 where that was not looked at.
+    `memory` is KiB for each client. `pace` is the microseconds that the server's core took for a
+    fixed piece of work, 0 if that was not measured.
     """
 
     measured: Measured
@@ -59,9 +59,9 @@ class Trial:
 
 @dataclass(slots=True)
 class Bench:
-    """Where and how long trials run: the two cores; seconds of warm-up, of measuring, at most.
+    """The cores and times of trials: seconds of warm-up, of measuring, and at most of both.
 
-    A trial that others disturbed is made up to `patience` times more, and the quietest is kept.
+    A trial that others disturbed is repeated up to `patience` times; the quietest is kept.
     `best` is the best pace so far.
     """
 
@@ -82,7 +82,12 @@ class Bench:
         environ = {**os.environ, **shape.environ(), "NODE_ENV": "production"}
         with log.open("w") as output, on_core(self.server_core):
             process = subprocess.Popen(
-                command, env=environ, stdout=output, stderr=output, start_new_session=True
+                command,
+                cwd=peer.folder,
+                env=environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         try:
             _wait_until_it_listens(process, port, log)
@@ -154,7 +159,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Pat
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server with all its processes, which are a group."""
+    """End the process group of the server."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -181,4 +186,4 @@ def _pss(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
-    raise RuntimeError(f"process {pid} tells nothing of its memory")
+    raise RuntimeError(f"process {pid} does not report its memory")

@@ -1,4 +1,4 @@
-"""The works that are compared, and what each is measured by."""
+"""The works that are compared, and the figure of each."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def leaving(trial: Trial) -> float:
 
 
 def stall(trial: Trial) -> float:
-    """Milliseconds that the slowest answer took."""
+    """Milliseconds of the slowest answer."""
     return trial.measured.latency_us["max"] / 1e3
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A load on servers of a shape, for some peers; `figure` makes the number of a trial.
+    """A load on servers of a shape, for some peers; `figure` is the result of a trial.
 
-    With `share`, the load's rate is that share of the most the server can answer in `ask`.
+    With `share`, the load's rate is that share of the server's capacity in `ask`.
     """
 
     name: str

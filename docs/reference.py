@@ -57,7 +57,7 @@ def _reference() -> Iterator[str]:
 
 def _block(heading: str, rule: Rule) -> Iterator[str]:
     yield from (f"## {heading}", "", rule["description"], "")
-    yield from ("| Key | Value | Default | What it says |", "| --- | --- | --- | --- |")
+    yield from ("| Key | Value | Default | Description |", "| --- | --- | --- | --- |")
     for key, written in rule["properties"].items():
         value = _target(written) | written
         default = _code(value["default"]) if "default" in value else ""
@@ -72,7 +72,7 @@ def _examples(rule: Rule) -> Iterator[str]:
 
 
 def _target(rule: Rule) -> Rule:
-    """What a `$ref` names, else nothing."""
+    """The definition that a `$ref` names, or an empty one."""
     target: Rule = SCHEMA["$defs"].get(rule.get("$ref", "").removeprefix("#/$defs/"), {})
     return target
 

@@ -1,4 +1,4 @@
-"""sockgw: a declarative, hot-reloading Socket.IO gateway. What plugins import."""
+"""sockgw, a declarative, hot-reloading Socket.IO gateway: the names that plugins import."""
 
 from gateway.api import (
     Context,

@@ -1,4 +1,4 @@
-"""`python -m gateway` is `sockgw`."""
+"""Runs `sockgw` as `python -m gateway`."""
 
 from gateway.cli import main
 

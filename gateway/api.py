@@ -1,8 +1,7 @@
-"""The plugin's world: what middleware, handlers and services are given to work with.
+"""The types that plugins work with: context, socket, namespace, gateway, services.
 
-Everything here is re-exported by `gateway`; plugins import nothing below it. The classes hold no
-logic of their own: what reaches clients goes through `Wire` and `Emitter`, which the gateway
-provides.
+`gateway` re-exports them; plugins import nothing below it. The classes have no logic of their own:
+they reach clients through `Wire` and `Emitter`, which the gateway provides.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = [
 ]
 
 Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str, Value]", None]
-"""What a client can send: JSON, with `bytes` anywhere in it."""
+"""A value that a client can send: JSON, with `bytes` anywhere in it."""
 
 Next: TypeAlias = Callable[[], Awaitable[None]]
 """Runs the rest of the chain. In a connection chain it returns when the socket is gone."""
@@ -37,12 +36,12 @@ Middleware: TypeAlias = "Callable[[Context, Next], Awaitable[None]]"
 """One link of a connection chain or a packet chain."""
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
-"""Answers one event. Called with the context, then the event's arguments if it names any; what
-it returns is the ack: a tuple is several arguments, `None` is none."""
+"""Answers one event. It is called with the context, then the event's arguments if it declares any.
+Its return value is the ack: a tuple is several arguments, `None` is none."""
 
 
 class Wire(Protocol):
-    """What a socket asks of its connection. One that is gone is no error: nothing is sent."""
+    """Sends for one socket. If the socket is gone, nothing is sent and nothing is raised."""
 
     async def emit(self, event: str, args: Sequence[object]) -> None: ...
 
@@ -58,7 +57,7 @@ class Wire(Protocol):
 
 
 class Emitter(Protocol):
-    """What a namespace asks of the gateway: many sockets at once."""
+    """Sends for a namespace: to many sockets at once."""
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
 
@@ -69,12 +68,11 @@ class Emitter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """How a socket introduced itself.
+    """The handshake of a socket: its first HTTP request, and its `auth`.
 
-    `auth` is what the client passed as `auth` (`{}` when nothing), `query` the first value of
-    each query parameter, `headers` those of the first HTTP request with lower-case names,
-    `address` the peer's address, `url` path and query, `time` seconds since the epoch, `secure`
-    whether the connection came over TLS.
+    `auth` is the client's `auth` option (`{}` if absent), `query` the first value of each query
+    parameter, `headers` those of the request with lower-case names, `address` the peer's address,
+    `url` path and query, `time` seconds since the epoch, `secure` true if the connection uses TLS.
     """
 
     auth: Mapping[str, Value] = field(default_factory=dict)
@@ -89,8 +87,8 @@ class Handshake:
 class Socket:
     """One client in one namespace.
 
-    `data` is this connection's own dict: it survives reloads and is still there after `next()`
-    has returned, so keep plain data in it, no instances of plugin classes.
+    `data` is this connection's dict. It survives reloads and is still there after `next()` has
+    returned, so keep plain data in it, not instances of plugin classes.
     """
 
     __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
@@ -112,14 +110,14 @@ class Socket:
         return self._wire.room_names()
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
-        """Send an event to this client. Before `next()` it waits until the client is accepted."""
+        """Send an event to this client; before `next()`, as soon as the client is accepted."""
         return self._wire.emit(event, args)
 
     def call(self, event: str, *args: object, timeout: float = 60.0) -> Awaitable[list[Value]]:
         """Send an event and return the arguments of the client's ack.
 
-        Raises `TimeoutError` when no ack has come after `timeout` seconds, and `UsageError`
-        before `next()`, when the client is not there to answer.
+        Raises `TimeoutError` if no ack comes within `timeout` seconds, and `UsageError` before
+        `next()`, when the client cannot answer yet.
         """
         return self._wire.call(event, args, timeout)
 
@@ -132,19 +130,19 @@ class Socket:
         return self._wire.leave(room)
 
     def to(self, *rooms: str) -> Namespace:
-        """Everyone in these rooms but this socket."""
+        """Everyone in these rooms except this socket."""
         return Namespace(self.namespace, self._scope._emitter, rooms, (self.id,))
 
     def disconnect(self) -> Awaitable[None]:
-        """End this socket. Before `next()` it refuses the connection."""
+        """Disconnect this socket; before `next()`, refuse the connection."""
         return self._wire.disconnect()
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The sockets of a namespace: all of them, or after `to` and `except_` a part.
+    """The sockets of a namespace: all of them, or some after `to` and `except_`.
 
-    `rooms` empty means the whole namespace; a socket in any room of `excluded` is left out.
+    Empty `rooms` means the whole namespace; sockets in any room of `excluded` are left out.
     """
 
     name: str
@@ -153,15 +151,15 @@ class Namespace:
     excluded: tuple[str, ...] = ()
 
     def to(self, *rooms: str) -> Namespace:
-        """Only the sockets in these rooms, added to those named before."""
+        """Select the sockets in these rooms, in addition to rooms named before."""
         return replace(self, rooms=self.rooms + rooms)
 
     def except_(self, *rooms: str) -> Namespace:
-        """Without the sockets in these rooms. A socket's id is the room it is alone in."""
+        """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
         return replace(self, excluded=self.excluded + rooms)
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
-        """Send an event to each of the sockets once."""
+        """Send an event once to each of the sockets."""
         return self._emitter.broadcast(self, event, args)
 
     def sockets(self) -> tuple[Socket, ...]:
@@ -169,12 +167,12 @@ class Namespace:
         return self._emitter.sockets(self)
 
     def disconnect_sockets(self) -> Awaitable[None]:
-        """End each of the sockets."""
+        """Disconnect each of the sockets."""
         return self._emitter.disconnect_sockets(self)
 
 
 class Gateway:
-    """The emitter: every namespace, from anywhere. Given to a service that asks for `gateway`."""
+    """Emits to any namespace, from anywhere. A service with a parameter `gateway` gets it."""
 
     __slots__ = ("_emitter",)
 
@@ -182,19 +180,19 @@ class Gateway:
         self._emitter = emitter
 
     def of(self, namespace: str) -> Namespace:
-        """The sockets of a namespace; a name without its leading `/` gets one."""
+        """The sockets of a namespace; a missing leading `/` is added."""
         return Namespace("/" + namespace.removeprefix("/"), self._emitter)
 
 
 class Services:
-    """The running services by name: `ctx.service.user` is what the factory of `user` made."""
+    """The running services by name: `ctx.service.user` is what the factory of `user` returned."""
 
     __slots__ = ("_instances",)
 
     def __init__(self, instances: Mapping[str, object]) -> None:
         self._instances = instances
 
-    def __getattr__(self, name: str) -> Any:  # the one Any: only the YAML knows the type
+    def __getattr__(self, name: str) -> Any:  # the only Any: the YAML alone knows the type
         try:
             return self._instances[name]
         except KeyError:
@@ -212,7 +210,7 @@ else:
 
 
 class _Log(_Adapter):
-    """Adds the socket's facts to every record."""
+    """Adds the socket, namespace and event to every record."""
 
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
@@ -225,11 +223,11 @@ LOG = logging.getLogger("sockgw.plugin")
 
 
 class Context:
-    """One connection's or one packet's passage through its chain.
+    """The context of one connection or one packet on its way through a chain.
 
-    A packet context is new for every packet. `event` is the event's name (`connect` in a
-    connection chain), `args` its arguments, `state` a dict for the middleware of this one
-    packet, `reply` what the ack will carry.
+    Every packet gets a new one. `event` is the event's name (`connect` in a connection chain),
+    `args` its arguments, `state` a dict for this packet's middleware, `reply` what the ack will
+    contain.
     """
 
     __slots__ = (
@@ -272,9 +270,9 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records name this socket, its namespace and the event.
+        """A logger that adds this socket, its namespace and the event to each record.
 
-        And the `request_id` in `state`, if there is one.
+        It also adds the `request_id` in `state`, if there is one.
         """
         facts = {
             "socket": self.socket.id,

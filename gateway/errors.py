@@ -1,13 +1,13 @@
-"""The errors, and who each is for.
+"""The errors, and the audience of each.
 
     GatewayError                 anything sockgw raises on purpose
     |-- ConfigError              the operator: every problem of the configuration, with its place
-    |-- PluginError              the operator: one plugin does not load, resolve or fit
+    |-- PluginError              the operator: a plugin does not load, resolve or fit
     |-- Reject                   the client: a plugin's "no", with a code
     `-- UsageError               the plugin author: the API was used in a way that cannot work
 
-Everything else that leaves a plugin is a fault of that plugin: it is logged with its traceback,
-and the client sees the code `internal` and no detail.
+Any other exception from a plugin is a bug in that plugin: it is logged with its traceback, and the
+client sees the code `internal` and no detail.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something stands in a file; line and column count from 1."""
+    """A position in a file; line and column count from 1."""
 
     file: str
     line: int = 1
@@ -48,10 +48,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing the operator has to mend.
+    """One thing the operator has to fix.
 
-    `path` is the dotted path in the configuration (`namespaces./chat.routes.chat`), or "" when
-    the problem is the file's as a whole. `message` says what is wrong and what to write instead.
+    `path` is the dotted path in the configuration (`namespaces./chat.routes.chat`), or "" if the
+    problem concerns the whole file. `message` says what is wrong and what to write instead.
     """
 
     place: Place
@@ -78,7 +78,7 @@ class GatewayError(Exception):
 
 
 class ConfigError(GatewayError):
-    """The configuration cannot be used. `problems` holds all of them, sorted by place."""
+    """The configuration is invalid. `problems` has all its problems, sorted by place."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
@@ -91,8 +91,8 @@ class ConfigError(GatewayError):
 class PluginError(GatewayError):
     """A plugin does not load, resolve or fit.
 
-    `place` is the plugin author's own file and line where there is one to name, else `None`:
-    then the mistake is in the configuration that names the plugin.
+    `place` is a position in the plugin's file if there is one to name. `None` means that the
+    mistake is in the configuration that names the plugin.
     """
 
     def __init__(self, message: str, place: Place | None = None) -> None:
@@ -102,14 +102,14 @@ class PluginError(GatewayError):
 
 
 class Reject(GatewayError):
-    """Refuse a connection or a packet; raised by middleware and handlers.
+    """Refuses a connection or a packet; raised by middleware and handlers.
 
-    A refused connection reaches the client as `connect_error` with `message`, and `code` (and
-    `data`, when given) in its `data`. A refused packet is answered with
+    The client of a refused connection gets `connect_error` with `message`, and with `code` (and
+    `data`, if given) in its `data`. A refused packet is answered with
     `{"error": {"code", "message", "data"}}`.
 
-    `code` is a short word for programs, `message` a sentence for people, `data` anything that
-    can be sent.
+    `code` is a short word for programs, `message` a sentence for people, `data` any value that can
+    be sent.
     """
 
     def __init__(self, code: str, message: str = "", data: object = None) -> None:

@@ -1,4 +1,4 @@
-"""Greets a client that connects, and notices when it leaves."""
+"""Greets each client, and logs when it leaves."""
 
 from gateway import Context, Next
 

@@ -1,4 +1,4 @@
-"""The handlers of chat events."""
+"""Handlers for chat events."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Sees every packet before its handler, and again afterwards."""
+"""Logs every packet before and after its handler."""
 
 from gateway import Context, Next
 

@@ -1,4 +1,4 @@
-"""What the other plugins know of users."""
+"""A service for the other plugins."""
 
 
 class UserService:

@@ -150,6 +150,12 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in _anchors(file), f"{path.name} links to {target}#{anchor}"
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_files_of_the_code_that_are_named_are_there(path: Path) -> None:
+    named = re.findall(r"`((?:gateway|schema|tests)/[\w./]*\w)/?`", path.read_text())
+    assert [each for each in named if not (ROOT / each).exists()] == []
+
+
 def test_every_verb_is_in_a_document() -> None:
     shown = " ".join(path.read_text() for path in DOCUMENTS)
     assert [verb for verb in main.commands if f"sockgw {verb}" not in shown] == []

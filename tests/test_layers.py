@@ -26,8 +26,8 @@ ALLOWED = {
     "compiler": "limits config loader runtime builtin api errors",
     "http": "",
     "engineio": "http limits errors",
-    "socketio": "engineio limits runtime api errors",
-    "testing": "socketio engineio limits compiler config loader runtime api errors",
+    "socketio": "engineio http limits runtime api errors",
+    "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": "socketio engineio http limits compiler config loader runtime api errors",
     "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
@@ -37,11 +37,12 @@ ALLOWED = {
 
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
-    "aiohttp": "engineio daemon client builtin._fetched",
-    "asyncio": "builtin cli client engineio runtime daemon testing socketio",
+    "aiohttp": "engineio.websocket http.switching daemon client builtin._fetched",
+    "asyncio": "builtin cli client http engineio runtime daemon testing socketio",
     "click": "cli",
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
+    "httptools": "http.parser",
     "jsonschema": "config.schema builtin._schema",
     "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader socketio.msgpack",
@@ -58,7 +59,10 @@ KNOWN_TO = {
 PYTHONS = sys.stdlib_module_names | {"annotationlib"}  # of 3.14
 
 # The heart of Engine.IO is without I/O, and so is what the protocol is decoded by.
-SANS_IO = ["engineio.session", "engineio.packet", "engineio.frame", "engineio.deadlines"]
+SANS_IO = [
+    *("engineio.session", "engineio.packet", "engineio.frames", "engineio.outbox"),
+    *("http.deadlines", "http.request", "http.parser"),
+]
 
 
 def modules() -> dict[str, Path]:

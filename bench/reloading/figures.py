@@ -1,4 +1,4 @@
-"""What a run comes to: figures, their targets, and both as a table."""
+"""The figures of a run, their targets, and a table of both."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Figures:
     """Counts, milliseconds, bytes.
 
     `quiet` and `around` are the latency of packets outside and inside the time from a save to
-    its verdict, `added` is what the second has more. `served` is from a save to the first answer
-    of the new state, `reload` the part of it that the daemon calls its own.
+    its verdict, `added` is the difference. `served` is from a save to the first answer of the new
+    state, `reload` the part of it that the daemon logs.
     """
 
     sockets: int
@@ -47,7 +47,7 @@ class Figures:
 
     @property
     def is_clean(self) -> bool:
-        """Whether no client has noticed anything."""
+        """True if no client noticed anything."""
         return not (self.dropped or self.lost or self.mixed or self.misjudged)
 
 
@@ -82,7 +82,7 @@ def figures(plan: Plan, run: Run) -> Figures:
 
 
 def table(found: Figures) -> str:
-    """The figures for a person, each with its target."""
+    """A table of the figures, each with its target."""
     rows = list(_rows(found))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = (
@@ -105,7 +105,7 @@ def _rows(found: Figures) -> Iterator[tuple[str, str, str]]:
     yield "latency, around a reload", _ms(found.around), ""
     yield "latency added", _ms(found.added), "p99 below 5 ms"
     yield "from save to served", _ms(found.served), "below 300 ms"
-    yield "  of it the reload", _ms(found.reload), ""
+    yield "  the reload's part", _ms(found.reload), ""
     cores = (f"{who} {found.cpu[who]:.2f}" for who in ("daemon", "client", "others"))
     yield f"cores over {found.cpu['seconds']:.0f} s", ", ".join(cores), "others 0"
     yield from ((f"  {name}", f"{count}", "0") for name, count in found.bad.items())

@@ -1,4 +1,4 @@
-"""One run: warm up, be quiet, save and save again, be quiet, and draw the balance."""
+"""One run: a warm-up, a quiet time, the saves, a quiet time, and the counts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bench.reloading.traffic import Account, Socket, connect
 __all__ = ["Plan", "Run", "run"]
 
 PROBE = 0.005
-"""Seconds between two packets of the one socket that looks closely."""
+"""Seconds between two packets of the one socket that samples latency."""
 
 BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of it. `every` and `quiet` are seconds; the `warm_up` saves do not count."""
+    """The size of a run. `every` and `quiet` are seconds; the `warm_up` saves do not count."""
 
     sockets: int
     saves: int
@@ -36,11 +36,11 @@ class Plan:
 
 @dataclass(slots=True)
 class Run:
-    """What was measured. Times are those of `perf_counter`, in seconds.
+    """The measurements. Times are those of `perf_counter`, in seconds.
 
-    `windows` are from each save until its verdict. `served` is how long good ones took to be in
-    an answer. `misjudged` counts broken saves that were served, and good ones that were refused
-    or not noticed.
+    `windows` are from each save to its verdict, `served` from each good save to the first answer
+    of it. `misjudged` counts broken saves that were served, and good ones that were refused or
+    not noticed.
     """
 
     account: Account
@@ -113,7 +113,7 @@ async def _alive(daemon: Daemon) -> int:
 
 
 async def _stop(sockets: list[Socket], account: Account) -> None:
-    """Let what is under way come to its end; what does not is lost."""
+    """Wait for the packets in flight; those that are not answered are lost."""
     for socket in sockets:
         socket.stop()
     for _ in range(100):

@@ -1,7 +1,7 @@
-"""Sockets that ask and answer all the time, and keep account of it.
+"""Sockets that call and answer all the time, and count what happens.
 
-A client of its own, as lean as can be, for the load must not cost more than what it measures:
-WebSocket only, short frames only, and masked with zeros.
+The client is as small as possible, so that the load costs less than what it measures: WebSocket
+only, short frames only, masked with zeros.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Account", "Socket", "connect"]
 
 KINDS = ("say", "say", "ask", "say", "ask", "say", "linger", "say")
 LINGER = 0.4
-"""The longest a `linger` takes, in seconds: such packets outlive the swap they began before."""
+"""The longest `linger`, in seconds: long enough to outlive a swap."""
 
 ACK = re.compile(rb"4(\d)(\d*)(.*)", re.DOTALL)
 UPGRADE = (
@@ -37,11 +37,10 @@ UPGRADE = (
 
 @dataclass(slots=True)
 class Account:
-    """What became of the traffic of all sockets.
+    """Counts of the traffic of all sockets.
 
     `sent` and `took` are, for each answered `say`, when it was sent and how many seconds its
-    answer took. `seen` tells when a state was first in an answer. `bad` counts the kinds of
-    answers that should not be.
+    answer took. `seen` is when a state was first in an answer. `bad` counts bad answers by kind.
     """
 
     states: Mapping[tuple[int, ...], int]
@@ -57,7 +56,7 @@ class Account:
     bad: Counter[str] = field(default_factory=Counter)
 
     async def first(self, state: int) -> float:
-        """Wait until a state is in an answer; when it first was."""
+        """Wait until a state is in an answer; the time it first was."""
         while state not in self.seen:
             self.news.clear()
             await self.news.wait()
@@ -84,7 +83,7 @@ class Account:
 
 
 class Socket(asyncio.Protocol):
-    """One socket: it sends a packet every `every` seconds and answers what it is asked.
+    """One socket, which sends a packet every `every` seconds and answers calls.
 
     `kinds` are the events it sends in turn. It never has two packets under way, so its answers
     must not go back to an older state.
@@ -117,7 +116,7 @@ class Socket(asyncio.Protocol):
         self._next = asyncio.get_running_loop().call_later(delay, self._ask)
 
     def stop(self) -> None:
-        """Send no more; what is under way may still be answered."""
+        """Stop sending; packets in flight may still be answered."""
         self._next.cancel()
         self._every = 0
 
@@ -156,7 +155,7 @@ class Socket(asyncio.Protocol):
         elif found := ACK.fullmatch(packet):
             self._message(int(found[1]), found[2], found[3])
         else:
-            self._transport.close()  # not by our will: that counts as dropped
+            self._transport.close()  # the gateway's doing: counts as dropped
 
     def _message(self, kind: int, id: bytes, data: bytes) -> None:
         if kind == 0:

@@ -1,4 +1,4 @@
-"""The daemon under the soak: its files, its log, what it holds."""
+"""The daemon under the soak: its files, its log, its resources."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ BROKEN = "async def say(ctx, number:\n"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the daemon holds: bytes of memory, descriptors, sockets, and those tasks and timers of
-    asyncio that one client sees who asks.
-    """
+    """Resources of the daemon: bytes of memory, descriptors, sockets, asyncio tasks and timers."""
 
     memory: int
     descriptors: int
@@ -97,7 +95,7 @@ class Held:
 
 
 class Daemon:
-    """A `sockgw run` in `folder`. `faults` are the lines of its log that somebody has to look into:
+    """A `sockgw run` in `folder`. `faults` are the lines of its log that need a look:
     errors that no broken save explains, and all tracebacks.
     """
 
@@ -111,14 +109,14 @@ class Daemon:
         self._reading = asyncio.create_task(self._read())
 
     async def port(self) -> int:
-        """Where it listens. Raises `TimeoutError` when it does not."""
+        """The port it listens on. Raises `TimeoutError` if it does not listen."""
         async with asyncio.timeout(20):
             return int((await self._listens).rpartition(":")[2])
 
     def save(self) -> None:
-        """Save the plugin, each fourth time broken: as an editor does, by a rename.
+        """Save the plugin by a rename, as an editor does; every fourth save is broken.
 
-        Each fifth time the limits change as well.
+        Every fifth time the limits change as well.
         """
         self.saves += 1
         if self.saves % 5 == 0:
@@ -132,7 +130,7 @@ class Daemon:
         draft.replace(self._folder / "plugins" / "plugin.py")
 
     async def metrics(self) -> dict[str, float]:
-        """What `/metrics` says, by name and labels."""
+        """Values of `/metrics`, by name and labels."""
         unix = aiohttp.UnixConnector(str(self._folder / "admin.sock"))
         async with (
             aiohttp.ClientSession(connector=unix) as http,
@@ -143,7 +141,7 @@ class Daemon:
         return {name: float(value) for name, value in found}
 
     async def held(self, most: float = 20.0) -> Held:
-        """What it holds once every client is gone, or after `most` seconds."""
+        """Its resources once every client is gone, or after `most` seconds."""
         until = time.monotonic() + most
         while True:
             now = await self._held()
@@ -153,7 +151,7 @@ class Daemon:
                 return replace(now, tasks=tasks, timers=timers)
 
     async def _inside(self) -> tuple[int, int]:
-        """How many tasks and timers there are, as a plugin sees it."""
+        """Counts of tasks and timers, as a plugin sees them."""
         url = f"http://127.0.0.1:{await self.port()}/socket.io/?EIO=4&transport=websocket"
         async with aiohttp.ClientSession() as http, http.ws_connect(url) as websocket:
             await websocket.send_str("40")
@@ -189,7 +187,7 @@ class Daemon:
             self.lines += 1
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:  # not of the daemon's log: Python's own, or aiohttp's
+            except json.JSONDecodeError:  # not the log: Python's own errors
                 self.faults.append(line.decode(errors="replace").rstrip())
                 continue
             message = entry["message"]

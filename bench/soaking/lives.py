@@ -19,7 +19,7 @@ PATIENCE = 30.0
 """Seconds after which an answer is lost."""
 
 CLOSE = b"\x88"
-"""How a close frame begins."""
+"""First byte of a close frame."""
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER of 0: the connection is reset, not closed."""
@@ -36,9 +36,9 @@ Lines = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(slots=True)
 class Account:
-    """What became of the clients. `closing` are the seconds until garbage was closed on.
+    """Counts of all clients. `closing` are the seconds from garbage to the close frame.
 
-    Of the answers `busy` are those that say so, of attempts to connect `refused`.
+    `busy` counts answers with that error, `refused` attempts to connect.
     """
 
     asked: int = 0
@@ -50,11 +50,11 @@ class Account:
     closing: list[float] = field(default_factory=list)
 
     def lived(self, kind: str) -> None:
-        """A life of a kind has begun."""
+        """Count a life of a kind."""
         self.lives[kind] = self.lives.get(kind, 0) + 1
 
     def lost(self, what: str) -> None:
-        """Something is not as it should be."""
+        """Count a loss of a kind."""
         self.losses[what] = self.losses.get(what, 0) + 1
 
 
@@ -74,7 +74,7 @@ class Crowd:
         ]
 
     async def live(self, clients: int, seconds: float) -> None:
-        """Let so many clients live for so long; three of five behave."""
+        """Run this many clients for this many seconds; three of five behave."""
         self._over.clear()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
             lives = [
@@ -97,20 +97,20 @@ class Crowd:
                 async with asyncio.timeout(PATIENCE):
                     await life()
             except (OSError, asyncio.IncompleteReadError):
-                pass  # as it is with such clients
+                pass  # expected of such clients
             except TimeoutError:
                 self._account.lost(f"{life.__name__.strip('_')} was never closed")
             await self._pause(1.0)
 
     async def _pause(self, most: float) -> None:
-        """Up to that many seconds, fewer when all is over."""
+        """Wait up to that many seconds, or until the end."""
         try:
             async with asyncio.timeout(self._rng.uniform(0, most)):
                 await self._over.wait()
         except TimeoutError:
             pass
 
-    # Who behaves.
+    # Those that behave.
 
     async def _good(self, http: aiohttp.ClientSession) -> None:
         self._account.lived("good")
@@ -151,7 +151,7 @@ class Crowd:
             self._account.lost(f"answered {answer[:60]}")
 
     def _judge(self, refusal: str) -> None:
-        """Count what CONNECT was refused with."""
+        """Count the error that CONNECT was refused with."""
         if '"busy"' in refusal:
             self._account.refused += 1
         else:
@@ -180,7 +180,7 @@ class Crowd:
             elif not message.data.startswith("0"):
                 return str(message.data)
 
-    # Who does not.
+    # Those that do not.
 
     async def _killed(self) -> None:
         """Reset in the middle of calls."""
@@ -197,7 +197,7 @@ class Crowd:
         writer.close()
 
     async def _garbage(self) -> None:
-        """Send what nobody can read, as bytes or as what looks like a request, frame or packet."""
+        """Send garbage: as plain bytes, or in the shape of a request, frame or packet."""
         kind = self._rng.randrange(4)
         noise = self._rng.randbytes(self._rng.randint(1, 2000))
         if kind == 0:
@@ -208,13 +208,15 @@ class Crowd:
             noise = [b"", b"\xff\xff" + noise, _frame(b"4\x01nonsense"), _frame(b"9")][kind]
         began = time.perf_counter()
         writer.write(noise)
-        with suppress(asyncio.IncompleteReadError):  # closed without a word, as it should be for 0
+        with suppress(
+            asyncio.IncompleteReadError
+        ):  # closed without a close frame, as expected for 0
             await reader.readuntil(CLOSE)
         self._account.closing.append(time.perf_counter() - began)
         writer.close()
 
     async def _slow(self) -> None:
-        """Ask for six megabytes and leave them lying, then take some, or go."""
+        """Ask for six megabytes, do not read them for a while, then read some or go."""
         reader, writer = await self._joined()
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -225,7 +227,7 @@ class Crowd:
         _reset((reader, writer))
 
     async def _eager(self) -> None:
-        """Ask for more at once than one socket may; now and then what stops everybody."""
+        """Call more at once than one socket may; now and then hold up the loop."""
         reader, writer = await self._joined()
         if self._rng.random() < 0.02:
             writer.write(_frame(b'42["block"]'))
@@ -243,7 +245,7 @@ class Crowd:
         _reset((reader, writer))
 
     async def _fleeting(self) -> None:
-        """Connect, say half of something or open a poll, and be gone."""
+        """Connect, send half a request or open a poll, and leave."""
         lines = await asyncio.open_connection("127.0.0.1", self._port)
         first = self._rng.choice([b"", b"GET /socket", POLL, UPGRADE, UPGRADE[:60]])
         lines[1].write(first)
@@ -251,7 +253,7 @@ class Crowd:
         _reset(lines)
 
     async def _joined(self) -> Lines:
-        """A WebSocket in `/`, as raw as it comes."""
+        """A raw WebSocket in the namespace `/`."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(UPGRADE + _frame(b"40"))
         opening = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What a soak has shown, and whether it is good."""
+"""The verdict of a soak: its figures and its problems."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from bench.soaking.lives import Account
 __all__ = ["Verdict", "table"]
 
 MEMORY = 1.05, 16 * 2**20
-"""What memory may have become: this much more in proportion, and that many bytes."""
+"""Growth of memory that is allowed: a factor, and bytes on top."""
 
 DESCRIPTORS = 2
-"""How many more there may be in the end."""
+"""Descriptors that there may be more at the end."""
 
 TASKS = 5
-"""How many more tasks and timers there may be: a reload or a close may be under way."""
+"""Tasks or timers that there may be more: a reload or a close may be in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`base` was held after the warm-up, `end` in the end, with no client in either case."""
+    """Figures of a soak: `base` after the warm-up, `end` at the end, both without clients."""
 
     account: Account
     base: Held
@@ -36,7 +36,7 @@ class Verdict:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong; nothing is as it should be."""
+        """Problems found; empty if there are none."""
         return tuple(self._problems())
 
     def _problems(self) -> Iterator[str]:
@@ -50,7 +50,7 @@ class Verdict:
         for loss, count in account.losses.items():
             yield f"{count} x {loss}"
         if self.end.sockets:
-            yield f"{self.end.sockets} sockets of clients that are gone"
+            yield f"{self.end.sockets} sockets left of clients that are gone"
         if self.end.descriptors > self.base.descriptors + DESCRIPTORS:
             yield f"descriptors grew from {self.base.descriptors} to {self.end.descriptors}"
         for what in ("tasks", "timers"):
@@ -62,7 +62,7 @@ class Verdict:
 
 
 def table(verdict: Verdict) -> str:
-    """For a person to read."""
+    """A table of the figures, then the problems."""
     account, closing = verdict.account, sorted(verdict.account.closing) or [0.0]
     rows = {
         "lives": ", ".join(f"{count} {kind}" for kind, count in sorted(account.lives.items())),
@@ -71,7 +71,7 @@ def table(verdict: Verdict) -> str:
         "saves of a plugin": str(verdict.saves),
         "violations": ", ".join(f"{count} {kind}" for kind, count in verdict.violations.items()),
         "limits met": ", ".join(f"{count} {limit}" for limit, count in verdict.limited.items()),
-        "garbage is closed on after": f"{_ms(closing, 0.5)} median, {_ms(closing, 0.99)} p99",
+        "time to close on garbage": f"{_ms(closing, 0.5)} median, {_ms(closing, 0.99)} p99",
         "memory": f"{_mb(verdict.base.memory)} then {_mb(verdict.end.memory)}",
         "descriptors": f"{verdict.base.descriptors} then {verdict.end.descriptors}",
         "tasks, timers": f"{verdict.base.tasks}, {verdict.base.timers} then "
@@ -81,7 +81,7 @@ def table(verdict: Verdict) -> str:
     width = max(map(len, rows))
     lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
     problems = verdict.problems
-    return "\n".join([*lines, "", *(problems or ["good: nothing lost, nothing left behind"])])
+    return "\n".join([*lines, "", *(problems or ["good: no losses, no leaks"])])
 
 
 def _mb(size: int) -> str:

@@ -1,6 +1,6 @@
 """The built-in plugins: `builtin.jwt` in a gateway.yaml is `jwt` here.
 
-They are written as any plugin is, on what `gateway` exports and nothing below it.
+They are written like any plugin: they import only what `gateway` exports.
 """
 
 from gateway.builtin.api_key import api_key

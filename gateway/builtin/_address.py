@@ -1,4 +1,4 @@
-"""The address of a client, which behind a proxy is not that of its connection."""
+"""The address of a client, also behind proxies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WITH_PORT = re.compile(r"\[(?P<v6>[^]]+)\](:\d+)?|(?P<v4>[0-9.]+):\d+")
 
 
 def networks(option: str, written: Sequence[str]) -> Networks:
-    """Read CIDRs; an address alone is a network of one. Raises `ValueError`."""
+    """Parse CIDRs; a single address is a network of one. Raises `ValueError`."""
     try:
         return tuple(map(ip_network, written))
     except ValueError as error:
@@ -39,11 +39,11 @@ def is_in(address: Address, those: Networks) -> bool:
 
 
 def client_address(proxies: Networks) -> Callable[[Handshake], Address | None]:
-    """Tells whose handshake it is; `None` when the address cannot be read.
+    """Return a function that finds the client's address; `None` if it cannot be parsed.
 
-    `X-Forwarded-For` is believed as far as it was written by `proxies`: it is walked from its
-    right end, the hop nearest to the gateway, to the first address that is not a proxy's. What
-    stands left of that is whatever the client liked to send.
+    `X-Forwarded-For` is trusted as far as `proxies` wrote it. It is read from its right end, the
+    hop nearest to the gateway, to the first address that is not a proxy's. The client can forge
+    everything to the left of that.
     """
 
     @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Where a client shows its secret: in `auth`, in a header or in the query."""
+"""Reads a client's secret from `auth`, a header or the query."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from gateway import Handshake
 __all__ = ["Credential", "credential"]
 
 Credential: TypeAlias = Callable[[Handshake], str | None]
-"""Reads the secret from a handshake; `None` when there is none, or when it is no text."""
+"""Reads the secret from a handshake; `None` if there is none, or if it is not text."""
 
 _BEARER = "bearer "
 
 
 def credential(source: str) -> Credential:
-    """Read what `source` names: `auth.NAME`, `header.NAME` or `query.NAME`.
+    """Return a reader for `source`: `auth.NAME`, `header.NAME` or `query.NAME`.
 
-    A header's value is read without a leading `Bearer`. Raises `ValueError` for any other source.
+    A header is read without a leading `Bearer`. Raises `ValueError` for any other source.
     """
     part, _, name = source.partition(".")
     read = {"auth": _auth, "header": _header, "query": _query}.get(part)

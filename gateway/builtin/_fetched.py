@@ -1,4 +1,4 @@
-"""A document at a URL, kept for a while, and for longer where it cannot be had again."""
+"""A document at a URL, cached, and kept beyond its age if fetching fails."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Fetched(Generic[T]):
-    """What `parse` makes of the text at `url`; `parse` raises `ValueError` for what it is not.
+    """The document at `url`, parsed by `parse`, which raises `ValueError` for invalid text.
 
-    It is fetched when it is first asked for, again after `max_age` seconds, and never twice within
-    `pause` seconds, whatever comes. Those who ask meanwhile wait for the same fetch.
+    The first `get` fetches it; after `max_age` seconds the next one fetches again, but never twice
+    within `pause` seconds. Concurrent calls wait for the same fetch.
     """
 
     def __init__(self, url: str, parse: Callable[[str], T], max_age: float, pause: float) -> None:
@@ -36,14 +36,14 @@ class Fetched(Generic[T]):
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, *, newer: bool = False) -> T | None:
-        """What it says; `None` when it was never to be had.
+        """Return the document; `None` if no fetch has succeeded yet.
 
-        `newer` when what is known does not do, however young it is.
+        `newer` asks for a fetch whatever the document's age.
         """
         now = monotonic()
         if newer or now - self._fetched >= self._max_age:
             if self._fetching is None and now - self._tried >= self._pause:
-                # A task of its own: it must not end with the client that was the first to ask.
+                # A separate task, so that it does not end with the client that asked first.
                 self._fetching = asyncio.create_task(self._fetch())
             if self._fetching is not None:
                 await asyncio.shield(self._fetching)
@@ -58,7 +58,7 @@ class Fetched(Generic[T]):
                 self._content = self._parse(await response.text())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-            LOG.warning("cannot fetch %s (%s); what is known stays in use", self._url, reason)
+            LOG.warning("cannot fetch %s (%s); the old content stays in use", self._url, reason)
         else:
             self._fetched = monotonic()
         finally:

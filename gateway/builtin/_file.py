@@ -1,4 +1,4 @@
-"""A file that a plugin is made from, read again when it has changed."""
+"""A file of a plugin's configuration, read again when it changes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class File(Generic[T]):
-    """What `parse` makes of the text of a file; `parse` raises `ValueError` for what it is not.
+    """The content of a file, parsed by `parse`, which raises `ValueError` for invalid text.
 
-    Raises `ValueError` when made from a file that cannot be used. Later such a file is logged,
-    and what it said before stays in use.
+    Creating it raises `ValueError` if the file is invalid. If the file becomes invalid later, that
+    is logged and the old content stays in use.
     """
 
     def __init__(self, path: Path, parse: Callable[[str], T]) -> None:
@@ -29,14 +29,14 @@ class File(Generic[T]):
         self._content = self._read()
 
     def read(self) -> T:
-        """What the file says now."""
+        """Return the current content."""
         stamp = self._look()
         if stamp != self._stamp:
             self._stamp = stamp
             try:
                 self._content = self._read()
             except ValueError as error:
-                LOG.warning("%s; what it said before stays in use", error)
+                LOG.warning("%s; the old content stays in use", error)
         return self._content
 
     def _look(self) -> tuple[int, int, int] | None:

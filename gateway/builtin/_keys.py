@@ -1,6 +1,6 @@
-"""The keys that tokens are verified with: one, or a set of them (JWKS), from where they are kept.
+"""The keys that verify tokens: one key, or a key set (JWKS), from an option, a file or a URL.
 
-Like `_tokens` known to `builtin.jwt` alone, and imported only where that is used.
+Like `_tokens`, it is imported only where `builtin.jwt` is used, because PyJWT is an extra.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gateway.builtin._file import File
 __all__ = ["FAULTS", "Find", "key_in_file", "keys_at", "keys_in_file", "one_key"]
 
 Find: TypeAlias = Callable[[str | None, str], Awaitable[Any]]
-"""Finds the key for a token by the `kid` and the `alg` its header names; `None` for none."""
+"""Finds the key for a token by the `kid` and `alg` of its header; `None` if there is none."""
 
 FAULTS = (pyjwt.PyJWTError, UnsupportedAlgorithm, TypeError, ValueError)
-"""What PyJWT raises for a key or a token that is not one."""
+"""The exceptions that PyJWT raises for an invalid key or token."""
 
 
 def one_key(text: str, algorithms: Sequence[str]) -> Find:
-    """A key written down. Raises `ValueError` where it does not fit one of the algorithms."""
+    """Use a key from an option. Raises `ValueError` if it does not fit each algorithm."""
     try:
         prepared = _for_each(text, algorithms)
     except ValueError as error:
@@ -42,7 +42,7 @@ def one_key(text: str, algorithms: Sequence[str]) -> Find:
 
 
 def key_in_file(path: Path, algorithms: Sequence[str]) -> Find:
-    """A key in a file. Raises `ValueError` where it does not fit one of the algorithms."""
+    """Use a key from a file. Raises `ValueError` if it does not fit each algorithm."""
     file = File(path, partial(_for_each, algorithms=algorithms))
 
     async def find(kid: str | None, algorithm: str) -> Any:
@@ -52,7 +52,7 @@ def key_in_file(path: Path, algorithms: Sequence[str]) -> Find:
 
 
 def keys_in_file(path: Path) -> Find:
-    """A key set in a file. Raises `ValueError` when there is none."""
+    """Use a key set from a file. Raises `ValueError` if the file has none."""
     file = File(path, _key_set)
 
     async def find(kid: str | None, algorithm: str) -> Any:
@@ -62,7 +62,7 @@ def keys_in_file(path: Path) -> Find:
 
 
 def keys_at(url: str, max_age: float, pause: float) -> Find:
-    """A key set at a URL. While it was never to be had, tokens are refused as `unavailable`."""
+    """Use a key set at a URL. Until a fetch succeeds, tokens are refused as `unavailable`."""
     page = Fetched(url, _key_set, max_age, pause)
 
     async def find(kid: str | None, algorithm: str) -> Any:
@@ -79,7 +79,7 @@ def keys_at(url: str, max_age: float, pause: float) -> Find:
 
 
 def _for_each(text: str, algorithms: Sequence[str]) -> Mapping[str, Any]:
-    """The key as each of the algorithms takes it."""
+    """Prepare the key for each of the algorithms."""
     return {name: _prepared(text.strip(), name) for name in algorithms}
 
 
@@ -90,7 +90,7 @@ def _prepared(text: str, name: str) -> Any:
         key: Any = algorithm.prepare_key(text)
     except FAULTS:
         kind = "secret" if is_secret else "public key in PEM form"
-        raise ValueError(f"it is no {kind} for {name}") from None
+        raise ValueError(f"it is not a {kind} for {name}") from None
     if hasattr(key, "private_bytes"):
         raise ValueError("it is a private key; only its public half belongs here")
     if is_secret and len(key) < (least := int(name[2:]) // 8):  # RFC 7518, section 3.2
@@ -102,12 +102,12 @@ def _prepared(text: str, name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _KeySet:
-    """A JSON Web Key Set (RFC 7517): of each key its id, its algorithm and itself."""
+    """A JSON Web Key Set (RFC 7517): id, algorithm and key of each member."""
 
     members: Sequence[tuple[str | None, str | None, Any]]
 
     def find(self, kid: str | None, algorithm: str) -> Any:
-        """The key of that id; without an id the only one that may be meant; else `None`."""
+        """Find the key with that id; without an id, the only matching one; else `None`."""
         found = [
             key
             for own, only, key in self.members
@@ -117,12 +117,12 @@ class _KeySet:
 
 
 def _key_set(text: str) -> _KeySet:
-    """Read a key set. Raises `ValueError` when there is no key in it that verifies tokens."""
+    """Parse a key set. Raises `ValueError` if no key in it can verify tokens."""
     try:
         listed = json.loads(text)["keys"]
         members = [_member(each) for each in listed if each.get("use", "sig") == "sig"]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise ValueError('it is no key set: {"keys": [...]}') from None
+        raise ValueError('it is not a key set: {"keys": [...]}') from None
     usable = [each for each in members if each is not None]
     if not usable:
         raise ValueError("it has no public key that verifies tokens")
@@ -130,7 +130,7 @@ def _key_set(text: str) -> _KeySet:
 
 
 def _member(data: dict[str, Any]) -> tuple[str | None, str | None, Any] | None:
-    """`None` for what PyJWT does not know, as RFC 7517 asks (section 5), and for secrets."""
+    """Parse a key; `None` for secrets, and for unknown kinds, as RFC 7517 asks (section 5)."""
     try:
         key = pyjwt.PyJWK(data).key
     except FAULTS:

@@ -1,4 +1,4 @@
-"""JSON Schemas of arguments: what `builtin.validate`, and a route with a `schema`, hold them to."""
+"""JSON Schemas of arguments, for `builtin.validate` and for a route's `schema`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST = 120
 
 
 class BadSchema(ValueError):
-    """What is no schema; `path` are the keys and positions that lead there."""
+    """An invalid schema; `path` has the keys and positions that lead to the mistake."""
 
     def __init__(self, path: Steps, message: str) -> None:
         self.path = path
@@ -32,10 +32,10 @@ class BadSchema(ValueError):
 
 
 class ArgumentsSchema:
-    """What the arguments of an event must fit.
+    """A check of an event's arguments.
 
-    A schema is for the list of them; a list of schemas is one for each, and asks for as many.
-    They are of draft 2020-12 unless `$schema` says otherwise, and refer to nothing outside
+    A schema is for the list of arguments; a list of schemas has one for each, and requires as many.
+    They are of draft 2020-12 unless `$schema` says otherwise, and can only refer to parts of
     themselves. Raises `BadSchema`.
     """
 
@@ -52,17 +52,17 @@ class ArgumentsSchema:
             raise BadSchema(path, error.message) from None
 
     def check(self, args: list[Value]) -> None:
-        """Raise `Reject` with the first fault of these arguments, and where it is."""
+        """Raise `Reject` with the first mistake in these arguments, and its place."""
         try:
             error = next(self._validator.iter_errors(args), None)
-        except RecursionError:  # the client's doing, where a schema refers to itself
+        except RecursionError:  # the client nests deeply, and the schema refers to itself
             raise Reject("bad_request", "args: nested too deeply") from None
         if error is not None:
-            raise Reject("bad_request", _told(error))
+            raise Reject("bad_request", _describe(error))
 
 
 def with_steps(root: str, path: Iterable[str | int]) -> str:
-    """`args[0].x`: where a path leads from `root`."""
+    """Format a path below `root`, such as `args[0].x`."""
     return root + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in path)
 
 
@@ -76,13 +76,13 @@ def _validator(schema: dict[str, Any]) -> Validator:
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        raise BadSchema(tuple(error.absolute_path), f"no JSON Schema: {error.message}") from None
+        raise BadSchema(tuple(error.absolute_path), f"not a JSON Schema: {error.message}") from None
     _check_references(schema)
-    return kind(schema, registry=Registry())  # an empty one: nothing is fetched
+    return kind(schema, registry=Registry())  # empty, so nothing is fetched
 
 
 def _kind(draft: object) -> type[Validator]:
-    unknown: Any = None  # by default an unknown draft would be taken for the newest
+    unknown: Any = None  # the default treats an unknown draft as the newest
     kind = validator_for({"$schema": draft}, default=unknown) if isinstance(draft, str) else None
     if kind is None:
         raise BadSchema(("$schema",), f"expected a draft of JSON Schema such as {_NEWEST}")
@@ -90,13 +90,13 @@ def _kind(draft: object) -> type[Validator]:
 
 
 def _check_references(schema: dict[str, Any]) -> None:
-    """A reference that leads nowhere would be found by the first packet only."""
+    """Check references now; otherwise only the first packet would find a broken one."""
     resource = Resource.from_contents(schema, default_specification=DRAFT202012)
     resolver = Registry().with_resource("", resource).resolver("")
     for path, reference in _references(schema, ()):
         try:
             resolver.lookup(reference)
-        except (Unresolvable, ValueError):  # a URL can be none
+        except (Unresolvable, ValueError):  # an invalid URL
             raise BadSchema(path, f"the schema has no {reference!r} to refer to") from None
 
 
@@ -111,8 +111,8 @@ def _references(schema: object, path: Steps) -> Iterator[tuple[Steps, str]]:
         yield from _references(part, (*path, key))
 
 
-def _told(error: ValidationError) -> str:
-    """Where and why, without sending a large argument back."""
+def _describe(error: ValidationError) -> str:
+    """Describe the place and the mistake, without sending a large argument back."""
     reason = error.message
     if len(reason) > _LONGEST:
         reason = f"does not fit {error.validator} {error.validator_value!r}"[:_LONGEST]

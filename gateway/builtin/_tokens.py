@@ -1,4 +1,4 @@
-"""What a token (JWT) has to be, and what becomes of who shows one; PyJWT verifies it."""
+"""Checks tokens (JWT); PyJWT verifies them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Tokens", "check"]
 
 
 class _Refused(Exception):
-    """A token that is not good; the text is for the log. `expired` when that is all its fault."""
+    """An invalid token; the text is for the log. `expired` if it is otherwise valid."""
 
     def __init__(self, reason: str, *, expired: bool = False) -> None:
         self.expired = expired
@@ -25,9 +25,9 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The claims to ask for; `issuer` is not looked at when `None`.
+    """The requirements for tokens; `None` as `issuer` accepts any.
 
-    A token that names an audience is refused when `audience` is `None`: it is meant for another
+    If `audience` is `None`, a token that names an audience is refused: it is meant for someone else
     (RFC 7519, section 4.1.3). `leeway` is in seconds.
     """
 
@@ -39,7 +39,7 @@ class Tokens:
     find: Find
 
     async def claims(self, token: str) -> dict[str, Any]:
-        """The claims of a token that is good. Raises `_Refused`, and what `find` raises."""
+        """Verify a token and return its claims. Raises `_Refused`, and whatever `find` raises."""
         try:
             header = pyjwt.get_unverified_header(token)
         except FAULTS as error:
@@ -70,7 +70,7 @@ class Tokens:
 
 
 def check(tokens: Tokens, shown: Credential) -> Middleware:
-    """Lets in who shows a good token."""
+    """Middleware that accepts clients with a valid token."""
 
     async def enter(ctx: Context, next: Next) -> None:
         token = shown(ctx.socket.handshake)
@@ -80,7 +80,7 @@ def check(tokens: Tokens, shown: Credential) -> Middleware:
             claims = await tokens.claims(token)
         except _Refused as reason:
             ctx.log.info("token refused: %s", reason)
-            # No help to a thief, and a client has to know when to ask for a new one.
+            # Do not help a thief, but tell a client when to get a new token.
             message = "the token has expired" if reason.expired else "a valid token is needed"
             raise Reject("unauthorized", message) from None
         ctx.socket.data["claims"] = claims

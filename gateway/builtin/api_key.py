@@ -1,4 +1,4 @@
-"""`builtin.api_key`: lets in who knows one of a list of keys."""
+"""`builtin.api_key`: accepts clients with a known key."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def api_key(
     file: Path | None = None,
     source: str = "auth.api_key",
 ) -> Middleware:
-    """Connection middleware: the name of the client's key goes to `socket.data["api_key"]`.
+    """Connection middleware that puts the name of the client's key into `socket.data["api_key"]`.
 
-    `keys` are the SHA-256 of each key in hex, by name; or they stand in `file`, a line each:
-    `name: hash`. The file is read again when it changes. `source` is where the client shows its
-    key. The name is the socket's `user`, too, where nothing else has named one.
+    `keys` maps names to the SHA-256 of each key in hex; `file` has the same, one `name: hash` per
+    line, and is read again when it changes. `source` is where the client sends its key. The name
+    also becomes the socket's `user`, unless that is already set.
     """
     if (keys is None) == (file is None):
         raise ValueError("write one of the options 'keys' and 'file'")
@@ -47,7 +47,7 @@ def api_key(
 
 def _name(key: str, known: Mapping[str, str]) -> str | None:
     shown = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    # To the end even when found: how long it takes must not tell which it was.
+    # Compare with all: the time it takes must not reveal which one matched.
     names = [name for name, stored in known.items() if compare_digest(shown, stored)]
     return names[0] if names else None
 

@@ -1,4 +1,4 @@
-"""`builtin.concurrency`: so many at once, the others wait or are refused."""
+"""`builtin.concurrency`: limits packets at once; others wait or are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYS: dict[str, Callable[[Socket], str]] = {
 
 
 class _Slots:
-    """What one gateway, namespace or socket has; `taken` counts those who wait as well."""
+    """The slots of one gateway, namespace or socket; `taken` includes waiting packets."""
 
     __slots__ = ("free", "taken")
 
@@ -33,10 +33,10 @@ def concurrency(
     per: Literal["gateway", "namespace", "socket"] = "gateway",
     queue: int = 0,
 ) -> Middleware:
-    """Packet middleware: at most `limit` packets at once are beyond it.
+    """Packet middleware that lets at most `limit` packets run at once.
 
-    `queue` more wait for their turn, in the order they came; the rest is refused with the code
-    `busy`. Time spent waiting counts towards the packet's time-out.
+    `queue` more wait for their turn, in the order they came; the rest get the error `busy`. Time
+    spent waiting counts towards the packet's time-out.
     """
     if limit < 1:
         raise ValueError("option 'limit' must be at least 1")

@@ -1,4 +1,4 @@
-"""`builtin.ip_allow`: lets in these networks only."""
+"""`builtin.ip_allow`: accepts clients from these networks only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["ip_allow"]
 
 
 def ip_allow(allow: list[str], trusted_proxies: tuple[str, ...] = ()) -> Middleware:
-    """Connection middleware for the client's address.
+    """Connection middleware that checks the client's address.
 
-    Both options are CIDRs. `X-Forwarded-For` counts as far as `trusted_proxies` wrote it, and not
-    at all without them. A client whose address cannot be read is refused.
+    Both options are CIDRs. `X-Forwarded-For` counts as far as `trusted_proxies` wrote it; without
+    them it is ignored. A client whose address cannot be parsed is refused.
     """
     if not allow:
         raise ValueError("option 'allow' is empty: nobody could connect")

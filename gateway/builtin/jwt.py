@@ -1,4 +1,4 @@
-"""`builtin.jwt`: lets in who has a signed token."""
+"""`builtin.jwt`: accepts clients with a signed token."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def jwt(
     max_age: float = 600.0,
     pause: float = 30.0,
 ) -> Middleware:
-    """Connection middleware: a token's claims go to `socket.data["claims"]`, `sub` to `user`.
+    """Connection middleware that puts a token's claims into `socket.data["claims"]`.
 
-    One of `key`, `key_file` (a secret for HS, else a public key in PEM form), `jwks_file` and
-    `jwks_url`. Files are read again when they change; a URL after `max_age` seconds, or when a
-    token names a key that is not known, but never twice within `pause` seconds. `require` are
-    claims that must be there, `source` is where the client shows its token.
+    `sub` goes into `socket.data["user"]`. Exactly one of `key`, `key_file` (a secret for HS, else a
+    public key in PEM form), `jwks_file` and `jwks_url` is needed. Files are read again when they
+    change. A URL is fetched again after `max_age` seconds, or when a token names an unknown key,
+    but never twice within `pause` seconds. `require` lists required claims, `source` is where the
+    client sends its token.
 
-    Raises `ModuleNotFoundError` where PyJWT is not installed.
+    Raises `ModuleNotFoundError` if PyJWT is not installed.
     """
     try:
         from gateway.builtin._tokens import Tokens, check  # noqa: PLC0415 - PyJWT is an extra
@@ -91,7 +92,9 @@ def _check_url(url: str) -> None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and _is_local(host))):
-        raise ValueError("option 'jwks_url' must begin with https://: who sends the keys lets in")
+        raise ValueError(
+            "option 'jwks_url' must begin with https://, or anyone could swap the keys"
+        )
 
 
 def _is_local(host: str) -> bool:

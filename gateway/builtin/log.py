@@ -13,10 +13,10 @@ __all__ = ["log"]
 
 
 def log(level: Literal["debug", "info"] = "info") -> Middleware:
-    """Packet middleware: logs the event, what became of it and how long it took.
+    """Packet middleware that logs the event, its outcome and its duration.
 
-    What became of it is `ok`, the code of a `Reject`, `cancelled` or `internal`. Neither arguments
-    nor answers are logged, and no more of an event's name than 64 characters: clients choose it.
+    The outcome is `ok`, the code of a `Reject`, `cancelled` or `internal`. Arguments and replies
+    are not logged, and only 64 characters of the event's name, because clients choose it.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
 

@@ -1,4 +1,4 @@
-"""`builtin.origin`: lets in pages of these origins only."""
+"""`builtin.origin`: accepts pages from these origins only."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SUBDOMAINS = r"(?:[a-z0-9_-]+\.)+"
 
 
 def origin(allow: list[str], missing: Literal["allow", "refuse"] = "allow") -> Middleware:
-    """Connection middleware for what `Origin` says: a page's scheme, host and port.
+    """Connection middleware that checks `Origin`: a page's scheme, host and port.
 
-    `https://*.example.com` allows its subdomains at any depth, not `example.com` itself. `missing`
-    says what becomes of a client that sends none: programs do not, and browsers do not when a page
-    asks its own origin by polling. Such a client is no page of somebody else, and a program can
-    send any origin it likes.
+    `https://*.example.com` allows subdomains at any depth, not `example.com` itself. `missing` says
+    what to do with a client that sends no `Origin`: programs send none, and browsers send none when
+    a page polls its own origin. Such a client is not a page from another origin, and a program
+    can send any origin.
     """
     if not allow:
         raise ValueError("option 'allow' is empty: no page could connect")
@@ -43,7 +43,7 @@ def _pattern(written: str) -> str:
     found = _ORIGIN.fullmatch(written.lower())
     if found is None:
         message = (
-            f"option 'allow': {written!r} is no origin: "
+            f"option 'allow': {written!r} is not an origin: "
             "write https://example.com or https://*.example.com"
         )
         raise ValueError(message)

@@ -1,4 +1,4 @@
-"""`builtin.rate_limit`: so many packets or connections in a while, and no more."""
+"""`builtin.rate_limit`: limits the rate of packets or connections."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MILLISECOND = 1_000_000
 
 
 class Buckets:
-    """Token buckets by key: one token flows in every `each` nanoseconds, `burst` fit in.
+    """Token buckets by key: each gets one token every `each` nanoseconds and holds `burst`.
 
-    A bucket is one number, the time at which it is full (the generic cell rate algorithm); in
-    whole nanoseconds, since with floats a burst would sometimes lack its last token. One that
-    nobody has taken from for as long as filling takes is full, and is forgotten.
+    A bucket is one number, the time at which it is full (the generic cell rate algorithm). It is in
+    whole nanoseconds, because with floats a burst would sometimes lack its last token. A bucket
+    that nobody has used for as long as filling takes is full, and is forgotten.
     """
 
     def __init__(self, each: int, burst: int) -> None:
@@ -37,7 +37,7 @@ class Buckets:
         return len(self._recent) + len(self._former)
 
     def take(self, key: Hashable, now: int) -> int:
-        """Take a token: 0, or the nanoseconds until there is one to take."""
+        """Take a token: 0, or the nanoseconds until one is available."""
         if now >= self._turn:
             self._former, self._recent = self._recent, {}
             self._turn = now + self._filling
@@ -57,14 +57,15 @@ def rate_limit(
     events: tuple[str, ...] = (),
     trusted_proxies: tuple[str, ...] = (),
 ) -> Middleware:
-    """Packet middleware, and with `by: address` connection middleware: a token bucket for each.
+    """Packet middleware, and with `by: address` connection middleware, using token buckets.
 
-    `rate` in `per` seconds, and up to `burst` of them at once (`None`: as many as `rate`). `by`
-    says what has a bucket: a socket; a `user`, which is `socket.data["user"]` or else the address;
-    an `address`, in IPv6 the /64 it is in; an `event`, whoever sends it. Only `events` count, all
-    when there are none. `trusted_proxies` as in `builtin.ip_allow`.
+    The limit is `rate` in `per` seconds, with up to `burst` at once (`None`: `rate`). `by` says
+    what has a bucket: a socket; a `user`, which is `socket.data["user"]` or else the address; an
+    `address`, in IPv6 its /64; an `event`, from all senders. Only `events` count; empty means all.
+    `trusted_proxies` is as in `builtin.ip_allow`.
 
-    Over the limit: `rate_limited`, and in its `data` the seconds to wait as `retry_after`.
+    Over the limit, the error is `rate_limited`; its `data` has the seconds to wait as
+    `retry_after`.
     """
     for option, value in (("rate", rate), ("per", per), ("burst", burst)):
         if value is not None and value <= 0:
@@ -77,7 +78,9 @@ def rate_limit(
         if not counted or ctx.event in counted:
             wait = buckets.take(key_of(ctx), monotonic_ns())
             if wait:
-                seconds = -(-wait // _MILLISECOND) / 1000  # up: earlier would be too early
+                seconds = (
+                    -(-wait // _MILLISECOND) / 1000
+                )  # rounded up, or a retry would come too early
                 raise Reject("rate_limited", "too many, try again later", {"retry_after": seconds})
         await next()
 
@@ -91,7 +94,7 @@ def _key(by: By, trusted_proxies: Sequence[str]) -> Callable[[Context], Hashable
     if by == "address":
         return lambda ctx: address(ctx.socket)
     if by == "event":
-        return lambda ctx: hash(ctx.event)  # a client may make up any name, of any length
+        return lambda ctx: hash(ctx.event)  # clients choose names, of any length
     return lambda ctx: ctx.socket.id
 
 

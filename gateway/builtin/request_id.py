@@ -1,4 +1,4 @@
-"""`builtin.request_id`: a name for every packet, to find again what belongs together."""
+"""`builtin.request_id`: gives every packet an id for the logs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def request_id(header: str | None = None) -> Middleware:
-    """Packet and connection middleware: `ctx.state["request_id"]`, which is on log lines as well.
+    """Packet and connection middleware that sets `ctx.state["request_id"]`, shown on log lines.
 
-    A packet's id begins with that of its connection, if this stands in the connection chain with
-    the same options: `socket.data["request_id"]`, made here or, if the client's first request had
-    one in `header`, taken from there. Nothing in a packet can choose it.
+    If this is in the connection chain with the same options, a packet's id begins with the id of
+    its connection, `socket.data["request_id"]`. That is generated, or taken from `header` of the
+    client's first request if present. Nothing in a packet can choose it.
     """
     prefix = token_hex(4)
     new_number = count(1).__next__
@@ -27,7 +27,7 @@ def request_id(header: str | None = None) -> Middleware:
     async def identify(ctx: Context, next: Next) -> None:
         data = ctx.socket.data
         number = f"{new_number():x}"
-        if ctx.event == "connect":  # which no client can send
+        if ctx.event == "connect":  # no client can send this
             sent = ctx.socket.handshake.headers.get(name, "")
             data["request_id"] = sent if _PLAIN.fullmatch(sent) else f"{prefix}-{number}"
             ctx.state["request_id"] = data["request_id"]

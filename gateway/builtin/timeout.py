@@ -1,4 +1,4 @@
-"""`builtin.timeout`: an end to what takes too long."""
+"""`builtin.timeout`: cancels packets that take too long."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["timeout"]
 
 
 def timeout(after: float) -> Middleware:
-    """Packet middleware: cancels what comes after it in the chain when it takes `after` seconds.
+    """Packet middleware that cancels the rest of the chain after `after` seconds.
 
-    The answer is the error `timeout`. Where it stands counts: what comes before it is not timed.
+    The client gets the error `timeout`. Middleware before this one is not timed.
     """
     if after <= 0:
         raise ValueError("option 'after' must be more than 0")

@@ -1,4 +1,4 @@
-"""`builtin.validate`: holds the arguments of events to JSON Schemas."""
+"""`builtin.validate`: checks arguments of events against JSON Schemas."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["validate"]
 
 
 def validate(events: dict[str, object]) -> Middleware:
-    """Packet middleware: a JSON Schema for each event that is to be checked.
+    """Packet middleware with a JSON Schema for each event to check.
 
-    A schema is for the list of the event's arguments; a list of schemas is one for each argument,
-    and asks for as many. Of what does not fit the first problem is told, with `bad_request`, and
-    where it is. Schemas are of draft 2020-12 unless `$schema` says otherwise; they refer to
-    nothing outside themselves.
+    A schema is for the list of the event's arguments; a list of schemas has one for each argument,
+    and requires as many. The client gets `bad_request` with the first mistake and its place.
+    Schemas are of draft 2020-12 unless `$schema` says otherwise, and can only refer to parts of
+    themselves.
     """
     schemas = {event: _schema(event, written) for event, written in events.items()}
 

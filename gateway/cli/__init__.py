@@ -1,4 +1,4 @@
-"""The command line: one short file per verb."""
+"""The command line, one module per verb."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EXAMPLES = {
 
 
 class _Verbs(click.Group):
-    """The verbs in the order of `EXAMPLES`, not of the alphabet."""
+    """Lists the verbs in the order of `EXAMPLES`, not alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -62,4 +62,4 @@ def main(ctx: click.Context) -> None:
 for verb, example in EXAMPLES.items():
     verb.epilog = f"\b\nExample:\n  {example}"
     main.add_command(verb)
-main.epilog = "Begin with `sockgw init`, and `sockgw VERB --help` tells about each."
+main.epilog = "Start with `sockgw init`. `sockgw VERB --help` explains each verb."

@@ -1,4 +1,4 @@
-"""What the verbs that ask a running daemon have in common: finding it, and showing changes."""
+"""Shared by the verbs that ask a running daemon: finding it, and showing changes."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _PARAMETERS = (
     click.option(
         "--admin",
         metavar="URL",
-        help="The daemon's admin listener instead of FILE's: http://HOST:PORT or unix:PATH.",
+        help="Admin listener to use instead of FILE's: http://HOST:PORT or unix:PATH.",
     ),
-    click.option("--token", help="The admin listener's token instead of FILE's."),
+    click.option("--token", help="Admin token to use instead of FILE's."),
 )
 
 
 def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a verb ask the daemon that serves its `file`: it gets `daemon`.
+    """Let a verb ask the daemon that serves its `file`, which it gets as `daemon`.
 
-    A daemon that cannot be asked is told in a sentence, with exit code 1; `otherwise` is what to
-    do when the file has no admin block. Problems of the configuration exit with 78.
+    A daemon that cannot be reached is an error message and exit code 1; `otherwise` says what to
+    do if the file has no admin block. Problems of the configuration exit with 78.
     """
 
     def decorate(run: Callable[..., None]) -> Callable[..., None]:
@@ -59,19 +59,19 @@ def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def show_changes(changes: Iterable[str]) -> None:
-    """Write changes, a line each, in the colour of their `+`, `-` or `~`."""
+    """Print changes, one a line, in the colour of their `+`, `-` or `~`."""
     for change in changes:
         click.secho(f"  {near(change)}", fg=_COLOURS[change[0]])
 
 
 def show_pending(keys: Collection[str]) -> None:
-    """Name the keys that wait for a restart, if there are any."""
+    """Print the keys that wait for a restart, if any."""
     if keys:
         click.secho(f"pending restart: {', '.join(keys)}", fg="yellow")
 
 
 def show_near(error: ConfigError, format: str) -> None:
-    """`show_problems`, with the daemon's paths seen from here."""
+    """Print problems, with the daemon's paths relative to the current folder."""
     show_problems(
         ConfigError(
             replace(problem, place=replace(problem.place, file=near(problem.place.file)))
@@ -82,5 +82,5 @@ def show_near(error: ConfigError, format: str) -> None:
 
 
 def near(text: str) -> str:
-    """`text` with the paths in it relative to the current folder, where they are below it."""
+    """Make the paths in `text` relative to the current folder, where they are below it."""
     return text.replace(f"{Path.cwd()}{os.sep}", "")

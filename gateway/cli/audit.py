@@ -1,4 +1,4 @@
-"""`sockgw audit`: does FILE let in more than its author means to?"""
+"""`sockgw audit`: finds insecure settings."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ __all__ = ["audit"]
 _COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
 
 
-@click.command(short_help="Look for what of FILE may be too open.")
+@click.command(short_help="Check FILE for insecure settings.")
 @file_argument
 @click.option(
     "--fail-on",
     type=click.Choice([*SEVERITIES, "never"]),
     default="high",
     show_default=True,
-    help="The least severity that makes it exit with 1.",
+    help="The lowest severity that makes it exit with 1.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 def audit(file: Path, fail_on: Severity | Literal["never"], as_json: bool) -> None:
-    """Look for what of FILE may be too open: origins, authentication, secrets, permissions.
+    """Check FILE for insecure settings: origins, authentication, secrets, permissions.
 
-    Each finding comes with its severity, its place and how to mend it. No plugin is run. Exits
-    with 0, with 1 when a finding is as severe as --fail-on says, and with 78 when FILE has
-    problems that `check` would tell of.
+    Each finding has its severity, its place and a fix. No plugin is run. Exits with 0, with 1 if
+    a finding is at least as severe as --fail-on, and with 78 if `check` would report problems.
     """
     try:
         config = load(file, os.environ)
@@ -61,10 +60,10 @@ def _show(findings: tuple[Finding, ...]) -> None:
         path = f"{each.at.path}: " if each.at.path else ""
         click.echo(f"{place}: {severity}: {path}{each.message}; {each.remedy}")
     counts = Counter(each.severity for each in findings)
-    told = ", ".join(f"{counts[each]} {each}" for each in SEVERITIES if counts[each])
+    summary = ", ".join(f"{counts[each]} {each}" for each in SEVERITIES if counts[each])
     click.echo(
-        f"{len(findings)} finding{'' if len(findings) == 1 else 's'}: {told}"
-        if told
+        f"{len(findings)} finding{'' if len(findings) == 1 else 's'}: {summary}"
+        if summary
         else "no findings"
     )
 

@@ -1,4 +1,4 @@
-"""`sockgw check`: would `run` serve this file?"""
+"""`sockgw check`: checks a file and its plugins."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from gateway.errors import ConfigError
 __all__ = ["check"]
 
 
-@click.command()
+@click.command(short_help="Check FILE and its plugins.")
 @file_argument
 @click.option(
     "--format",
     type=click.Choice(["text", "json", "github"]),
     default="text",
-    help="How to write problems: for people, programs, or annotations of a pull request.",
+    help="Output for people, programs, or annotations of a pull request.",
 )
 def check(file: Path, format: str) -> None:
-    """Check FILE and its plugins as `run` would, and start nothing.
+    """Check FILE and its plugins as `run` does, without starting anything.
 
-    Exits with 0 when `run` would serve it, with 78 when not.
+    Exits with 0 if `run` would serve FILE, else with 78.
     """
     try:
         blueprint = load(file, os.environ).blueprint
@@ -37,7 +37,7 @@ def check(file: Path, format: str) -> None:
     elif format == "text":
         routes = sum(n.route_count for n in blueprint.namespaces.values())
         names = len(blueprint.namespaces)
-        click.echo(f"{file} is good: {_count(names, 'namespace')}, {_count(routes, 'route')}")
+        click.echo(f"{file} is valid: {_count(names, 'namespace')}, {_count(routes, 'route')}")
 
 
 def _count(number: int, word: str) -> str:

@@ -1,4 +1,4 @@
-"""`sockgw client`: talk to a server, at a prompt or from a pipe."""
+"""`sockgw client`: talks to a server, at a prompt or from a pipe."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ __all__ = ["command"]
 HELP = """\
   EVENT [ARGS...]   send an event and show its ack when it comes
   !EVENT [ARGS...]  send it without asking for an ack
-  help              show this
-  exit              end; so do Ctrl-D and Ctrl-C
+  help              show this help
+  exit              quit; so do Ctrl-D and Ctrl-C
 
-Arguments are JSON where they can be read as JSON, otherwise text; @FILE is a file's bytes:
+Arguments are parsed as JSON if possible, otherwise they are text; @FILE sends a file's bytes:
   chat "hello world!"     sum 1 2     say {"a": 1}     say hello     upload @photo.png"""
 
 LONGEST_DELAY = 5.0
-"""Seconds between two attempts to reconnect, at most."""
+"""Longest wait between two attempts to reconnect, in seconds."""
 
 
-class Talk:
-    """What is said and shown, whether lines come from a prompt or from a pipe.
+class ClientShell:
+    """The conversation with a server, whether lines come from a prompt or from a pipe.
 
-    `names` are the events seen and sent; `failed` tells whether a line came to nothing.
+    `names` are the events seen and sent; `failed` is true once a line has failed.
     """
 
     def __init__(self, target: Target, timeout: float) -> None:
@@ -57,7 +57,7 @@ class Talk:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[ClientSocket]:
-        """Connected, until the block ends. Raises `ConnectError`."""
+        """Connect for the length of the block. Raises `ConnectError`."""
         async with connect(self._target, self._received, timeout=self._timeout) as socket:
             name = self._target.namespace
             _say("connected", "magenta", f"to {name} as {socket.id} by {socket.transport}")
@@ -69,11 +69,11 @@ class Talk:
                 self._socket = None
 
     async def stay(self) -> Never:
-        """Be connected, again and again.
+        """Stay connected, reconnecting when needed.
 
-        Raises `ConnectError` when the first attempt fails or the server refuses a later one, and
-        `Disconnected` when the server has ended the socket: as the JavaScript client, which then
-        does not come back either.
+        Raises `ConnectError` if the first attempt fails or the server refuses a later one, and
+        `Disconnected` if the server ended the socket, where the JavaScript client does not
+        reconnect either.
         """
         attempt = 0
         while True:
@@ -94,8 +94,8 @@ class Talk:
             _say(f"reconnecting in {delay:g} s", "magenta")
             await asyncio.sleep(delay)
 
-    async def obey(self, line: str) -> bool:
-        """Do what a line says; false when it says to end."""
+    async def run_line(self, line: str) -> bool:
+        """Run one line; false if it says to quit."""
         match line.strip():
             case "":
                 pass
@@ -112,7 +112,7 @@ class Talk:
         return True
 
     async def settle(self) -> None:
-        """Wait for the acks still to come, as long as `timeout` says."""
+        """Wait for the missing acks, for up to the time-out."""
         if self._asked:
             _, late = await asyncio.wait(self._asked, timeout=self._timeout)
             for task in late:
@@ -120,7 +120,7 @@ class Talk:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Expect no more acks."""
+        """Stop waiting for acks."""
         for task in self._asked:
             task.cancel()
 
@@ -170,22 +170,22 @@ class Names(Completer):
                 yield Completion(name, -len(typed))
 
 
-async def _prompt(talk: Talk) -> None:
+async def _prompt(shell: ClientShell) -> None:
     async def read() -> None:
-        await talk.connected.wait()
+        await shell.connected.wait()
         session: PromptSession[str] = PromptSession(
             history=_history(),
-            completer=Names(talk.names),
+            completer=Names(shell.names),
             complete_while_typing=False,
-            erase_when_done=True,  # what was sent is shown as such
+            erase_when_done=True,  # sent events are printed separately
         )
         with suppress(EOFError, KeyboardInterrupt):
-            while await talk.obey(await session.prompt_async("> ")):
+            while await shell.run_line(await session.prompt_async("> ")):
                 pass
 
-    tasks = {asyncio.create_task(read()), asyncio.create_task(talk.stay())}
+    tasks = {asyncio.create_task(read()), asyncio.create_task(shell.stay())}
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    talk.hang_up()
+    shell.hang_up()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -193,20 +193,20 @@ async def _prompt(talk: Talk) -> None:
         task.result()
 
 
-async def _pipe(talk: Talk) -> None:
+async def _pipe(shell: ClientShell) -> None:
     lines = _stdin(asyncio.get_running_loop())
-    async with talk.connection() as socket:
+    async with shell.connection() as socket:
         while (line := await socket.while_connected(lines.get())) is not None:
-            if not await talk.obey(line):
+            if not await shell.run_line(line):
                 break
-        await talk.settle()
+        await shell.settle()
 
 
 def _stdin(loop: asyncio.AbstractEventLoop) -> asyncio.Queue[str | None]:
-    """The lines of standard input, then `None`.
+    """Read the lines of standard input into a queue, then `None`.
 
-    In a thread of its own, since a loop cannot wait for a file; not sys.stdin, whose lock a
-    thread that still reads would keep from the interpreter's end.
+    In a separate thread, because a loop cannot wait for a file. Not from sys.stdin, because a
+    thread that is still reading would hold its lock when the interpreter exits.
     """
     queue: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -229,7 +229,7 @@ def _history() -> History:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.touch(mode=0o600)
-        file.chmod(0o600)  # one that was there already
+        file.chmod(0o600)  # if it existed before
     except OSError:
         return InMemoryHistory()
     return FileHistory(str(file))
@@ -244,22 +244,22 @@ def _say(mark: str, color: str, text: str = "") -> None:
 @click.command("client", short_help="Talk to a server at a prompt.")
 @takes_target
 def command(target: Target, timeout: float) -> None:
-    """Connect to URL, send what is typed and show what comes.
+    """Connect to URL, send what you type and show what arrives.
 
     \b
     EVENT [ARGS...]   send an event and show its ack when it comes
     !EVENT [ARGS...]  send it without asking for an ack
-    help, exit        more, and the end
+    help, exit        show help, quit
 
-    Where input is not a terminal its lines are sent one after the other; then the command waits
-    for the acks and ends, with 1 when a line came to nothing.
+    If input is not a terminal, its lines are sent one after the other. Then the command waits for
+    the acks and ends, with 1 if a line failed.
     """
-    talk = Talk(target, timeout)
+    shell = ClientShell(target, timeout)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        # What comes is written above the line that is being typed.
+        # Output appears above the line that is being typed.
         with patch_stdout(raw=True) if terminal else nullcontext():
-            asyncio.run(_prompt(talk) if terminal else _pipe(talk))
+            asyncio.run(_prompt(shell) if terminal else _pipe(shell))
     except KeyboardInterrupt:
         return
     except ConnectError as error:
@@ -268,4 +268,4 @@ def command(target: Target, timeout: float) -> None:
     except Disconnected as error:
         click.echo(f"disconnected: {error.reason}", err=True)
         raise SystemExit(1) from None
-    raise SystemExit(talk.failed and not terminal)
+    raise SystemExit(shell.failed and not terminal)

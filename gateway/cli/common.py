@@ -1,4 +1,4 @@
-"""What several verbs share: the FILE argument and how problems are shown."""
+"""The FILE argument and the output of problems, shared by several verbs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.errors import ConfigError, Problem
 __all__ = ["BAD_CONFIG", "file_argument", "show_problems"]
 
 BAD_CONFIG = 78
-"""The exit code for a configuration that cannot be used: EX_CONFIG of sysexits.h."""
+"""The exit code for an invalid configuration: EX_CONFIG of sysexits.h."""
 
 file_argument = click.argument(
     "file", default="gateway.yaml", type=click.Path(path_type=Path), metavar="[FILE]"

@@ -1,4 +1,4 @@
-"""`sockgw completion`: the script that lets a shell complete verbs, options and files."""
+"""`sockgw completion`: prints the script with which a shell completes verbs and options."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FILES = {
 @click.argument("shell", type=click.Choice(list(FILES)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script for SHELL; its last line tells how to install it."""
+    """Print the completion script for SHELL. Its last line says how to install it."""
     script = get_completion_class(shell)
     assert script is not None
     click.echo(script(context.find_root().command, {}, "sockgw", "_SOCKGW_COMPLETE").source())
-    # Last, since zsh looks for `#compdef` in the first line.
+    # Last, because zsh looks for `#compdef` in the first line.
     click.echo(f"# Install it: sockgw completion {shell} > {FILES[shell]}")

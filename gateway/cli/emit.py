@@ -1,4 +1,4 @@
-"""`sockgw emit`: send one event from a script."""
+"""`sockgw emit`: sends one event from a script."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["command"]
 
 
 @dataclass(slots=True)
-class Errand:
-    """One `sockgw emit`: what to send, and what is still to come back.
+class EmitRun:
+    """One `sockgw emit`: the event to send, and the answers it still waits for.
 
-    `ack` tells whether an ack is, `left` how many events with a name in `listen` are.
+    `ack` is true while the ack is missing; `left` counts the missing events named in `listen`.
     """
 
     event: str
@@ -32,7 +32,7 @@ class Errand:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on_event(self, event: str, args: list[Value]) -> None:
-        """Print an event that is listened for."""
+        """Print an event if it is in `listen`."""
         if event not in self.listen or not self.left:
             return
         self._print({"event": event, "args": args}, args)
@@ -41,7 +41,7 @@ class Errand:
             self.heard.set()
 
     async def run(self, socket: ClientSocket) -> bool:
-        """Send, and print what comes until all has; false when the ack is an error."""
+        """Send, and print the answers until all have come; false if the ack is an error."""
         start = time.perf_counter()
         if self.ack:
             args = await socket.while_connected(await socket.ask(self.event, self.args))
@@ -57,7 +57,7 @@ class Errand:
         return True
 
     def missing(self) -> str:
-        """What has not come, to be put behind the reason."""
+        """List the missing answers, to append to the reason."""
         ack = [f"the ack of {self.event}"] if self.ack else []
         events = [f"{self.left} more {' or '.join(self.listen)}"] if self.left else []
         return "; missing: " + " and ".join(ack + events) if ack or events else ""
@@ -67,13 +67,15 @@ class Errand:
         click.echo(document(whole if self.whole else value))
 
 
-@click.command("emit", short_help="Send one event, from a script.")
+@click.command("emit", short_help="Send one event from a script.")
 @takes_target
 @click.argument("event")
 @click.argument("args", nargs=-1)
 @click.option("--ack", is_flag=True, help="Ask for an ack and print it.")
 @click.option("--listen", metavar="EVENT", multiple=True, help="Print this event; repeatable.")
-@click.option("--count", metavar="N", type=click.IntRange(1), help="How many: 1 if not given.")
+@click.option(
+    "--count", metavar="N", type=click.IntRange(1), help="How many to wait for; default 1."
+)
 @click.option("--json", "whole", is_flag=True, help='Print {"event", "args"} and {"ack", "ms"}.')
 def command(
     target: Target,
@@ -85,33 +87,33 @@ def command(
     count: int | None,
     whole: bool,
 ) -> None:
-    """Send EVENT with ARGS, and print what comes back: one JSON document a line.
+    """Send EVENT with ARGS, and print the answers, one JSON document per line.
 
-    ARGS are JSON where they can be read as JSON, otherwise text; @FILE is a file's bytes. Put
-    -- before what begins with a dash. An ack or event is printed as its argument: null if it has
-    none, an array if several. Bytes are {"$bytes": base64}.
+    ARGS are parsed as JSON if possible, otherwise they are text; @FILE sends a file's bytes. Put
+    -- before arguments that begin with a dash. An ack or event is printed as its argument: null
+    for none, an array for several. Bytes are {"$bytes": base64}.
 
-    Ends with 0 when all that was asked for has come, and with 1 when not, or when the ack is
-    {"error": ...}. What goes wrong is told on stderr.
+    Exits with 0 if all requested answers have come, and with 1 if not, or if the ack is
+    {"error": ...}. Errors go to stderr.
     """
     if count and not listen:
         raise click.UsageError("--count counts what --listen names: give both")
     left = (count or 1) if listen else 0
     values = [parse_argument(arg) for arg in args]
-    errand = Errand(parse_event(event), values, ack, listen, left, whole)
-    raise SystemExit(not asyncio.run(_send(target, errand, timeout)))
+    emit = EmitRun(parse_event(event), values, ack, listen, left, whole)
+    raise SystemExit(not asyncio.run(_send(target, emit, timeout)))
 
 
-async def _send(target: Target, errand: Errand, timeout: float) -> bool:
+async def _send(target: Target, emit: EmitRun, timeout: float) -> bool:
     try:
-        async with connect(target, errand.on_event, timeout=timeout) as socket:
+        async with connect(target, emit.on_event, timeout=timeout) as socket:
             click.echo(f"connected to {target.namespace} as {socket.id}", err=True)
             async with asyncio.timeout(timeout):
-                return await errand.run(socket)
+                return await emit.run(socket)
     except ConnectError as error:
         click.echo(connect_error(error), err=True)
     except Disconnected as error:
-        click.echo(f"disconnected: {error.reason}{errand.missing()}", err=True)
+        click.echo(f"disconnected: {error.reason}{emit.missing()}", err=True)
     except TimeoutError:
-        click.echo(f"time-out after {timeout:g} s{errand.missing()}", err=True)
+        click.echo(f"time-out after {timeout:g} s{emit.missing()}", err=True)
     return False

@@ -1,4 +1,4 @@
-"""`sockgw init`: a running example to begin with."""
+"""`sockgw init`: creates a working example."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from gateway.config.schema import schema_text
 __all__ = ["init"]
 
 NEXT = """
-What to type next:
+Next steps:
 {enter}  sockgw check
   sockgw run
-and in another terminal:
+In another terminal:
   sockgw client http://127.0.0.1:7001 --auth '{{"name": "Ada"}}'
   > chat "hello world!"
 """
 
 
-@click.command(short_help="Write a running example into DIR.")
+@click.command(short_help="Create a working example in DIR.")
 @click.argument("folder", default=".", type=click.Path(path_type=Path), metavar="[DIR]")
 def init(folder: Path) -> None:
-    """Write a running example into DIR: gateway.yaml and two plugins.
+    """Create a working example in DIR: gateway.yaml and two plugins.
 
-    Nothing is overwritten: when one of its files is there already, none is written and the exit
-    code is 1.
+    No file is overwritten: if one of these exists, nothing is written and the exit code is 1.
     """
     files = {
-        # With the schema beside it, an editor needs no network and fits what is installed.
+        # With the schema beside it, an editor needs no network and matches the installed version.
         "gateway.schema.json": schema_text(),
         "gateway.yaml": template("gateway.yaml"),
         "plugins/auth.py": template("auth.py"),
@@ -38,7 +37,7 @@ def init(folder: Path) -> None:
     }
     if there := [name for name in files if (folder / name).exists()]:
         raise click.ClickException(
-            f"nothing was written, {', '.join(there)} exist{'s' * (len(there) == 1)} already"
+            f"nothing was written: {', '.join(there)} already exist{'s' * (len(there) == 1)}"
         )
     for name, text in files.items():
         write_new(folder / name, text)

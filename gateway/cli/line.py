@@ -1,7 +1,7 @@
-"""What is typed and what is shown: events and their arguments as text.
+"""Events and their arguments as text, typed and shown.
 
-JSON is taken as it stands, anything else is a word as in a shell; what is shown can be typed again,
-and does nothing to the terminal.
+JSON is parsed as JSON, anything else is a word as in a shell. Output can be typed again, and its
+control characters are escaped.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _PLAIN = re.compile(r"[\w.:/-]+")
 
 
 def parse_argument(text: str) -> Value:
-    """One argument of an event: JSON where it is JSON, the bytes of FILE for `@FILE`, else text.
+    """Parse one argument of an event: JSON if it is JSON, the bytes of FILE for `@FILE`, else text.
 
-    Raises `click.UsageError` when there is no such file.
+    Raises `click.UsageError` if the file cannot be read.
     """
     if text.startswith("@"):
         try:
@@ -51,17 +51,17 @@ def parse_argument(text: str) -> Value:
 
 
 def parse_event(name: str) -> str:
-    """An event's name; raises `click.UsageError` for those that only Socket.IO itself sends."""
+    """Check an event's name; raises `click.UsageError` for names reserved by Socket.IO."""
     if name in RESERVED:
-        raise click.UsageError(f"{name!r} is an event of Socket.IO itself and cannot be sent")
+        raise click.UsageError(f"{name!r} is reserved by Socket.IO and cannot be sent")
     return name
 
 
 def parse_line(line: str) -> tuple[str, list[Value]]:
-    """The event and its arguments.
+    """Parse an event and its arguments.
 
-    JSON is taken as it stands, spaces and all; anything else is a word as in a shell.
-    Raises `click.UsageError` when it cannot be read.
+    JSON is parsed as JSON, spaces and all; anything else is a word as in a shell.
+    Raises `click.UsageError` for an invalid line.
     """
     try:
         tokens = list(_tokens(line))
@@ -89,7 +89,7 @@ def _tokens(line: str) -> Iterator[str]:
 
 
 def _json_end(line: str) -> int | None:
-    """Where the JSON ends that the line starts with, or `None` when it starts with a word."""
+    """Find the end of the JSON at the start of the line; `None` if it starts with a word."""
     try:
         _, end = json.JSONDecoder().raw_decode(line)
     except ValueError:
@@ -98,17 +98,17 @@ def _json_end(line: str) -> int | None:
 
 
 def printable(text: str) -> str:
-    """`text` with its control characters escaped, so that it does nothing to a terminal."""
+    """Escape control characters, so that `text` cannot change the terminal."""
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def document(value: object) -> str:
-    """A value for programs: JSON on one line, bytes as `{"$bytes": base64}`."""
+    """Format a value for programs: JSON on one line, bytes as `{"$bytes": base64}`."""
     return printable(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_pack))
 
 
 def show(value: Value) -> str:
-    """A value for people: JSON, bytes as `<12 bytes 0a0b..>`."""
+    """Format a value for people: JSON, bytes as `<12 bytes 0a0b..>`."""
     match value:
         case bytes():
             start = value[:8].hex() + (".." if len(value) > 8 else "")
@@ -123,12 +123,12 @@ def show(value: Value) -> str:
 
 
 def word(event: str) -> str:
-    """An event's name as it can be typed at the prompt."""
+    """Format an event's name as you would type it at the prompt."""
     return event if _PLAIN.fullmatch(event) else document(event)
 
 
 def packet(event: str, args: Iterable[Value]) -> str:
-    """An event, or the ack of one, on one line for people."""
+    """Format an event or an ack on one line for people."""
     return " ".join([word(event), *map(show, args)])
 
 

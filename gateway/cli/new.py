@@ -1,4 +1,4 @@
-"""`sockgw new`: the skeleton of a plugin, and the YAML that uses it."""
+"""`sockgw new`: creates the skeleton of a plugin, and prints the YAML for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ services:
 }
 
 
-@click.command(short_help="Write the skeleton of a plugin.")
+@click.command(short_help="Create the skeleton of a plugin.")
 @click.argument("kind", type=click.Choice(list(YAML)))
 @click.argument("name")
 @click.option(
@@ -44,9 +44,9 @@ services:
     help="The plugin folder.",
 )
 def new(kind: str, name: str, folder: Path) -> None:
-    """Write the skeleton of a plugin to NAME.py, and show the YAML that uses it.
+    """Create the skeleton of a plugin in NAME.py, and print the YAML that uses it.
 
-    The dots of a NAME such as rooms.lobby are subfolders. No file is overwritten.
+    Dots in NAME, as in rooms.lobby, mean subfolders. No file is overwritten.
     """
     last = name.rpartition(".")[2]
     attribute = {"middleware": last, "handler": "index", "service": _camel(last)}[kind]
@@ -62,20 +62,20 @@ def new(kind: str, name: str, folder: Path) -> None:
 
 def _check(part: str) -> None:
     if not (part.isascii() and part.isidentifier()) or keyword.iskeyword(part):
-        raise click.BadParameter(f"{part!r} is no name in Python", param_hint="NAME")
+        raise click.BadParameter(f"{part!r} is not a valid name in Python", param_hint="NAME")
     if part.startswith("_"):
         raise click.BadParameter(
-            f"files that begin with '_' are no plugins: {part!r}", param_hint="NAME"
+            f"files that begin with '_' are not plugins: {part!r}", param_hint="NAME"
         )
 
 
 def _check_free(path: Path, folder: Path) -> None:
-    """To Python a name is a file or a folder, not both."""
+    """Raise an error if the name is taken: to Python it is a file or a folder, not both."""
     taken = [path, path.with_suffix("")]
     taken += [parent.with_suffix(".py") for parent in path.parents if folder in parent.parents]
     for other in taken:
         if other.exists():
-            raise click.ClickException(f"nothing was written, {other} exists already")
+            raise click.ClickException(f"nothing was written: {other} already exists")
 
 
 def _camel(name: str) -> str:

@@ -1,4 +1,4 @@
-"""`sockgw plan`: what would a reload change, and whom would it cut off?"""
+"""`sockgw plan`: shows what a reload would change, and which sockets it would close."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from gateway.client.admin import AdminClient
 __all__ = ["plan"]
 
 
-@click.command(short_help="Compare FILE with what the daemon serves.")
+@click.command(short_help="Show what a reload of FILE would change.")
 @file_argument
 @asks_daemon("add one to compare it with the daemon")
 @click.option(
     "--format",
     type=click.Choice(["text", "json", "github"]),
     default="text",
-    help="How to write it: for people, programs, or problems as annotations of a pull request.",
+    help="Output for people, programs, or problems as annotations of a pull request.",
 )
 def plan(file: Path, daemon: AdminClient, format: str) -> None:
-    """Compare FILE with what the daemon serves, and change nothing.
+    """Compare FILE with what the daemon serves, without changing anything.
 
-    Tells what a reload would add (+), remove (-) and change (~), which sockets it would close and
-    what would wait for a restart. Services are not started for it. Exits with 0, with 78 when the
-    daemon would not serve FILE, and with 1 when it cannot be asked.
+    Shows what a reload would add (+), remove (-) and change (~), which sockets it would close and
+    which keys would wait for a restart. No service is started. Exits with 0, with 78 if the
+    daemon would refuse FILE, and with 1 if the daemon cannot be reached.
     """
     changes, closed = asyncio.run(daemon.plan(file.absolute()))
     if format == "json":

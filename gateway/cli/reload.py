@@ -1,4 +1,4 @@
-"""`sockgw reload`: let the daemon take over its files now, and wait for the verdict."""
+"""`sockgw reload`: reloads the daemon now, and waits for the result."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from gateway.errors import ConfigError
 __all__ = ["reload"]
 
 
-@click.command(short_help="Let the daemon that serves FILE reload it, and wait.")
+@click.command(short_help="Reload FILE in the daemon, and wait for the result.")
 @file_argument
 @asks_daemon("send SIGHUP instead")
 @click.option(
     "--format",
     type=click.Choice(["text", "json", "github"]),
     default="text",
-    help="How to write the verdict: for people, programs, or annotations of a pull request.",
+    help="Output for people, programs, or annotations of a pull request.",
 )
 def reload(file: Path, daemon: AdminClient, format: str) -> None:
-    """Let the daemon that serves FILE reload it, and wait for the verdict.
+    """Reload FILE in the daemon that serves it, and wait for the result.
 
-    Exits with 0 when the daemon serves what is on disk, with 78 when it cannot and goes on with
-    what it had, and with 1 when it cannot be asked.
+    Exits with 0 if the daemon now serves what is on disk, with 78 if it refused it and keeps
+    serving what it had, and with 1 if the daemon cannot be reached.
     """
     verdict = asyncio.run(daemon.reload())
     if format == "json":

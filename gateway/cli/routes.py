@@ -1,4 +1,4 @@
-"""`sockgw routes`: which event leads where."""
+"""`sockgw routes`: lists events, their middleware and their handlers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Kind = Literal["event", "any other event", "gateway event"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One route. `file` is that of the handler, relative where that is shorter.
+    """One route. `file` is the handler's, as a relative path if that is shorter.
 
-    `schema` is whether the event's arguments are held to one.
+    `schema` says whether the route has a schema for the event's arguments.
     """
 
     event: str
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The routes of one namespace, and the middleware on the way to them, by name."""
+    """The routes of one namespace, and the names of their middleware."""
 
     namespace: str
     connection_chain: tuple[str, ...]
@@ -49,19 +49,19 @@ class Table:
     routes: tuple[Row, ...]
 
 
-@click.command(short_help="List where each event of FILE leads.")
+@click.command(short_help="List the routes of FILE.")
 @file_argument
 @click.option(
     "--format",
     type=click.Choice(["text", "json"]),
     default="text",
-    help="How to write the routes: for people or programs.",
+    help="Output for people or programs.",
 )
 def routes(file: Path, format: str) -> None:
-    """List the routes of FILE: where each event goes, and through which middleware.
+    """List the routes of FILE: each event, its middleware and its handler.
 
-    `*` takes every event that has no route; gateway events pass through no middleware. Exits
-    with 78 when `run` would not serve FILE.
+    `*` matches every event that has no route. Gateway events pass no middleware. Exits with 78 if
+    `run` would not serve FILE.
     """
     try:
         build = load(file, os.environ)

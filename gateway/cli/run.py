@@ -1,4 +1,4 @@
-"""`sockgw run`: serve a gateway."""
+"""`sockgw run`: serves a gateway."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["run"]
 log = logging.getLogger("sockgw.server")
 
 
-@click.command(short_help="Serve FILE, and its changes as they come.")
+@click.command(short_help="Serve FILE, and reload it when it changes.")
 @file_argument
-@click.option("--host", help="Listen on this address instead of the file's.")
+@click.option("--host", help="Listen on this address instead of FILE's.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen on this port instead.")
 @click.option(
     "--log-format",
     type=click.Choice(["console", "json"]),
     default="console",
-    help="How to log: for people or one JSON object a line.",
+    help="Log for people, or one JSON object per line.",
 )
 @click.option(
     "--last-good", is_flag=True, help="Serve the last accepted configuration if FILE is broken."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log every step a packet takes.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every step of every packet.")
 def run(
     file: Path,
     host: str | None,
@@ -43,9 +43,9 @@ def run(
     last_good: bool,
     verbose: bool,
 ) -> None:
-    """Serve FILE until Ctrl-C; changes of it and of its plugins are taken over as they come.
+    """Serve FILE until Ctrl-C, and reload it when it or its plugins change.
 
-    Exits with 78 when FILE cannot be served and with 1 when its address cannot be had.
+    Exits with 78 if FILE cannot be served, and with 1 if its address is not available.
     """
     set_up(log_format, verbose)
     say = _say_json if log_format == "json" else _say
@@ -63,7 +63,7 @@ def _say(started: StartupInfo) -> None:
     build, server = started.build, started.server
     if started.degraded is not None:
         show_problems(started.degraded)
-        click.secho("serving the last configuration that was accepted instead", fg="yellow")
+        click.secho("serving the last accepted configuration instead", fg="yellow")
     click.echo(f"sockgw {version('sockgw')} serves {build.config.file}")
     path = "" if server.path == "/socket.io/" else f"  path {server.path}"
     click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")

@@ -1,4 +1,4 @@
-"""`sockgw schema`: the JSON Schema of gateway.yaml."""
+"""`sockgw schema`: prints the JSON Schema of gateway.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sockgw status`: how is the daemon?"""
+"""`sockgw status`: shows the status of the daemon."""
 
 from __future__ import annotations
 
@@ -18,45 +18,48 @@ from gateway.client.admin import AdminClient, problems_in
 __all__ = ["status"]
 
 
-@click.command(short_help="Tell how the daemon that serves FILE is.")
+@click.command(short_help="Show the status of the daemon that serves FILE.")
 @file_argument
 @asks_daemon("add one to ask the daemon")
 @click.option(
     "--format",
     type=click.Choice(["text", "json"]),
     default="text",
-    help="How to write it: for people or programs.",
+    help="Output for people or programs.",
 )
 def status(file: Path, daemon: AdminClient, format: str) -> None:
-    """Tell how the daemon that serves FILE is: what it serves, to how many, and its last reload.
+    """Show the status of the daemon that serves FILE: sockets, generations, the last reload.
 
-    Exits with 0, and with 1 when the daemon cannot be asked.
+    Exits with 0, or with 1 if the daemon cannot be reached.
     """
-    told = asyncio.run(daemon.status())
+    facts = asyncio.run(daemon.status())
     if format == "json":
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    click.secho(f"generation {told['generation']} serves at {told['url']}", bold=True)
-    for name, text in _lines(told):
+    click.secho(f"generation {facts['generation']} serves at {facts['url']}", bold=True)
+    for name, text in _lines(facts):
         click.echo(f"  {name:<16}{near(text)}")
 
 
-def _lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What there is to tell, and the name of each thing."""
-    yield "file", told["file"]
-    yield "digest", told["digest"][:12]
-    yield "since", _time(told["since"])
-    yield "started", _time(told["started"])
-    if told["degraded"]:
-        yield "degraded", _bad("the file is broken, and what was accepted last is served instead:")
-        yield from (("", _bad(problem)) for problem in told["degraded"])
-    yield from _last_reload(told["last_reload"])
-    yield "sockets", _counts(told["sockets"]) or "none"
-    yield "generations", f"{_counts(told['generations'])} tasks inside"
-    yield "services", ", ".join(told["services"]) or "none"
-    if told["pending"]:
-        yield "pending restart", click.style(", ".join(told["pending"]), fg="yellow")
-    yield "watcher", _watcher(**told["watcher"])
+def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lines of the status: a name and its text."""
+    yield "file", facts["file"]
+    yield "digest", facts["digest"][:12]
+    yield "since", _time(facts["since"])
+    yield "started", _time(facts["started"])
+    if facts["degraded"]:
+        yield (
+            "degraded",
+            _bad("the file is broken; serving the last accepted one instead:"),
+        )
+        yield from (("", _bad(problem)) for problem in facts["degraded"])
+    yield from _last_reload(facts["last_reload"])
+    yield "sockets", _counts(facts["sockets"]) or "none"
+    yield "generations", f"{_counts(facts['generations'])} tasks"
+    yield "services", ", ".join(facts["services"]) or "none"
+    if facts["pending"]:
+        yield "pending restart", click.style(", ".join(facts["pending"]), fg="yellow")
+    yield "watcher", _watcher(**facts["watcher"])
 
 
 def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -73,7 +76,7 @@ def _watcher(mode: str, up: bool) -> str:
         return "off"
     if up:
         return f"{mode}, file events arrive"
-    text = f"{mode}, no file events: it looks now and then"
+    text = f"{mode}, no file events: checking periodically"
     return text if mode == "poll" else click.style(text, fg="yellow")
 
 

@@ -1,4 +1,4 @@
-"""What client commands are told alike: where to connect, as whom, and how long to wait."""
+"""The connection options of `client` and `emit`: URL, credentials, time-out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["connect_error", "takes_target"]
 
 
 def takes_target(run: Callable[..., None]) -> Callable[..., None]:
-    """Let a command say where to connect: it gets `target`, and `timeout` in seconds."""
+    """Add the connection options to a command, which gets `target`, and `timeout` in seconds."""
 
     @functools.wraps(run)
-    def told(
+    def with_target(
         url: str,
         namespace: str | None,
         path: str,
@@ -37,12 +37,12 @@ def takes_target(run: Callable[..., None]) -> Callable[..., None]:
         run(target=Target(url, namespace, path, auth, header, transport), **rest)
 
     for parameter in reversed(_PARAMETERS):
-        told = parameter(told)
-    return told
+        with_target = parameter(with_target)
+    return with_target
 
 
 def connect_error(error: ConnectError) -> str:
-    """A `connect_error` on one line: the message, and the data if any."""
+    """Format a `connect_error` on one line: the message, and the data if any."""
     data = "" if error.data is None else f" {document(error.data)}"
     return f"connect_error: {printable(error.message)}{data}"
 
@@ -51,11 +51,13 @@ def _url(context: click.Context, parameter: click.Parameter, value: str) -> str:
     url = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(url)
-        good = parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname and parts.port != 0
-    except ValueError:  # brackets and ports are read that late
-        good = False
-    if not good:
-        raise click.BadParameter(f"{value!r} is no URL of a server: write http://HOST:PORT")
+        is_valid = (
+            parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname and parts.port != 0
+        )
+    except ValueError:  # brackets and ports are parsed that late
+        is_valid = False
+    if not is_valid:
+        raise click.BadParameter(f"{value!r} is not a server URL: write http://HOST:PORT")
     return url
 
 
@@ -85,9 +87,14 @@ def _headers(
 
 _PARAMETERS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.argument("url", callback=_url),
-    click.option("--namespace", metavar="NAME", help="May also be the path of the URL."),
-    click.option("--path", default="/socket.io/", show_default=True, help="The server's path."),
-    click.option("--auth", metavar="JSON", callback=_auth, help="Who the client says it is."),
+    click.option("--namespace", metavar="NAME", help="Namespace; can also be the path of the URL."),
+    click.option("--path", default="/socket.io/", show_default=True, help="The server's URL path."),
+    click.option(
+        "--auth",
+        metavar="JSON",
+        callback=_auth,
+        help="Passed to the server as `auth`.",
+    ),
     click.option(
         "--header", metavar="K:V", multiple=True, callback=_headers, help="HTTP header; repeatable."
     ),
@@ -96,7 +103,7 @@ _PARAMETERS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = 
         type=click.Choice(["polling", "websocket"]),
         multiple=True,
         default=["polling", "websocket"],
-        help="Only this one. Default: polling, then websocket if that works.",
+        help="Use only this transport. Default: start with polling, then upgrade.",
     ),
     click.option(
         "--timeout",

@@ -19,11 +19,11 @@ __all__ = ["run"]
 log = logging.getLogger("sockgw.server")
 
 GC_THRESHOLDS = (1000, 10, 100)
-"""A full collection looks at every object of every socket, which stalls all of them: it may come
-a tenth as often as by Python's own thresholds. What packets leave is freed without it."""
+"""A full collection scans every object of every socket and stalls them all, so it runs ten times
+less often than by default. Packets are freed without it."""
 
 PATIENCE = 2.0
-"""Seconds for tasks, and then for threads, that plugins have started and nobody ended."""
+"""Seconds for tasks, and then for threads, that plugins started and did not end."""
 
 
 def run(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
@@ -43,7 +43,7 @@ def run(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
 
 
 def _tune_garbage_collector() -> None:
-    """Call it when everything is imported: it exempts what is there now from collections."""
+    """Freeze all existing objects, so that they are never scanned. Call it after all imports."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -61,17 +61,17 @@ async def _serve(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None
     calls.shutdown(wait=False, cancel_futures=True)
     if late := [task for task in tasks if not task.done()]:
         names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
-        log.error("tasks of plugins that do not end, though they were cancelled: %s", names)
+        log.error("tasks of plugins did not end when cancelled: %s", names)
         os._exit(os.EX_SOFTWARE)  # any other way out waits for them
 
 
 def _leave_threads() -> None:
-    """End without the threads that Python would wait for, if they do not end themselves."""
+    """Exit without waiting longer for threads that plugins left running."""
     limit = time.monotonic() + PATIENCE
     threads = [each for each in threading.enumerate() if not each.daemon]
     threads.remove(threading.main_thread())
     for thread in threads:
         thread.join(max(0.0, limit - time.monotonic()))
     if late := [thread.name for thread in threads if thread.is_alive()]:
-        log.error("threads of plugins that do not end: %s", ", ".join(sorted(late)))
+        log.error("threads of plugins did not end: %s", ", ".join(sorted(late)))
         os._exit(os.EX_SOFTWARE)

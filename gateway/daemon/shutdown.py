@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from gateway.daemon.listener import Listener
 from gateway.engineio.engine import Engine
-from gateway.engineio.session import CLOSE_LIMIT
+from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.runtime.live import Live
 from gateway.socketio.server import Server
 

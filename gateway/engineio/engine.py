@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from gateway.engineio.polling import PollExchange, PostExchange
 from gateway.engineio.refusals import HINT, Refusal, refuse, verify
-from gateway.engineio.session import CLOSE_LIMIT, Receiver, Session
+from gateway.engineio.session import Receiver, Session
 from gateway.engineio.settings import Settings, Transport
+from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
 from gateway.engineio.websocket import WebSocketCarrier
 from gateway.http.connection import Exchange, HttpConnection, HttpServer

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Iterator
 
 from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
 from gateway.engineio.refusals import Refusal, refuse
-from gateway.engineio.session import CLOSE_LIMIT, COMPRESS_FROM, Polling, Session
+from gateway.engineio.session import Polling, Session
+from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.connection import HttpConnection
 from gateway.http.request import Request
 from gateway.http.response import Answer

@@ -8,53 +8,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Literal, Protocol
 
 from gateway.engineio.frames import Frames
-from gateway.engineio.outbox import Outbox, Sink
+from gateway.engineio.outbox import Outbox
 from gateway.engineio.packet import (
     CLOSE,
     MESSAGE,
     NOOP,
     PONG,
-    PROBE_PING,
-    PROBE_PONG,
-    UPGRADE,
     Message,
     Packet,
     PacketError,
 )
 from gateway.engineio.settings import Settings, Transport
+from gateway.engineio.timers import Due
+from gateway.engineio.transports import Poll, Post, WebSocket
+from gateway.engineio.upgrade import Upgrade, UpgradeStep
 from gateway.engineio.violations import EventCounter, Violation
 from gateway.http.deadlines import Deadlines
 from gateway.limits import LimitName, Limits
 
-__all__ = [
-    "CLOSE_LIMIT",
-    "COMPRESS_FROM",
-    "Due",
-    "Host",
-    "Poll",
-    "Polling",
-    "Post",
-    "Reason",
-    "Receiver",
-    "Session",
-    "State",
-    "WebSocket",
-]
+__all__ = ["Host", "Polling", "Reason", "Receiver", "Session", "State"]
 
 LOG = logging.getLogger("sockgw.engine")
-
-CLOSE_LIMIT = 2.0
-"""Seconds that a client has to take the last of a session that is over."""
-
-COMPRESS_FROM = 1024
-"""Bytes; below it compression costs more than it saves."""
-
-NOOP_AFTER, LATER_NOOP_AFTER = 0.1, 1.0
-"""Seconds after which polls that come during an upgrade are ended: the first, and further ones."""
 
 Reason = Literal[
     "client disconnect",
@@ -83,54 +61,6 @@ class State(Enum):
 
 
 OPEN = State.OPEN  # for every message asks, and members of an enumeration are slow to get
-
-
-class Due(IntEnum):
-    """A session's deadlines.
-
-    "At a given interval the server sends a ping packet and the client has a few seconds to send a
-    pong packet back. If the server does not receive a pong packet back, then it SHOULD consider
-    that the connection is closed."
-    """
-
-    PING = 0
-    """Sending a ping."""
-    PONG = 1
-    """Having received the pong to it."""
-    UPGRADE = 2
-    """Having completed an upgrade that a client began."""
-    NOOP = 3
-    """Ending the first poll that came during an upgrade."""
-    LATER_NOOP = 4
-    """Ending a further one."""
-    CLOSE = 5
-    """Being forgotten, after the server closed it and no poll came to hear of that."""
-
-
-class Poll(Protocol):
-    """A GET request. It waits until it is woken, then asks `Polling.next_payload`."""
-
-    def wake(self) -> None: ...
-
-    def expire_soon(self) -> None:
-        """The session is over: be written soon or be given up."""
-
-
-class Post(Protocol):
-    """A POST request."""
-
-    def expire_soon(self) -> None:
-        """The session is over: a body that is still to come is of no use."""
-
-
-class WebSocket(Sink, Protocol):
-    """A WebSocket connection. What is sent to one that is gone is dropped."""
-
-    @property
-    def buffered(self) -> int:
-        """Bytes the connection has yet to take."""
-
-    def close(self) -> None: ...
 
 
 class Receiver(Protocol):
@@ -180,14 +110,14 @@ class Session:
 
     `settings` are those of its handshake. `address` is its client's address, `is_secure` true for
     one that came over TLS. `receiver` takes what the client sends. `polling` has its polls, `None`
-    for a session that began on a WebSocket. Messages to a session that is over are dropped.
+    for a session that began on a WebSocket or is over; `upgrade` is the attempt in progress.
+    Messages to a session that is over are dropped.
     """
 
     __slots__ = (
         "_deadlines",
         "_held",
         "_host",
-        "_upgrade",
         "_websocket",
         "address",
         "id",
@@ -199,6 +129,7 @@ class Session:
         "settings",
         "state",
         "transport",
+        "upgrade",
     )
 
     def __init__(
@@ -218,13 +149,13 @@ class Session:
         self.state = State.OPENING
         self.transport = transport
         self.outbox = Outbox(id, transport, self.settings)
-        self.polling = Polling(self) if transport == "polling" else None
+        self.polling = Polling(self, host.deadlines) if transport == "polling" else None
         self.last = CLOSE  # what ends a poll when the session is over
         self._host = host
         self._deadlines = host.deadlines
         self._held = 0.0
         self._websocket: WebSocket | None = None  # set once it is the transport
-        self._upgrade: Upgrade | None = None
+        self.upgrade: Upgrade | None = None
         self._deadlines.set(self, Due.PING, self.settings.ping_interval)
 
     @property
@@ -303,7 +234,8 @@ class Session:
             self.count_limit("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
         if kept == "disconnected":
             self.end("slow client")
-        self.answer_poll_if_ready()
+        if self.polling is not None:
+            self.polling.answer_if_ready()
 
     def _report_end(self, reason: Reason) -> None:
         receiver, self.receiver = self.receiver, NOBODY  # they would keep each other in memory
@@ -341,7 +273,7 @@ class Session:
         """A request went away unanswered, or a WebSocket is gone."""
         if carrier is self._websocket or (self.polling is not None and carrier in self.polling):
             self.end(reason)
-        elif self._upgrade is not None and carrier is self._upgrade.websocket:
+        elif self.upgrade is not None and carrier is self.upgrade.websocket:
             self._finish_upgrade(UpgradeStep.FAILED)
 
     def due(self, due: int, when: float) -> None:
@@ -349,7 +281,8 @@ class Session:
         if due == Due.PING:
             self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
             self.outbox.ping(first=self._websocket is not None)
-            self.answer_poll_if_ready()
+            if self.polling is not None:
+                self.polling.answer_if_ready()
         elif due == Due.PONG and when < self._held + self.settings.ping_timeout:
             self.due(Due.PING, when)  # its answer may be behind what waits
         elif due == Due.PONG:
@@ -362,21 +295,6 @@ class Session:
         elif self.polling is not None:
             self.polling.wake()
 
-    def answer_poll_if_ready(self) -> None:
-        """Answer the poll that waits, if there is something to say."""
-        polling = self.polling
-        if polling is None:
-            return
-        if self.state is not OPEN or (polling.is_ready and self.outbox):
-            polling.wake()
-        elif self._upgrade is not None and self._upgrade.is_probed and polling.is_ready:
-            self._deadlines.set(self, *self._upgrade.hold_poll())
-
-    def poll_is_taken(self) -> None:
-        """A poll is being answered: it need not be ended for an upgrade."""
-        if self._upgrade is not None:
-            self._deadlines.cancel(self, Due.NOOP, Due.LATER_NOOP)
-
     # WebSocket
 
     def open(self, websocket: WebSocket) -> None:
@@ -385,21 +303,21 @@ class Session:
         "A client MUST NOT open more than one WebSocket connection per session. Should it happen,
         the server MUST close the WebSocket connection."
         """
-        if self.state is not State.OPEN or self._upgrade is not None or self._websocket is not None:
+        if self.state is not State.OPEN or self.upgrade is not None or self._websocket is not None:
             self.count_violation("overlap", "a second WebSocket")
             websocket.close()
         elif self.transport == "websocket":
             self._move_to(websocket)
         else:
-            self._upgrade = Upgrade(websocket)
+            self.upgrade = Upgrade(websocket)
             self._deadlines.set(self, Due.UPGRADE, self._host.limits.upgrade_timeout)
 
     def receive_on(self, websocket: WebSocket, packet: Packet) -> Awaitable[None] | None:
         """Take a packet that came on a WebSocket: see `receive`."""
         if websocket is self._websocket:
             return self.receive(packet)
-        if self._upgrade is not None and websocket is self._upgrade.websocket:
-            step = self._upgrade.receive(packet)
+        if self.upgrade is not None and websocket is self.upgrade.websocket:
+            step = self.upgrade.receive(packet)
             if step is UpgradeStep.FAILED:
                 self.count_violation("upgrade", "neither a probe nor an upgrade behind one")
             if step is not UpgradeStep.PROBED:
@@ -419,7 +337,7 @@ class Session:
             self.outbox.attach(websocket)
 
     def _finish_upgrade(self, step: UpgradeStep) -> None:
-        upgrade, self._upgrade = self._upgrade, None
+        upgrade, self.upgrade = self.upgrade, None
         if upgrade is None:
             return
         self._deadlines.cancel(self, Due.UPGRADE, Due.NOOP, Due.LATER_NOOP)
@@ -446,10 +364,10 @@ class Polling:
     however many connections it asks: each would stay in memory.
     """
 
-    __slots__ = ("_answering", "_post", "_session", "_waiting")
+    __slots__ = ("_answering", "_deadlines", "_post", "_session", "_waiting")
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, deadlines: Deadlines) -> None:
+        self._session, self._deadlines = session, deadlines
         self._waiting: Poll | None = None
         self._answering: Poll | None = None
         self._post: Post | None = None
@@ -471,7 +389,7 @@ class Polling:
         """
         if self._waiting is None:
             self._waiting = poll
-            self._session.answer_poll_if_ready()
+            self.answer_if_ready()
         else:
             self._session.count_violation("overlap", "two polls at once")
             self._session.end("transport error")
@@ -485,7 +403,8 @@ class Polling:
         if self._answering is not None:
             self._answering.expire_soon()
         self._waiting, self._answering = None, poll
-        session.poll_is_taken()
+        if session.upgrade is not None:
+            self._deadlines.cancel(session, Due.NOOP, Due.LATER_NOOP)
         packets = session.outbox.take()
         if session.state is State.CLOSING:
             session.end("server disconnect")  # which has the poll expire
@@ -500,7 +419,7 @@ class Polling:
         if poll is self._answering:
             self._answering = None
             self._session.outbox.taken = 0
-            self._session.answer_poll_if_ready()
+            self.answer_if_ready()
 
     def post(self, post: Post) -> bool:
         """A POST request came: the same goes for these. If this is false, it is refused."""
@@ -514,6 +433,14 @@ class Polling:
     def posted(self) -> None:
         """The POST request is over."""
         self._post = None
+
+    def answer_if_ready(self) -> None:
+        """Have the GET that waits answered, if there is something to say."""
+        session = self._session
+        if session.state is not OPEN or (self.is_ready and session.outbox):
+            self.wake()
+        elif session.upgrade is not None and session.upgrade.is_probed and self.is_ready:
+            self._deadlines.set(session, *session.upgrade.hold_poll())
 
     def wake(self) -> None:
         """Have the GET that waits answered."""
@@ -530,57 +457,3 @@ class Polling:
         self.wake()
         for request in filter(None, (self._answering, self._post)):
             request.expire_soon()
-
-
-class UpgradeStep(Enum):
-    """The effect of a packet on an upgrade."""
-
-    PROBED = "probed"
-    COMPLETE = "complete"
-    FAILED = "failed"
-
-
-class Upgrade:
-    """One attempt to move from polling to a WebSocket.
-
-    Until it is complete the session stays on polling, as if nothing were tried.
-
-    "To upgrade to WebSocket, the client MUST:
-     - pause the HTTP long-polling transport (no more HTTP request gets sent), to ensure that no
-       packet gets lost
-     - open a WebSocket connection with the same session ID
-     - send a ping packet with the string probe in the payload
-    The server MUST:
-     - send a noop packet to any pending GET request (if applicable) to cleanly close HTTP
-       long-polling transport
-     - respond with a pong packet with the string probe in the payload
-    Finally, the client MUST send a upgrade packet to complete the upgrade."
-    """
-
-    __slots__ = ("_has_held", "is_probed", "websocket")
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self.websocket = websocket
-        self.is_probed = False
-        self._has_held = False
-
-    def receive(self, packet: Packet) -> UpgradeStep:
-        """Take a packet that came on the WebSocket."""
-        if packet == PROBE_PING:
-            self.websocket.send(PROBE_PONG)
-            self.is_probed = True
-            return UpgradeStep.PROBED
-        is_complete = packet == UPGRADE and self.is_probed
-        return UpgradeStep.COMPLETE if is_complete else UpgradeStep.FAILED
-
-    def hold_poll(self) -> tuple[Due, float]:
-        """The deadline of a poll that came after the probe, unless a packet ends it before.
-
-        Its client had not seen the pong, and will not complete the upgrade before the poll is
-        answered. To answer at once would be wrong too: where the pong is lost on its way, the
-        client would poll as fast as it can.
-        """
-        if self._has_held:
-            return Due.LATER_NOOP, LATER_NOOP_AFTER
-        self._has_held = True
-        return Due.NOOP, NOOP_AFTER

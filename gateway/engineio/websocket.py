@@ -21,7 +21,8 @@ from aiohttp.http_websocket import WebSocketReader
 
 from gateway.engineio.frames import Frames, close_frame, deflated_frame, frame, pong_frame
 from gateway.engineio.packet import Message, Packet, PacketError
-from gateway.engineio.session import CLOSE_LIMIT, COMPRESS_FROM, Session
+from gateway.engineio.session import Session
+from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.connection import CloseQueue, QueuedProtocol
 
 __all__ = ["Inbox", "Recipient", "WebSocketCarrier"]

@@ -106,6 +106,18 @@ class HttpServer:
     def __call__(self) -> HttpConnection:
         return HttpConnection(self)
 
+    def expect_rest(self, connection: HttpConnection) -> None:
+        """Bound the time that the rest of a request may take."""
+        if not connection.is_timed:
+            connection.is_timed = True
+            self.deadlines.set(connection, Due.REQUEST, self.request_timeout())
+
+    def expect_nothing(self, connection: HttpConnection) -> None:
+        """The request is whole."""
+        if connection.is_timed:
+            connection.is_timed = False
+            self.deadlines.cancel(connection, Due.REQUEST)
+
     async def shutdown(self) -> None:
         """Close all connections; polls that were woken are answered before, in this turn."""
         await asyncio.sleep(0)
@@ -136,7 +148,7 @@ class CloseQueue:
 
 
 class QueuedProtocol(asyncio.Protocol):
-    """The protocol of a connection whose end waits for its turn."""
+    """A connection whose end waits for its turn."""
 
     __slots__ = ("_closing", "_is_queued", "_transport")
 
@@ -145,6 +157,30 @@ class QueuedProtocol(asyncio.Protocol):
     def __init__(self, closing: CloseQueue) -> None:
         self._closing = closing
         self._is_queued = False
+
+    @property
+    def address(self) -> str:
+        """The client's address; empty on a Unix socket."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
+
+    @property
+    def closing(self) -> CloseQueue:
+        """The queue that its end waits in."""
+        return self._closing
+
+    @property
+    def is_secure(self) -> bool:
+        """True for a connection over TLS."""
+        return self._transport.get_extra_info("sslcontext") is not None
+
+    def close(self) -> None:
+        """Close the connection, once what was written is out."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._transport.abort()
 
     def lost(self) -> None:
         """The connection is gone; called once."""
@@ -181,19 +217,19 @@ class HttpConnection(QueuedProtocol):
         "_is_paused",
         "_is_reading",
         "_is_running",
-        "_is_timed",
         "_parser",
         "_request",
         "_rest",
         "_server",
         "_was_used",
+        "is_timed",
     )
 
     def __init__(self, server: HttpServer) -> None:
         super().__init__(server.closing)
         self._server = server
         self._parser: Parser | None = None  # made for the first request that is not plain
-        self._events: deque[Event] = deque()  # read, and waiting for their turn
+        self._events: deque[Event] | None = None  # read, and waiting for their turn
         self._rest = b""  # not read yet
         self._is_running = False  # through what waits
         self._request: Request | None = None  # that is being read or answered
@@ -202,7 +238,7 @@ class HttpConnection(QueuedProtocol):
         self._is_reading = False  # a body, wanted or not
         self._is_answered = False
         self._is_paused = False  # writing
-        self._is_timed = False  # more of a request is due
+        self.is_timed = False  # the rest of a request is due
         self._is_kept = False  # after a first request
         self._was_used = True  # since it was last looked whether the connection is idle
         self._is_over = False  # nothing more is read, or not by us
@@ -212,7 +248,7 @@ class HttpConnection(QueuedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
         self._server.connections.add(self)
-        self._expect_more()
+        self._server.expect_rest(self)
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
@@ -255,22 +291,6 @@ class HttpConnection(QueuedProtocol):
 
     # What those who answer ask for
 
-    @property
-    def address(self) -> str:
-        """The client's address; empty on a Unix socket."""
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
-
-    @property
-    def closing(self) -> CloseQueue:
-        """The queue that its end waits in."""
-        return self._closing
-
-    @property
-    def is_secure(self) -> bool:
-        """True for a connection over TLS."""
-        return self._transport.get_extra_info("sslcontext") is not None
-
     def answer(self, answer: Answer) -> None:
         """Write the answer to the request; its exchange's `written` follows once that is out."""
         request = self._request
@@ -299,14 +319,6 @@ class HttpConnection(QueuedProtocol):
         tail = (self._parser.tail if self._parser is not None else None) or b""
         self._forget()
         return self._transport, tail + self._rest
-
-    def close(self) -> None:
-        """Close the connection, once what was written is out."""
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Drop the connection."""
-        self._transport.abort()
 
     # Reading
 
@@ -340,9 +352,11 @@ class HttpConnection(QueuedProtocol):
         except BadRequest as error:
             self._fail(error)
             return
+        if self._events is None:
+            self._events = deque()
         self._events += events
         if not events and self._request is None:
-            self._expect_more()
+            self._server.expect_rest(self)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Request):
@@ -356,7 +370,7 @@ class HttpConnection(QueuedProtocol):
                 self._exchange.too_large()
 
     def _begin(self, request: Request) -> None:
-        self._expect_no_more()
+        self._server.expect_nothing(self)
         self._request, self._was_used = request, True
         self._is_reading, self._is_answered = request.body is None, False
         respond = self._server.routes.get(request.path)
@@ -417,22 +431,21 @@ class HttpConnection(QueuedProtocol):
             exchange.written()
         if self._is_reading:
             self._body = None
-            self._expect_more()
+            self._server.expect_rest(self)
         else:
             self._finish()
 
     def _finish(self) -> None:
         """The request is over: the next may come."""
         self._request, self._is_answered = None, False
-        if self._is_timed:
-            self._expect_no_more()
+        self._server.expect_nothing(self)
         if not self._is_kept:
             self._is_kept = True
             self._server.deadlines.set(self, Due.IDLE, self._server.keepalive)
         if self._events or self._rest:
             self._run()
         elif self._parser is not None and not self._parser.is_between:
-            self._expect_more()
+            self._server.expect_rest(self)
 
     def _close(self) -> None:
         """Close the connection behind the last answer.
@@ -452,15 +465,5 @@ class HttpConnection(QueuedProtocol):
     def _forget(self) -> None:
         self._is_over = True
         self._server.connections.discard(self)
-        self._server.deadlines.cancel(self, *Due)
-
-    def _expect_more(self) -> None:
-        """Bound the time that the rest of a request may take."""
-        if not self._is_timed:
-            self._is_timed = True
-            self._server.deadlines.set(self, Due.REQUEST, self._server.request_timeout())
-
-    def _expect_no_more(self) -> None:
-        if self._is_timed:
-            self._is_timed = False
-            self._server.deadlines.cancel(self, Due.REQUEST)
+        if self.is_timed or self._is_kept or self._is_reading:
+            self._server.deadlines.cancel(self)

@@ -116,12 +116,14 @@ def _fields(block: bytes) -> _Fields | None:
         return None
     if headers.get("connection", "keep-alive").lower() not in KEPT:
         return None
+    if headers.get("upgrade", "websocket").lower() != "websocket":
+        return None
     length = headers.get("content-length")
     if length is not None and not (length.isdigit() and len(length) <= DIGITS):
         return None
     # Read-only: plugins see it, and those who sent equal blocks share it.
     fields = _Fields(MappingProxyType(headers), None if length is None else int(length))
-    if not any(name.endswith(SECRETS) for name in headers):
+    if "upgrade" not in headers and not any(name.endswith(SECRETS) for name in headers):
         _KNOWN.add(block, fields)
     return fields
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
-__all__ = ["CONTINUE", "NOT_FOUND", "Answer", "encode", "json_answer", "lines"]
+__all__ = ["CONTINUE", "NOT_FOUND", "Answer", "encode", "end_of_head", "json_answer"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+NO_CONTENT = 204
 
 
 class Answer(NamedTuple):
-    """A response. `fields` are its header fields as they are written: see `lines`.
+    """A response. `fields` are its header fields as they are written, each with its line end.
 
     `closes` ends the connection behind it, also where the client would keep it.
     """
@@ -30,11 +30,6 @@ class Answer(NamedTuple):
 NOT_FOUND = Answer(404, "Content-Type: text/plain; charset=utf-8\r\n", b"404: Not Found")
 
 
-def lines(headers: Mapping[str, str]) -> str:
-    """Header fields as they are written."""
-    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-
-
 def json_answer(status: int, fields: str, value: object) -> Answer:
     """An answer that carries JSON."""
     body = json.dumps(value, separators=(",", ":")).encode()
@@ -44,21 +39,28 @@ def json_answer(status: int, fields: str, value: object) -> Answer:
 def encode(answer: Answer, *, keeps_alive: bool = True, has_body: bool = True) -> bytes:
     """The bytes of an answer; without `has_body` it says how long its body would be (HEAD)."""
     status, fields, body, _ = answer
-    head = _start(status, fields if keeps_alive else f"{fields}Connection: close\r\n")
-    length = (
-        b""
-        if status in {HTTPStatus.NO_CONTENT, HTTPStatus.SWITCHING_PROTOCOLS}
-        else (b"Content-Length: %d\r\n" % len(body))
+    head = _start(status, fields, keeps_alive)
+    if status == NO_CONTENT:
+        return b"%b%b" % (head, end_of_head())
+    return b"%bContent-Length: %d\r\n%b%b" % (
+        head,
+        len(body),
+        end_of_head(),
+        body if has_body else b"",
     )
-    return b"%b%b%b%b" % (head, length, _end(int(time.time())), body if has_body else b"")
+
+
+def end_of_head() -> bytes:
+    """The end of every head, the same for a second."""
+    return _dated(int(time.time()))
 
 
 @lru_cache(32)
-def _start(status: int, fields: str) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}".encode()
+def _start(status: int, fields: str, keeps_alive: bool) -> bytes:
+    close = "" if keeps_alive else "Connection: close\r\n"
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}{close}".encode()
 
 
 @lru_cache(1)
-def _end(now: int) -> bytes:
-    """The end of every head, the same for a second."""
+def _dated(now: int) -> bytes:
     return f"Date: {formatdate(now, usegmt=True)}\r\n\r\n".encode()

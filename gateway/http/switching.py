@@ -5,20 +5,23 @@ https://www.rfc-editor.org/rfc/rfc6455#section-4.2
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-from binascii import a2b_base64, b2a_base64
+import re
+from binascii import b2a_base64
 
 from aiohttp.http import WS_KEY, ws_ext_gen, ws_ext_parse
 
 from gateway.http.request import Request
-from gateway.http.response import Answer, encode, lines
+from gateway.http.response import end_of_head
 
 __all__ = ["switch_to_websocket", "websocket_key"]
 
+SWITCHING = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+
 VERSIONS = frozenset({"13", "8", "7"})
-NONCE = 16
-"""Bytes of a key."""
+
+KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+"""16 bytes in base64."""
 
 
 def websocket_key(request: Request) -> str | None:
@@ -26,17 +29,13 @@ def websocket_key(request: Request) -> str | None:
     headers = request.headers
     if request.method != "GET" or headers.get("upgrade", "").lower() != "websocket":
         return None
-    options = headers.get("connection", "").lower().split(",")
-    if "upgrade" not in [option.strip() for option in options]:
+    options = headers.get("connection", "").lower()
+    if options != "upgrade" and "upgrade" not in re.split(r"[ \t]*,[ \t]*", options):
         return None
     if headers.get("sec-websocket-version") not in VERSIONS:
         return None
     key = headers.get("sec-websocket-key", "")
-    try:
-        nonce = a2b_base64(key, strict_mode=True)
-    except (binascii.Error, ValueError):
-        return None
-    return key if len(nonce) == NONCE else None
+    return key if KEY.fullmatch(key) else None
 
 
 def switch_to_websocket(
@@ -48,12 +47,12 @@ def switch_to_websocket(
     fields to send along.
     """
     accept = b2a_base64(hashlib.sha1(key.encode() + WS_KEY).digest(), newline=False).decode()
-    headers = {"Upgrade": "websocket", "Connection": "upgrade", "Sec-WebSocket-Accept": accept}
-    bits = 0
+    bits, agreed = 0, ""
     if compress:
         offered = request.headers.get("sec-websocket-extensions")
         bits, lone = ws_ext_parse(offered, isserver=True)
         if bits:
-            agreed = ws_ext_gen(compress=bits, isserver=True, server_notakeover=lone)
-            headers["Sec-WebSocket-Extensions"] = agreed
-    return encode(Answer(101, fields + lines(headers))), bits
+            terms = ws_ext_gen(compress=bits, isserver=True, server_notakeover=lone)
+            agreed = f"Sec-WebSocket-Extensions: {terms}\r\n"
+    head = f"{SWITCHING}{fields}Sec-WebSocket-Accept: {accept}\r\n{agreed}"
+    return head.encode() + end_of_head(), bits

@@ -54,7 +54,7 @@ def test_a_good_soak_has_no_problems(good: Verdict) -> None:
         ({"account": Account()}, "0 of 0 calls were not answered"),
         ({"account": Account(asked=3, answered=1)}, "2 of 3 calls were not answered"),
         ({"account": Account(2, 2, losses={"late": 3})}, "3 x late"),
-        ({"end": Held(50 * MB, 20, 2)}, "2 sockets of clients that are gone"),
+        ({"end": Held(50 * MB, 20, 2)}, "2 sockets left of clients that are gone"),
         ({"end": Held(50 * MB, 23, 0)}, "descriptors grew from 20 to 23"),
         ({"end": Held(50 * MB, 20, 0, tasks=6)}, "tasks grew from 0 to 6"),
         ({"end": Held(50 * MB, 20, 0, timers=6)}, "timers grew from 0 to 6"),

@@ -85,7 +85,7 @@ async def test_a_file_of_keys_is_read_again_when_it_changes(
         file.unlink()
         await gateway.connect(auth={"api_key": "second"})
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == [
-        f"{fault}; what it said before stays in use"
+        f"{fault}; the old content stays in use"
         for fault in (
             f"{file}: key 'eve' is not the SHA-256 of a key in lower-case hex",
             f"cannot read {file}: No such file or directory",

@@ -182,7 +182,7 @@ async def test_a_key_in_a_file_is_read_again_when_it_changes(
 
 
 PRIVATE = "it is a private key; only its public half belongs here"
-NO_ES256 = "it is no public key in PEM form for ES256"
+NO_ES256 = "it is not a public key in PEM form for ES256"
 SHORT = "RS256 needs a key of 2048 bits or more, this has 1024"
 
 
@@ -191,7 +191,7 @@ SHORT = "RS256 needs a key of 2048 bits or more, this has 1024"
     [
         (["ES256"], signer("ES256").private_pem, PRIVATE),
         (["RS256"], signer("RS256").private_pem, PRIVATE),
-        (["ES384"], signer("ES256").public_pem, "it is no public key in PEM form for ES384"),
+        (["ES384"], signer("ES256").public_pem, "it is not a public key in PEM form for ES384"),
         (["RS256", "ES256"], signer("RS256").public_pem, NO_ES256),
         (["RS256"], signer("RS256", bits=1024).public_pem, SHORT),
     ],
@@ -243,11 +243,11 @@ async def test_which_key_of_a_set_verifies(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", 'it is no key set: {"keys": [...]}'),
-        ("[]", 'it is no key set: {"keys": [...]}'),
-        ('{"keys": 1}', 'it is no key set: {"keys": [...]}'),
-        ('{"keys": [1]}', 'it is no key set: {"keys": [...]}'),
-        ("[" * 100_000, 'it is no key set: {"keys": [...]}'),
+        ("", 'it is not a key set: {"keys": [...]}'),
+        ("[]", 'it is not a key set: {"keys": [...]}'),
+        ('{"keys": 1}', 'it is not a key set: {"keys": [...]}'),
+        ('{"keys": [1]}', 'it is not a key set: {"keys": [...]}'),
+        ("[" * 100_000, 'it is not a key set: {"keys": [...]}'),
         (key_set(), "it has no public key that verifies tokens"),
         (key_set({"kty": "oct", "k": "c2VjcmV0"}), "it has no public key that verifies tokens"),
         (key_set(FIRST.jwk(use="enc")), "it has no public key that verifies tokens"),

@@ -126,7 +126,7 @@ async def test_what_is_known_stays_in_use_while_fetching_fails(
         assert await enters(gateway, NEW, "new") is True
     [warning] = [each.getMessage() for each in caplog.records if each.levelno > logging.INFO]
     assert warning.startswith(f"cannot fetch {issuer.url} (")
-    assert warning.endswith("); what is known stays in use")
+    assert warning.endswith("); the old content stays in use")
 
 
 async def test_without_any_keys_nobody_is_let_in_and_told_to_come_again(

@@ -32,7 +32,7 @@ def test_a_good_file_is_told_so_in_one_line(tmp_path: Path) -> None:
     file = write(tmp_path, "namespaces: {/: {routes: {chat: chat.index}}, /b: }", chat=CHAT)
     result = invoke("check", file)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{file} is good: 2 namespaces, 1 route\n"
+    assert result.stdout == f"{file} is valid: 2 namespaces, 1 route\n"
 
 
 def test_gateway_yaml_is_what_is_checked_when_nothing_is_named(unknown: Path) -> None:

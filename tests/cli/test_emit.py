@@ -119,11 +119,11 @@ async def test_the_server_gets_namespace_auth_headers_and_query(
     [
         (
             ["ftp://host", "chat"],
-            "Invalid value for 'URL': 'ftp://host' is no URL of a server: write http://HOST:PORT",
+            "Invalid value for 'URL': 'ftp://host' is not a server URL: write http://HOST:PORT",
         ),
         (
             ["host:x", "chat"],
-            "Invalid value for 'URL': 'host:x' is no URL of a server: write http://HOST:PORT",
+            "Invalid value for 'URL': 'host:x' is not a server URL: write http://HOST:PORT",
         ),
         (["host/chat", "x", "--namespace", "a"], "the URL already names the namespace /chat"),
         (
@@ -135,7 +135,7 @@ async def test_the_server_gets_namespace_auth_headers_and_query(
             "Invalid value for '--header': 'X-Name' has no colon: write 'X-Name: value'",
         ),
         (["host", "x", "--count", "2"], "--count counts what --listen names: give both"),
-        (["host", "connect"], "'connect' is an event of Socket.IO itself and cannot be sent"),
+        (["host", "connect"], "'connect' is reserved by Socket.IO and cannot be sent"),
         (["host", "x", "@nowhere"], "cannot read nowhere: No such file or directory"),
     ],
 )

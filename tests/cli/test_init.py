@@ -26,11 +26,11 @@ def test_it_writes_an_example_and_says_what_to_type_next(here: Path) -> None:
         "wrote demo/plugins/chat.py",
     ]
     assert steps.splitlines() == [
-        "What to type next:",
+        "Next steps:",
         "  cd demo",
         "  sockgw check",
         "  sockgw run",
-        "and in another terminal:",
+        "In another terminal:",
         '  sockgw client http://127.0.0.1:7001 --auth \'{"name": "Ada"}\'',
         '  > chat "hello world!"',
     ]
@@ -44,7 +44,7 @@ def test_without_a_folder_it_writes_here(here: Path) -> None:
 
 def test_the_example_passes_check(here: Path) -> None:
     invoke("init")
-    assert invoke("check").stdout == "gateway.yaml is good: 1 namespace, 2 routes\n"
+    assert invoke("check").stdout == "gateway.yaml is valid: 1 namespace, 2 routes\n"
 
 
 def test_an_editor_finds_the_schema_that_the_first_line_names(here: Path) -> None:
@@ -62,7 +62,7 @@ def test_no_file_is_overwritten_and_then_none_is_written(here: Path, name: str) 
     before = sorted(here.rglob("*"))
     result = invoke("init")
     assert result.exit_code == 1
-    assert result.stderr == f"Error: nothing was written, {name} exists already\n"
+    assert result.stderr == f"Error: nothing was written: {name} already exists\n"
     assert sorted(here.rglob("*")) == before
     assert (here / name).read_text() == "mine"
 
@@ -70,8 +70,8 @@ def test_no_file_is_overwritten_and_then_none_is_written(here: Path, name: str) 
 def test_all_that_is_there_is_listed(here: Path) -> None:
     invoke("init")
     assert invoke("init").stderr == (
-        "Error: nothing was written, gateway.schema.json, gateway.yaml, plugins/auth.py, "
-        "plugins/chat.py exist already\n"
+        "Error: nothing was written: gateway.schema.json, gateway.yaml, plugins/auth.py, "
+        "plugins/chat.py already exist\n"
     )
 
 
@@ -91,5 +91,5 @@ async def test_the_example_serves_a_chat(here: Path) -> None:
         assert (await guest.receive("chat")).args == ["Ada", "hello"]
         await ada.lose()
         assert (await guest.receive("left")).args == ["Ada"]
-        with pytest.raises(Refused, match="a name is a text of up to 20 characters"):
+        with pytest.raises(Refused, match="a name is text of up to 20 characters"):
             await gateway.connect(auth={"name": 7})

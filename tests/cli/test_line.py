@@ -42,7 +42,7 @@ def test_a_line_is_an_event_and_arguments(line: str, event: str, args: list[Valu
         ("chat it's", "a quotation mark is not closed"),
         ("chat \\", "a quotation mark is not closed"),
         (" ", "no event: write its name"),
-        ("connect 1", "'connect' is an event of Socket.IO itself and cannot be sent"),
+        ("connect 1", "'connect' is reserved by Socket.IO and cannot be sent"),
         ("chat @nowhere", "cannot read nowhere: No such file or directory"),
     ],
 )

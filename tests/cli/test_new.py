@@ -80,13 +80,13 @@ def test_another_plugin_folder_can_be_named(here: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "fault"),
     [
-        ("handler", "1st", "'1st' is no name in Python"),
-        ("handler", "rooms..lobby", "'' is no name in Python"),
-        ("handler", "rooms/lobby", "'rooms/lobby' is no name in Python"),
-        ("handler", "class", "'class' is no name in Python"),
-        ("handler", "plaudère", "'plaudère' is no name in Python"),
-        ("service", "none", "'None' is no name in Python"),
-        ("handler", "_hidden", "files that begin with '_' are no plugins: '_hidden'"),
+        ("handler", "1st", "'1st' is not a valid name in Python"),
+        ("handler", "rooms..lobby", "'' is not a valid name in Python"),
+        ("handler", "rooms/lobby", "'rooms/lobby' is not a valid name in Python"),
+        ("handler", "class", "'class' is not a valid name in Python"),
+        ("handler", "plaudère", "'plaudère' is not a valid name in Python"),
+        ("service", "none", "'None' is not a valid name in Python"),
+        ("handler", "_hidden", "files that begin with '_' are not plugins: '_hidden'"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused(
@@ -111,5 +111,5 @@ def test_what_is_there_stays(here: Path, first: str, second: str, there: str) ->
     before = {path: path.read_text() for path in here.rglob("*.py")}
     result = invoke("new", "handler", second)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: nothing was written, {there} exists already\n"
+    assert result.stderr == f"Error: nothing was written: {there} already exists\n"
     assert {path: path.read_text() for path in here.rglob("*.py")} == before

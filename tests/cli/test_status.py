@@ -59,7 +59,7 @@ async def test_what_is_served_where_and_to_how_many(file: Path) -> None:
         "file": ["gateway.yaml"],
         "last reload": ["none"],
         "sockets": ["/: 1, /chat: 2"],
-        "generations": ["1: 2 tasks inside"],
+        "generations": ["1: 2 tasks"],
         "services": ["store"],
         "watcher": ["off"],
     }
@@ -71,7 +71,7 @@ async def test_an_old_generation_is_told_as_long_as_it_is_used(file: Path) -> No
         write(file.parent, SERVED, chat="async def say(ctx): return 2\n")
         assert (await ask("reload", file)).exit_code == 0
         facts = told(await ask("status", file))
-    assert facts["generations"] == ["1: 1, 2: 0 tasks inside"]
+    assert facts["generations"] == ["1: 1, 2: 0 tasks"]
     assert re.fullmatch(rf"applied at {TIME}, by admin", facts["last reload"][0])
 
 
@@ -104,7 +104,7 @@ async def test_a_daemon_that_serves_the_last_good_says_so(file: Path, tmp_path: 
     async with asked(file, last_good=True):
         result = await ask("status", file)
     assert told(result)["degraded"] == [
-        "the file is broken, and what was accepted last is served instead:",
+        "the file is broken; serving the last accepted one instead:",
         "gateway.yaml:8:1: serves: unknown key 'serves', did you mean 'services'?",
     ]
 
@@ -113,7 +113,7 @@ async def test_a_daemon_that_serves_the_last_good_says_so(file: Path, tmp_path: 
     ("mode", "text"),
     [
         ("auto", "auto, file events arrive"),
-        ("poll", "poll, no file events: it looks now and then"),
+        ("poll", "poll, no file events: checking periodically"),
     ],
 )
 async def test_how_changes_are_noticed_is_told(file: Path, mode: str, text: str) -> None:

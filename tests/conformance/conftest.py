@@ -41,7 +41,7 @@ class Client(Wire):
         session = self.engine.sessions[self.sid]
         poll = asyncio.create_task(self.poll())
         async with asyncio.timeout(LIMIT):
-            while not session._polls.ready:  # noqa: ASYNC110  the engine does not tell
+            while not (session.polling and session.polling.is_ready):  # noqa: ASYNC110  the engine does not tell
                 await asyncio.sleep(0)
         return poll
 

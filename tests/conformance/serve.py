@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from gateway.compiler import load
-from gateway.engineio.connection import Runner
 from gateway.engineio.engine import Engine
 from gateway.socketio.server import Server
-from tests.engineio.echo import echo_app, echo_engine, settings_and_limits
+from tests.engineio.echo import echo_engine, settings_and_limits
+from tests.engineio.echo import serving as served_at
 
 __all__ = ["GATEWAY", "Served", "serving"]
 
@@ -54,16 +52,14 @@ async def serving(
     server = Server(*settings_and_limits(join_timeout=join_timeout, **settings))
     server.live.swap(await server.start(load(file, os.environ).blueprint))
     echo = echo_engine(**settings)
-    app = echo_app(echo)
-    server.engine.attach(app, "/socket.io/")
-    runner = Runner(app, handler_cancellation=True)
-    await runner.setup()
+    http = server.engine.http_server("/socket.io/")
+    http.routes = {**http.routes, "/engine.io/": echo.respond}
     try:
-        await web.TCPSite(runner, host, port).start()
-        url = f"http://{host}:{runner.addresses[0][1]}"
-        yield Served(url, server, {"/socket.io/": server.engine, "/engine.io/": echo})
+        async with served_at(http, host, port) as bound:
+            url = f"http://{host}:{bound}"
+            yield Served(url, server, {"/socket.io/": server.engine, "/engine.io/": echo})
+            await asyncio.gather(server.engine.shutdown(), echo.shutdown())
     finally:
-        await runner.cleanup()
         await server.live.close(1.0)
 
 

@@ -7,15 +7,16 @@ The certificates in `tls/` are self-signed for localhost and valid for a century
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -23,7 +24,11 @@ import uvloop
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
-from gateway.daemon.listener import Address, Listener, ListenError
+from gateway.daemon.listener import Address, AppServer, Listener, ListenError, PublicServer
+from gateway.http.connection import HttpConnection, HttpServer
+from gateway.http.deadlines import Deadlines
+from gateway.http.request import Request
+from gateway.http.response import Answer
 from tests.certificates import TLS, der, presented
 from tests.engineio.echo import echo_engine
 
@@ -41,18 +46,30 @@ def run(request: pytest.FixtureRequest) -> Run:
     return run
 
 
-def application(hold: asyncio.Event | None = None) -> web.Application:
-    """`/` answers with the peer's view; `/slow` when `hold` is set."""
+def plain_or_secure() -> PublicServer:
+    """Answers `/` with the peer's view of the connection."""
+
+    def respond(_: Request, connection: HttpConnection) -> None:
+        kind = b"secure" if connection.is_secure else b"plain"
+        connection.answer(Answer(200, "Content-Type: text/plain\r\n", kind))
+
+    deadlines = Deadlines(time.monotonic, lambda when: None)
+    server = HttpServer({"/": respond}, deadlines, lambda: 60.0, print, print)
+    return PublicServer(server)
+
+
+def application(hold: asyncio.Event | None = None) -> AppServer:
+    """An application as the admin listener's; `/slow` answers when `hold` is set."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/slow" and hold:
             await hold.wait()
-        return web.Response(text="secure" if request.secure else "plain")
+        return web.Response(text="plain")
 
     app = web.Application()
     app.router.add_get("/", answer)
     app.router.add_get("/slow", answer)
-    return app
+    return AppServer(app, logging.getLogger("aiohttp"))
 
 
 async def moved(listener: Listener, address: Address) -> None:
@@ -71,7 +88,7 @@ def address(port: int = 0, tls: str = "") -> Address:
 
 def test_connections_outlive_a_change_of_address(run: Run) -> None:
     async def test() -> None:
-        listener = Listener(application())
+        listener = Listener(plain_or_secure())
         await moved(listener, address())
         old = listener.url
         async with aiohttp.ClientSession() as kept, aiohttp.ClientSession() as fresh:
@@ -92,16 +109,14 @@ def test_connections_outlive_a_change_of_address(run: Run) -> None:
 
 def test_what_is_sent_to_a_client_is_not_held_back_for_more(run: Run) -> None:
     async def test() -> None:
-        app = web.Application()
-        echo_engine().attach(app)
-        listener = Listener(app)
+        server = echo_engine().http_server("/")
+        listener = Listener(PublicServer(server))
         await moved(listener, address())
         _, writer = await asyncio.open_connection("127.0.0.1", int(listener.url.rpartition(":")[2]))
-        server: Any = listener._runner.server
-        while not server.lines:  # noqa: ASYNC110  nobody tells
+        while not server.connections:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0)
-        (line,) = server.lines
-        sock = line._transport.get_extra_info("socket")
+        (connection,) = server.connections
+        sock = connection._transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         writer.close()
         await listener.close()
@@ -114,7 +129,7 @@ def test_host_changes_at_the_same_port(run: Run, host: str) -> None:
     """As from loopback to every address, and back; nobody else may share the port meanwhile."""
 
     async def test() -> None:
-        listener = Listener(application())
+        listener = Listener(plain_or_secure())
         await moved(listener, address())
         port = int(listener.url.rpartition(":")[2])
         async with aiohttp.ClientSession() as session:
@@ -122,7 +137,7 @@ def test_host_changes_at_the_same_port(run: Run, host: str) -> None:
                 await moved(listener, Address("server", next_host, port))
                 assert await get(session, f"http://127.0.0.1:{port}") == "plain"
                 with pytest.raises(ListenError):
-                    Listener(application()).bind(address(port))
+                    Listener(plain_or_secure()).bind(address(port))
         await listener.close()
 
     run(test)
@@ -130,7 +145,7 @@ def test_host_changes_at_the_same_port(run: Run, host: str) -> None:
 
 def test_new_address_is_had_before_the_old_one_is_left(run: Run) -> None:
     async def test() -> None:
-        listener = Listener(application())
+        listener = Listener(plain_or_secure())
         await moved(listener, address())
         bound = listener.bind(address())
         async with aiohttp.ClientSession() as session:
@@ -145,7 +160,7 @@ def test_new_address_is_had_before_the_old_one_is_left(run: Run) -> None:
 
 def test_certificate_is_added_renewed_and_removed_at_the_same_port(run: Run) -> None:
     async def test() -> None:
-        listener = Listener(application())
+        listener = Listener(plain_or_secure())
         await moved(listener, address())
         port = int(listener.url.rpartition(":")[2])
         await moved(listener, address(port))
@@ -165,7 +180,7 @@ def test_certificate_is_added_renewed_and_removed_at_the_same_port(run: Run) -> 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_who_waits_to_be_accepted_is_accepted_under_the_new_certificate(host: str) -> None:
     """The queue is the same one, by whatever name the address goes."""
-    listener = Listener(application())
+    listener = Listener(plain_or_secure())
     await moved(listener, address())
     port = int(listener.url.rpartition(":")[2])
     tls = TlsConfig(TLS / "one.pem", TLS / "one.key")
@@ -179,7 +194,7 @@ async def test_who_waits_to_be_accepted_is_accepted_under_the_new_certificate(ho
 
 def test_connections_outlive_a_renewal_of_the_certificate(run: Run) -> None:
     async def test() -> None:
-        listener = Listener(application())
+        listener = Listener(plain_or_secure())
         await moved(listener, address(0, "one"))
         context = ssl.create_default_context(cafile=str(TLS / "one.pem"))
         connector = aiohttp.TCPConnector(ssl=context, limit=1)
@@ -196,7 +211,7 @@ async def test_renewed_certificate_is_another_one(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         shutil.copy(TLS / f"one.{'pem' if 'cert' in name else 'key'}", tmp_path / name)
     tls = TlsConfig(tmp_path / "cert.pem", tmp_path / "key.pem")
-    listener = Listener(application())
+    listener = Listener(plain_or_secure())
     await moved(listener, Address("server", "127.0.0.1", 0, tls=tls))
     served = Address("server", "127.0.0.1", 0, tls=tls)
     assert listener.is_at(served)
@@ -218,14 +233,14 @@ async def test_renewed_certificate_is_another_one(tmp_path: Path) -> None:
 def test_certificate_that_cannot_be_used_is_refused(cert: str, key: str, message: str) -> None:
     tls = TlsConfig(TLS / cert, TLS / key)
     with pytest.raises(ListenError) as refused:
-        Listener(application()).bind(Address("server", "127.0.0.1", 0, tls=tls))
+        Listener(plain_or_secure()).bind(Address("server", "127.0.0.1", 0, tls=tls))
     assert str(refused.value).startswith(message.format(cert=tls.cert, key=tls.key))
     assert refused.value.keys == ("server", "tls")
 
 
 def test_port_that_is_taken_is_refused_and_what_is_served_stays(run: Run) -> None:
     async def test() -> None:
-        listener = Listener(application())
+        listener = Listener(plain_or_secure())
         await moved(listener, address())
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
@@ -242,7 +257,7 @@ def test_port_that_is_taken_is_refused_and_what_is_served_stays(run: Run) -> Non
 
 def test_listener_can_come_back_to_an_address_it_has_left(run: Run) -> None:
     async def test() -> None:
-        listener = Listener(application(), lasting=False)
+        listener = Listener(application())
         await moved(listener, address())
         first = address(int(listener.url.rpartition(":")[2]))
         for _ in range(2):
@@ -263,7 +278,7 @@ def test_connections_end_with_their_answer_where_they_are_not_to_last(run: Run, 
 
     async def test() -> None:
         hold = asyncio.Event()
-        listener = Listener(application(hold), lasting=False)
+        listener = Listener(application(hold))
         await moved(listener, address())
         old = listener.url
         async with AsyncExitStack() as stack:
@@ -311,7 +326,7 @@ def test_unix_socket_is_its_owners_only_and_goes_with_the_listener(
 ) -> None:
     async def test() -> None:
         path = tmp_path / "run/admin.sock"
-        listener = Listener(application(), lasting=False)
+        listener = Listener(application())
         await moved(listener, unix(path))
         assert listener.url == f"unix:{path}"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -333,7 +348,7 @@ async def test_unix_socket_of_a_daemon_that_was_killed_is_replaced(tmp_path: Pat
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    listener = Listener(application())
+    listener = Listener(plain_or_secure())
     await moved(listener, unix(path))
     assert await ask(path) == "plain"
     await listener.close()
@@ -341,7 +356,7 @@ async def test_unix_socket_of_a_daemon_that_was_killed_is_replaced(tmp_path: Pat
 
 async def test_unix_socket_of_a_daemon_that_lives_is_left_to_it(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
-    first, second = Listener(application()), Listener(application())
+    first, second = Listener(plain_or_secure()), Listener(plain_or_secure())
     await moved(first, unix(path))
     with pytest.raises(ListenError) as refused:
         second.bind(unix(path))
@@ -356,10 +371,10 @@ async def test_file_in_the_place_of_a_unix_socket_is_not_touched(tmp_path: Path)
     path = tmp_path / "admin.sock"
     path.write_text("precious")
     with pytest.raises(ListenError):
-        Listener(application()).bind(unix(path))
+        Listener(plain_or_secure()).bind(unix(path))
     assert path.read_text() == "precious"
 
 
 def test_listener_that_was_never_bound_has_no_url() -> None:
     with pytest.raises(LookupError):
-        _ = Listener(application()).url
+        _ = Listener(plain_or_secure()).url

@@ -384,7 +384,7 @@ async def test_a_thread_that_blocks_does_not_hold_up_the_process(tmp_path: Path)
             status, lines = await one.ended()
         assert one.journal[-1] == "first closes"
     assert status == os.EX_SOFTWARE
-    assert lines[-1].startswith("ERROR   threads of plugins that do not end: asyncio_")
+    assert lines[-1].startswith("ERROR   threads of plugins did not end: asyncio_")
 
 
 async def test_sighup_does_not_cut_the_end_short(tmp_path: Path) -> None:
@@ -453,6 +453,4 @@ async def test_what_ignores_its_end_does_not_hold_up_the_process(tmp_path: Path)
         one.signal()
         status, lines = await one.ended()
     assert status == os.EX_SOFTWARE
-    assert lines[-1] == (
-        "ERROR   tasks of plugins that do not end, though they were cancelled: Deaf.run"
-    )
+    assert lines[-1] == "ERROR   tasks of plugins did not end when cancelled: Deaf.run"

@@ -14,6 +14,7 @@ from math import inf
 from typing import Any
 
 from gateway.engineio.engine import Engine
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
 from gateway.engineio.session import Reason, Session
 from gateway.engineio.settings import Settings
@@ -26,8 +27,14 @@ UNLIMITED = Limits(
 )
 
 
+def say(session: Session, *messages: Message) -> None:
+    """Send a session one message after the other."""
+    for message in messages:
+        session.send_many(Frames([message]))
+
+
 def echo(session: Session, message: Message) -> None:
-    session.send(message)
+    say(session, message)
 
 
 @dataclass(slots=True)

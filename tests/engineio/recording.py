@@ -9,9 +9,9 @@ from typing import Any
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message, Packet
 from gateway.engineio.session import Polling, Reason, Session
-from gateway.http.deadlines import Deadlines
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
+from gateway.http.deadlines import Deadlines
 from gateway.limits import LIMIT_NAMES, LimitName, Limits
 from tests.engineio.echo import UNLIMITED
 
@@ -104,25 +104,38 @@ class RecordingWebSocket:
 
 
 POLLING: dict[RecordingRequest, Polling] = {}
-"""The polling of the session that each request was for."""
+"""The polling of the session that each request was for: an ended session has none."""
 
 
-def poll(session: Session) -> RecordingRequest:
+def polling(session: Session) -> Polling:
+    """The polling of a session that has some."""
+    assert session.polling is not None
+    return session.polling
+
+
+def poll(session: Session, request: RecordingRequest | None = None) -> RecordingRequest:
     """Let a poll come."""
-    request = RecordingRequest()
-    polling = session.polling
-    assert polling is not None
-    POLLING[request] = polling
-    polling.poll(request)
+    request = request or RecordingRequest()
+    POLLING[request] = polling(session)
+    POLLING[request].poll(request)
     return request
+
+
+def next_payload(request: RecordingRequest) -> list[Packet] | None:
+    """The answer to a poll that was woken."""
+    return POLLING[request].next_payload(request)
+
+
+def answered(request: RecordingRequest) -> None:
+    """The answer to a poll is written."""
+    POLLING[request].answered(request)
 
 
 def answer(session: Session, request: RecordingRequest) -> list[Packet] | None:
     """The answer to a poll that was woken, written."""
     assert request.woken
-    polling = POLLING[request]
-    packets = polling.next_payload(request)
-    polling.answered(request)
+    packets = next_payload(request)
+    answered(request)
     return packets
 
 

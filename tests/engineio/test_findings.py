@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 
 from tests.engineio.conftest import LONG
+from tests.engineio.echo import say
 from tests.engineio.wire import LIMIT, WEBSOCKET, Server, Wire, connected
 
 
@@ -116,7 +117,7 @@ async def test_f10_poll_that_went_away_takes_nothing_with_it(server: Server, wir
     async with wire.waiting_poll(server):
         pass
     assert await server.reason(wire.sid) == "transport error"
-    session.send("into the void")
+    say(session, "into the void")
     assert session.buffered == 0
 
 
@@ -140,7 +141,7 @@ class TestF15:
 
     async def test_polls_are_ended(self, server: Server, wire: Wire) -> None:
         await wire.open()
-        server.session(wire.sid).send("last")
+        say(server.session(wire.sid), "last")
         assert await wire.receive() == ["4last"]
         async with wire.waiting_poll(server) as poll:
             await server.engine.shutdown()

@@ -15,10 +15,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from gateway.engineio.session import Session
 from tests.engineio.conftest import LONG, SHORT
+from tests.engineio.echo import say
 from tests.engineio.wire import Server, Wire
 
 NUMBER = int(os.environ.get("SOCKGW_SESSIONS", "200"))
@@ -127,7 +127,7 @@ async def websocket_never_reads(server: Server, wire: Wire) -> None:
     async with wire.streaming() as stream:
         transport = stream.socket._conn.transport
         transport.pause_reading()
-        server.session(stream.sid).send(b"x" * 5_000_000)
+        say(server.session(stream.sid), b"x" * 5_000_000)
         await server.reason(stream.sid)
         transport.abort()
 
@@ -194,8 +194,8 @@ WAYS: list[Way] = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_sessions_leave_nothing_behind(way: Way, runner: type[web.AppRunner]) -> None:
-    async with Server(runner, **SHORT, upgrade_timeout=0.2) as server, nothing_left(server):
+async def test_sessions_leave_nothing_behind(way: Way) -> None:
+    async with Server(**SHORT, upgrade_timeout=0.2) as server, nothing_left(server):
         await end_all(server, way)
 
 
@@ -210,10 +210,10 @@ async def end_all(server: Server, way: Way) -> None:
     await asyncio.gather(*(end_one() for _ in range(NUMBER)))
 
 
-async def test_shutdown_leaves_nothing_behind(runner: type[web.AppRunner]) -> None:
+async def test_shutdown_leaves_nothing_behind() -> None:
     """With sessions in every state."""
     async with (
-        Server(runner, **LONG) as server,
+        Server(**LONG) as server,
         nothing_left(server),
         aiohttp.ClientSession() as http,
     ):

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.engineio.frames import Frames
 from tests.engineio.conftest import LONG, SHORT
+from tests.engineio.echo import say
 from tests.engineio.wire import UNKNOWN_TRANSPORT, WEBSOCKET, Server, Stream, Wire, connected
 
 
@@ -74,7 +75,7 @@ class TestMaxPayload:
     async def test_poll_may_be_answered_with_more(self, server: Server, wire: Wire) -> None:
         await wire.open()
         for _ in range(3):
-            server.session(wire.sid).send(b"\x00" * 1_000_000)
+            say(server.session(wire.sid), b"\x00" * 1_000_000)
         packets = (await wire.poll()).packets
         assert [base64.b64decode(packet[1:]) for packet in packets] == [b"\x00" * 1_000_000] * 3
 
@@ -125,7 +126,7 @@ class TestBackPressure:
             async with wire.streaming() as stream:
                 transport = stream.socket._conn.transport
                 transport.pause_reading()
-                server.session(stream.sid).send(b"x" * 5_000_000)
+                say(server.session(stream.sid), b"x" * 5_000_000)
                 assert await server.reason(stream.sid) == "ping timeout"
                 await server.unconnected()
                 transport.abort()
@@ -136,7 +137,7 @@ class TestBackPressure:
         async with connected(server.port, WEBSOCKET) as (reader, writer):
             await reader.readuntil(b"}")
             (session,) = server.engine.sessions.values()
-            session.send(b"x" * 5_000_000)
+            say(session, b"x" * 5_000_000)
             writer.write(b"\x88\x80\x00\x00\x00\x00")
             assert await server.reason(session.id) == "transport close"
             await server.unconnected()
@@ -146,7 +147,7 @@ class TestBackPressure:
     ) -> None:
         async with Server(**SHORT) as server:
             wire = await Wire(server.port, http).open()
-            server.session(wire.sid).send(b"x" * 5_000_000)
+            say(server.session(wire.sid), b"x" * 5_000_000)
             async with wire.raw("GET", ""):
                 assert await server.reason(wire.sid) == "ping timeout"
                 await http.close()
@@ -159,7 +160,7 @@ class TestBackPressure:
             session = server.session(stream.sid)
             session._websocket._transport.abort()
             for _ in range(20):
-                session.send("into the void")
+                say(session, "into the void")
             assert await server.reason(stream.sid) == "transport close"
         assert "WARNING" not in {record.levelname for record in caplog.records}
 
@@ -171,7 +172,7 @@ class TestBackPressure:
             transport.pause_reading()
             session = server.session(stream.sid)
             for _ in range(200):
-                session.send(b"x" * 100_000)
+                say(session, b"x" * 100_000)
             assert session.buffered > 10_000_000
             transport.abort()
             assert await server.reason(stream.sid) == "transport close"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Packet
 from gateway.engineio.session import Session
-from tests.engineio.echo import UNLIMITED
+from tests.engineio.echo import UNLIMITED, say
 from tests.engineio.recording import RecordingHost, RecordingWebSocket, take
 
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
@@ -40,12 +40,12 @@ def event(session: Session, *messages: str | bytes) -> None:
 class TestPaused:
     def test_what_is_sent_meanwhile_goes_out_in_order(self) -> None:
         _, session, websocket = slow()
-        session.send("a")
+        say(session, "a")
         session.send_many(Frames(["b", b"c"]))
         assert websocket.sent == []
         assert session.buffered == 5 + RecordingWebSocket.buffered
         session.resume(websocket)
-        session.send("d")
+        say(session, "d")
         assert websocket.sent == ["4a", "4b", b"c", "4d"]
         assert session.buffered == RecordingWebSocket.buffered
 
@@ -62,7 +62,7 @@ class TestPaused:
         session.open(once)
         session.pause(once)
         for text in "abc":
-            session.send(text)
+            say(session, text)
         session.resume(once)
         assert sent == ["4a"]
         session.resume(once)
@@ -71,7 +71,7 @@ class TestPaused:
 
     def test_a_ping_overtakes_what_waits(self) -> None:
         host, session, websocket = slow()
-        session.send("a")
+        say(session, "a")
         host.pass_time(session.settings.ping_interval)
         session.resume(websocket)
         assert websocket.sent == ["2", "4a"]
@@ -79,7 +79,7 @@ class TestPaused:
     @pytest.mark.parametrize("reason", ["server disconnect", "server shutting down"])
     def test_the_server_closes_behind_what_waits(self, reason) -> None:
         _, session, websocket = slow()
-        session.send("last")
+        say(session, "last")
         session.close(reason)
         assert websocket.sent == ["4last"]
         assert websocket.closed
@@ -102,16 +102,16 @@ class TestPaused:
         _, session, websocket = slow()
         other = RecordingWebSocket()
         session.resume(other)
-        session.send("a")
+        say(session, "a")
         assert other.sent == websocket.sent == []
 
 
 class TestFull:
     def test_the_client_is_disconnected_and_what_waits_is_dropped(self) -> None:
         host, session, websocket = slow(send_buffer=3)
-        session.send("abc")
+        say(session, "abc")
         assert host.ends == []
-        session.send("d")
+        say(session, "d")
         assert host.ends == ["slow client"]
         assert websocket.closed
         assert websocket.sent == []
@@ -127,7 +127,7 @@ class TestFull:
 
     def test_what_is_larger_than_the_bound_is_taken_while_there_is_room(self) -> None:
         host, session, websocket = slow(send_buffer=3)
-        session.send("abcdefgh")
+        say(session, "abcdefgh")
         session.resume(websocket)
         assert websocket.sent == ["4abcdefgh"]
         assert host.ends == []
@@ -156,7 +156,7 @@ class TestFull:
         _, session, websocket = slow(on_slow, send_packets=2)
         event(session, "a")
         event(session, "b")
-        session.send("ack")
+        say(session, "ack")
         session.resume(websocket)
         assert websocket.sent == [left, "4ack"]
 
@@ -164,14 +164,14 @@ class TestFull:
     def test_acks_alone_are_too_much_as_well(self, on_slow: OnSlow) -> None:
         host, session, _ = slow(on_slow, send_packets=2)
         for _ in range(3):
-            session.send("ack")
+            say(session, "ack")
         assert host.ends == ["slow client"]
 
     @pytest.mark.parametrize("on_slow", ["drop_oldest", "drop_newest"])
     def test_an_event_gives_way_to_the_acks_that_wait(self, on_slow: OnSlow) -> None:
         host, session, websocket = slow(on_slow, send_packets=2)
-        session.send("ack")
-        session.send("ack too")
+        say(session, "ack")
+        say(session, "ack too")
         event(session, "a")
         assert host.ends == []
         session.resume(websocket)
@@ -179,9 +179,9 @@ class TestFull:
 
     def test_the_bound_is_that_of_now(self) -> None:
         host, session, _ = slow()
-        session.send("abc")
+        say(session, "abc")
         host.limits = replace(UNLIMITED, send_buffer=3)
-        session.send("d")
+        say(session, "d")
         assert host.ends == ["slow client"]
 
 

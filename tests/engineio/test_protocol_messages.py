@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.engineio.packet import Packet
+from tests.engineio.echo import say
 from tests.engineio.wire import BAD_REQUEST, UNKNOWN_SESSION, Server, Wire
 
 BYTES = bytes(range(256))
@@ -156,7 +157,7 @@ class TestClose:
     ) -> None:
         await wire.open()
         session = server.session(wire.sid)
-        session.send("last")
+        say(session, "last")
         session.close()
         assert (await wire.poll()).packets == ["4last", "1"]
         assert (await wire.poll()).body == UNKNOWN_SESSION
@@ -166,7 +167,7 @@ class TestClose:
     ) -> None:
         async with wire.streaming() as stream:
             session = server.session(stream.sid)
-            session.send("last")
+            say(session, "last")
             session.close()
             assert await stream.receive() == "4last"
             assert await stream.receive() is None

@@ -10,13 +10,8 @@ from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Packet, PacketError
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
-from tests.engineio.recording import (
-    RecordingHost,
-    RecordingWebSocket,
-    answer,
-    poll,
-    take,
-)
+from tests.engineio.echo import say
+from tests.engineio.recording import RecordingHost, RecordingWebSocket, answer, poll, take
 
 
 class TestHandshake:
@@ -47,7 +42,7 @@ class TestHandshake:
 
     def test_what_is_sent_before_it_follows_the_open_packet(self, host: RecordingHost) -> None:
         session = Session("id", "polling", host)
-        session.send("early")
+        say(session, "early")
         assert session.accept(host)
         packets = take(session)
         assert packets is not None
@@ -95,8 +90,8 @@ class TestMessages:
             session.receive(packet)
 
     def test_poll_takes_all_that_waits_in_order(self, session: Session) -> None:
-        session.send("a")
-        session.send(b"b")
+        say(session, "a")
+        say(session, b"b")
         session.send_many(Frames(["c", b"d"]))
         assert take(session) == ["4a", b"b", "4c", b"d"]
 
@@ -105,23 +100,23 @@ class TestMessages:
     ) -> None:
         request = poll(session)
         assert not request.woken
-        session.send("a")
-        session.send("b")
+        say(session, "a")
+        say(session, "b")
         assert answer(session, request) == ["4a", "4b"]
 
     def test_websocket_is_sent_to_at_once(
         self, streaming: Session, websocket: RecordingWebSocket
     ) -> None:
-        streaming.send("a")
-        streaming.send(b"b")
+        say(streaming, "a")
+        say(streaming, b"b")
         streaming.send_many(Frames(["c", b"d"]))
         assert websocket.sent == ["4a", b"b", "4c", b"d"]
 
     def test_buffered_tells_what_the_client_has_yet_to_take(
         self, session: Session, streaming: Session
     ) -> None:
-        session.send("abc")
-        session.send(b"de")
+        say(session, "abc")
+        say(session, b"de")
         assert session.buffered == 6
         take(session)
         assert session.buffered == 0
@@ -131,7 +126,7 @@ class TestMessages:
         self, host: RecordingHost, streaming: Session, websocket: RecordingWebSocket
     ) -> None:
         streaming.end("transport close")
-        streaming.send("late")
+        say(streaming, "late")
         assert streaming.receive("4late") is None
         assert streaming.receive("abc") is None
         assert websocket.sent == []
@@ -176,7 +171,7 @@ class TestHeartbeat:
         host.pass_time(20)
         assert host.forgotten == [session]
         assert answer(session, request) == ["1"]
-        assert request.hurried
+        assert request.expires
 
     def test_messages_are_no_pong(self, host: RecordingHost, streaming: Session) -> None:
         host.pass_time(25)

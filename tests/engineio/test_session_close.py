@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from gateway.engineio.session import Session
+from tests.engineio.echo import say
 from tests.engineio.recording import (
     RecordingHost,
     RecordingRequest,
     RecordingWebSocket,
     answer,
+    next_payload,
     poll,
+    polling,
     take,
 )
 
@@ -34,8 +37,8 @@ class TestPolls:
         self, host: RecordingHost, session: Session
     ) -> None:
         request = poll(session)
-        session.send("lost")
-        assert session.take(request) == ["4lost"]
+        say(session, "lost")
+        assert next_payload(request) == ["4lost"]
         session.lost(request, "transport error")
         assert host.ends == ["transport error"]
 
@@ -43,31 +46,31 @@ class TestPolls:
         self, host: RecordingHost, session: Session
     ) -> None:
         request = poll(session)
-        session.send("x")
+        say(session, "x")
         answer(session, request)
         session.lost(request, "transport error")
         assert host.ends == []
 
     def test_answer_being_written_is_hurried_by_the_end(self, session: Session) -> None:
         request = poll(session)
-        session.send("x")
-        session.take(request)
+        say(session, "x")
+        next_payload(request)
         session.end("ping timeout")
-        assert request.hurried
+        assert request.expires
 
     def test_second_post_is_refused_and_ends_the_session(
         self, host: RecordingHost, session: Session
     ) -> None:
         first = RecordingRequest()
-        assert session.post(first)
-        assert not session.post(RecordingRequest())
-        assert first.hurried
+        assert polling(session).post(first)
+        assert not polling(session).post(RecordingRequest())
+        assert first.expires
         assert host.ends == ["transport error"]
 
     def test_post_may_follow_a_post(self, session: Session) -> None:
         for _ in range(2):
-            assert session.post(RecordingRequest())
-            session.posted()
+            assert polling(session).post(RecordingRequest())
+            polling(session).posted()
 
 
 class TestClose:
@@ -90,9 +93,9 @@ class TestClose:
     def test_close_by_the_server_waits_for_a_poll(
         self, host: RecordingHost, session: Session
     ) -> None:
-        session.send("last")
+        say(session, "last")
         session.close()
-        session.send("too late")
+        say(session, "too late")
         assert host.ends == ["server disconnect"]
         assert host.forgotten == []
         assert take(session) == ["4last", "1"]
@@ -105,7 +108,7 @@ class TestClose:
         request = poll(session)
         session.close()
         assert answer(session, request) == ["1"]
-        assert request.hurried
+        assert request.expires
         assert host.forgotten == [session]
 
     def test_close_by_the_server_does_not_wait_for_ever(
@@ -147,6 +150,6 @@ class TestClose:
 
     def test_body_that_is_still_read_is_given_up(self, session: Session) -> None:
         post = RecordingRequest()
-        session.post(post)
+        polling(session).post(post)
         session.end("ping timeout")
-        assert post.hurried
+        assert post.expires

@@ -6,13 +6,8 @@ import pytest
 
 from gateway.engineio.packet import Packet
 from gateway.engineio.session import Session, State
-from tests.engineio.recording import (
-    RecordingHost,
-    RecordingWebSocket,
-    answer,
-    poll,
-    take,
-)
+from tests.engineio.echo import say
+from tests.engineio.recording import RecordingHost, RecordingWebSocket, answer, poll, take
 
 
 class TestUpgrade:
@@ -35,25 +30,25 @@ class TestUpgrade:
         probed.receive_on(websocket, "5")
         assert probed.transport == "websocket"
         probed.receive_on(websocket, "4hello")
-        probed.send("hello")
+        say(probed, "hello")
         assert host.messages == ["hello"]
         assert websocket.sent == ["4hello"]
 
     def test_websocket_takes_first_what_no_poll_took(
         self, probed: Session, websocket: RecordingWebSocket
     ) -> None:
-        probed.send("a")
-        probed.send(b"b")
+        say(probed, "a")
+        say(probed, b"b")
         assert websocket.sent == []
         probed.receive_on(websocket, "5")
-        probed.send("c")
+        say(probed, "c")
         assert websocket.sent == ["4a", b"b", "4c"]
 
     def test_poll_goes_on_before_the_probe(self, host: RecordingHost, upgrading: Session) -> None:
         request = poll(upgrading)
         host.pass_time(2)
         assert not request.woken
-        upgrading.send("x")
+        say(upgrading, "x")
         assert answer(upgrading, request) == ["4x"]
 
     def test_probe_ends_the_poll_that_waits_with_noop(
@@ -84,7 +79,7 @@ class TestUpgrade:
 
     def test_poll_during_an_upgrade_takes_packets_at_once(self, probed: Session) -> None:
         request = poll(probed)
-        probed.send("x")
+        say(probed, "x")
         assert answer(probed, request) == ["4x"]
 
     def test_poll_that_is_held_when_the_upgrade_completes_is_refused(
@@ -103,7 +98,7 @@ class TestUpgrade:
         upgrading.receive_on(websocket, packet)
         assert websocket.closed
         assert host.messages == host.ends == []
-        upgrading.send("still here")
+        say(upgrading, "still here")
         assert take(upgrading) == ["4still here"]
 
     @pytest.mark.parametrize("after_probe", [False, True])
@@ -121,7 +116,7 @@ class TestUpgrade:
         request = poll(upgrading)
         host.pass_time(2)
         assert not request.woken
-        upgrading.send("x")
+        say(upgrading, "x")
         assert answer(upgrading, request) == ["4x"]
 
     def test_upgrade_may_be_tried_again(
@@ -176,7 +171,7 @@ class TestUpgrade:
     def test_close_during_an_upgrade_reaches_the_client_on_the_websocket(
         self, host: RecordingHost, probed: Session, websocket: RecordingWebSocket
     ) -> None:
-        probed.send("last")
+        say(probed, "last")
         probed.close()
         assert not websocket.closed
         probed.receive_on(websocket, "5")

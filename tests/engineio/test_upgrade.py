@@ -16,6 +16,7 @@ import pytest
 from gateway.engineio.packet import Packet
 from gateway.engineio.session import Session
 from tests.engineio.conftest import LONG
+from tests.engineio.echo import say
 from tests.engineio.wire import BAD_REQUEST, Server, Stream, Wire
 
 
@@ -168,7 +169,7 @@ async def talk(session: Session) -> None:
     """Send numbers for ever, a few in every turn of the loop."""
     for n in itertools.count():
         packet = numbered(n)
-        session.send(packet[1:] if isinstance(packet, str) else packet)
+        say(session, packet[1:] if isinstance(packet, str) else packet)
         if n % 3 == 0:
             await asyncio.sleep(0.001)
 

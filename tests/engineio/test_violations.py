@@ -1,4 +1,4 @@
-"""Offences: all counted, few told of."""
+"""Violations: all counted, few logged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from gateway.engineio.refusal import Refusal
+from gateway.engineio.refusals import Refusal
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
 
 
@@ -33,7 +33,9 @@ def test_every_kind_is_there_from_the_start(violations: EventCounter[Violation])
 
 
 def test_every_refusal_has_a_kind_of_its_own() -> None:
-    assert [refusal.kind for refusal in Refusal] == [refusal.name.lower() for refusal in Refusal]
+    assert [refusal.violation for refusal in Refusal] == [
+        refusal.name.lower() for refusal in Refusal
+    ]
 
 
 def test_one_line_a_second_tells_how_many_there_were(

@@ -8,9 +8,7 @@ import re
 from collections.abc import Awaitable
 
 import pytest
-from aiohttp import web
 
-from gateway.engineio.connection import Runner
 from gateway.engineio.packet import Message
 from gateway.engineio.session import Session
 from tests.engineio.conftest import LONG
@@ -162,7 +160,7 @@ async def test_what_on_connect_raises_ends_the_connection_and_leaves_nothing(
 @pytest.mark.parametrize("some", ["", "G", "GET /engine.io/?EIO=4 HTTP/1.1\n"])
 async def test_a_connection_on_which_no_whole_request_comes_is_closed(some: str) -> None:
     async with (
-        Server(Runner, request_timeout=0.1) as server,
+        Server(request_timeout=0.1) as server,
         connected(server.port, some) as (reader, _),
     ):
         assert await reader.read() == b""
@@ -171,18 +169,16 @@ async def test_a_connection_on_which_no_whole_request_comes_is_closed(some: str)
 
 async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
     async with (
-        Server(Runner, request_timeout=0.05, keepalive_timeout=0.2) as server,
+        Server(request_timeout=0.05, keepalive=0.2) as server,
         connected(server.port, POLL) as (reader, _),
     ):
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
         assert server.engine.limits_met.counts["request_timeout"] == 0
 
 
-async def test_a_websocket_may_be_silent_for_longer_than_a_connection(
-    runner: type[web.AppRunner],
-) -> None:
+async def test_a_websocket_may_be_silent_for_longer_than_a_connection() -> None:
     async with (
-        Server(runner, keepalive_timeout=0.05) as server,
+        Server(keepalive=0.05) as server,
         connected(server.port, WEBSOCKET) as (reader, writer),
     ):
         await reader.readuntil(b"}")

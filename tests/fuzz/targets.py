@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway.engineio import packet as engine
-from gateway.engineio.head import read
+from gateway.http.request import read_plain
 from gateway.socketio.json import MAX_DEPTH, check
 from gateway.socketio.msgpack import MsgPackPacket
 from gateway.socketio.packet import BINARY_ACK, BINARY_EVENT, CONNECT, EVENT, Packet, PacketError
@@ -32,8 +32,9 @@ def payload(data: bytes) -> None:
 
 def head(data: bytes) -> None:
     """What comes on a connection."""
-    found = read(data)
+    found = read_plain(data)
     if found is not None:
+        assert found.body is not None
         assert data.endswith(found.body)
         assert found.method in {"GET", "POST"}
 

@@ -1,4 +1,4 @@
-"""A bare echo on aiohttp's WebSocket and uvloop: what sockgw stands on."""
+"""A bare echo on aiohttp's WebSocket and uvloop: the libraries below sockgw."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The files that `init` and `new` write: real plugins, held to the rules of all other code."""
+"""The files that `init` and `new` write: real plugins, checked like all other code."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["template", "write_new"]
 
 
 def template(name: str) -> str:
-    """The text of a file in this folder."""
+    """Read a file in this folder."""
     return files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet, with the folders above it, and say so.
+    """Create a file and its folders, and print its path.
 
-    Raises `click.ClickException` when it is there, or cannot be written.
+    Raises `click.ClickException` if the file exists or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

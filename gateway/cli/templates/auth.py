@@ -1,4 +1,4 @@
-"""Decides who may connect, and remembers who it was."""
+"""Checks who connects, and remembers the name."""
 
 from gateway import Context, Next, Reject
 
@@ -6,7 +6,7 @@ from gateway import Context, Next, Reject
 async def auth(ctx: Context, next: Next) -> None:
     name = ctx.socket.handshake.auth.get("name", "guest")
     if not isinstance(name, str) or len(name) > 20:
-        raise Reject("bad_name", "a name is a text of up to 20 characters")
+        raise Reject("bad_name", "a name is text of up to 20 characters")
     ctx.socket.data["name"] = name
     ctx.log.info("%s connects", name)
     await next()  # accepts the client; returns when it is gone

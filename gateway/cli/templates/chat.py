@@ -1,10 +1,10 @@
-"""The handlers of the chat."""
+"""Handlers for chat events."""
 
 from gateway import Context
 
 
 async def send(ctx: Context, text: str) -> dict[str, bool]:
-    """The event's argument comes as `text`; the return value goes back as the ack."""
+    """`text` is the event's argument; the return value is the ack."""
     await ctx.namespace.emit("chat", ctx.socket.data["name"], text)
     return {"ok": True}
 

@@ -12,11 +12,11 @@ class PluginName:
         self.greeting = greeting
 
     async def __aenter__(self) -> Self:
-        # Open here what must be closed in the end: a pool, a file, a background task.
+        # Open resources here: a connection pool, a file, a background task.
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        # Close it here: nothing uses the service any more.
+        # Close them here: nothing uses the service any more.
         pass
 
     async def greet(self, name: str) -> str:

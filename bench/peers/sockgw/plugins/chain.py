@@ -1,4 +1,4 @@
-"""Middleware that does nothing but stand in the way."""
+"""Middleware that only calls the next."""
 
 from gateway import Context, Next
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from gateway.engineio.head import Head, read
 
 GET = b"GET /engine.io/?EIO=4&sid=a_-b HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.engineio.timers import Due
 from gateway.http.deadlines import Deadlines
 
 

@@ -1,4 +1,4 @@
-"""Polls answered in the call that read them: the same answers as by way of aiohttp's requests."""
+"""Polls and POSTs, byte for byte: however TCP has cut a request, it is answered the same."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from gateway.engineio.session import Reason
-from gateway.engineio.connection import Runner
+from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Session
-from tests.engineio.echo import Hooks, echo_app, echo_engine
+from gateway.engineio.session import Reason, Session
+from tests.engineio.echo import Hooks, echo_engine, serving
 
 LIMIT = 5.0
 PATH = "/engine.io/?EIO=4&transport=polling"
@@ -59,34 +57,27 @@ class Line:
 
 
 class Served:
-    """An engine that echoes, behind a runner of some kind."""
+    """An engine that echoes, at `port`."""
 
-    def __init__(
-        self, kind: type[web.AppRunner], keepalive_timeout: float = 60.0, **options: Any
-    ) -> None:
+    def __init__(self, keepalive: float = 60.0, **options: Any) -> None:
         self.reasons: asyncio.Queue[Reason] = asyncio.Queue()
         self.hooks = Hooks(disconnect=lambda session, reason: self.reasons.put_nowait(reason))
         self.engine = echo_engine(self.hooks, **options)
-        app = echo_app(self.engine)
-        self.runner = kind(
-            app,
-            handler_cancellation=True,
-            shutdown_timeout=LIMIT,
-            keepalive_timeout=keepalive_timeout,
-        )
+        self.http = self.engine.http_server("/engine.io/")
+        self.http.keepalive = keepalive
+        self.port = 0
         self._lines: list[Line] = []
 
     async def line(self, sid: str = "") -> Line:
-        line = Line(*await asyncio.open_connection(*self.runner.addresses[0][:2]))
+        line = Line(*await asyncio.open_connection("127.0.0.1", self.port))
         line.sid = sid
         self._lines.append(line)
         return line
 
-    @property
-    def by_aiohttp(self) -> int:
-        """How many requests aiohttp has handled."""
-        assert self.runner.server is not None
-        return self.runner.server.requests_count
+    def is_polled(self, sid: str) -> bool:
+        """True if a session has a poll that waits."""
+        polling = self.engine.sessions[sid].polling
+        return polling is not None and polling.is_ready
 
     async def reason(self) -> Reason:
         return await asyncio.wait_for(self.reasons.get(), LIMIT)
@@ -96,16 +87,15 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 
 @asynccontextmanager
-async def serve(kind: type[web.AppRunner] = Runner, **options: Any) -> AsyncIterator[Served]:
-    served = Served(kind, **options)
-    await served.runner.setup()
-    try:
-        await web.TCPSite(served.runner, "127.0.0.1", 0).start()
-        yield served
-    finally:
-        for line in served._lines:
-            line.close()
-        await served.runner.cleanup()
+async def serve(**options: Any) -> AsyncIterator[Served]:
+    served = Served(**options)
+    async with serving(served.http) as served.port:
+        try:
+            yield served
+        finally:
+            for line in served._lines:
+                line.close()
+            await served.engine.shutdown()
 
 
 ORIGIN = "Origin: http://{}\r\n"
@@ -122,33 +112,49 @@ CALLS: dict[str, list[tuple[str, str | None, str]]] = {
 }
 
 
+Cut = Callable[[bytes], list[bytes]]
+
+
+def whole(request: bytes) -> list[bytes]:
+    return [request]
+
+
+def behind_its_head(request: bytes) -> list[bytes]:
+    head, body = request.split(b"\r\n\r\n", 1)
+    return [each for each in (head + b"\r\n\r\n", body) if each]
+
+
+def byte_by_byte(request: bytes) -> list[bytes]:
+    return [bytes([byte]) for byte in request]
+
+
+def in_chunks(request: bytes) -> list[bytes]:
+    """A body of chunks, each in a segment of its own."""
+    head, body = request.split(b"\r\n\r\n", 1)
+    if b"Content-Length" not in head:
+        return [request]
+    head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
+    parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:1], body[1:]) if part]
+    return [head + b"\r\n\r\n", *parts, b"0\r\nA-Trailer: x\r\n\r\n"]
+
+
+@pytest.mark.parametrize("cut", [behind_its_head, byte_by_byte, in_chunks])
 @pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
-async def test_answers_are_those_that_aiohttp_gives(
-    calls: list[tuple[str, str | None, str]],
+async def test_answers_are_the_same_however_a_request_is_cut(
+    calls: list[tuple[str, str | None, str]], cut: Cut
 ) -> None:
     answers: list[list[str]] = []
-    for kind in (web.AppRunner, Runner):
-        async with serve(kind, max_payload=100) as served:
+    for each in (whole, cut):
+        async with serve(max_payload=100) as served:
             line = await served.line()
             await line.open()
             answers.append([])
             for call in calls:
-                line.ask(*call)
+                for segment in each(line.request(*call)):
+                    line.write(segment)
+                    await asyncio.sleep(0)
                 answers[-1].append(await line.answer())
     assert answers[0] == answers[1]
-
-
-async def test_plain_polls_take_the_short_cut_also_on_the_connection_of_the_handshake() -> None:
-    async with serve() as served:
-        line = await served.line()
-        await line.open()
-        for _ in range(100):
-            line.ask("POST", "4a")
-            assert (await line.answer()).endswith("ok")
-            line.ask("GET")
-            assert (await line.answer()).endswith("4a")
-        # The requests that came before aiohttp had done with the handshake are its own too.
-        assert served.by_aiohttp < 10
 
 
 async def test_a_poll_waits_and_takes_all_that_is_sent_in_one_turn() -> None:
@@ -167,7 +173,7 @@ async def test_requests_behind_a_poll_wait_for_their_turn() -> None:
         await line.open()
         other = await served.line(line.sid)
         other.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
+        await _until(lambda: served.is_polled(line.sid))
         other.write(other.request("POST", "4b") + other.request("GET"))
         line.ask("POST", "4a")
         assert (await line.answer()).endswith("ok")
@@ -182,7 +188,7 @@ async def test_a_second_poll_is_refused_and_ends_the_session() -> None:
         await line.open()
         first, second = await served.line(line.sid), await served.line(line.sid)
         first.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
+        await _until(lambda: served.is_polled(line.sid))
         second.ask("GET")
         assert "400 Bad Request" in await second.answer()
         assert (await first.answer()).endswith("\r\n1")
@@ -195,7 +201,7 @@ async def test_a_client_that_goes_away_while_it_polls_ends_its_session() -> None
         await line.open()
         other = await served.line(line.sid)
         other.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
+        await _until(lambda: served.is_polled(line.sid))
         other.close()
         assert await served.reason() == "transport error"
         assert served.engine.sessions == {}
@@ -250,10 +256,10 @@ async def test_what_a_client_does_not_read_is_not_answered_further() -> None:
         await line.open()
         other = await served.line(line.sid)
         session = served.engine.sessions[line.sid]
-        session.send("x" * 16_000_000)
+        session.send_many(Frames(["x" * 16_000_000]))
         other.ask("GET")
-        await _until(lambda: session._polls._answering is not None)
-        session.send("y")
+        await _until(lambda: session.polling is not None and session.polling._answering is not None)
+        session.send_many(Frames(["y"]))
         assert (await other.answer()).endswith("x")
         other.ask("GET")
         assert (await other.answer()).endswith("4y")
@@ -265,13 +271,13 @@ async def test_shutdown_answers_the_polls_that_wait() -> None:
         await line.open()
         other = await served.line(line.sid)
         other.ask("GET")
-        await _until(lambda: served.engine.sessions[line.sid]._polls.ready)
-        await served.runner.cleanup()
+        await _until(lambda: served.is_polled(line.sid))
+        await served.engine.shutdown()
         assert (await other.answer()).endswith("\r\n1")
 
 
 async def test_poll_may_wait_for_longer_than_a_connection_may_be_idle() -> None:
-    async with serve(keepalive_timeout=0.05, ping_interval=0.3) as served:
+    async with serve(keepalive=0.05, ping_interval=0.3) as served:
         line = await served.line()
         await line.open()
         line.ask("GET")
@@ -285,7 +291,7 @@ async def test_of_many_that_leave_at_once_few_are_seen_off_in_one_turn() -> None
             await line.open()
             line.ask("GET")
         sessions = served.engine.sessions
-        await _until(lambda: all(s._polls.ready for s in sessions.values()))
+        await _until(lambda: all(map(served.is_polled, sessions)))
         for line in lines:
             line.close()
         left: list[int] = []
