@@ -28,7 +28,7 @@ from gateway.daemon.systemd import Notifier
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError, Place, Problem
 
-__all__ = ["Reloader", "Trigger", "Triggers", "Verdict"]
+__all__ = ["Reloader", "Trigger", "Triggers", "Verdict", "placed"]
 
 log = logging.getLogger("sockgw.reload")
 
