@@ -19,7 +19,7 @@ run: $(VENV)/run ## Serve gateway.yaml, the example of this repository
 
 test: $(VENV)/test ## Run the tests; some of them: make test ARGS=tests/runtime
 	$(BIN)/python tests/js/install.py
-	$(BIN)/python -W error -X dev -m pytest $(ARGS)
+	$(BIN)/python -W error -X dev -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/test ## Check style and format
 	$(BIN)/ruff check .

@@ -1,22 +1,72 @@
-"""Fixtures for every test: the JavaScript clients, and a stock server to hold them to."""
+"""How every test runs, and what they share: the JavaScript clients, and a stock server for them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import logging
+import os
+import shlex
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import socketio
 from aiohttp import web
 
 from tests.js.install import install
 from tests.js_client import JsDriver
+from tests.ports import free_port
 from tests.scenario import write
 from tests.served import served
+from tests.slowness import is_slowness
 
 Serve = Callable[..., AbstractAsyncContextManager[str]]
+
+WORKERS_PER_CORE = 4
+"""Tests wait more than they compute."""
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
+
+
+# asyncio's debug mode warns of callbacks that take long, which says it too.
+logging.getLogger("asyncio").addFilter(lambda record: not is_slowness(record.getMessage()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """The workers of `-n auto`."""
+    return WORKERS_PER_CORE * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Gives the workers the options that this Python was started with."""
+    options = [f"-W{option}" for option in sys.warnoptions]
+    if sys.flags.dev_mode:
+        options.append("-Xdev")
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, *options])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what daemons save out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port on which nothing listens, and nothing else will."""
+    return free_port()
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@
     await client.emit("chat", "hello")
     assert await client.receive("res") == ["hello"]
 
-Binary is `bytes` both ways. Every wait ends after its `timeout` in seconds with an
-`AssertionError` that shows what happened so far.
+Binary is `bytes` both ways. A wait that takes too long ends with an `AssertionError`
+that shows what happened so far.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from tests.deadline import DEADLINE, deadline
 from tests.js.install import NODE
 
 __all__ = ["JsClient", "JsDriver", "Report"]
@@ -73,17 +74,17 @@ class JsDriver:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            async with asyncio.timeout(5):
+            async with deadline():
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
         await self._reading
 
-    async def connect(self, url: str, *, timeout: float = 5.0, **options: Any) -> JsClient:
+    async def connect(self, url: str, **options: Any) -> JsClient:
         """A client that is connected; takes what `client` takes."""
         client = await self.client(url, **options)
-        await client.receive("connect", timeout)
+        await client.receive("connect")
         return client
 
     async def client(
@@ -162,9 +163,7 @@ class JsClient:
         """Emit an event; while the socket is not connected the client keeps it, as ever."""
         await self._driver.send("emit", self.number, event=event, args=args)
 
-    async def call(
-        self, event: str, *args: Any, timeout: float = 5.0, client_timeout: float | None = None
-    ) -> list[Any]:
+    async def call(self, event: str, *args: Any, client_timeout: float | None = None) -> list[Any]:
         """Emit an event and return the arguments of its ack.
 
         With `client_timeout` (seconds) the client's own `timeout()` is set, and its running out
@@ -176,22 +175,22 @@ class JsClient:
             "emit", self.number, event=event, args=args, call=call, timeout=limit
         )
         report = await self._take(
-            ("call", call), lambda report: report.call == call, timeout, f"no ack for {event!r}"
+            ("call", call), lambda report: report.call == call, f"no ack for {event!r}"
         )
         if report.event == "ack_timeout":
             raise TimeoutError(report.args[0])
         return report.args
 
-    async def receive(self, event: str, timeout: float = 5.0) -> list[Any]:
+    async def receive(self, event: str, timeout: float = DEADLINE) -> list[Any]:
         """The arguments of the first report of `event` that `receive` has not returned yet."""
         report = await self._take(
-            event, lambda report: report.event == event, timeout, f"no {event!r}"
+            event, lambda report: report.event == event, f"no {event!r}", timeout
         )
         return report.args
 
-    async def next(self, timeout: float = 5.0) -> Report:
+    async def next(self) -> Report:
         """The first report of any kind that `next` has not returned yet."""
-        return await self._take(None, lambda _: True, timeout, "nothing more")
+        return await self._take(None, lambda _: True, "nothing more")
 
     async def disconnect(self) -> None:
         """`socket.disconnect()`; `connect` brings it back."""
@@ -212,7 +211,11 @@ class JsClient:
             self._news.notify_all()
 
     async def _take(
-        self, reader: Hashable, match: Callable[[Report], bool], timeout: float, missing: str
+        self,
+        reader: Hashable,
+        match: Callable[[Report], bool],
+        missing: str,
+        timeout: float = DEADLINE,
     ) -> Report:
         def found() -> int | None:
             unread = range(self._read[reader], len(self.log))

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import aiohttp
 
+from tests.deadline import DEADLINE
+
 __all__ = ["Packet", "Raw", "raw"]
 
 Packet = str | bytes
@@ -28,8 +30,11 @@ class Raw:
         """Send Engine.IO packets: text as it is, bytes as a binary message."""
         raise NotImplementedError
 
-    async def receive(self, timeout: float = 5.0) -> Packet | None:
-        """The next packet but pings, which are answered; `None` when the session is over."""
+    async def receive(self, timeout: float | None = DEADLINE) -> Packet | None:
+        """The next packet but pings, which are answered; `None` when the session is over.
+
+        Waits `timeout` seconds, with `None` for ever.
+        """
         async with asyncio.timeout(timeout):
             while (packet := await self._next()) == "2":
                 await self.send("3")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,16 @@ def order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name
 
 
-def taken() -> Iterator[tuple[str, str, str]]:
+@cache
+def taken() -> dict[str, set[tuple[str, str]]]:
+    """The names that are taken from each module of the package, each with who takes it."""
+    found = defaultdict(set)
+    for taker, source, name in imports():
+        found[source].add((name, taker))
+    return found
+
+
+def imports() -> Iterator[tuple[str, str, str]]:
     """Who takes which name from which module of the package."""
     for taker, path in PATHS.items():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -49,8 +60,8 @@ def test_all_is_sorted_and_true(module: str) -> None:
 
 @pytest.mark.parametrize("module", EXPORTING)
 def test_all_is_complete(module: str) -> None:
-    wanted = {(name, taker) for taker, source, name in taken() if source == module}
-    missing = {(name, taker) for name, taker in wanted if name not in exported(module)}
+    names = exported(module)
+    missing = {(name, taker) for name, taker in taken()[module] if name not in names}
     assert missing == set()
 
 

@@ -89,6 +89,19 @@ async def test_a_public_key_verifies_what_its_private_half_has_signed(
         token("HS512"),
         pyjwt.encode(claims(), None, "none"),
     ],
+    ids=[
+        "none at all",
+        "empty",
+        "a number",
+        "a list",
+        "some text",
+        "three letters",
+        "dots",
+        "a bad signature",
+        "another secret",
+        "another algorithm",
+        "unsigned",
+    ],
 )
 async def test_what_is_no_good_token_is_refused_without_a_hint(
     guarded: Guarded, caplog: pytest.LogCaptureFixture, shown: object

@@ -19,6 +19,9 @@ from typing import Any, cast
 import pytest
 import socketio
 
+from tests.deadline import deadline
+from tests.slowness import without_slowness
+
 ROOT = Path(__file__).parents[2]
 
 Sockgw = Callable[..., Awaitable["Ended"]]
@@ -113,7 +116,7 @@ class Terminal:
     async def shows(self, text: str) -> None:
         """Wait until `text` is written after what was waited for before."""
         try:
-            async with asyncio.timeout(10):
+            async with deadline():
                 while (at := self.text.find(text, self._seen)) < 0:
                     self._news.clear()
                     await self._news.wait()
@@ -127,7 +130,7 @@ class Terminal:
 
     async def ended(self) -> int:
         """Wait for the process's end; its exit code."""
-        async with asyncio.timeout(10):
+        async with deadline():
             return await self.process.wait()
 
     def close(self) -> None:
@@ -199,4 +202,4 @@ async def _sockgw(verb: str, *args: str, stdin: str = "") -> Ended:
         *_command_line(verb, *args), cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
     )
     out, err = await process.communicate(stdin.encode())
-    return Ended(cast("int", process.returncode), out.decode(), err.decode())
+    return Ended(cast("int", process.returncode), out.decode(), without_slowness(err.decode()))

@@ -18,6 +18,7 @@ import pytest
 
 from tests.cli.verbs import invoke
 from tests.scenario import write
+from tests.slowness import without_slowness
 
 ROOT = Path(__file__).parents[2]
 BAD_CONFIG = 78
@@ -42,7 +43,7 @@ class Run:
     async def errors(self) -> str:
         """Wait for its end; what it has written to stderr."""
         assert self.process.stderr is not None
-        return (await self.process.stderr.read()).decode()
+        return without_slowness((await self.process.stderr.read()).decode())
 
     async def stop(self, by: signal.Signals) -> tuple[int | None, str]:
         """Stop it by a signal; its exit code, and what it has written to stderr."""

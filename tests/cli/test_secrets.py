@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.test_run import Run, running
 from tests.cli.verbs import invoke
+from tests.deadline import deadline
 from tests.raw import raw
 from tests.scenario import write
 
@@ -159,7 +160,7 @@ async def test_a_secret_in_a_file_is_taken_over_when_it_changes(file: Path) -> N
     async with served(file) as (run, _):
         (file.parent / "secret").write_text("another")
         assert run.process.stderr is not None
-        async with asyncio.timeout(20):
+        async with deadline():
             while "generation 2 serves" not in (await run.process.stderr.readline()).decode():
                 pass
 

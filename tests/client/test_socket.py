@@ -12,6 +12,7 @@ import socketio
 from aiohttp import web
 
 from gateway.client.socket import ConnectError, Disconnected, Target, connect
+from tests.deadline import deadline
 
 TIMEOUT = 5.0
 OPEN = '0{"sid": "x", "upgrades": [], "pingInterval": 25000, "pingTimeout": 20000}'
@@ -43,7 +44,7 @@ class Heard(list[tuple[str, list[Any]]]):
         self._news.set()
 
     async def count(self, number: int) -> None:
-        async with asyncio.timeout(TIMEOUT):
+        async with deadline():
             while len(self) < number:
                 self._news.clear()
                 await self._news.wait()
@@ -75,7 +76,7 @@ async def test_what_was_emitted_last_arrives_before_the_end(
     sio.on("bye", lambda sid, *args: arrived.put_nowait(args))
     async with connect(Target(url, transports=transports), Heard(), timeout=TIMEOUT) as socket:
         await socket.emit("bye", ["x" * 100_000, b"\x01"])
-    async with asyncio.timeout(TIMEOUT):
+    async with deadline():
         assert await arrived.get() == ("x" * 100_000, b"\x01")
 
 
@@ -170,7 +171,7 @@ async def test_a_socket_ended_right_behind_its_acceptance_is_gone(
         sio.start_background_task(sio.disconnect, sid)
 
     sio.on("connect", greet)
-    async with connect(Target(url), Heard(), timeout=TIMEOUT) as socket, asyncio.timeout(TIMEOUT):
+    async with connect(Target(url), Heard(), timeout=TIMEOUT) as socket, deadline():
         assert await socket.gone() == "io server disconnect"
 
 

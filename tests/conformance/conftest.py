@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from tests.conformance.serve import Served, serving
+from tests.deadline import until
 from tests.engineio.conftest import LONG, SHORT
-from tests.engineio.wire import LIMIT, Stream, Wire
+from tests.engineio.wire import Stream, Wire
 
 
 @pytest.fixture(scope="module", params=[SHORT, LONG], ids=["short-pings", "long-pings"])
@@ -22,9 +23,15 @@ def pings(request: pytest.FixtureRequest) -> dict[str, float]:
     return dict(request.param)
 
 
+@pytest.fixture(scope="module")
+def join_timeout(request: pytest.FixtureRequest) -> float:
+    """Longer than any test takes, unless it asks for another."""
+    return getattr(request, "param", 3600.0)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(pings: dict[str, float]) -> AsyncIterator[Served]:
-    async with serving(**pings) as served:
+async def served(pings: dict[str, float], join_timeout: float) -> AsyncIterator[Served]:
+    async with serving(join_timeout=join_timeout, **pings) as served:
         yield served
 
 
@@ -40,16 +47,12 @@ class Client(Wire):
         """A poll that the server has."""
         session = self.engine.sessions[self.sid]
         poll = asyncio.create_task(self.poll())
-        async with asyncio.timeout(LIMIT):
-            while not (session.polling and session.polling.is_ready):  # noqa: ASYNC110  the engine does not tell
-                await asyncio.sleep(0)
+        await until(lambda: session.polling and session.polling.is_ready)
         return poll
 
     async def gone(self) -> None:
         """Wait until the session is over."""
-        async with asyncio.timeout(LIMIT):
-            while self.sid in self.engine.sessions:  # noqa: ASYNC110  the engine does not tell
-                await asyncio.sleep(0.01)
+        await until(lambda: self.sid not in self.engine.sessions)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Stream]:

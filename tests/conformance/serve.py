@@ -20,7 +20,7 @@ from gateway.socketio.server import Server
 from tests.engineio.echo import echo_engine, settings_and_limits
 from tests.engineio.echo import serving as served_at
 
-__all__ = ["GATEWAY", "Served", "serving"]
+__all__ = ["GATEWAY", "JOIN_TIMEOUT", "Served", "serving"]
 
 GATEWAY = Path(__file__).with_name("gateway.yaml")
 JOIN_TIMEOUT = 1.0

@@ -1,17 +1,20 @@
-"""The heartbeat tests of both official suites, by their own titles, at the suites' pings."""
+"""The heartbeat tests of both official suites, by their own titles, at short pings."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.engineio.conftest import SHORT
+from tests.engineio.conftest import HASTY, SHORT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
-def pings() -> dict[str, float]:
-    return SHORT
+def pings(request: pytest.FixtureRequest) -> dict[str, float]:
+    return getattr(request, "param", SHORT)
+
+
+hasty = pytest.mark.parametrize("pings", [HASTY], indirect=True, ids=["hasty"], scope="module")
 
 
 class TestHeartbeat:
@@ -21,6 +24,7 @@ class TestHeartbeat:
             assert (await either.poll()).packets == ["2"]
             assert (await either.post("3")).status == 200
 
+    @hasty
     async def test_polling_should_close_the_session_upon_ping_timeout(self, either):
         await either.open()
         await either.gone()
@@ -32,6 +36,7 @@ class TestHeartbeat:
                 assert await stream.frame() == "2"
                 await stream.send("3")
 
+    @hasty
     async def test_websocket_should_close_the_session_upon_ping_timeout(self, either):
         async with either.streaming() as stream:
             assert await stream.frame() == "2"

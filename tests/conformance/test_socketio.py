@@ -9,6 +9,8 @@ import json
 
 import pytest
 
+from tests.conformance.serve import JOIN_TIMEOUT
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ONE = '{"_placeholder":true,"num":0}'
@@ -43,6 +45,7 @@ class TestConnect:
             await stream.send("4abc")
             assert await stream.receive() is None
 
+    @pytest.mark.parametrize("join_timeout", [JOIN_TIMEOUT], indirect=True, scope="module")
     async def test_should_close_the_connection_if_no_handshake_is_received(self, gateway):
         async with gateway.streaming() as stream:
             assert await stream.receive() is None

@@ -30,6 +30,7 @@ from gateway.http.deadlines import Deadlines
 from gateway.http.request import Request
 from gateway.http.response import Answer
 from tests.certificates import TLS, der, presented
+from tests.deadline import DEADLINE
 from tests.engineio.echo import echo_engine
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -41,7 +42,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
     def run(test: Callable[[], Awaitable[None]]) -> None:
         with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(asyncio.wait_for(test(), 20))  # type: ignore[arg-type]
+            runner.run(asyncio.wait_for(test(), DEADLINE))  # type: ignore[arg-type]
 
     return run
 

@@ -17,6 +17,7 @@ from gateway.daemon.loading import load_within
 from gateway.errors import ConfigError
 from gateway.loader import sysmodules
 from gateway.loader.sysmodules import Placed
+from tests.deadline import deadline
 from tests.scenario import write
 
 CONFIG = "namespaces: {/: {routes: {say: chat.say}}}"
@@ -159,7 +160,7 @@ async def test_thread_that_exchanges_modules_is_not_interrupted(tmp_path: Path) 
     with sysmodules._LOCK:
         thread = threading.Thread(target=load, args=(file, {}))
         thread.start()
-        async with asyncio.timeout(10):
+        async with deadline():
             while not loading._is_exchanging(frame()):  # noqa: ASYNC110
                 await asyncio.sleep(0)
     thread.join()

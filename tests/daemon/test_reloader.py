@@ -14,6 +14,7 @@ import pytest
 from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Reloader, Triggers, Verdict
 from gateway.errors import ConfigError, Place, Problem
+from tests.deadline import deadline
 
 PROBLEM = Problem(Place("gateway.yaml", 3, 5), "server.port", "expected a port")
 
@@ -61,7 +62,7 @@ async def running(
     )
     task = asyncio.create_task(reloader.run())
     try:
-        async with asyncio.timeout(10):
+        async with deadline():
             yield reloader, triggers
         assert not task.done()
     finally:
@@ -154,7 +155,7 @@ async def test_those_who_wait_when_the_gateway_stops_are_told() -> None:
         await gate.entered.wait()
         queued = asyncio.create_task(reloader.request("signal"))
         await asyncio.sleep(0)  # the request is made
-    async with asyncio.timeout(5):
+    async with deadline():
         verdicts = [await during, await queued, await reloader.request("admin")]
     for verdict in verdicts:
         assert verdict.result == "failed"

@@ -14,6 +14,7 @@ import pytest
 from gateway.compiler import Inputs, take_snapshot
 from gateway.daemon import watcher as module
 from gateway.daemon.watcher import Mode, Watcher, file_events
+from tests.deadline import deadline
 
 
 class Fed:
@@ -57,11 +58,11 @@ class Fed:
             self._feeds.clear()
 
     async def changed(self) -> None:
-        async with asyncio.timeout(10):
+        async with deadline():
             await self.changes.get()
 
     async def watching(self) -> list[Path]:
-        async with asyncio.timeout(10):
+        async with deadline():
             return await self.watched.get()
 
 
@@ -298,7 +299,7 @@ async def test_events_end_with_the_folder_they_are_of(tmp_path: Path, how: str) 
     else:
         folder.rename(tmp_path / "other")
     folder.mkdir()
-    async with asyncio.timeout(10):
+    async with deadline():
         await first
         with pytest.raises(StopAsyncIteration):
             await anext(events)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import aiohttp
 import pytest
 
+from tests.deadline import deadline
 from tests.js_client import JsDriver
 from tests.scenario import write
 from tests.served import served
@@ -84,6 +84,6 @@ async def test_a_reload_changes_it_for_new_sessions_alone(js: JsDriver, tmp_path
 
 
 async def until(ask: Callable[[], Awaitable[str]], answer: str) -> None:
-    async with asyncio.timeout(20):
+    async with deadline():
         while await ask() != answer:
             pass

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from tests.deadline import DEADLINE
 from tests.e2e.clients import KINDS, Kind, Parser
 from tests.js_client import JsClient, JsDriver
 from tests.scenario import write
@@ -146,21 +147,21 @@ async def test_binary_and_text_by_turns_keep_their_order(client):
 @pytest.mark.parametrize("size", [50_000, 300_000, 900_000])
 async def test_long_text(client, kind, size):
     if not (kind.base64 and kind.parser == "msgpack" and size == 900_000):  # over the limit
-        assert await client.call("reply", "x" * size, timeout=20) == ["x" * size]
-    assert await client.call("give", "text", size, timeout=20) == ["x" * size]
+        assert await client.call("reply", "x" * size) == ["x" * size]
+    assert await client.call("give", "text", size) == ["x" * size]
 
 
 async def test_long_multibyte_text(client):
     text = "€" * 100_000
-    assert await client.call("reply", text, timeout=20) == [text]
-    assert await client.call("give", "multibyte", 100_000, timeout=20) == [text]
+    assert await client.call("reply", text) == [text]
+    assert await client.call("give", "multibyte", 100_000) == [text]
 
 
 @pytest.mark.parametrize("size", [700_000, 900_000])
 async def test_long_binary(client, kind, size):
     if not (kind.base64 and size == 900_000):  # over the limit
-        assert await client.call("reply", b"x" * size, timeout=20) == [b"x" * size]
-    assert await client.call("give", "binary", size, timeout=20) == [b"x" * size]
+        assert await client.call("reply", b"x" * size) == [b"x" * size]
+    assert await client.call("give", "binary", size) == [b"x" * size]
 
 
 async def test_over_the_limit(client, kind):
@@ -237,7 +238,7 @@ async def test_unknown_namespace(driver, url, kind):
 async def test_ack_timeout(client):
     with pytest.raises(TimeoutError, match="operation has timed out"):
         await client.call("never", client_timeout=0.1)
-    assert await client.call("reply", client_timeout=5) == []
+    assert await client.call("reply", client_timeout=DEADLINE) == []
 
 
 async def test_kick(client):

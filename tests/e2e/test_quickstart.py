@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadline import deadline
 from tests.js.install import NODE
 from tests.served import served
 
@@ -76,7 +77,7 @@ async def test_a_client_of_2_x_is_told_which_version_it_needs(js, transports):
     async with served(ROOT / "gateway.yaml") as url:
         client = await js.client(url, version=2, transports=transports.split(","))
         await client.receive("connect_error")
-        async with asyncio.timeout(5):
+        async with deadline():
             answer = await _get(url + "/socket.io/?EIO=3&transport=polling")
     assert answer == {
         "code": 5,

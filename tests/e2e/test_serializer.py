@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.deadline import deadline
 from tests.js_client import JsDriver
 from tests.scenario import write
 from tests.served import served
@@ -33,7 +33,7 @@ async def test_a_reload_applies_all_else(
     async with served(write(tmp_path, CONFIG % (parser, "old"), plugin=PLUGIN)) as url:
         before = await js.connect(url, **options)
         write(tmp_path, CONFIG % (other, "new"), plugin=PLUGIN)
-        async with asyncio.timeout(20):
+        async with deadline():
             while await before.call("new", "x") != ["x"]:
                 pass
         after = await js.connect(url, **options)

@@ -11,7 +11,12 @@ from gateway.engineio.session import Session
 from tests.engineio.recording import RecordingHost, RecordingWebSocket, take
 from tests.engineio.wire import Server, Wire
 
-SHORT = {"ping_interval": 0.3, "ping_timeout": 0.2}
+SHORT = {"ping_interval": 0.3, "ping_timeout": 20.0}
+"""Pings in the middle of a test. Who answers is never too late, however busy the machine is."""
+
+HASTY = {"ping_interval": 0.3, "ping_timeout": 1.0}
+"""For clients that do not answer, and are to be given up."""
+
 LONG = {"ping_interval": 25.0, "ping_timeout": 20.0}
 
 

@@ -18,9 +18,10 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from tests.deadline import deadline
 from tests.engineio.conftest import LONG
 from tests.engineio.echo import say
-from tests.engineio.wire import LIMIT, WEBSOCKET, Server, Wire, connected
+from tests.engineio.wire import WEBSOCKET, Server, Wire, connected
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ class TestF15:
             assert await stream.receive() is None
             assert stream.close_code == 1000
             assert await server.reason(stream.sid) == "server shutting down"
-            async with asyncio.timeout(LIMIT):
+            async with deadline():
                 await stopping
 
     async def test_websocket_that_does_not_answer_is_not_waited_for(

@@ -92,7 +92,9 @@ async def test_messages_to_a_client_that_does_not_read_wait(recipient: Recipient
     assert recipient.log == ["a", ("ping", b"b")]
 
 
-@pytest.mark.parametrize(("end", "told"), [(frame(b"", CLOSE), "closed"), (frame(b"", 11), 1002)])
+@pytest.mark.parametrize(
+    ("end", "told"), [(frame(b"", CLOSE), "closed"), (frame(b"", 11), 1002)], ids=["close", "bad"]
+)
 async def test_the_end_of_a_client_that_does_not_read_is_heard(
     recipient: Recipient, end: bytes, told: object
 ) -> None:

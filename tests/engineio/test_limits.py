@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gateway.engineio.frames import Frames
-from tests.engineio.conftest import LONG, SHORT
+from tests.engineio.conftest import HASTY, LONG
 from tests.engineio.echo import say
 from tests.engineio.wire import UNKNOWN_TRANSPORT, WEBSOCKET, Server, Stream, Wire, connected
 
@@ -121,7 +121,7 @@ class TestBackPressure:
     async def test_connection_is_cut_once_the_session_of_a_client_that_does_not_read_is_over(
         self, http: aiohttp.ClientSession
     ) -> None:
-        async with Server(**SHORT) as server:
+        async with Server(**HASTY) as server:
             wire = Wire(server.port, http)
             async with wire.streaming() as stream:
                 transport = stream.socket._conn.transport
@@ -145,7 +145,7 @@ class TestBackPressure:
     async def test_poll_of_a_client_that_does_not_read_is_cut_once_its_session_is_over(
         self, http: aiohttp.ClientSession
     ) -> None:
-        async with Server(**SHORT) as server:
+        async with Server(**HASTY) as server:
             wire = await Wire(server.port, http).open()
             say(server.session(wire.sid), b"x" * 5_000_000)
             async with wire.raw("GET", ""):

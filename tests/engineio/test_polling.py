@@ -13,9 +13,9 @@ import pytest
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
 from gateway.engineio.session import Reason, Session
+from tests.deadline import DEADLINE, deadline
 from tests.engineio.echo import Hooks, echo_engine, serving
 
-LIMIT = 5.0
 PATH = "/engine.io/?EIO=4&transport=polling"
 
 
@@ -46,7 +46,7 @@ class Line:
 
     async def answer(self) -> str:
         """The next answer, without its date."""
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
             found = re.search(r"Content-Length: (\d+)", head)
             body = await self._reader.readexactly(int(found[1]) if found else 0)
@@ -80,7 +80,7 @@ class Served:
         return polling is not None and polling.is_ready
 
     async def reason(self) -> Reason:
-        return await asyncio.wait_for(self.reasons.get(), LIMIT)
+        return await asyncio.wait_for(self.reasons.get(), DEADLINE)
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
@@ -304,6 +304,6 @@ async def test_of_many_that_leave_at_once_few_are_seen_off_in_one_turn() -> None
 
 
 async def _until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with deadline():
         while not fact():  # noqa: ASYNC110  nothing tells
             await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.engineio.settings import Settings
-from tests.engineio.conftest import LONG, SHORT
+from tests.engineio.conftest import HASTY, LONG, SHORT
 from tests.engineio.echo import UNLIMITED
 from tests.engineio.wire import UNKNOWN_SESSION, Server, Wire
 
@@ -17,6 +17,9 @@ from tests.engineio.wire import UNKNOWN_SESSION, Server, Wire
 @pytest.fixture
 def pings() -> dict[str, float]:
     return SHORT
+
+
+hasty = pytest.mark.parametrize("pings", [HASTY], ids=["hasty"])
 
 
 async def test_polling_is_sent_pings_as_long_as_it_answers(server: Server, wire: Wire) -> None:
@@ -44,6 +47,7 @@ async def test_upgraded_session_is_sent_pings_on_its_websocket(wire: Wire) -> No
             await stream.send("3")
 
 
+@hasty
 async def test_polling_without_a_pong_is_closed(server: Server, wire: Wire) -> None:
     await wire.open()
     assert await server.reason(wire.sid) == "ping timeout"
@@ -53,11 +57,16 @@ async def test_polling_without_a_pong_is_closed(server: Server, wire: Wire) -> N
 
 async def test_poll_that_waits_is_ended_by_the_timeout(server: Server, wire: Wire) -> None:
     await wire.open()
-    assert (await wire.poll()).packets == ["2"]
-    assert (await wire.poll()).packets == ["1"]
+    async with wire.waiting_poll(server) as poll:
+        pass_time(server, SHORT["ping_interval"])
+        assert (await poll).packets == ["2"]
+    async with wire.waiting_poll(server) as poll:
+        pass_time(server, SHORT["ping_timeout"])
+        assert (await poll).packets == ["1"]
     assert await server.reason(wire.sid) == "ping timeout"
 
 
+@hasty
 async def test_websocket_without_a_pong_is_closed(server: Server, wire: Wire) -> None:
     async with wire.streaming() as stream:
         assert await stream.frame() == "2"
@@ -85,8 +94,14 @@ async def test_session_is_unknown_once_its_time_is_up_however_busy_the_server_is
 ) -> None:
     """A request does not find a session whose limit has passed while nobody looked."""
     await wire.open()
+    pass_time(server, SHORT["ping_interval"])
     deadlines, clock = server.engine.deadlines, server.engine.deadlines.clock
-    deadlines.clock = lambda: clock() + 0.3
-    deadlines.expire()
-    deadlines.clock = lambda: clock() + 0.5
+    deadlines.clock = lambda: clock() + SHORT["ping_timeout"]
     assert (await wire.poll()).body == UNKNOWN_SESSION
+
+
+def pass_time(server: Server, seconds: float) -> None:
+    """Have that much time pass for the engine, and what is due happen."""
+    deadlines, clock = server.engine.deadlines, server.engine.deadlines.clock
+    deadlines.clock = lambda: clock() + seconds
+    deadlines.expire()

@@ -20,9 +20,8 @@ from gateway.engineio.packet import Message, Packet
 from gateway.engineio.session import Reason, Session
 from gateway.http.connection import Exchange, HttpConnection
 from gateway.http.request import Request
+from tests.deadline import deadline, until
 from tests.engineio.echo import Hooks, echo, echo_engine
-
-LIMIT = 5.0  # seconds that anything may take
 
 WEBSOCKET = """\
 GET /engine.io/?EIO=4&transport=websocket HTTP/1.1
@@ -63,7 +62,7 @@ class News:
             waiter.cancelled() or waiter.set_result(None)
 
     async def until(self, fact: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             while not fact():
                 waiter = asyncio.get_running_loop().create_future()
                 self._waiting.append(waiter)
@@ -120,9 +119,7 @@ class Server:
 
     async def polled(self, sid: str) -> None:
         """Wait until a session has a poll that waits."""
-        async with asyncio.timeout(LIMIT):
-            while not self.is_polled(sid):  # noqa: ASYNC110  the engine does not tell
-                await asyncio.sleep(0)
+        await until(lambda: self.is_polled(sid))
 
     def abort(self) -> None:
         """Drop all connections that are no WebSockets."""
@@ -131,9 +128,7 @@ class Server:
 
     async def unconnected(self) -> None:
         """Wait until no connection is left."""
-        async with asyncio.timeout(LIMIT):
-            while self.http.connections or self.engine.websockets:  # noqa: ASYNC110  nobody tells
-                await asyncio.sleep(0.01)
+        await until(lambda: not (self.http.connections or self.engine.websockets))
 
     async def reason(self, sid: str) -> Reason:
         """Wait until a session is over; why it is."""
@@ -165,7 +160,7 @@ async def connected(
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request.replace("\n", "\r\n").encode())
     try:
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             yield reader, writer
     finally:
         writer.transport.abort()
@@ -207,7 +202,7 @@ class Stream:
 
     async def frame(self) -> Packet | None:
         """The next frame; `None` is the end of the connection."""
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             message = await self.socket.receive()
         return message.data if message.type in {WSMsgType.TEXT, WSMsgType.BINARY} else None
 
@@ -244,7 +239,7 @@ class Wire:
         given = {"EIO": "4", "transport": "polling", "sid": self.sid or None} | how
         params = {name: value for name, value in given.items() if value is not None}
         async with (
-            asyncio.timeout(LIMIT),
+            deadline(),
             self.http.request(
                 method, self.url, params=params, data=body, headers=headers
             ) as response,

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.daemon.daemon import Daemon, StartupInfo
+from tests.deadline import deadline
 from tests.raw import Raw, raw
 from tests.scenario import write
 
@@ -124,7 +125,7 @@ class Gateway:
 
     async def ended(self) -> str:
         """Wait until a socket has ended that had joined; why."""
-        async with asyncio.timeout(20):
+        async with deadline():
             while not (ends := (await self.tell())["ends"]):
                 pass
         assert len(ends) == 1

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tests.deadline import deadline
+
 __all__ = ["Answer", "Line", "close", "connected", "frame", "get", "post", "upgrade"]
 
 LIMIT = 20.0
@@ -170,7 +172,7 @@ class Line:
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Line]:
     """A connection, reset in the end."""
-    async with asyncio.timeout(LIMIT):
+    async with deadline():
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             yield Line(reader, writer)

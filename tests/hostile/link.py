@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gateway.daemon.daemon import Daemon, StartupInfo
+from tests.deadline import deadline
 from tests.raw import raw
 from tests.scenario import write
 
@@ -77,7 +78,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = write(Path(folder), CONFIG, plugin=PLUGIN)
         daemon = Daemon(file, environ={"XDG_STATE_HOME": folder}, port=0)
-        async with asyncio.timeout(30), running(daemon) as info, AsyncExitStack() as stack:
+        async with deadline(), running(daemon) as info, AsyncExitStack() as stack:
             for transport in ("polling", "websocket"):
                 for _ in range(CLIENTS):
                     client = await stack.enter_async_context(raw(info.url, transport))

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
+from tests.deadline import deadline
 from tests.raw import Raw, raw
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ async def main(url, transport, clients):
             await client.join()
             await client.send('421["hold"]', '422["finish"]')
         print("ready", flush=True)
-        await asyncio.gather(*(client.receive(1000) for client in crowd))
+        await asyncio.gather(*(client.receive() for client in crowd))
 
 asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
@@ -96,7 +97,7 @@ async def process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
     )
     try:
         assert started.stdout is not None
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             assert (await started.stdout.readline()).startswith(b"ready")
         yield started
     finally:
@@ -108,7 +109,7 @@ async def process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
 async def ask(witness: Raw, event: str, *args: object) -> Any:
     """The witness' call, and the one value of its ack."""
     await witness.send(f"427{json.dumps([event, *args])}")
-    answer = await witness.receive(LIMIT)
+    answer = await witness.receive()
     assert isinstance(answer, str)
     values = json.loads(answer.removeprefix("437"))
     return values[0] if values else None
@@ -116,7 +117,7 @@ async def ask(witness: Raw, event: str, *args: object) -> Any:
 
 async def until(witness: Raw, **wanted: int) -> dict[str, int]:
     """Ask until the plugins have seen as much."""
-    async with asyncio.timeout(LIMIT):
+    async with deadline():
         while True:
             told: dict[str, int] = await ask(witness, "tell")
             if wanted.items() <= told.items():
@@ -255,7 +256,7 @@ async def store(port: int = 0) -> AsyncIterator[tuple[asyncio.subprocess.Process
     )
     try:
         assert started.stdout is not None
-        async with asyncio.timeout(LIMIT):
+        async with deadline():
             line = await started.stdout.readline()
         yield started, int(line.split()[1])
     finally:
@@ -267,7 +268,7 @@ async def store(port: int = 0) -> AsyncIterator[tuple[asyncio.subprocess.Process
 async def asked(backend: asyncio.subprocess.Process, times: int) -> None:
     """Wait until so many calls are in the backend's hands."""
     assert backend.stdout is not None
-    async with asyncio.timeout(LIMIT):
+    async with deadline():
         for _ in range(times):
             assert await backend.stdout.readline() == b"asked\n"
 

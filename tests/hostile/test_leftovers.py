@@ -11,6 +11,7 @@ import pytest
 from gateway.engineio.session import Session
 from gateway.engineio.websocket import WebSocketCarrier
 from gateway.socketio.server import Client
+from tests.deadline import deadline
 from tests.hostile.conftest import Gateway
 from tests.hostile.line import connected, frame
 
@@ -44,6 +45,6 @@ async def test_a_session_that_is_over_is_freed(
             if last is not None:
                 await line.send(frame(*last))
                 await line.close_code()
-    async with asyncio.timeout(20):
+    async with deadline():
         while alive() > before:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)

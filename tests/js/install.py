@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -24,11 +25,17 @@ NODE = _WHEEL / ("node.exe" if os.name == "nt" else "bin/node")
 def install() -> None:
     """Bring `node_modules` to what the lock says; does nothing where it is there already.
 
-    Raises `subprocess.CalledProcessError` when npm fails; its own words are on stderr.
+    One process installs at a time. Raises `subprocess.CalledProcessError` when npm fails; its own
+    words are on stderr.
     """
-    lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    if INSTALLED.exists() and INSTALLED.read_text() == lock:
-        return
+    with (HERE / "package-lock.json").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lock = hashlib.sha256(file.read()).hexdigest()
+        if not (INSTALLED.exists() and INSTALLED.read_text() == lock):
+            _install(lock)
+
+
+def _install(lock: str) -> None:
     # Without scripts: a package of the lock gets no say on this machine before a test imports it.
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     subprocess.run([NODE, _NPM, "ci", *options], cwd=HERE, check=True, stdout=sys.stderr)

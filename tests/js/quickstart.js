@@ -1,20 +1,20 @@
 "use strict";
 // The quick start of Egg's Socket.IO documentation, as a user writes it today.
 //
-//   node quickstart.js URL [TRANSPORTS, separated by commas]
+//   node quickstart.js URL [TRANSPORTS, separated by commas [SECONDS]]
 //
-// Ends after the third `res`, or with an error after five seconds.
+// Ends after the third `res`, or with an error after SECONDS, 120 unless given.
 
 const { io } = require("client4"); // socket.io-client 4.x
 
-const [url, transports] = process.argv.slice(2);
+const [url, transports, seconds = 120] = process.argv.slice(2);
 const socket = io(url, transports ? { transports: transports.split(",") } : {});
 let answers = 0;
 
 const late = setTimeout(() => {
-  console.error("only %d of 3 answers within 5 s", answers);
+  console.error("only %d of 3 answers within %s s", answers, seconds);
   process.exit(1);
-}, 5000);
+}, seconds * 1000);
 
 socket.on("connect", () => {
   console.log("connect");

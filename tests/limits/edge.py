@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.deadline import deadline
 from tests.raw import Raw
 from tests.scenario import write
 from tests.served import served
@@ -136,7 +136,7 @@ async def ask(client: Raw, event: str, *args: object, namespace: str = "/") -> A
     """A call, and the arguments of its ack; events that come before it are left out."""
     head = "" if namespace == "/" else f"{namespace},"
     await client.send(f"42{head}7{json.dumps([event, *args])}")
-    while not (packet := await client.receive(20)).startswith(f"43{head}7"):  # type: ignore
+    while not (packet := await client.receive()).startswith(f"43{head}7"):  # type: ignore
         pass
     assert isinstance(packet, str)
     return json.loads(packet.removeprefix(f"43{head}7"))
@@ -144,7 +144,7 @@ async def ask(client: Raw, event: str, *args: object, namespace: str = "/") -> A
 
 async def until(client: Raw, *reasons: str) -> None:
     """Ask until sockets have ended for these reasons, and no others."""
-    async with asyncio.timeout(20):
+    async with deadline():
         while await ask(client, "told") != [list(reasons)]:
             pass
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import aiohttp
 import pytest
 
+from tests.deadline import deadline
 from tests.limits.edge import REFUSED, ask
 from tests.raw import raw
 
@@ -54,7 +53,7 @@ async def test_a_place_that_was_left_is_free(edge, transport: str) -> None:
             await other.join()
             assert await knock(one.url, transport) == (503, "1")
             await other.send("1")
-        async with asyncio.timeout(20):
+        async with deadline():
             while await knock(one.url, transport) != (200, None):
                 assert await ask(witness, "say", 1) == [1]
 
@@ -64,7 +63,7 @@ async def test_a_rush_of_connections_is_refused_for_a_while(edge, caplog, transp
     limit = "connections_per_second"
     async with edge(f"{limit}: 1") as one, raw(one.url) as witness:
         await witness.join()
-        async with asyncio.timeout(20):
+        async with deadline():
             while (answer := await knock(one.url, transport))[0] == 200:
                 pass
             assert answer == (503, "1")

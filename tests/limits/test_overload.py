@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.deadline import deadline
 from tests.limits.edge import BUSY, REFUSED, ask, error
 from tests.limits.stage import stage
 from tests.raw import raw
@@ -37,7 +38,7 @@ async def knock(url: str) -> bytes:
 
 async def let_in(url: str) -> None:
     """Knock until the gateway lets in who is new."""
-    async with asyncio.timeout(20):
+    async with deadline():
         while not (await knock(url)).startswith(b"HTTP/1.1 200 "):
             pass
 
@@ -80,11 +81,11 @@ async def test_a_loop_that_stays_late_refuses_packets_too_until_it_is_not(edge) 
             await stage.laps.acquire()
         await witness.send('421["say",1]', '42["say",2]')
         refusal = await knock(one.url)
-        assert await witness.receive(20) == f"431{BUSY_ACK}"
-        assert await witness.receive(20) == error("say")
+        assert await witness.receive() == f"431{BUSY_ACK}"
+        assert await witness.receive() == error("say")
         assert refusal.startswith(b"HTTP/1.1 503 ")
         stage.over.set()
-        assert await client.receive(20) == "439[]"
+        assert await client.receive() == "439[]"
         await let_in(one.url)
         assert await ask(witness, "say", 3) == [3]
         assert await one.met(LIMIT) >= 3
@@ -99,7 +100,7 @@ async def test_without_the_limit_a_late_loop_refuses_nobody(edge) -> None:
             await stage.laps.acquire()
         await witness.send('421["say",1]')
         assert (await knock(one.url)).startswith(b"HTTP/1.1 200 ")
-        assert await witness.receive(20) == "431[1]"
+        assert await witness.receive() == "431[1]"
         stage.over.set()
-        assert await client.receive(20) == "439[]"
+        assert await client.receive() == "439[]"
         assert await one.met(LIMIT) == 0

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.deadline import deadline
 from tests.limits.edge import CONFIG, PLUGIN, Edge, ask
 from tests.raw import Raw, raw
 from tests.scenario import write
@@ -48,7 +49,7 @@ async def daemon(folder: Path, limits: str) -> AsyncIterator[tuple[Edge, int, Pa
         )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with deadline():
             url = (await process.stdout.readline()).decode().strip()
         assert url, log.read_text()
         yield Edge(url, file), process.pid, log
@@ -87,7 +88,7 @@ def deaf(url: str) -> socket.socket:
 async def reads(client: Raw, first: int) -> None:
     """Read a batch of the stream, without a gap."""
     for number in range(first, first + BATCH):
-        packet = await client.receive(20)
+        packet = await client.receive()
         assert isinstance(packet, str)
         assert packet.startswith(f'42["flood",{number},'), packet[:80]
 
@@ -112,7 +113,7 @@ async def test_those_who_do_not_read_are_sent_away_and_cost_no_more_than_they_ma
         before = resident(pid)
         most, first = before, 0
         reasons: list[str] = []
-        async with asyncio.timeout(40):
+        async with deadline():
             while len(reasons) < DEAF + POLLERS:
                 await ask(witness, "flood", first, first + BATCH, SIZE, namespace="/calm")
                 await asyncio.gather(*(reads(client, first) for client in fast))
@@ -151,14 +152,14 @@ async def test_a_slow_client_misses_whole_events_and_no_ack(
         await client.send('427["say","end"]')
         seen: list[int] = []
         acks: list[int] = []
-        while (packet := await client.receive(20)) != '437["end"]':
+        while (packet := await client.receive()) != '437["end"]':
             assert isinstance(packet, str)
             if packet.startswith("431"):
                 acks.append(int(packet.partition("[")[2].rstrip("]")))
                 continue
             assert packet.startswith('451-["blob",'), packet
             seen.append(int(packet.split(",")[1]))
-            assert await client.receive(20) == bytes([seen[-1]]) * BLOB
+            assert await client.receive() == bytes([seen[-1]]) * BLOB
         assert seen == sorted(set(seen))
         assert 0 < len(seen) < BLOBS
         assert (BLOBS - 1 in seen) == (on_slow == "drop_oldest")

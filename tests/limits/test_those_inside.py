@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from tests.deadline import deadline
 from tests.limits.edge import BUSY, REFUSED, ask, error, until
 from tests.raw import raw
 
@@ -25,7 +26,7 @@ async def test_half_a_request_is_not_waited_for(edge, caplog) -> None:
         where = urlsplit(one.url)
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
         writer.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n")
-        async with asyncio.timeout(20):
+        async with deadline():
             told = await reader.read()
         writer.close()
         assert b" 200 " not in told
@@ -38,7 +39,7 @@ async def test_a_client_in_no_namespace_is_sent_away(edge, caplog, transport: st
     async with edge("join_timeout: 1s") as one, raw(one.url) as witness:
         await witness.join()
         async with raw(one.url, transport) as client:
-            assert await client.receive(20) is None
+            assert await client.receive() is None
         assert await ask(witness, "say", 1) == [1]
         assert await one.met("join_timeout") == lines(caplog, "join_timeout") == 1
 
@@ -48,8 +49,8 @@ async def upgrade(url: str, sid: str) -> None:
     path = f"{url}/socket.io/?EIO=4&transport=websocket&sid={sid}"
     async with aiohttp.ClientSession() as http, http.ws_connect(path) as websocket:
         await websocket.send_str("2probe")
-        assert (await websocket.receive(20)).data == "3probe"
-        assert (await websocket.receive(20)).type is aiohttp.WSMsgType.CLOSE
+        assert (await websocket.receive()).data == "3probe"
+        assert (await websocket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
 @pytest.mark.parametrize("reloaded", [False, True])
@@ -57,7 +58,7 @@ async def test_half_an_upgrade_is_given_up_and_polling_goes_on(
     edge, caplog, reloaded: bool
 ) -> None:
     async with (
-        edge("" if reloaded else "upgrade_timeout: 200ms") as one,
+        edge(f"upgrade_timeout: {'1h' if reloaded else '200ms'}") as one,
         raw(one.url) as witness,
         raw(one.url, "polling") as client,
     ):
@@ -65,7 +66,7 @@ async def test_half_an_upgrade_is_given_up_and_polling_goes_on(
         await client.join()
         if reloaded:
             await one.limit("upgrade_timeout: 200ms")
-        async with asyncio.timeout(5):  # the default is more
+        async with deadline():
             await upgrade(one.url, client.handshake["sid"])
         assert await ask(client, "say", 2) == [2]
         assert await ask(witness, "say", 1) == [1]
@@ -127,7 +128,7 @@ async def test_who_sends_too_fast_is_read_from_more_slowly_and_loses_nothing(
         await witness.join()
         await client.join()
         sending = asyncio.create_task(client.send(*packets))
-        assert [await client.receive(20) for _ in packets] == answers
+        assert [await client.receive() for _ in packets] == answers
         await sending
         assert await ask(witness, "say", 1) == [1]
         assert await one.met(limit) > 0
@@ -135,12 +136,12 @@ async def test_who_sends_too_fast_is_read_from_more_slowly_and_loses_nothing(
         before = await one.met(limit)
         await one.limit(f"{limit}: unlimited")
         sending = asyncio.create_task(client.send(*packets * 5))
-        assert [await client.receive(20) for _ in packets * 5] == answers * 5
+        assert [await client.receive() for _ in packets * 5] == answers * 5
         await sending
         assert await one.met(limit) == before
         await one.limit(limits)
         sending = asyncio.create_task(client.send(*packets))
-        assert [await client.receive(20) for _ in packets] == answers
+        assert [await client.receive() for _ in packets] == answers
         await sending
         assert await one.met(limit) > before
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+from tests.deadline import deadline
 from tests.raw import Raw, raw
 
 __all__ = ["Caller", "caller"]
@@ -29,9 +30,9 @@ class Caller:
         self._ids = count()
         self._answers: dict[int, asyncio.Future[list[Any]]] = {}
 
-    async def call(self, event: str, *args: object, timeout: float = 10.0) -> list[Any]:
+    async def call(self, event: str, *args: object) -> list[Any]:
         """The arguments of the ack."""
-        async with asyncio.timeout(timeout):
+        async with deadline():
             return await self.begin(event, *args)
 
     def begin(self, event: str, *args: object) -> asyncio.Task[list[Any]]:
@@ -48,9 +49,9 @@ class Caller:
     async def emit(self, event: str, *args: object) -> None:
         await self._client.send(f"42{self._head}{json.dumps([event, *args])}")
 
-    async def event(self, timeout: float = 10.0) -> list[Any]:
+    async def event(self) -> list[Any]:
         """The next event the gateway sent, its arguments after its name."""
-        async with asyncio.timeout(timeout):
+        async with deadline():
             return await self.events.get()
 
     async def leave(self) -> None:
@@ -58,7 +59,7 @@ class Caller:
 
     async def read(self) -> None:
         """Read until the connection ends."""
-        while isinstance(packet := await self._client.receive(timeout=3600.0), str):
+        while isinstance(packet := await self._client.receive(timeout=None), str):
             found = PACKET.fullmatch(packet)
             assert found is not None, packet
             data = json.loads(found["data"]) if found["data"] else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -13,6 +13,7 @@ import aiohttp
 
 from gateway.daemon.daemon import Daemon, StartupInfo
 from gateway.daemon.reload import Verdict
+from tests.deadline import DEADLINE, deadline, until
 from tests.reload.caller import caller
 from tests.scenario import write
 
@@ -65,14 +66,14 @@ class Running:
     def live(self) -> Any:
         return self.serving.sockets.live
 
-    async def verdict(self, timeout: float = 10.0) -> Verdict:
+    async def verdict(self) -> Verdict:
         """The next verdict on a reload that nobody waits for."""
-        async with asyncio.timeout(timeout):
+        async with deadline():
             return await self._new.get()
 
-    async def reload(self, timeout: float = 20.0) -> Verdict:
+    async def reload(self) -> Verdict:
         """Reload now, as the admin listener does."""
-        async with asyncio.timeout(timeout):
+        async with deadline():
             verdict = await self.api.reload()
         while self._new.qsize() and self._new.get_nowait() is not verdict:
             pass
@@ -118,13 +119,6 @@ class Running:
         return answer[0] if len(answer) == 1 else answer
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something has become true that nobody tells of."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
-
-
 @asynccontextmanager
 async def running(
     folder: Path,
@@ -147,7 +141,7 @@ async def running(
     verdicts = Verdicts()
     started: asyncio.Future[StartupInfo] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(daemon.run(started.set_result, verdicts.heard))
-    await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE)
     if not started.done():
         serving.cancel()
         await serving  # raises why not
@@ -156,5 +150,5 @@ async def running(
         yield one
     finally:
         daemon.stop()
-        async with asyncio.timeout(40):
+        async with deadline():
             await serving

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
-__all__ = ["Stage", "stage"]
+from tests.deadline import DEADLINE, deadline
 
-TIMEOUT = 20.0
-"""Seconds after which whoever waits gives up."""
+__all__ = ["Stage", "stage"]
 
 
 class Stage:
@@ -29,23 +28,23 @@ class Stage:
     def hold(self) -> None:
         """Wait in a thread, as at import."""
         self._thread_came.set()
-        assert self._thread_go.wait(TIMEOUT)
+        assert self._thread_go.wait(DEADLINE)
 
     async def wait(self) -> None:
         """Wait on the loop."""
         self._came.set()
-        async with asyncio.timeout(TIMEOUT):
+        async with deadline():
             await self._go.wait()
 
     # For the test
 
     async def held(self) -> None:
         """Until a plugin holds."""
-        assert await asyncio.to_thread(self._thread_came.wait, TIMEOUT)
+        assert await asyncio.to_thread(self._thread_came.wait, DEADLINE)
 
     async def waited_for(self) -> None:
         """Until a plugin waits."""
-        async with asyncio.timeout(TIMEOUT):
+        async with deadline():
             await self._came.wait()
 
     def go(self) -> None:

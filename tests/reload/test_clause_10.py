@@ -5,7 +5,6 @@ After N reloads at most live + still-used generations exist, and memory is back 
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 from contextlib import AsyncExitStack
@@ -13,6 +12,7 @@ from types import ModuleType
 
 from gateway.compiler import Build
 from gateway.runtime.blueprint import Generation
+from tests.deadline import deadline
 from tests.reload.caller import caller
 from tests.reload.running import Running, until
 
@@ -143,7 +143,7 @@ async def test_clause_10_a_namespace_that_came_back_keeps_no_former_generation(g
             one.plugin("chat", PLUGIN.format(number))
             await one.reload()
             if text is without:
-                async with asyncio.timeout(10):
+                async with deadline():
                     await going[0].sent_away.wait()
         assert await going[1].call("say") == [2]
         await until(lambda: len(one.live.alive) == 1)

@@ -19,6 +19,8 @@ from click.testing import CliRunner
 from gateway.cli import main
 from gateway.errors import ConfigError
 from tests.config.test_bad import CASES, name
+from tests.deadline import deadline
+from tests.ports import free_port
 from tests.reload.caller import caller
 from tests.reload.running import CONFIG, SAY, WATCHED, Running
 
@@ -50,7 +52,7 @@ async def test_clause_11_host_port_and_limits_apply_at_once(gateway) -> None:
         assert (await one.reload()).plan.pending == ()
         async with caller(one.url) as client:
             await client.emit("say", "x" * 200)
-            async with asyncio.timeout(10):
+            async with deadline():
                 await client.lost.wait()
 
 
@@ -174,9 +176,7 @@ def without_inotify() -> list[str]:
     command = ["unshare", "--user", "--map-root-user", "sh", "-c"]
     setting = f'echo 0 > {limit} && exec "$@"'
     try:
-        done = subprocess.run(
-            [*command, setting, "sh", "true"], timeout=10, check=False, capture_output=True
-        )
+        done = subprocess.run([*command, setting, "sh", "true"], check=False, capture_output=True)
     except FileNotFoundError:
         return []
     return [*command, setting, "sh"] if done.returncode == 0 else []
@@ -200,7 +200,7 @@ async def process(file: Path, *prefix: str) -> AsyncIterator[asyncio.subprocess.
 async def line(stream: asyncio.StreamReader | None, part: str) -> str:
     """The next line that has this part."""
     assert stream is not None
-    async with asyncio.timeout(20):
+    async with deadline():
         while text := (await stream.readline()).decode():
             if part in text:
                 return text
@@ -244,13 +244,6 @@ async def test_clause_7_and_13_a_process_reloads_on_hangup_under_its_own_loop(
             await line(one.stderr, "generation 3 serves")
             assert await client.call("say") == ["two"]
             assert (tmp_path / "admin.sock").is_socket()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 # 14. `check` is `run` stopped at the blueprint: there is no file that one accepts and the other

@@ -11,13 +11,10 @@ import pytest
 
 from gateway.errors import ConfigError
 from tests.certificates import TLS, der, presented
+from tests.deadline import deadline
+from tests.ports import free_port
 from tests.reload.caller import caller
 from tests.reload.running import CONFIG, WATCHED, Running
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def install(one: Running, name: str) -> None:
@@ -58,8 +55,8 @@ async def test_port_changes_and_changes_back_under_open_sockets(gateway) -> None
 async def test_a_port_that_is_taken_leaves_everything_and_is_tried_again(gateway) -> None:
     async with gateway(CONFIG + "server: {port: 0}\n", port=None) as one:
         old = one.url
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            port = other.getsockname()[1]
+        port = free_port()
+        with socket.create_server(("127.0.0.1", port)):
             one.config(CONFIG + f"server: {{port: {port}}}\n")
             for _ in range(2):
                 assert (await one.reload()).result == "failed"
@@ -162,7 +159,7 @@ async def test_no_connection_keeps_the_rights_it_had_under_another_token(gateway
         one.config(CONFIG)
         assert (await one.reload()).result == "applied"
         writer.write(b"GET /-/status HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with deadline():
             rest = await reader.read()
         assert b"generation" not in rest
         writer.close()

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.deadline import deadline
 from tests.reload.caller import Caller, caller
 from tests.reload.running import Running, running, until
 from tests.reload.stage import stage
@@ -196,7 +197,7 @@ class Story:
     async def end(self) -> None:
         """Let the calls in flight end, and hold each answer to one generation."""
         stage.go()
-        async with asyncio.timeout(20):
+        async with deadline():
             answers = [(served, await task) for served, task in self.in_flight]
         self.in_flight.clear()
         stage.clear()

@@ -31,7 +31,7 @@ def vim_itself(path: Path, text: str) -> None:
     lines = [f"call setline({n}, {line!r})" for n, line in enumerate(text.splitlines(), 1)]
     edit = [part for line in ("%delete", *lines, "wq") for part in ("-c", line)]
     environ = {**os.environ, "HOME": str(path.parent)}
-    subprocess.run([*command, *edit, path], check=True, timeout=10, env=environ)
+    subprocess.run([*command, *edit, path], check=True, env=environ)
 
 
 def vscode(path: Path, text: str) -> None:
@@ -50,7 +50,7 @@ def sed(path: Path, text: str) -> None:
 
 
 def sed_itself(path: Path, text: str) -> None:
-    subprocess.run(["sed", "-i", f"s|.*|{text.strip()}|", path], check=True, timeout=10)
+    subprocess.run(["sed", "-i", f"s|.*|{text.strip()}|", path], check=True)
 
 
 def unlinked(path: Path, text: str) -> None:
@@ -108,15 +108,17 @@ async def test_two_edits_within_a_second_are_both_served(gateway) -> None:
             assert await one.said() == word
 
 
-async def test_fifty_saves_in_a_second_are_few_reloads_and_the_last_is_served(gateway) -> None:
+async def test_saves_in_quick_succession_are_few_reloads_and_the_last_is_served(gateway) -> None:
+    """Nobody can look between the saves of a burst: it is one reload, or several make one."""
+    bursts, saves = 10, 5
     async with gateway(CONFIG) as one:
-        started = asyncio.get_running_loop().time()
-        for number in range(50):
-            one.say(f"word {number}")
-            await asyncio.sleep(started + (number + 1) / 50 - asyncio.get_running_loop().time())
-        while await one.said() != "word 49":
+        for number in range(1, bursts * saves + 1):
+            sed(one.folder / "plugins/chat.py", SAY.format(f"word {number}"))
+            if number % saves == 0:
+                await asyncio.sleep(0.1)  # not a wait: the pace of the saves
+        while await one.said() != f"word {bursts * saves}":
             await one.verdict()
-        assert len(one.verdicts) < 25
+        assert len(one.verdicts) <= bursts
         assert {verdict.result for verdict in one.verdicts} == {"applied"}
 
 

@@ -7,6 +7,7 @@ import re
 import socket
 from pathlib import Path
 
+from tests.deadline import deadline
 from tests.reload.caller import caller
 from tests.reload.running import CONFIG, SAY
 from tests.reload.stage import Stage
@@ -148,7 +149,7 @@ async def test_service_manager_is_told_of_each_step(gateway, tmp_path: Path) -> 
         sock.setblocking(False)
 
         async def told() -> str:
-            async with asyncio.timeout(10):
+            async with deadline():
                 text = (await loop.sock_recv(sock, 4096)).decode()
             return re.sub(r"\d{4,}", "N", text.replace(one.url, "URL").replace(str(tmp_path), ""))
 
@@ -176,7 +177,7 @@ async def test_those_who_wait_for_a_reload_when_the_daemon_stops_are_told(
         asked = [asyncio.create_task(one.post("/-/reload")) for _ in range(2)]
         await stage.held()
         one.daemon.stop()
-        async with asyncio.timeout(10):
+        async with deadline():
             answers = [await each for each in asked]
     for answer in answers:
         assert answer["result"] == "failed"

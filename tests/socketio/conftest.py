@@ -14,7 +14,7 @@ from tests.raw import Raw, raw
 from tests.scenario import write
 from tests.served import served
 
-SHORT = {"ping_interval": "300ms", "ping_timeout": "200ms"}
+SHORT = {"ping_interval": "300ms", "ping_timeout": "20s"}
 LONG = {"ping_interval": "25s", "ping_timeout": "20s"}
 
 Transport = Literal["polling", "websocket"]

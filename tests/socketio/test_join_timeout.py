@@ -53,9 +53,9 @@ async def open_up(ctx):
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def address(tmp_path: Path) -> AsyncIterator[str]:
-    """A gateway of 25 s pings where a session may be in no namespace for 250 ms."""
+    """A gateway of 25 s pings where a session may be in no namespace for a second."""
     file = write(tmp_path, CONFIG, plugin=PLUGIN)
-    async with serving(file, join_timeout=0.25) as served:
+    async with serving(file, join_timeout=1.0) as served:
         yield served.url
 
 

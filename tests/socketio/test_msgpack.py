@@ -88,7 +88,7 @@ def test_what_is_written_is_read_by_python_socketio(kind_and_data, namespace, id
         (MsgPackPacket(EVENT, ["a"], id=0), {"type": 2, "nsp": "/", "data": ["a"], "id": 0}),
         (MsgPackPacket(ACK, [], "/", 7), {"type": 3, "nsp": "/", "data": [], "id": 7}),
     ],
-    ids=repr,
+    ids=["disconnect", "connect", "event", "event with an id", "ack"],
 )
 def test_f16_absent_keys_are_absent(packet, fields):
     (message,) = packet.encode()

@@ -5,11 +5,11 @@ F4: the names of its own events, and of its methods, are a client's to send.
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
 
+from tests.deadline import deadline
 from tests.raw import raw
 
 CONFIG = """
@@ -249,7 +249,7 @@ async def test_a_thousand_unanswered_calls_leave_nothing_behind(gateway):
             await watcher.send('420["tasks"]')
             assert await watcher.receive() == "430[1000]"
         left = None
-        async with asyncio.timeout(5):
+        async with deadline():
             while left != "430[0]":
                 await watcher.send('420["tasks"]')
                 left = await watcher.receive()
