@@ -1,4 +1,4 @@
-"""The certificates in `server/tls`, and the one that a listener shows."""
+"""The certificates in `daemon/tls`, and the one that a listener shows."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, StartupInfo
 from tests.raw import Raw, raw
 from tests.scenario import write
 
@@ -143,7 +143,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway_of(folder: Path, records: Records) -> AsyncIterator[Gateway]:
-    started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+    started: asyncio.Future[StartupInfo] = asyncio.get_running_loop().create_future()
     file = write(folder, CONFIG, plugin=PLUGIN)
     daemon = Daemon(file, environ={"XDG_STATE_HOME": str(folder / "state")}, port=0)
     running = asyncio.create_task(daemon.run(started.set_result))

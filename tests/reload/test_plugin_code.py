@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.loader.places import Placed
+from gateway.loader.sysmodules import Placed
 from tests.reload.caller import Caller, caller
 from tests.reload.running import CONFIG, SAY, Running, until
 from tests.reload.stage import Stage
@@ -122,7 +122,7 @@ async def test_plan_and_reload_at_once_leave_the_modules_of_what_serves(gateway)
         other.write_text(CONFIG + "  /planned: {}\n")
         for number in range(5):
             one.plugin("chat", SAY.format(number) + f"class Kind: number = {number}\n")
-            plan = asyncio.create_task(one.daemon.plan(other))
+            plan = asyncio.create_task(one.api.plan(other))
             reload = asyncio.create_task(one.reload())
             changes, _ = await plan
             assert "+ /planned" in changes.changes
@@ -140,7 +140,7 @@ async def test_one_load_at_a_time(gateway, stage: Stage) -> None:
         (one.folder / "others/slow.py").write_text(slow)
         other = one.folder / "other.yaml"
         other.write_text("plugins: others\nnamespaces: {/: {}}\n")
-        plan = asyncio.create_task(one.daemon.plan(other))
+        plan = asyncio.create_task(one.api.plan(other))
         await stage.held()
         one.plugin("chat", noting.format("reload") + SAY.format("two"))
         reload = asyncio.create_task(one.reload())
