@@ -22,6 +22,9 @@ __all__ = ["CloseQueue", "Due", "Exchange", "HttpConnection", "HttpServer", "Que
 WAITING = 2**16
 """Bytes behind a request that is being answered at which the connection is no longer read from."""
 
+READ_AT_ONCE = 2**14
+"""Bytes that are read into requests at once: behind one that waits these are many times as much."""
+
 KEEPALIVE = 3630.0
 """Seconds that a connection may be silent between requests: longer than any proxy keeps one.
 
@@ -269,7 +272,7 @@ class HttpConnection(QueuedProtocol):
                 self._transport.pause_reading()
             return
         self._read(data)
-        if self._events:
+        if self._events or self._rest:
             self._run()
 
     def lost(self) -> None:
@@ -355,6 +358,7 @@ class HttpConnection(QueuedProtocol):
                 return
         if self._parser is None:
             self._parser = Parser()
+        data, self._rest = data[:READ_AT_ONCE], data[READ_AT_ONCE:]
         try:
             events = self._parser.feed(data)
         except BadRequest as error:

@@ -28,8 +28,17 @@ REMEMBERED = 256 * 1024
 What was read in them takes a few times as much.
 """
 
-SECRETS = ("cookie", "authorization", "key", "token", "secret", "referer", "protocol")
-"""Ends of names whose blocks are not remembered: a secret would outlive its client in memory."""
+HARMLESS = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "cache-control", "connection"),
+        *("content-length", "content-type", "host", "origin", "pragma", "user-agent"),
+        *("sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform"),
+        *("sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site"),
+        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    }
+)
+"""Fields whose blocks are remembered. Any other may carry a secret, which would outlive its client
+in memory: nobody knows the names of all that do."""
 
 UNUSUAL = frozenset({"content-encoding", "expect", "te", "trailer", "transfer-encoding"})
 
@@ -123,7 +132,7 @@ def _fields(block: bytes) -> _Fields | None:
         return None
     # Read-only: plugins see it, and those who sent equal blocks share it.
     fields = _Fields(MappingProxyType(headers), None if length is None else int(length))
-    if "upgrade" not in headers and not any(name.endswith(SECRETS) for name in headers):
+    if headers.keys() <= HARMLESS:
         KNOWN.add(block, fields)
     return fields
 

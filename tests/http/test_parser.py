@@ -155,3 +155,35 @@ def test_what_is_no_request_is_refused_whole(data: bytes) -> None:
     """A request in the same read that stands before it might be half of a smuggled one."""
     with pytest.raises(BadRequest):
         Parser().feed(GET + data)
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
+
+
+@pytest.mark.parametrize("request_", [GET, POST, CHUNKED], ids=["GET", "POST", "chunked"])
+@pytest.mark.parametrize("at", range(0, 260, 13))
+def test_a_request_that_offers_another_protocol_is_read_with_its_body(
+    request_: bytes, at: int
+) -> None:
+    """As Java's client does with every request."""
+    offering = request_.replace(b"Host: h\r\n", b"Host: h\r\n" + H2C)
+    (expected,) = read([request_])
+    data = offering + offering
+    found = read([data[:at], data[at:]])
+    assert [(each.url, body) for each, body in found] == [(expected[0].url, expected[1])] * 2
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /?",
+        b"GET / HTTP/1.1\r\nX",
+        b"GET / HTTP/1.1\r\nX: ",
+        CHUNKED.partition(b"2\r\n")[0] + b"2;",
+        CHUNKED.removesuffix(b"x\r\n\r\n"),
+    ],
+    ids=["target", "name", "value", "chunk extension", "trailer"],
+)
+def test_nothing_without_an_end_is_held(start: bytes) -> None:
+    with pytest.raises(BadRequest):
+        read([start, *[b"x" * 8000] * 5])
