@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.daemon.reload import Verdict
 from gateway.loader.sysmodules import Placed
 from tests.deadline import deadline
 from tests.reload.caller import Caller, caller
