@@ -1,7 +1,7 @@
-"""The compiler: config and plugins -> blueprint. The only one that knows the three layers.
+"""The compiler: config and plugins to a blueprint. The only module that knows all three layers.
 
 Nothing is started: every name is resolved, every factory of middleware and handlers is called,
-every chain is folded. What is wrong anywhere is reported at its line in the YAML, all at once.
+every chain is folded. Every problem is reported at its line in the YAML, all at once.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
 from gateway.loader import (
-    Bound,
+    BoundOptions,
     BrokenPlugin,
     Plugin,
     PluginSet,
+    Sources,
     arguments_of,
     bind_options,
     handler_fault,
-    load_plugins,
+    make_plugins,
     middleware_fault,
+    read_sources,
 )
 from gateway.runtime.blueprint import (
     GATEWAY_EVENTS,
@@ -53,12 +55,53 @@ from gateway.runtime.outcome import FAULTS
 P = ParamSpec("P")
 T = TypeVar("T")
 
-__all__ = ["Build", "compile_config", "load"]
+__all__ = [
+    "Build",
+    "Inputs",
+    "Snapshot",
+    "compile_config",
+    "compile_snapshot",
+    "load",
+    "take_snapshot",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The files, globs and plugin folders a gateway is made from, as they were when read.
+
+    Equal inputs have the same names and contents, whatever their time stamps. `sources` is the
+    digest of the plugin files.
+    """
+
+    record: configs.FileRecord
+    folders: tuple[Path, ...]
+    sources: str
+
+    def again(self) -> Inputs:
+        """Read the same files, globs and folders now."""
+        return Inputs(self.record.again(), self.folders, read_sources(self.folders).digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A gateway.yaml and everything it leads to as it was at one moment; no plugin code has run.
+
+    `config` is `None` when there are `problems`; then the plugin folders are unknown, and
+    `sources` is empty.
+    """
+
+    file: Path
+    document: configs.Document
+    config: GatewayConfig | None
+    problems: tuple[Problem, ...]
+    sources: Sources
+    inputs: Inputs
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A file that can be served: what it says, the plugins it names, and the blueprint of both."""
+    """A file that can be served: its config, the plugins it names, and the blueprint of both."""
 
     config: GatewayConfig
     plugins: PluginSet
@@ -73,16 +116,43 @@ def load(
     former: Build | None = None,
     beside: Path | None = None,
 ) -> Build:
-    """Read `file` and its plugins and compile them: all that start, reload and check share.
+    """Read `file` and its plugins and compile them; see `take_snapshot` and `compile_snapshot`."""
+    return compile_snapshot(take_snapshot(file, environ, beside), trace=trace, former=former)
+
+
+def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> Snapshot:
+    """Read `file`, what it includes and refers to, and its plugin folders. Raises nothing.
+
+    Files that values refer to are relative to `beside`, by default the folder of `file`.
+    """
+    document = configs.read(file, environ, beside)
+    try:
+        config = configs.validate(file, document)
+    except ConfigError as error:
+        sources = read_sources(())
+        inputs = Inputs(document.record, (), sources.digest)
+        return Snapshot(file, document, None, error.problems, sources, inputs)
+    folders = tuple(folder for folder, _ in config.plugins)
+    sources = read_sources(folders)
+    tls = config.server.tls
+    record = document.record.including(*((tls.cert, tls.key) if tls else ()))
+    inputs = Inputs(record, folders, sources.digest)
+    return Snapshot(file, document, config, (), sources, inputs)
+
+
+def compile_snapshot(
+    snapshot: Snapshot, *, trace: bool = False, former: Build | None = None
+) -> Build:
+    """Import the plugins of a snapshot and compile it: what start, reload and check share.
 
     Plugin code, and what its factories made, is carried over from `former` where nothing it was
-    made from has changed. `trace` wraps every link and handler with log lines. Files that values
-    refer to are relative to `beside`, by default the folder of `file`. Raises `ConfigError` with
-    every problem found.
+    made from has changed. `trace` wraps every link and handler with log lines. Raises
+    `ConfigError` with every problem found.
     """
-    config = configs.load(file, environ, beside)
-    folders = [folder for folder, _ in config.plugins]
-    plugins = load_plugins(folders, former.plugins if former else None)
+    if snapshot.config is None:
+        raise ConfigError(snapshot.problems)
+    config = snapshot.config
+    plugins = make_plugins(snapshot.sources, former.plugins if former else None)
     made = former.blueprint.instances if former else {}
     return Build(config, plugins, compile_config(config, plugins, trace=trace, made=made))
 
@@ -96,7 +166,7 @@ def compile_config(
 ) -> Blueprint:
     """Compile `config` with `plugins`. Raises `ConfigError` with every problem found.
 
-    `made` are the instances that may be used again.
+    `made` are the instances of the former blueprint, which may be used again.
     """
     uninstall = plugins.install()  # annotations and pickles are looked up in sys.modules
     try:
@@ -144,7 +214,7 @@ class _Compilation:
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What `part` makes; `None`, and its problems kept, when it cannot."""
+        """Call `part`; when it raises `ConfigError`, keep the problems and return `None`."""
         try:
             return part(*args, **kwargs)
         except ConfigError as error:
@@ -222,7 +292,7 @@ class _Compilation:
         )
 
     def _made(self, use: Use, plugin: Plugin) -> Callable[..., Any]:
-        """What `use` stands for: the plugin itself, or what its factory makes of the options."""
+        """Return the plugin that `use` names, or what its factory makes of the options."""
         if not plugin.is_factory:
             if use.options:
                 at = next(iter(use.option_at.values()), use.at)
@@ -245,7 +315,7 @@ class _Compilation:
             reason = f"{type(error).__name__}: {error}"
             raise _error(use.at, f"'{plugin.name}' could not be made: {reason}") from error
 
-    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> Bound:
+    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> BoundOptions:
         bound = bind_options(plugin.target, use.options, given)
         if bound.faults:
             raise ConfigError(
@@ -297,5 +367,5 @@ def _key(use: Use, plugin: Plugin) -> tuple[str, str, str]:
     return (made_from, json.dumps(dict(use.options), sort_keys=True, default=repr), plugin.digest)
 
 
-def _make_service(plugin: Plugin, bound: Bound, gateway: Gateway) -> object:
+def _make_service(plugin: Plugin, bound: BoundOptions, gateway: Gateway) -> object:
     return plugin.target(**bound.kwargs, **dict.fromkeys(bound.given, gateway))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 __all__ = [
     "ConfigError",
@@ -23,7 +24,14 @@ __all__ = [
     "Problem",
     "Reject",
     "UsageError",
+    "did_you_mean",
 ]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` when a known word is near, else `""`."""
+    near = get_close_matches(word, sorted(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,6 +61,16 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
         return f"{self.place}: {where}{self.message}"
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Return the problem as JSON has it: `file`, `line`, `column`, `path` and `message`."""
+        return {
+            "file": self.place.file,
+            "line": self.place.line,
+            "column": self.place.column,
+            "path": self.path,
+            "message": self.message,
+        }
 
 
 class GatewayError(Exception):

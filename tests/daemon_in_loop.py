@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, StartupInfo
 
 __all__ = ["served"]
 
@@ -21,7 +21,7 @@ async def served(
 
     `state` is its state folder, by default one that is deleted in the end.
     """
-    started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+    started: asyncio.Future[StartupInfo] = asyncio.get_running_loop().create_future()
     with tempfile.TemporaryDirectory() as folder:
         environ = {"XDG_STATE_HOME": str(state or folder)}
         daemon = Daemon(file, environ=environ, port=0, last_good=last_good)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.compiler import load
-from gateway.config.rules import _GATEWAY_EVENTS
+from gateway.config.checks import _GATEWAY_EVENTS
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import GATEWAY_EVENTS
 from gateway.testing import TestClient, TestGateway

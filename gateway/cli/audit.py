@@ -58,7 +58,7 @@ def _show(findings: tuple[Finding, ...]) -> None:
         place = click.style(str(each.at.place), bold=True)
         severity = click.style(each.severity, fg=_COLOURS[each.severity])
         path = f"{each.at.path}: " if each.at.path else ""
-        click.echo(f"{place}: {severity}: {path}{each.message}; {each.mend}")
+        click.echo(f"{place}: {severity}: {path}{each.message}; {each.remedy}")
     counts = Counter(each.severity for each in findings)
     summary = ", ".join(f"{counts[each]} {each}" for each in SEVERITIES if counts[each])
     click.echo(
@@ -77,5 +77,5 @@ def _entry(finding: Finding) -> dict[str, object]:
         "column": place.column,
         "path": finding.at.path,
         "message": finding.message,
-        "mend": finding.mend,
+        "mend": finding.remedy,
     }

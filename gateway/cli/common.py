@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -36,16 +35,7 @@ def _text(problems: tuple[Problem, ...]) -> None:
 
 
 def _json(problems: tuple[Problem, ...]) -> None:
-    entries: list[dict[str, Any]] = [
-        {
-            "file": problem.place.file,
-            "line": problem.place.line,
-            "column": problem.place.column,
-            "path": problem.path,
-            "message": problem.message,
-        }
-        for problem in problems
-    ]
+    entries = [problem.as_dict() for problem in problems]
     click.echo(json.dumps({"problems": entries}, indent=2, ensure_ascii=False))
 
 

@@ -12,7 +12,7 @@ from gateway.cli.asking import asks_daemon, show_changes, show_near, show_pendin
 from gateway.cli.common import BAD_CONFIG, file_argument
 from gateway.client.admin import AdminClient
 from gateway.daemon.admin import verdict_json
-from gateway.daemon.reloader import Verdict
+from gateway.daemon.reload import Verdict
 from gateway.errors import ConfigError
 
 __all__ = ["reload"]

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 
-from gateway.cli import garbage
 from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
-from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon import process
+from gateway.daemon.daemon import Daemon, StartupInfo
 from gateway.daemon.listener import ListenError
 from gateway.daemon.log import Format, set_up
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint
-from gateway.runtime.tasks import new_event_loop
 
 __all__ = ["run"]
 
 log = logging.getLogger("sockgw.server")
-
-LEFT_BEHIND = 2.0
-"""Seconds for tasks, and then for threads, that plugins started and did not end."""
 
 
 @click.command(short_help="Serve FILE, and reload it when it changes.")
@@ -59,16 +49,9 @@ def run(
     """
     set_up(log_format, verbose)
     say = _say_json if log_format == "json" else _say
-
-    def started(facts: Started) -> None:
-        garbage.set_up()
-        say(facts)
-
+    daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
-            runner.run(_serve(daemon, started))
-            _leave_threads()
+        process.run(daemon, say)
     except ConfigError as error:
         show_problems(error)
         raise SystemExit(BAD_CONFIG) from None
@@ -76,35 +59,7 @@ def run(
         raise click.ClickException(str(error)) from None
 
 
-async def _serve(daemon: Daemon, started: Callable[[Started], None]) -> None:
-    calls = ThreadPoolExecutor(thread_name_prefix="asyncio")
-    asyncio.get_running_loop().set_default_executor(calls)
-    await daemon.run(started)
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=LEFT_BEHIND)
-    calls.shutdown(wait=False, cancel_futures=True)
-    if late := [task for task in tasks if not task.done()]:
-        names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
-        log.error("tasks of plugins did not end when cancelled: %s", names)
-        os._exit(os.EX_SOFTWARE)  # any other way out waits for them
-
-
-def _leave_threads() -> None:
-    """Exit without waiting longer for threads that plugins left running."""
-    limit = time.monotonic() + LEFT_BEHIND
-    threads = [each for each in threading.enumerate() if not each.daemon]
-    threads.remove(threading.main_thread())
-    for thread in threads:
-        thread.join(max(0.0, limit - time.monotonic()))
-    if late := [thread.name for thread in threads if thread.is_alive()]:
-        log.error("threads of plugins did not end: %s", ", ".join(sorted(late)))
-        os._exit(os.EX_SOFTWARE)
-
-
-def _say(started: Started) -> None:
+def _say(started: StartupInfo) -> None:
     build, server = started.build, started.server
     if started.degraded is not None:
         show_problems(started.degraded)
@@ -130,5 +85,5 @@ def _row(namespace: NamespaceBlueprint) -> tuple[str, str, str]:
     )
 
 
-def _say_json(started: Started) -> None:
+def _say_json(started: StartupInfo) -> None:
     log.info("listening on %s", started.url)

@@ -1,4 +1,4 @@
-"""A running daemon, asked through its admin listener."""
+"""The client of a running daemon's admin listener."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gateway import config
 from gateway.config.model import AdminConfig
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.plan import Plan
-from gateway.daemon.reloader import Verdict
+from gateway.daemon.reload import Verdict
 from gateway.errors import ConfigError, GatewayError, Place, Problem
 
 __all__ = ["AdminClient", "AdminError", "problems_in"]
 
 CONNECT = 5.0
-"""Seconds until a listener that does not accept counts as absent; an answer takes its time."""
+"""Seconds until a listener that does not accept counts as absent; answers have no limit."""
 
 
 class AdminError(GatewayError):
-    """The daemon cannot be asked; the text is for the operator."""
+    """The daemon gives no answer; the text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminClient:
-    """What an admin listener tells and does, as `Overseer` has it.
+    """The admin listener of a running daemon.
 
     `url` is `http://HOST:PORT`, or `unix:PATH` for a Unix socket. Every method raises `AdminError`
     when there is no answer.
@@ -39,10 +39,10 @@ class AdminClient:
 
     @classmethod
     def of(cls, file: Path, environ: Mapping[str, str]) -> AdminClient | None:
-        """The daemon that serves `file`, by the file's `admin:` block; `None` without one.
+        """Find the daemon that serves `file` by its `admin:` block; `None` when there is no block.
 
-        When the file is broken, by that of the configuration accepted last. Raises `ConfigError`
-        when none was.
+        A broken file is replaced by the configuration accepted last. Raises `ConfigError` when
+        there is none.
         """
         admin = _block(file, environ)
         if admin is None:
@@ -52,12 +52,12 @@ class AdminClient:
         return cls(url, admin.token)
 
     async def status(self) -> dict[str, Any]:
-        """What `/-/status` tells."""
+        """Return the status of the daemon."""
         _, answer = await self._ask("GET", "/-/status")
         return answer
 
     async def reload(self) -> Verdict:
-        """Let the daemon reload; its verdict."""
+        """Let the daemon reload; return its verdict."""
         _, answer = await self._ask("POST", "/-/reload")
         return Verdict(
             trigger=answer["trigger"],
@@ -70,10 +70,10 @@ class AdminClient:
         )
 
     async def plan(self, file: Path) -> tuple[Plan, int]:
-        """What serving `file` would change, and how many sockets it would close.
+        """Return what serving `file` would change, and how many sockets that would close.
 
-        The daemon reads it from where it runs: `file` is to be absolute. Raises `ConfigError` when
-        the daemon would not serve it. On a TCP port without a token it compares only its own.
+        The daemon reads it where it runs, so `file` must be absolute. On a TCP port without a
+        token it compares only its own file. Raises `ConfigError` when it would not serve `file`.
         """
         status, answer = await self._ask("POST", "/-/plan", {"file": str(file)})
         if status != 200:
@@ -116,7 +116,7 @@ class AdminClient:
 
 
 def problems_in(answer: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """The problems that a verdict, or the answer to a plan, tells of."""
+    """Return the problems in a verdict or in the answer to a plan."""
     return tuple(
         Problem(
             Place(problem["file"], problem["line"], problem["column"]),

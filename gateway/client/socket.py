@@ -1,8 +1,8 @@
-"""A client: one socket at a Socket.IO server, for the terminal.
+"""The client of the command line: one socket at a Socket.IO server.
 
-python-socketio speaks the protocol. What it hides is brought out: why there is no connection, in
-the server's own words, and why a connection ended, in those of the JavaScript client. It is not
-left to reconnect, since it tells nobody and gives a connection chain one second.
+python-socketio speaks the protocol. This layer adds what it hides: the server's own reason for a
+refusal, and the JavaScript client's reason for a disconnect. Its reconnection is off, because it
+gives a connection chain one second and does not report what it does.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = ["ClientSocket", "ConnectError", "Disconnected", "Target", "connect"]
 T = TypeVar("T")
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds a server has to take note that the client leaves."""
+"""Seconds the server gets to close the connection."""
 
 LOG = logging.getLogger("sockgw.client")
-LOG.addHandler(logging.NullHandler())  # or what is raised and told anyway is on stderr as well
+LOG.addHandler(logging.NullHandler())  # errors are raised; without this they go to stderr as well
 
-# Stock: 16, and with more in one answer of a poll the connection is given up.
+# The default is 16; python-engineio gives up the connection on a poll answer with more.
 Payload.max_decode_packets = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect, and as whom; `transports` are tried as the JavaScript client does."""
+    """An address to connect to, and credentials; `transports` are tried in their order."""
 
     url: str
     namespace: str = "/"
@@ -51,8 +51,8 @@ class Target:
 class ConnectError(GatewayError):
     """There is no connection: the JavaScript client's `connect_error`.
 
-    `refused` tells that the namespace said no, so that trying again is pointless; `message` and
-    `data` are then the server's. `data` of `None` means: none.
+    `refused` is true when the namespace refused, so that trying again is pointless; `message` and
+    `data` are then the server's. `data` of `None` means that there is none.
     """
 
     def __init__(self, message: str, data: object = None, *, refused: bool = False) -> None:
@@ -71,7 +71,7 @@ class Disconnected(GatewayError):
 
 
 class ClientSocket:
-    """A connected socket, as `connect` gives it. Not to be used again once it is gone."""
+    """A connected socket, as `connect` yields it. Do not use it once it is gone."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class ClientSocket:
             logger=LOG,
             engineio_logger=LOG,
             http_session=http,
-            request_timeout=timeout + 1,  # so that ours is the one that runs out
+            request_timeout=timeout + 1,  # so that our own time-out comes first
             websocket_extra_options={"max_msg_size": 0},
         )
         for event, handler in {
@@ -120,7 +120,7 @@ class ClientSocket:
     async def ask(self, event: str, args: Sequence[Value]) -> asyncio.Future[list[Value]]:
         """Send an event, and return the future of its ack's arguments.
 
-        Await it with `while_connected`: nothing becomes of it once the socket is gone.
+        Await it with `while_connected`: it stays pending when the socket is gone.
         """
         ack: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
         await self._send(event, args, lambda *values: _settle(ack, list(values)))
@@ -161,10 +161,10 @@ class ClientSocket:
                     transports=list(target.transports),
                     namespaces=[target.namespace],
                     socketio_path=target.path,
-                    # With it, a DISCONNECT right behind CONNECT would be overlooked.
+                    # Waiting would overlook a DISCONNECT right behind CONNECT.
                     wait=False,
                 )
-                # An end before the namespace has answered is no `disconnect` to python-socketio.
+                # python-socketio reports no `disconnect` before the namespace has answered.
                 self._sio.eio.read_loop_task.add_done_callback(
                     lambda _: _settle(self._gone, "transport close")
                 )
@@ -185,7 +185,7 @@ class ClientSocket:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if engine.state == "connected":
-                    # disconnect() closes a websocket before what was sent last is written.
+                    # disconnect() closes a WebSocket before the last packets are written.
                     await engine.queue.join()
                     await self._sio.disconnect()
                 await engine.wait()
@@ -201,7 +201,7 @@ class ClientSocket:
         _settle(self._answer, ConnectError(message or "refused", data, refused=True))
 
     def _disconnected(self, reason: str) -> None:
-        # DISCONNECT leaves the connection standing. If that is gone, python-engineio knows no more.
+        # DISCONNECT leaves the connection open; if it is closed, the reason is lost.
         kicked = reason == "server disconnect" and self._sio.eio.state == "connected"
         _settle(self._gone, "io server disconnect" if kicked else "transport close")
 
@@ -223,9 +223,9 @@ async def connect(
 ) -> AsyncIterator[ClientSocket]:
     """Connect, and disconnect at the end.
 
-    `on_event` is called with every event's name and arguments, those that came with the connection
-    included, from the block's first `await` on. An ack the server asks for is sent, without
-    arguments. Raises `ConnectError`, after `timeout` seconds at the latest.
+    `on_event` is called with the name and arguments of every event, including those that came with
+    the connection, from the block's first `await` on. Acks that the server asks for are sent
+    without arguments. Raises `ConnectError`, after `timeout` seconds at the latest.
     """
     async with aiohttp.ClientSession(headers=target.headers) as http:
         socket = ClientSocket(target, http, on_event, timeout)
@@ -245,10 +245,10 @@ def _settle(future: asyncio.Future[T], value: T) -> None:
 def _failure(error: Exception, path: str) -> ConnectError:
     cause = error.__cause__
     if not isinstance(cause, engineio.exceptions.ConnectionError):
-        # engine.io's client trips over what a stranger answers, in ways of its own.
+        # python-engineio raises errors of many kinds when no Socket.IO server answers.
         return ConnectError(f"no Socket.IO server answers at {path}")
     message, *data = cause.args
-    hidden = cause.__context__  # behind a mere "Connection error", when there is one
+    hidden = cause.__context__  # the cause of a mere "Connection error", if there is one
     if isinstance(hidden, aiohttp.WSServerHandshakeError):
         message = f"Unexpected status code {hidden.status} in server response"
     elif isinstance(hidden, aiohttp.ClientError):

@@ -1,21 +1,23 @@
-"""The audit: what of a good gateway.yaml may let in more than its author means to."""
+"""Finds insecure settings in a valid gateway.yaml, and plugins that others may write."""
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.config import At, Document, GatewayConfig, Use, is_loopback, with_slash
-from gateway.config.permissions import is_writable_by_others, writable_plugins
 from gateway.errors import Place
 from gateway.limits import bounded_by
 
-__all__ = ["SEVERITIES", "Finding", "Severity", "audit"]
+__all__ = ["SEVERITIES", "Finding", "Severity", "audit", "warn_of_writable"]
+
 
 Severity = Literal["high", "medium", "low"]
 
@@ -28,23 +30,23 @@ _JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origi
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that may be mended: where it is, what is wrong and what to write instead."""
+    """One insecure setting: its place, what is wrong and what to write instead."""
 
     severity: Severity
     at: At
     message: str
-    mend: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is audited."""
+    """A config to audit, and the document it was made from."""
 
     config: GatewayConfig
     document: Document
 
     def at(self, *path: str | int) -> At:
-        """Where a value stands, or the innermost block around it."""
+        """Return the place of a value, or of the innermost block around it."""
         return self.document.around(*path)
 
     def middleware(self) -> Iterator[Use]:
@@ -63,15 +65,15 @@ def audit(config: GatewayConfig, document: Document) -> tuple[Finding, ...]:
     """All findings, the worst first, then by place. `config` is that of `document`."""
     subject = Subject(config, document)
     found = {
-        Finding(severity, at, message, mend)
-        for (severity, mend), look in _CHECKS.items()
-        for at, message in look(subject)
+        Finding(check.severity, at, message, check.remedy)
+        for check in _CHECKS
+        for at, message in check.look(subject)
     }
     return tuple(sorted(found, key=_rank))
 
 
 def _rank(each: Finding) -> tuple[int, Place, str, str]:
-    return SEVERITIES.index(each.severity), each.at.place, each.mend, each.message
+    return SEVERITIES.index(each.severity), each.at.place, each.remedy, each.message
 
 
 Look = Callable[[Subject], Iterator[tuple[At, str]]]
@@ -79,7 +81,7 @@ Look = Callable[[Subject], Iterator[tuple[At, str]]]
 
 def _any_origin(subject: Subject) -> Iterator[tuple[At, str]]:
     if subject.config.server.cors_origins == "*":
-        yield subject.at("server", "cors_origins"), "every web page there is may connect"
+        yield subject.at("server", "cors_origins"), "every web page may connect"
 
 
 def _short_key(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -110,7 +112,7 @@ def _no_authentication(subject: Subject) -> Iterator[tuple[At, str]]:
         if len(path) != 2 or path[0] != "namespaces":
             continue
         if not subject.config.namespaces[with_slash(str(path[1]))].connection_middleware:
-            message = "no connection middleware: whoever reaches the gateway may connect"
+            message = "no connection middleware: anyone who can reach the gateway may connect"
             yield subject.document.key_at(*path), message
 
 
@@ -118,7 +120,7 @@ def _literal_secret(subject: Subject) -> Iterator[tuple[At, str]]:
     secrets = subject.config.secrets
     for path in sorted(secrets.paths - secrets.filled, key=str):
         if not _is_public(subject, path):
-            yield subject.at(*path), "a secret stands in the file"
+            yield subject.at(*path), "a secret is written in the file"
 
 
 def _unlimited(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -185,31 +187,39 @@ def _local_origin(subject: Subject) -> Iterator[tuple[At, str]]:
 def _debug_log(subject: Subject) -> Iterator[tuple[At, str]]:
     for use in subject.middleware():
         if use.name == _LOG and use.options.get("level") == "debug":
-            yield use.option_at["level"], "a line for every packet, as for debugging"
+            yield use.option_at["level"], "logs a line for every packet"
 
 
-_CHECKS: Mapping[tuple[Severity, str], Look] = {
-    ("high", "list the origins that may, or write same-origin"): _any_origin,
-    ("high", "make one with: openssl rand -base64 64"): _short_key,
-    ("high", "chmod o-w"): _writable_files,
-    ("high", "chmod -R o-w"): _writable_plugins,
-    ("medium", "add builtin.jwt, builtin.api_key or your own"): _no_authentication,
-    ("medium", "write ${VAR} or ${file:PATH}, and change the secret"): _literal_secret,
-    ("medium", "remove it to have the default, or write a number"): _unlimited,
-    ("medium", "listen on a Unix socket, or on loopback behind TLS"): _open_token,
-    ("medium", "write admin: {socket: admin.sock}, or add a token"): _open_admin,
-    ("medium", "chmod 600"): _readable_key,
-    ("low", "add tls, or leave it to a proxy in front"): _no_tls,
-    ("low", "write limits: {sockets_per_address: N}, or leave it to a proxy"): _one_address,
-    ("low", "write source: auth.token, or a header"): _token_in_query,
-    ("low", "leave out localhost where it is served to others"): _local_origin,
-    ("low", "leave out the level"): _debug_log,
-}
-"""How bad it is, how to mend it, and who looks."""
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to look for; `look` yields the position and message of each case."""
+
+    severity: Severity
+    remedy: str
+    look: Look
+
+
+_CHECKS = (
+    Check("high", "list the origins that may, or write same-origin", _any_origin),
+    Check("high", "make one with: openssl rand -base64 64", _short_key),
+    Check("high", "chmod o-w", _writable_files),
+    Check("high", "chmod -R o-w", _writable_plugins),
+    Check("medium", "add builtin.jwt, builtin.api_key or your own", _no_authentication),
+    Check("medium", "write ${VAR} or ${file:PATH}, and change the secret", _literal_secret),
+    Check("medium", "remove it to have the default, or write a number", _unlimited),
+    Check("medium", "listen on a Unix socket, or on loopback behind TLS", _open_token),
+    Check("medium", "write admin: {socket: admin.sock}, or add a token", _open_admin),
+    Check("medium", "chmod 600", _readable_key),
+    Check("low", "add tls, or leave it to a proxy in front", _no_tls),
+    Check("low", "write limits: {sockets_per_address: N}, or leave it to a proxy", _one_address),
+    Check("low", "write source: auth.token, or a header", _token_in_query),
+    Check("low", "leave out localhost where it is served to others", _local_origin),
+    Check("low", "leave out the level", _debug_log),
+)
 
 
 def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:
-    """Whether what looks like a secret is the hash of one, or a public key."""
+    """Tell whether a value that looks like a secret is the hash of one, or a public key."""
     if "with" not in path:
         return False
     use = subject.value(path[: path.index("with", 2)])
@@ -223,3 +233,32 @@ def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:
 
 def _is_local(origin: object) -> bool:
     return is_loopback(urlsplit(str(origin)).hostname or "")
+
+
+log = logging.getLogger("sockgw.server")
+
+
+def is_writable_by_others(path: Path) -> bool:
+    """Tell whether any user of this machine may change a file, or the files of a folder."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
+
+
+def writable_plugins(folder: Path) -> Iterator[Path]:
+    """Yield the folder and the code in it that other users may change."""
+    if is_writable_by_others(folder):
+        yield folder
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
+        names = sorted([*folders, *(name for name in files if name.endswith(".py"))])
+        yield from (path for name in names if is_writable_by_others(path := Path(root, name)))
+
+
+def warn_of_writable(config: GatewayConfig) -> None:
+    """Log a warning when other users may write plugins."""
+    found = [path for folder, _ in config.plugins for path in writable_plugins(folder)]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        log.warning("any user may write %s%s, which runs as you: chmod -R o-w", found[0], more)

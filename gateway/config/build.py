@@ -1,13 +1,14 @@
-"""A document without problems to the frozen config.
+"""Turns a document without problems into the frozen config.
 
-Everything in the config is frozen but the values of options: a plugin is called with them, and
-its author expects lists and dicts. They are read for this config alone, so nobody shares them.
+Everything in the config is frozen except the values of options: plugins are called with them and
+their authors expect lists and dicts. Each config has its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
 from math import inf
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gateway.config.include import Document
+from gateway.config.messages import KeyPath, with_slash
 from gateway.config.model import (
     AdminConfig,
     At,
@@ -28,14 +30,35 @@ from gateway.config.model import (
     TlsConfig,
     Use,
 )
-from gateway.config.units import byte_count, seconds
-from gateway.config.words import KeyPath, with_slash
 from gateway.errors import Place
 from gateway.limits import Limits, NamespaceLimits, Unit, unit_of
 
-__all__ = ["build"]
+__all__ = ["build", "byte_count", "seconds"]
+
 
 _Kinds: TypeAlias = Mapping[str, Callable[[Any], object]]
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"KB": 1_000, "MB": 1_000_000}
+_WRITTEN = re.compile(r"([0-9.]+)([a-zA-Z]*)")
+
+
+def seconds(written: str | float) -> float:
+    """`500ms`, `25s`, `20m` or `1h` in seconds; a number is seconds already."""
+    return _times(written, _SECONDS)
+
+
+def byte_count(written: str | float) -> int:
+    """`64KB` or `1MB` in bytes, 1 KB being 1000; a number is bytes already."""
+    return round(_times(written, _BYTES))
+
+
+def _times(written: str | float, units: dict[str, float] | dict[str, int]) -> float:
+    found = _WRITTEN.fullmatch(str(written))
+    if isinstance(written, str) and found:
+        return float(found[1]) * units.get(found[2], 1)
+    return float(written)
 
 
 def _url_path(written: str) -> str:
@@ -44,7 +67,7 @@ def _url_path(written: str) -> str:
 
 
 def _origins(written: str | list[str]) -> str | tuple[str, ...]:
-    """Browsers send origins in lower case."""
+    """Lower-case the origins, as browsers send them."""
     return written if isinstance(written, str) else tuple(origin.lower() for origin in written)
 
 
@@ -128,7 +151,7 @@ def _digest(data: object) -> str:
 
 
 def _given(data: Mapping[str, Any] | None, kinds: _Kinds) -> dict[str, Any]:
-    """The keys that are there; for the others the config knows the default."""
+    """Convert the keys that are present; the config has defaults for the others."""
     return {key: kind(data[key]) for key, kind in kinds.items() if data and key in data}
 
 
@@ -209,7 +232,7 @@ def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:
 
 
 def _parts(value: Any, path: KeyPath) -> Iterator[KeyPath]:
-    """The paths of a value and of all that is in it."""
+    """Yield the paths of a value and of everything in it."""
     yield path
     inner = value.items() if isinstance(value, dict) else ()
     for key, each in enumerate(value) if isinstance(value, list) else inner:

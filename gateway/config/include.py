@@ -1,20 +1,21 @@
-"""A gateway.yaml and all that it includes, as one document: plain data, and where it stands."""
+"""A gateway.yaml and all that it includes, as one document: plain data and its places."""
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias, Union
 
-from gateway.config.document import parse
+from gateway.config.files import FileReader, FileRecord
+from gateway.config.messages import HIDDEN, KeyPath, dotted, shown
 from gateway.config.model import At
-from gateway.config.node import ListNode, MappingNode, Node, ScalarNode, merge
-from gateway.config.scalars import Plain
+from gateway.config.references import fill
 from gateway.config.secrets import Secrets, secrets_in
-from gateway.config.words import HIDDEN, KeyPath, dotted, shown
+from gateway.config.yaml import ListNode, MappingNode, Node, Plain, ScalarNode, merge, parse
 from gateway.errors import Place, Problem
 
 __all__ = ["Data", "Document", "read"]
@@ -24,16 +25,16 @@ Data: TypeAlias = Union[Plain, "list[Data]", "dict[str, Data]"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What the YAML files say together, not yet validated.
+    """The merged content of the YAML files, not yet validated.
 
-    `files` are those that were read, the main one first; `sought` is what was looked for, files
-    that values refer to among it, each as a folder and a glob in it. `values` and `keys` tell
-    where each value and each key stands, `secrets` which values are not to be shown. `problems`
-    are those found so far; with any, `data` may be incomplete.
+    `files` are the YAML files that were read and their content, the main one first. `record` has
+    everything that was looked for, including globs, missing files and files that values refer to.
+    `values` and `keys` are the places of each value and each key; `secrets` are the values that
+    must not be shown. `problems` are those found so far; with any, `data` may be incomplete.
     """
 
-    files: tuple[Path, ...]
-    sought: tuple[tuple[Path, str], ...]
+    files: Mapping[Path, bytes]
+    record: FileRecord
     data: dict[str, Data]
     values: Mapping[KeyPath, Place]
     keys: Mapping[KeyPath, Place]
@@ -41,21 +42,21 @@ class Document:
     problems: tuple[Problem, ...]
 
     def at(self, *path: str | int) -> At:
-        """Where a value stands."""
+        """Return the path and place of a value."""
         return At(dotted(path), self.values[path])
 
     def around(self, *path: str | int) -> At:
-        """Where a value stands, or the innermost block around it."""
+        """Return the place of a value, or of the innermost block around it."""
         while path not in self.values:
             path = path[:-1]
         return self.at(*path)
 
     def key_at(self, *path: str | int) -> At:
-        """Where the key of a value stands."""
+        """Return the path of a value and the place of its key."""
         return At(dotted(path), self.keys[path])
 
     def shown(self, value: object, *path: str | int) -> str:
-        """The value that stands at a path, in one short line; a secret is not shown."""
+        """Return the value at a path as one short line, masked if it is a secret."""
         return HIDDEN if path in self.secrets.paths else shown(value)
 
 
@@ -67,19 +68,25 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
     reader = _Reader(environ, file.parent if beside is None else beside)
     main = _Source(file, At("", Place(str(file))), {os.path.realpath(file): str(file)})
     root, included = reader.read(main)
-    for source in included:  # grows while it is read
-        part, more = reader.read(source)
+    waiting = deque(included)
+    while waiting:
+        part, included = reader.read(waiting.popleft())
         root = merge(root, part, reader.problems)
-        included += more
+        waiting += included
     values: dict[KeyPath, Place] = {}
     keys: dict[KeyPath, Place] = {}
     filled: dict[KeyPath, tuple[str, ...]] = {}
     data = _unfold(root, (), values, keys, filled)
     assert isinstance(data, dict)
-    sought = ((file.parent, glob.escape(file.name)), *reader.sought)
-    secrets = secrets_in(data, filled)
-    problems = tuple(reader.problems)
-    return Document(tuple(reader.files), sought, data, values, keys, secrets, problems)
+    return Document(
+        files=reader.files,
+        record=reader.record,
+        data=data,
+        values=values,
+        keys=keys,
+        secrets=secrets_in(data, filled),
+        problems=tuple(reader.problems),
+    )
 
 
 def _unfold(
@@ -103,7 +110,7 @@ def _unfold(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A file to read, where it is asked for, and what led to it (real path to name)."""
+    """A file to read, the place that names it, and the files on the way to it by real path."""
 
     file: Path
     at: At
@@ -111,25 +118,27 @@ class _Source:
 
 
 class _Reader:
-    """Reads the files one by one and remembers which."""
+    """Reads the YAML files one by one and collects their problems."""
 
     def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
-        self.files: list[Path] = []
-        self.sought: list[tuple[Path, str]] = []
+        self.files: dict[Path, bytes] = {}
         self.problems: list[Problem] = []
-        self._environ = environ
-        self._folder = folder
+        self._reader = FileReader()
+        self._fill = partial(fill, environ=environ, folder=folder, reader=self._reader)
         self._asked: dict[str, At] = {}
 
+    @property
+    def record(self) -> FileRecord:
+        return self._reader.record
+
     def read(self, source: _Source) -> tuple[MappingNode, list[_Source]]:
-        """What one file says by itself, and the files it includes."""
+        """Return the content of one file by itself, and the files it includes."""
         root = MappingNode(Place(str(source.file)), {})
         text = self._text(source)
         if text is not None:
-            parsed = parse(text, str(source.file), self._environ, self._folder)
+            parsed = parse(text, str(source.file), self._fill)
             root = parsed.root
             self.problems += parsed.problems
-            self.sought += ((path.parent, glob.escape(path.name)) for path in parsed.files)
         entries = dict(root.entries)
         include = entries.pop("include", None)
         included = list(self._included(include.value, source)) if include else []
@@ -137,7 +146,8 @@ class _Reader:
 
     def _text(self, source: _Source) -> str | None:
         try:
-            text = source.file.read_bytes().decode("utf-8-sig")
+            data = self._reader.read(source.file)
+            text = data.decode("utf-8-sig")
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             self.problems.append(source.at.problem(f"cannot read {str(source.file)!r}: {reason}"))
@@ -147,13 +157,12 @@ class _Reader:
             place = Place(str(source.file), len(lines) + 1, len(last.decode()) + 1)
             self.problems.append(Problem(place, "", "this is not UTF-8; save the file as UTF-8"))
             return None
-        self.files.append(source.file)
+        self.files[source.file] = data
         return text
 
     def _included(self, node: Node, source: _Source) -> Iterator[_Source]:
         for name, at in self._names(node):
-            self.sought.append((source.file.parent, name))
-            for file in _matches(source.file.parent, name):
+            for file in self._matches(source.file.parent, name):
                 real = os.path.realpath(file)
                 wrong = self._refusal(real, file, at, source)
                 if wrong:
@@ -162,7 +171,7 @@ class _Reader:
                     yield _Source(file, at, {**source.chain, real: str(file)})
 
     def _names(self, node: Node) -> Iterator[tuple[str, At]]:
-        """What stands under `include:`, one name or a list of them."""
+        """Yield the names under `include:`, which may be one name or a list."""
         nodes = enumerate(node.items) if isinstance(node, ListNode) else [(None, node)]
         for index, item in nodes:
             at = At("include" if index is None else f"include[{index}]", item.place)
@@ -172,17 +181,15 @@ class _Reader:
             elif item.value is not None:
                 yield item.value, at
 
+    def _matches(self, folder: Path, name: str) -> Sequence[Path]:
+        """List the files of a glob. A plain name means that file, whether or not it is there."""
+        if any(sign in name for sign in "*?["):
+            return self._reader.glob(folder, name)
+        return [folder / name]
+
     def _refusal(self, real: str, file: Path, at: At, source: _Source) -> str | None:
         if real in source.chain:
             circle = " -> ".join([*source.chain.values(), str(file)])
             return f"files include each other: {circle}"
         first = self._asked.setdefault(real, at)
         return None if first is at else f"{str(file)!r} is included twice, first at {first.place}"
-
-
-def _matches(folder: Path, name: str) -> list[Path]:
-    """The files of a glob. A plain name stands for itself, whether the file is there or not."""
-    if not any(sign in name for sign in "*?["):
-        return [folder / name]
-    found = (folder / match for match in glob.glob(name, root_dir=folder, recursive=True))
-    return sorted(filter(os.path.isfile, found))

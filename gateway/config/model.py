@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from gateway.config.messages import KeyPath
 from gateway.config.secrets import Secrets
-from gateway.config.words import KeyPath
 from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
 
@@ -35,7 +35,7 @@ Order = Literal["concurrent", "serial"]
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Where a value stands: its dotted path in the config and its place in a file."""
+    """The position of a value: its dotted path in the config and its place in a file."""
 
     path: str
     place: Place
@@ -48,7 +48,7 @@ class At:
 class Use:
     """A plugin by name, and the options it is made with.
 
-    `option_at` tells for each option where it stands.
+    `option_at` has the position of each option.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Use:
 class Schema:
     """A JSON Schema for the arguments of an event, or a list with one for each, as written.
 
-    `at` tells for each part of it where it stands; `()` is the whole.
+    `at` has the position of each part; `()` is the whole.
     """
 
     written: object
@@ -70,7 +70,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """One event's handler. `timeout` and `order` of `None` mean: as the namespace says."""
+    """One event's handler. `timeout` and `order` of `None` are the namespace's."""
 
     use: Use
     timeout: float | None = None
@@ -102,7 +102,7 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Where and how the daemon listens."""
+    """The public listener of the daemon."""
 
     host: str = "127.0.0.1"
     port: int = 7001
@@ -119,7 +119,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReloadConfig:
-    """How the daemon notices and applies changes to its files."""
+    """Settings for noticing and applying changes of the files."""
 
     watch: Literal["auto", "events", "poll", "off"] = "auto"
     quiet: float = 0.1
@@ -132,7 +132,7 @@ class ReloadConfig:
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """Where the admin listener listens: on `socket`, if there is one, else on host and port."""
+    """The admin listener's address: `socket` if there is one, else host and port."""
 
     host: str = "127.0.0.1"
     port: int = 7002
@@ -145,13 +145,13 @@ class GatewayConfig:
     """A whole gateway.yaml, its includes merged in.
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
-    files that were read, `digest` is the SHA-256 of what they said, references filled in.
-    `secrets` are the values that are not to be shown.
+    files that were read and their content, `digest` is the SHA-256 of what they say with
+    references filled in. `secrets` are the values that must not be shown.
     """
 
     file: Path
     at: At
-    files: tuple[Path, ...]
+    files: Mapping[Path, bytes] = field(repr=False)
     digest: str
     secrets: Secrets
     server: ServerConfig

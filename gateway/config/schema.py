@@ -18,8 +18,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from gateway.config.include import Document
-from gateway.config.scalars import typed
-from gateway.config.words import expected, guess, shown
+from gateway.config.messages import expected, guess, shown
+from gateway.config.yaml import typed
 from gateway.errors import Problem
 
 __all__ = ["problems", "schema_text"]
@@ -34,7 +34,7 @@ def schema_text() -> str:
 
 
 def problems(document: Document) -> Iterator[Problem]:
-    """What of a document the schema refuses, in no order."""
+    """Yield the problems the schema finds in a document, in no order."""
     for error in _validator().iter_errors(document.data):
         yield from _explain(error, document)
 
@@ -56,13 +56,13 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
     elif error.validator == "uniqueItems":
         for index, item in enumerate(instance):
             if item in instance[:index]:
-                told = document.shown(item, *path, index)
-                yield document.at(*path, index).problem(f"{told} is given twice")
+                text = document.shown(item, *path, index)
+                yield document.at(*path, index).problem(f"{text} is given twice")
     else:
         is_key = "propertyNames" in error.absolute_schema_path
         at = document.key_at(*path, instance) if is_key else document.at(*path)
-        told = shown(instance) if is_key else document.shown(instance, *path)
-        yield at.problem(f"{expected(rule)}, got {told}{_hint(rule, instance)}")
+        text = shown(instance) if is_key else document.shown(instance, *path)
+        yield at.problem(f"{expected(rule)}, got {text}{_hint(rule, instance)}")
 
 
 def _resolved(rule: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -71,7 +71,7 @@ def _resolved(rule: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _hint(rule: Mapping[str, Any], instance: object) -> str:
-    """Text in quotes that would be right without them."""
+    """Suggest leaving out the quotes when the text would be right without them."""
     unquoted = typed(instance) if isinstance(instance, str) else instance
     is_right = unquoted != instance and _validator().evolve(schema=rule).is_valid(unquoted)
     return "; leave out the quotes" if is_right else ""

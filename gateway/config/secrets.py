@@ -1,4 +1,4 @@
-"""Secrets: what a config holds and nothing that sockgw writes may show."""
+"""Secrets: values of a config that must never appear in output."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.config.words import HIDDEN, KeyPath, with_slash
+from gateway.config.messages import HIDDEN, KeyPath, with_slash
 
 __all__ = ["Secrets", "is_secret", "secrets_in"]
 
 SHORTEST = 6
-"""Characters. A shorter text stands in ordinary sentences as well: only in quotes it is a value."""
+"""Characters. A shorter text may be part of any sentence, so it is masked only in quotes."""
 
 _NAMES = re.compile(
     r"(?:.*[._-])?(?:tokens?|secrets?|passwords?|passwd|passphrases?|keys?)", re.IGNORECASE
@@ -22,9 +22,10 @@ _TOKEN = ("admin", "token")
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """`paths` lead to the values that are not to be shown, `filled` to those from references.
+    """The secret values of a config.
 
-    `texts` are what must not be seen anywhere, longest first.
+    `paths` are where secret values are, `filled` where those from references are. `texts` must
+    not be seen anywhere; the longest comes first.
     """
 
     paths: frozenset[KeyPath] = frozenset()
@@ -32,7 +33,7 @@ class Secrets:
     texts: tuple[str, ...] = field(default=(), repr=False)
 
     def hides(self, path: KeyPath) -> bool:
-        """Whether the value at a path, or a part of it, is a secret; namespaces by their names."""
+        """Tell whether the value at a path, or a part of it, is a secret."""
         return any(_named(each)[: len(path)] == path for each in self.paths)
 
     def mask(self, text: str) -> str:
@@ -45,7 +46,7 @@ class Secrets:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Whether the key of an option says that its value is a secret; the admin's token is one."""
+    """Tell whether the name of an option marks a secret; the admin token is one too."""
     if path == _TOKEN:
         return True
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
@@ -54,23 +55,23 @@ def is_secret(path: KeyPath) -> bool:
 
 
 def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets:
-    """The secrets of a document's data; `filled` is what references brought to it, by path."""
+    """Return the secrets in a document's data; `filled` has the text of references by path."""
     named = {path: text for path, text in _texts(data, ()) if text and is_secret(path)}
-    # Elsewhere stand addresses and names of files, which the operator has to hear.
+    # Other references fill in addresses and file names, which the operator needs to see.
     pieces = {
         piece
         for path, each in filled.items()
         if path[:1] in {("services",), ("namespaces",)} or path == _TOKEN
         for piece in each
     }
-    # Also as `repr` has them: what has line breaks is seldom shown as it is.
+    # Text with line breaks is mostly shown as `repr` has it.
     texts = {form for text in {*named.values(), *pieces} for form in (text, repr(text)[1:-1])}
     ordered = sorted(texts, key=lambda text: (-len(text), text))
     return Secrets(frozenset({*filled, *named}), frozenset(filled), tuple(ordered))
 
 
 def _named(path: KeyPath) -> KeyPath:
-    """The path with the name of its namespace, which may be written without the leading `/`."""
+    """Return the path with its namespace's full name; the file may leave out the leading `/`."""
     if path[0] != "namespaces":
         return path
     return ("namespaces", with_slash(str(path[1])), *path[2:])

@@ -1,22 +1,31 @@
-"""The admin listener's application: health, status, metrics, reload and plan."""
+"""The admin listener: health, status, metrics, reload and plan, over HTTP."""
 
 from __future__ import annotations
 
 import hmac
+import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.config.model import AdminConfig
+from gateway.daemon.listener import AppServer, Listener
+from gateway.daemon.loading import Loading
+from gateway.daemon.metrics import Metrics
 from gateway.daemon.plan import Plan
-from gateway.daemon.reloader import Verdict
+from gateway.daemon.reload import Reloader, Verdict, placed
+from gateway.daemon.serving import Serving
+from gateway.daemon.watcher import Watcher
+from gateway.engineio.violations import EventCounter
 from gateway.errors import ConfigError, Problem
 
-__all__ = ["Overseer", "admin_application", "verdict_json"]
+__all__ = ["AdminApi", "AdminLog", "add_routes", "admin_listener", "verdict_json"]
 
 OPEN = ("/healthz", "/readyz")
 
@@ -26,45 +35,105 @@ OWN_FILE_ONLY = (
 )
 
 
-class Overseer(Protocol):
-    """What the admin listener tells of and asks for."""
+class AdminApi:
+    """The operations of the admin listener on a gateway that serves `file`.
+
+    `is_stopping` is true once the daemon was asked to stop.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        loading: Loading,
+        serving: Serving,
+        watcher: Watcher,
+        reloader: Reloader,
+        metrics: Metrics,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self.file = file
+        self._loading = loading
+        self._serving = serving
+        self._watcher = watcher
+        self._reloader = reloader
+        self._metrics = metrics
+        self._is_stopping = is_stopping
+        self._started = time.time()
 
     @property
     def admin(self) -> AdminConfig | None:
-        """How it listens; `None` for an instant, when it does not any more."""
+        """The listener's configuration; `None` for an instant after a reload removed it."""
+        return self._serving.build.config.admin
 
     @property
-    def file(self) -> Path:
-        """What the daemon serves."""
+    def ready(self) -> bool:
+        """True while the gateway serves and is not about to stop."""
+        return self._serving.generation > 0 and not self._is_stopping()
 
-    @property
-    def ready(self) -> bool: ...
+    def metrics(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return self._metrics.text()
 
-    def status(self) -> dict[str, Any]: ...
-
-    def metrics(self) -> bytes: ...
-
-    async def reload(self) -> Verdict: ...
+    async def reload(self) -> Verdict:
+        """Reload now."""
+        return await self._reloader.request("admin")
 
     async def plan(self, file: Path | None) -> tuple[Plan, int]:
-        """The plan of serving `file` now and how many sockets it closes. Raises `ConfigError`."""
+        """Return the plan of serving `file` now, and how many sockets that would close.
+
+        `None` is the gateway's own file. Raises `ConfigError`.
+        """
+        former = self._serving.build
+        snapshot = await self._loading.snapshot(file or self.file, former)
+        build = await self._loading.build(snapshot, former)
+        with placed(snapshot):
+            plan = self._serving.plan(build)
+        sockets = self._serving.sockets.hub.rooms.counts
+        return plan, sum(sockets[name] for name in plan.removed)
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of the gateway as JSON has it."""
+        serving, reloader = self._serving, self._reloader
+        degraded = reloader.degraded.problems if reloader.degraded else ()
+        return {
+            "file": str(self.file.absolute()),
+            "url": serving.listener.url,
+            "started": self._started,
+            "generation": serving.generation,
+            "since": serving.since,
+            "digest": serving.build.blueprint.digest,
+            "degraded": [str(problem) for problem in degraded],
+            "last_reload": verdict_json(reloader.last) if reloader.last else None,
+            "generations": serving.sockets.live.alive,
+            "sockets": dict(serving.sockets.hub.rooms.counts),
+            "services": sorted(serving.build.blueprint.services),
+            "pending": serving.pending,
+            "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
+            "outcomes": serving.sockets.dispatcher.outcomes,
+            "time": time.time(),
+        }
 
 
-def admin_application(overseer: Overseer) -> web.Application:
-    """The application; its answers are JSON but for `/metrics`."""
-    routes = _Routes(overseer)
-    app = web.Application(middlewares=[routes.authorize])
+def admin_listener(app: web.Application) -> Listener:
+    """Make the listener of `app`; its connections end when its address changes."""
+    return Listener(AppServer(app, AdminLog()))
+
+
+def add_routes(app: web.Application, api: AdminApi) -> None:
+    """Let `app` answer with what `api` says: JSON, but for `/metrics`."""
+    routes = _Routes(api)
+    app.middlewares.append(routes.authorize)
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_get("/-/status", routes.status)
     app.router.add_get("/metrics", routes.metrics)
     app.router.add_post("/-/reload", routes.reload)
     app.router.add_post("/-/plan", routes.plan)
-    return app
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as the admin listener tells it."""
+    """Return a verdict as JSON has it."""
     return {
         "trigger": verdict.trigger,
         "result": verdict.result,
@@ -77,8 +146,10 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 
 class _Routes:
-    def __init__(self, overseer: Overseer) -> None:
-        self._overseer = overseer
+    """The handlers of the admin listener."""
+
+    def __init__(self, api: AdminApi) -> None:
+        self._api = api
 
     @web.middleware
     async def authorize(
@@ -86,7 +157,7 @@ class _Routes:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        # No page that the operator's browser shows may reload a gateway on loopback.
+        # A web page in the operator's browser must not reload a gateway on loopback.
         if "Origin" in request.headers:
             return web.json_response({"error": "not for web pages"}, status=403)
         if request.path in OPEN or self._is_authorized(request):
@@ -94,34 +165,34 @@ class _Routes:
         return web.json_response({"error": "a bearer token is needed"}, status=401)
 
     def _is_authorized(self, request: web.Request) -> bool:
-        admin = self._overseer.admin
+        admin = self._api.admin
         token = admin.token if admin else None
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         return token is None or hmac.compare_digest(given, f"Bearer {token}".encode())
 
     def _is_guarded(self) -> bool:
-        """Whether nobody gets here but those who may run code as the daemon."""
-        admin = self._overseer.admin
+        """Tell whether only those who may run code as the daemon can get here."""
+        admin = self._api.admin
         return admin is not None and (admin.socket is not None or admin.token is not None)
 
     async def healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"healthy": True})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        ready = self._overseer.ready
+        ready = self._api.ready
         return web.json_response({"ready": ready}, status=200 if ready else 503)
 
     async def status(self, request: web.Request) -> web.Response:
-        return web.json_response(self._overseer.status())
+        return web.json_response(self._api.status())
 
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(
-            body=self._overseer.metrics(),
+            body=self._api.metrics(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
     async def reload(self, request: web.Request) -> web.Response:
-        verdict = await self._overseer.reload()
+        verdict = await self._api.reload()
         status = 409 if verdict.result == "failed" else 200
         return web.json_response(verdict_json(verdict), status=status)
 
@@ -134,17 +205,17 @@ class _Routes:
         if other is not None and not self._is_guarded():
             return web.json_response({"error": OWN_FILE_ONLY}, status=403)
         try:
-            plan, closed = await self._overseer.plan(other)
+            plan, closed = await self._api.plan(other)
         except ConfigError as error:
             return web.json_response({"problems": _problems(error.problems)}, status=409)
         return web.json_response({**asdict(plan), "closed": closed, "problems": []})
 
     def _other(self, asked: object) -> Path | None:
-        """The file that is asked about, `None` for the daemon's own. Raises `ValueError`."""
+        """Return the requested file, `None` for the daemon's own. Raises `ValueError`."""
         file = asked.get("file", "") if isinstance(asked, dict) else None
         if not isinstance(file, str):
             raise ValueError(file)
-        return None if not file or _is_same(Path(file), self._overseer.file) else Path(file)
+        return None if not file or _is_same(Path(file), self._api.file) else Path(file)
 
 
 def _is_same(file: Path, own: Path) -> bool:
@@ -155,11 +226,37 @@ def _is_same(file: Path, own: Path) -> bool:
 def _problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
     return [
         {
-            "file": os.path.abspath(problem.place.file),  # who asks may be in another folder
-            "line": problem.place.line,
-            "column": problem.place.column,
-            "path": problem.path,
-            "message": problem.message,
+            **problem.as_dict(),
+            "file": os.path.abspath(problem.place.file),  # the client may be in another folder
         }
         for problem in problems
     ]
+
+
+_BAD_HTTP = "http"
+
+
+class AdminLog(logging.LoggerAdapter[logging.Logger]):
+    """The logger aiohttp gets: requests that are no HTTP are counted, not logged one by one.
+
+    At most one line a second is logged about them. Faults are logged as they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.getLogger("sockgw.admin"), {})
+        self._counter = EventCounter("violation", [_BAD_HTTP])
+
+    def exception(self, msg: object, *args: object, **facts: Any) -> None:
+        if not self._is_counted(facts.get("exc_info")):
+            super().exception(msg, *args, **facts)
+
+    def debug(self, msg: object, *args: object, **facts: Any) -> None:
+        """Count what may be TLS; the rest that aiohttp logs here is of no use."""
+        self._is_counted(facts.get("exc_info"))
+
+    def _is_counted(self, error: object) -> bool:
+        """Count an error that a client caused; tell whether it was one."""
+        if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
+            return False
+        self._counter.record(_BAD_HTTP, "a client of the admin listener", type(error).__name__)
+        return True

@@ -1,8 +1,8 @@
-"""The last configuration that was accepted, kept for a start with a broken one.
+"""The last accepted configuration, kept so that a start with a broken file can serve it.
 
-A copy of every file it was made from, in the state folder of the user, readable by nobody else.
-References are not filled in, and the files they lead to are not copied; but options may hold
-secrets.
+It is a copy of every file the configuration was made from, in the user's state folder. Only the
+user may read it: references are not filled in and the files they name are not copied, but options
+may hold secrets.
 """
 
 from __future__ import annotations
@@ -16,20 +16,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from gateway import config as configs
 from gateway.compiler import Build
 from gateway.config.model import GatewayConfig
-from gateway.errors import ConfigError
 
 __all__ = ["LastGood"]
 
 
 class LastGood:
-    """Where the copy of the files behind `file` is kept; nowhere for a user without a home."""
+    """The copy of the files behind `file`; a user without a home folder has none."""
 
     def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
         self._file = file.absolute()
-        self._environ = environ
         self._folder: Path | None = None
         with suppress(RuntimeError):
             home = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
@@ -38,19 +35,19 @@ class LastGood:
 
     @property
     def beside(self) -> Path:
-        """The folder to which the files that values refer to are relative: they are not copied."""
+        """The folder that `${file:...}` references are relative to; those files are not copied."""
         return self._file.parent
 
     @property
     def file(self) -> Path | None:
-        """The copy of `file`, or `None` when nothing was kept."""
+        """The copy of `file`, or `None` when there is none."""
         note = self._folder / "main" if self._folder else None
         return note.parent / note.read_text() if note and note.is_file() else None
 
     def keep(self, build: Build) -> None:
-        """Keep a copy of the files of `build` instead of the former. Raises `OSError`.
+        """Replace the copy by the files `build` was made from, as they were read.
 
-        Keeps the former when the files are others by now. To be called in a thread.
+        Blocks, so call it in a thread. Raises `OSError`.
         """
         if self._folder is None:
             return
@@ -58,19 +55,16 @@ class LastGood:
         self._folder.chmod(0o700)  # it may have been there before
         fresh = Path(tempfile.mkdtemp(dir=self._folder))
         main = fresh / self._copy(build, fresh)
-        with suppress(ConfigError):
-            kept = configs.load(main, self._environ, self.beside)
-            if kept.digest == build.config.digest:
-                note = fresh / "main"
-                note.write_text(str(main.relative_to(self._folder)))
-                os.replace(note, self._folder / "main")
+        note = fresh / "main"
+        note.write_text(str(main.relative_to(self._folder)))
+        os.replace(note, self._folder / "main")
         last = self.file
         for each in self._folder.iterdir():
             if each.is_dir() and not (last and last.is_relative_to(each)):
                 shutil.rmtree(each, ignore_errors=True)
 
     def in_place(self, config: GatewayConfig) -> GatewayConfig:
-        """A config that was read from the copy, with the paths of what is not copied."""
+        """Return a config read from the copy, with certificates and sockets at their own paths."""
         server, admin = config.server, config.admin
         if server.tls:
             cert, key = self._original(server.tls.cert), self._original(server.tls.key)
@@ -80,8 +74,8 @@ class LastGood:
         return replace(config, server=server, admin=admin)
 
     def _copy(self, build: Build, fresh: Path) -> Path:
-        """Copy what `build` is made from to `fresh`; gives the path of the main file in there."""
-        files = {_plain(path): path.read_bytes() for path in build.config.files}
+        """Copy the files of `build` to `fresh`; return the path of the main file in there."""
+        files = {_plain(path): data for path, data in build.config.files.items()}
         files |= build.plugins.files
         root = Path(os.path.commonpath([path.parent for path in files]))
         for path, data in files.items():
@@ -99,5 +93,5 @@ class LastGood:
 
 
 def _plain(path: Path) -> Path:
-    """The absolute path without `..`, which would lead out of the copy."""
+    """Return the absolute path without `..`, which would lead out of the copy."""
     return Path(os.path.abspath(path))

@@ -1,4 +1,4 @@
-"""A listener: one application on one address, which may become another while it serves."""
+"""A listener: one server on one address, which may change while it serves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.config.model import TlsConfig
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpServer
 
-__all__ = ["Address", "AppServer", "Bound", "ListenError", "Listener", "PublicServer"]
+__all__ = ["Address", "AppServer", "BoundAddress", "ListenError", "Listener", "PublicServer"]
 
 BACKLOG = 1024
 ANSWER = 30.0
@@ -29,7 +29,7 @@ ANSWER = 30.0
 class ListenError(GatewayError):
     """The address cannot be listened on; the text is for the operator.
 
-    `keys` lead to where the address, or its certificate, is written.
+    `keys` are the path to the address or certificate in the file.
     """
 
     def __init__(self, message: str, *keys: str) -> None:
@@ -55,8 +55,8 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bound:
-    """An address that is ours, though nobody is accepted on it yet."""
+class BoundAddress:
+    """An address that is bound but not yet accepted on."""
 
     address: Address
     url: str
@@ -74,7 +74,7 @@ class ProtocolServer(Protocol):
         """Get ready for the first connection."""
 
     async def leave(self) -> None:
-        """The address has changed: those who are connected were told another."""
+        """The address has changed; open connections belong to the one before."""
 
     async def shutdown(self) -> None:
         """End every connection."""
@@ -135,37 +135,37 @@ class Listener:
     def __init__(self, server: ProtocolServer) -> None:
         self._server = server
         self._site: asyncio.Server | None = None
-        self._bound: Bound | None = None
+        self._bound: BoundAddress | None = None
 
     @property
     def url(self) -> str:
-        """What to connect to, without a path. Raises `LookupError` when nothing was ever bound."""
+        """The URL to connect to, without a path. Raises `LookupError` before the first bind."""
         if self._bound is None:
             raise LookupError("not listening")
         return self._bound.url
 
     def is_at(self, address: Address) -> bool:
-        """Whether this address, with this certificate, is served. Raises `ListenError`."""
+        """Tell whether this address is served with this certificate. Raises `ListenError`."""
         certificate = _certificate(address)
         if self._bound is None or self._site is None:
             return False
         return (self._bound.address, self._bound.certificate) == (address, certificate)
 
     def is_renewed(self, address: Address) -> bool:
-        """Whether the address is the one served, but its certificate another by now.
+        """Tell whether the address is served but its certificate has changed.
 
         Raises `ListenError`.
         """
         return bool(self._bound and self._bound.address == address) and not self.is_at(address)
 
-    def bind(self, address: Address) -> Bound:
-        """Take possession of an address. Raises `ListenError`."""
+    def bind(self, address: Address) -> BoundAddress:
+        """Bind an address. Raises `ListenError`."""
         certificate, context = _certificate(address), _context(address)
         sock = _socket(address, self._bound.sock if self._bound and self._site else None)
-        return Bound(address, _url(sock, context), certificate, sock, context)
+        return BoundAddress(address, _url(sock, context), certificate, sock, context)
 
-    async def serve(self, bound: Bound) -> None:
-        """Accept on what was bound, then no more on what was served before."""
+    async def serve(self, bound: BoundAddress) -> None:
+        """Accept on the bound address, then stop accepting on the one before."""
         await self._server.setup()
         loop = asyncio.get_running_loop()
         former, former_site = self._bound, self._site
@@ -177,17 +177,17 @@ class Listener:
             await self._leave(former, former_site)
 
     async def stop_accepting(self) -> None:
-        """Accept nobody any more."""
+        """Stop accepting connections."""
         if self._bound and self._site:
             await self._leave(self._bound, self._site)
             self._site = None
 
     async def close(self) -> None:
-        """Accept nobody any more, and end every connection."""
+        """Stop accepting connections, and end every connection."""
         await self.stop_accepting()
         await self._server.shutdown()
 
-    async def _leave(self, bound: Bound, site: asyncio.Server) -> None:
+    async def _leave(self, bound: BoundAddress, site: asyncio.Server) -> None:
         site.close()
         if bound.address.path:
             with suppress(OSError):
@@ -196,7 +196,7 @@ class Listener:
 
 
 def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
-    """A socket that listens at `address`, though `ours` may be in its way. Raises `ListenError`."""
+    """Open a socket that listens at `address`; `ours` may be in its way. Raises `ListenError`."""
     try:
         if address.path is not None:
             return _unix_socket(address.path)
@@ -204,7 +204,7 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         if ours and (ours.family, ours.getsockname()) == (family, name):
-            return ours.dup()  # whoever waits in its queue is served
+            return ours.dup()  # connections in its queue are served
         return _tcp_socket(family, name, ours)
     except OSError as error:
         key = "socket" if address.path else "port"
@@ -213,12 +213,12 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
 
 
 def _tcp_socket(family: int, name: tuple[Any, ...], ours: socket.socket | None) -> socket.socket:
-    # Named, or asyncio would not switch Nagle's algorithm off for those it accepts.
+    # With the protocol named, asyncio switches off Nagle's algorithm for accepted sockets.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sharing = [sock, ours] if ours and _port(ours) == name[1] else []
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # For as long as the change of host takes; no other daemon is to share the port.
+        # Only during the change of host; no other daemon may share the port.
         for each in sharing:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(name)
@@ -242,7 +242,7 @@ def _port(sock: socket.socket) -> int | None:
 def _unix_socket(path: Path) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_socket() and not _is_answered(path):
-        path.unlink()  # left by a daemon that was killed
+        path.unlink()  # left over from a daemon that was killed
     sock = socket.socket(socket.AF_UNIX)
     former = os.umask(0o177)  # only the owner may connect
     try:
@@ -272,7 +272,7 @@ def _url(sock: socket.socket, context: ssl.SSLContext | None) -> str:
 
 
 def _certificate(address: Address) -> str:
-    """A digest of the certificate's files, so that a renewed one is noticed."""
+    """Return a digest of the certificate's files, so that a renewal is noticed."""
     tls = address.tls
     if tls is None:
         return ""

@@ -7,16 +7,20 @@ import ctypes
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from gateway import loader
-from gateway.compiler import Build
+from gateway.compiler import Build, Snapshot, compile_snapshot, take_snapshot
 from gateway.errors import ConfigError, Place, Problem
 
-__all__ = ["load_within"]
+__all__ = ["Loading", "load_within"]
+
+T = TypeVar("T")
 
 SWITCH = 0.0005
 """Seconds a loading thread may keep the interpreter while packets wait for it."""
@@ -37,15 +41,46 @@ class LoadTimeout(BaseException):
         return "took longer than reload.load_timeout"
 
 
-async def load_within(seconds: float | None, load: Callable[[], Build], file: str) -> Build:
-    """Call `load` in a thread, within a time limit unless it is `None`. Raises `ConfigError`.
+class Loading:
+    """Reads files and compiles them away from the event loop, one compilation at a time."""
+
+    def __init__(self, environ: Mapping[str, str], *, trace: bool) -> None:
+        self._environ = environ
+        self._trace = trace
+        self._lock = asyncio.Lock()
+
+    async def snapshot(
+        self, file: Path, former: Build | None = None, beside: Path | None = None
+    ) -> Snapshot:
+        """Read `file` and everything it leads to; see `take_snapshot`.
+
+        `former` is the build that serves; its config limits the time. Raises `ConfigError` when
+        that is not enough.
+        """
+        take = partial(take_snapshot, file, self._environ, beside)
+        return await load_within(_limit(former), take, str(file))
+
+    async def build(self, snapshot: Snapshot, former: Build | None = None) -> Build:
+        """Compile a snapshot as the successor of `former`. Raises `ConfigError`."""
+        compiled = partial(compile_snapshot, snapshot, trace=self._trace, former=former)
+        async with self._lock:
+            return await load_within(_limit(former), compiled, str(snapshot.file))
+
+
+def _limit(former: Build | None) -> float | None:
+    return former.config.reload.load_timeout if former else None
+
+
+async def load_within(seconds: float | None, load: Callable[[], T], file: str) -> T:
+    """Call `load` in a thread; `seconds` of `None` is no time limit. Raises `ConfigError`.
 
     Code that loops is interrupted where it is, which makes a problem at its author's line. A
     thread blocked outside Python cannot be interrupted: it is left behind.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Build] = loop.create_future()
-    thread = threading.Thread(target=_run, args=(load, loop, done, file), name="load", daemon=True)
+    result: Future[T] = Future()
+    result.set_running_or_notify_cancel()
+    thread = threading.Thread(target=_run, args=(load, result, file), name="load", daemon=True)
+    done = asyncio.wrap_future(result)
     sys.setswitchinterval(SWITCH)
     try:
         thread.start()
@@ -63,34 +98,17 @@ async def load_within(seconds: float | None, load: Callable[[], Build], file: st
     raise ConfigError([Problem(Place(file), "", message)])
 
 
-def _run(
-    load: Callable[[], Build],
-    loop: asyncio.AbstractEventLoop,
-    done: asyncio.Future[Build],
-    file: str,
-) -> None:
-    result: Build | Exception
+def _run(load: Callable[[], T], result: Future[T], file: str) -> None:
     try:
-        result = load()
+        result.set_result(load())
     except Exception as error:
-        result = error
-    except BaseException as error:  # of a factory, and no reason to end the daemon
-        result = ConfigError([_problem(error, file)])
-    with suppress(RuntimeError):  # the loop was closed meanwhile
-        loop.call_soon_threadsafe(_settle, done, result)
-
-
-def _settle(done: asyncio.Future[Build], result: Build | Exception) -> None:
-    if done.done():
-        return
-    if isinstance(result, Exception):
-        done.set_exception(result)
-    else:
-        done.set_result(result)
+        result.set_exception(error)
+    except BaseException as error:  # raised by a factory; it must not end the daemon
+        result.set_exception(ConfigError([_problem(error, file)]))
 
 
 def _problem(error: BaseException, file: str) -> Problem:
-    """At the line that ours called."""
+    """The problem at the outermost line that is not the gateway's own."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<"))]
     place = Place(theirs[0].filename, theirs[0].lineno or 1) if theirs else Place(file)
@@ -98,7 +116,7 @@ def _problem(error: BaseException, file: str) -> Problem:
 
 
 def _interrupt(thread: threading.Thread) -> None:
-    """Raise `LoadTimeout` in the thread; not while it changes what others see."""
+    """Raise `LoadTimeout` in the thread, unless it is changing `sys.modules`."""
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is not None and not _is_exchanging(frame):
         number = ctypes.c_ulong(thread.ident or 0)
@@ -106,10 +124,10 @@ def _interrupt(thread: threading.Thread) -> None:
 
 
 def _is_exchanging(frame: FrameType | None) -> bool:
-    """Whether the innermost of our own functions is one that exchanges modules, or is done."""
+    """Tell whether the innermost gateway function changes `sys.modules`, or is done."""
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name.startswith("gateway."):
-            return name in ("gateway.loader.places", __name__)
+            return name in ("gateway.loader.sysmodules", __name__)
         frame = frame.f_back
     return False

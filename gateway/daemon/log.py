@@ -1,7 +1,7 @@
-"""What the daemon writes to standard error: for a person, or JSON for a collector.
+"""The daemon's log on standard error: text for a person, or JSON for a collector.
 
-Clients choose some of it, such as the names of events, so nothing of it may move the cursor or look
-like a line of its own; and options hold secrets, which plugins' errors may repeat.
+Clients choose parts of it, such as names of events, so no text may move the cursor or look like
+another line. Options hold secrets, which the errors of plugins may repeat, so they are masked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Format", "hide", "set_up"]
 Format = Literal["console", "json"]
 
 _FACTS = ("namespace", "socket", "event", "request_id")
-_LOGGERS = ("sockgw", "asyncio")  # which tells of the tasks of plugins that nobody waits for
+_LOGGERS = ("sockgw", "asyncio")  # asyncio logs the failures of tasks nobody awaits
 _LONGEST = 40
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
@@ -39,7 +39,7 @@ def set_up(format: Format, verbose: bool) -> None:
 
 
 def hide(*secrets: Secrets) -> None:
-    """Have these secrets, and no others, masked in what is written from now on."""
+    """Mask these secrets, and no others, from now on."""
     for handler in logging.getLogger("sockgw").handlers:
         if isinstance(handler.formatter, _Masking):
             handler.formatter.secrets = secrets
@@ -58,7 +58,7 @@ class _Masking(logging.Formatter):
         return self.mask(self.formatException(record.exc_info)) if record.exc_info else ""
 
     def facts(self, record: logging.LogRecord) -> dict[str, str]:
-        """What is known of the socket."""
+        """Return the fields of the record that identify the socket."""
         known = vars(record)
         return {name: self.mask(str(known[name])) for name in _FACTS if name in known}
 
@@ -69,7 +69,7 @@ class _Masking(logging.Formatter):
 
 
 class _Console(_Masking):
-    """`18:48:03 INFO  /chat 4fZk chat  hello`: time, level, then what is known of the socket.
+    """`18:48:03 INFO  /chat 4fZk chat  hello`: time, level, fields of the socket, message.
 
     All lines of a record but the first are indented.
     """
@@ -108,7 +108,7 @@ class _Json(_Masking):
 
 
 def _plain(line: str) -> str:
-    """The line with what a terminal would obey written as escapes."""
+    """Escape everything in the line that a terminal would obey."""
     if line.isprintable():
         return line
     return "".join(

@@ -1,4 +1,4 @@
-"""The daemon's figures in Prometheus' text format; read when asked for, kept nowhere twice."""
+"""The daemon's metrics in Prometheus' text format, collected when they are asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.daemon.reloader import Verdict
 from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
 
@@ -17,28 +16,28 @@ __all__ = ["Metrics"]
 
 
 class Metrics(Collector):
-    """Collects from what serves; `reloads` counts verdicts by trigger and result."""
+    """Collects metrics from the serving gateway, and counts reloads by trigger and result."""
 
     def __init__(self, serving: Serving, watcher: Watcher) -> None:
         self._serving = serving
         self._watcher = watcher
-        self.reloads: Counter[tuple[str, str]] = Counter()
-        self.last: Verdict | None = None
+        self._reloads: Counter[tuple[str, str]] = Counter()
+        self._last: tuple[str, float] | None = None  # result and time
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """All figures."""
+        """Return all metrics."""
         return generate_latest(self._registry)
 
-    def saw(self, verdict: Verdict) -> None:
-        """Count a reload."""
-        self.reloads[verdict.trigger, verdict.result] += 1
-        self.last = verdict
+    def record_reload(self, trigger: str, result: str, at: float) -> None:
+        """Count a reload; `at` is in seconds since the epoch."""
+        self._reloads[trigger, result] += 1
+        self._last = result, at
 
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
-        yield from self._reloads()
+        yield from self._reloading()
 
     def _traffic(self) -> Iterator[Metric]:
         server = self._serving.sockets
@@ -70,11 +69,11 @@ class Metrics(Collector):
             value=server.live.cancelled,
         )
 
-    def _reloads(self) -> Iterator[Metric]:
+    def _reloading(self) -> Iterator[Metric]:
         reloads = CounterMetricFamily(
             "sockgw_config_reloads", "Reloads.", labels=["trigger", "result"]
         )
-        for labels, count in self.reloads.items():
+        for labels, count in self._reloads.items():
             reloads.add_metric(labels, count)
         yield reloads
         yield CounterMetricFamily(
@@ -90,16 +89,17 @@ class Metrics(Collector):
             "Generations that serve or are still used.",
             len(self._serving.sockets.live.alive),
         )
-        if self.last is not None:
+        if self._last is not None:
+            result, at = self._last
             yield GaugeMetricFamily(
                 "sockgw_config_last_reload_successful",
                 "Whether the last reload was accepted.",
-                self.last.result != "failed",
+                result != "failed",
             )
             yield GaugeMetricFamily(
                 "sockgw_config_last_reload_timestamp_seconds",
                 "When the last reload was.",
-                self.last.at,
+                at,
             )
         yield GaugeMetricFamily(
             "sockgw_watcher_up", "Whether file events arrive.", self._watcher.up

@@ -1,4 +1,4 @@
-"""The plan: what a new build changes, in the words of its gateway.yaml."""
+"""The plan: the changes a new build makes, in the terms of its gateway.yaml."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BLOCKS = ("server", "reload", "limits", "admin")
 SECRETS = ("token",)
 
 RESTART_KEYS = ("path", "serializer")
-"""Keys of `server` that only a restart can change: clients hold on to what they began with."""
+"""Keys of `server` that only a restart can change: connected clients depend on them."""
 
 _UNITS = {"h": 3_600_000, "m": 60_000, "s": 1000}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What changes from one build to the next.
+    """The changes from one build to the next.
 
     `changes` are lines such as `+ /news`, `- /chat route 'old'`, `~ service 'store': code`.
     `removed` are the namespaces whose sockets are closed, `pending` the keys that wait for a
@@ -45,7 +45,7 @@ class Plan:
 
 
 def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
-    """What serving `new` instead of `old` changes, where `server` is in effect."""
+    """Return the changes of serving `new` instead of `old`; `server` is the block in effect."""
     before, after = old.config.namespaces, new.config.namespaces
     return Plan(
         changes=(
@@ -117,7 +117,7 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
 
 
 def _namespace_limits(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterator[str]:
-    """The limits of a namespace, but for those that change as the gateway's do."""
+    """Yield changes of a namespace's limits, except those that only follow the gateway's."""
     old, new = before.namespaces[name].limits, after.namespaces[name].limits
     for key in (each.name for each in fields(new)):
         was, now = getattr(old, key), getattr(new, key)
@@ -133,7 +133,7 @@ def _key(
     blocks: tuple[object, object],
     folder: Path = Path(),
 ) -> Iterator[str]:
-    """The key at the end of `path`, in two blocks, each of its config."""
+    """Compare the key at the end of `path` in two blocks, each from its config."""
     is_limit = isinstance(blocks[0], Limits | NamespaceLimits)
     paths = {path, path[-2:]} if is_limit else {path}  # a namespace's may be the gateway's
     was, now = (getattr(block, path[-1]) for block in blocks)
@@ -141,7 +141,7 @@ def _key(
         yield f"~ {label}"
     elif was != now:
         before, after = (
-            HIDDEN if any(map(config.secrets.hides, paths)) else _told(value, folder)
+            HIDDEN if any(map(config.secrets.hides, paths)) else _shown(value, folder)
             for config, value in zip(configs, (was, now), strict=True)
         )
         yield f"~ {label}: {before} -> {after}"
@@ -152,7 +152,7 @@ def _names(chain: tuple[Use, ...]) -> str:
 
 
 def _use(old: Use, new: Use) -> str:
-    """What changes in a use; of options only that they do, for they may be secrets."""
+    """Return the change of a use. Values of options are left out because they may be secrets."""
     if old.name != new.name:
         return f"{old.name} -> {new.name}"
     return "options" if old.options != new.options else ""
@@ -168,7 +168,7 @@ def _files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[
 
 
 def _plugin_files(build: Build) -> dict[str, bytes]:
-    """The plugin files, by their paths as the gateway.yaml has them."""
+    """Return the plugin files by their paths as the gateway.yaml has them."""
     found: dict[str, bytes] = {}
     for folder, _ in build.config.plugins:
         root = Path(os.path.abspath(folder))
@@ -185,8 +185,8 @@ def _presence(label: str, before: Collection[str], after: Collection[str]) -> It
     yield from (f"+ {label.format(name)}" for name in after if name not in before)
 
 
-def _told(value: object, folder: Path) -> str:
-    """A value as one would write it in a gateway.yaml in `folder`."""
+def _shown(value: object, folder: Path) -> str:
+    """Return a value as it would be written in a gateway.yaml in `folder`."""
     match value:
         case None:
             return "unset"

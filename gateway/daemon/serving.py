@@ -1,4 +1,4 @@
-"""Serving: a build that is live, and the one way in which another takes its place."""
+"""The build that serves, and the one way to replace it by another."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from typing import Any
 
-from aiohttp import web
-
 from gateway.compiler import Build
 from gateway.config.model import ServerConfig
-from gateway.daemon.admin_log import AdminLog
-from gateway.daemon.listener import Address, AppServer, Bound, Listener, PublicServer
+from gateway.daemon.listener import Address, BoundAddress, Listener, PublicServer
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.settings import Settings
@@ -24,21 +21,21 @@ __all__ = ["Serving"]
 
 
 class Serving:
-    """What listens, and the build it serves.
+    """The listeners, and the build they serve.
 
-    `override` stands before what the file says of `server`; `admin` is the application of the
-    admin listener. `closed` counts the sockets whose namespace a reload removed. `since` is when
-    the build became the one that serves, in seconds since the epoch.
+    `override` takes precedence over the file's `server` block. `closed` counts the sockets whose
+    namespace a reload removed. `since` is when the build began to serve, in seconds since the
+    epoch.
     """
 
-    def __init__(self, first: Build, override: Mapping[str, Any], admin: web.Application) -> None:
+    def __init__(self, first: Build, override: Mapping[str, Any], admin: Listener) -> None:
         self.build = first
         self._override = override
         self.server = replace(first.config.server, **override)
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         self.listener = Listener(PublicServer(self.sockets.engine.http_server(self.server.path)))
-        self.admin = Listener(AppServer(admin, AdminLog()))
+        self.admin = admin
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -50,7 +47,7 @@ class Serving:
         return current.number if current else 0
 
     def serves(self, build: Build) -> bool:
-        """Whether everything in `build` is live already. Raises `ListenError`."""
+        """Tell whether everything in `build` is served already. Raises `ListenError`."""
         same = build.blueprint.digest == self.build.blueprint.digest
         return same and all(listener.is_at(address) for listener, address in self._addresses(build))
 
@@ -62,14 +59,14 @@ class Serving:
         """
         live, plan = self.sockets.live, self.plan(build)
         with ExitStack() as stack:
-            moves: list[tuple[Listener, Bound]] = []
+            moves: list[tuple[Listener, BoundAddress]] = []
             for listener, address in self._addresses(build):
                 if not listener.is_at(address):
                     moves.append((listener, listener.bind(address)))
                     stack.callback(moves[-1][1].sock.close)
             generation = await self.sockets.start(build.blueprint)
             stack.pop_all()
-        self._see_off(plan.removed, build)
+        self._close_removed(plan.removed, build)
         live.swap(generation, build.config.reload.drain)
         self.since = time.time()
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
@@ -82,8 +79,8 @@ class Serving:
             await self.admin.stop_accepting()
         return plan
 
-    def _see_off(self, removed: Collection[str], build: Build) -> None:
-        """Close the sockets of the namespaces that are removed; let those stay that are back."""
+    def _close_removed(self, removed: Collection[str], build: Build) -> None:
+        """Close the sockets of removed namespaces; leave those of a namespace that is back."""
         for name in build.config.namespaces:
             if closing := self._closing.pop(name, None):
                 closing.cancel()
@@ -91,13 +88,13 @@ class Serving:
         for name in removed:
             assert former is not None
             window = build.config.reload.close_window
-            # Begins after the swap, but keeps the former generation whole from now on.
+            # Runs after the swap, but keeps the former generation alive from now on.
             work = self.sockets.hub.close_namespaces([name], window)
             self._closing[name] = self.sockets.live.pin(former, work)
             self.closed += sockets[name]
 
     def plan(self, build: Build) -> Plan:
-        """What serving `build` would change. Raises `ListenError`."""
+        """Return what serving `build` would change. Raises `ListenError`."""
         plan = compare(self.build, build, self.server)
         renewed = (
             f"~ {address.block}.tls: renewed"
@@ -112,7 +109,7 @@ class Serving:
         return compare(self.build, self.build, self.server).pending
 
     async def close(self) -> None:
-        """Stop serving, and listening: see `shut_down`."""
+        """Stop serving and listening; see `shut_down`."""
         reload = self.build.config.reload
         await shut_down(self.sockets, self.listener, reload.drain, reload.close_window)
         self.sockets.dispatcher.in_flight.load.stop()

@@ -1,4 +1,4 @@
-"""The end: what is under way is finished, clients are told, chains unwind, services close."""
+"""Shutdown: packets finish, clients are disconnected, chains unwind, services close."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ __all__ = ["CHAINS", "shut_down"]
 log = logging.getLogger("sockgw.server")
 
 CHAINS = 10.0
-"""Seconds that chains get after their sockets are gone, and packets that came during the end."""
+"""Seconds for chains whose sockets are gone, and for packets that came during the shutdown."""
 
 PACE = 0.001
-"""Seconds between two clients that are told to go, so that they do not all come back at once."""
+"""Seconds between the ends of two clients, so that they do not all reconnect at once."""
 
 PAUSE = 0.01
-"""Seconds between two looks at whether clients on polling have asked for their last packets."""
+"""Seconds between two checks of whether polling clients have fetched their last packets."""
 
 
 async def shut_down(server: Server, listener: Listener, drain: float, window: float) -> None:
-    """End in this order; each step that has something to do is a line in the log.
+    """Shut down in this order; each step that has something to do logs a line.
 
-    Nobody new is taken. Packets under way get `drain` seconds, then their handlers are cancelled.
-    Clients are told, spread over `window` seconds if there are that many, by the end of their
-    session: so they come back by themselves, to whoever serves then. Connection chains unwind.
-    Services close, the last started first.
+    No new client is accepted. Packets in flight get `drain` seconds, then their handlers are
+    cancelled. Sessions are closed, spread over up to `window` seconds, so clients reconnect by
+    themselves to the next server. Connection chains unwind. Services close in reverse order.
     """
     live, engine = server.live, server.engine
     say = log.info if live.current else log.debug
@@ -44,7 +43,7 @@ async def shut_down(server: Server, listener: Listener, drain: float, window: fl
         await listener.stop_accepting()
     await _finish_packets(live, drain, say)
     chains = live.chains
-    await _tell_clients(engine, window, say)
+    await _disconnect_clients(engine, window, say)
     await listener.stop_accepting()
     await engine.shutdown()
     await _release(live, chains, say)
@@ -57,10 +56,10 @@ async def _finish_packets(live: Live, drain: float, say: Callable[..., None]) ->
     if count:
         say("packets: waiting up to %g s for %d; a second signal ends it at once", drain, count)
     cancelled = await live.drain(drain)
-    _tell(say, "packets", (count - cancelled, "finished"), _cancelled(cancelled, drain))
+    _log_counts(say, "packets", (count - cancelled, "finished"), _cancelled(cancelled, drain))
 
 
-async def _tell_clients(engine: Engine, window: float, say: Callable[..., None]) -> None:
+async def _disconnect_clients(engine: Engine, window: float, say: Callable[..., None]) -> None:
     sessions, start = list(engine.sessions.values()), time.monotonic()
     window = min(window, PACE * len(sessions))
     for number, session in enumerate(sessions):
@@ -71,24 +70,26 @@ async def _tell_clients(engine: Engine, window: float, say: Callable[..., None])
     while engine.sessions and time.monotonic() < limit:  # noqa: ASYNC110
         await asyncio.sleep(PAUSE)
     missed = len(engine.sessions)
-    told = len(sessions) - missed
-    _tell(say, "clients", (told, "told to go"), (missed, "did not ask for their last packets"))
+    gone = len(sessions) - missed
+    _log_counts(
+        say, "clients", (gone, "disconnected"), (missed, "did not fetch their last packets")
+    )
 
 
 async def _release(live: Live, chains: int, say: Callable[..., None]) -> None:
     packets, services = live.packets, live.services
     cancelled = await live.unwind(CHAINS)
     late = (packets, "late packets waited for"), _cancelled(cancelled, CHAINS)
-    _tell(say, "connection chains", (chains, "unwound"), *late)
+    _log_counts(say, "connection chains", (chains, "unwound"), *late)
     await live.close(CHAINS)
-    _tell(say, "services", (services - live.services, "closed"))
+    _log_counts(say, "services", (services - live.services, "closed"))
 
 
 def _cancelled(count: int, limit: float) -> tuple[int, str]:
     return count, f"cancelled after {limit:g} s"
 
 
-def _tell(say: Callable[..., None], what: str, *counts: tuple[int, str]) -> None:
-    """Say how many of what; of what there was nothing, nothing."""
-    if told := ", ".join(f"{count} {how}" for count, how in counts if count):
-        say("%s: %s", what, told)
+def _log_counts(say: Callable[..., None], what: str, *counts: tuple[int, str]) -> None:
+    """Log the counts that are not zero, if any."""
+    if text := ", ".join(f"{count} {how}" for count, how in counts if count):
+        say("%s: %s", what, text)

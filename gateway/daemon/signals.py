@@ -1,4 +1,4 @@
-"""What the operating system may ask of the daemon: to stop, and to reload."""
+"""Signals: SIGINT and SIGTERM stop the daemon, SIGHUP reloads it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 _ending = threading.Lock()
 
 LAST_LINE = 0.5
-"""Seconds that the line on a second signal may take: a log that blocks must not keep us here."""
+"""Seconds for the log line on a second signal: a log that blocks must not delay the exit."""
 
 
 @contextmanager
 def signals(stop: Callable[[str], None], reload: Callable[[], None]) -> Iterator[None]:
-    """Have SIGINT and SIGTERM call `stop` with their name, and SIGHUP `reload`, in the loop.
+    """Let SIGINT and SIGTERM call `stop` with their name, and SIGHUP call `reload`, in the loop.
 
-    A second SIGINT or SIGTERM ends the process at once, with 128 and the signal's number as its
-    exit code, whatever the main thread is doing. Only for the main thread.
+    A second SIGINT or SIGTERM ends the process at once, whatever the main thread is doing; the exit
+    code is 128 plus the signal's number. To be entered in the main thread.
     """
     loop = asyncio.get_running_loop()
-    asked = count()  # in one step, since a signal may come while another is handled
+    asked = count()  # atomic: a signal may interrupt the handling of another
 
     def on_first(number: int) -> None:
         if next(asked) == 0:
@@ -43,7 +43,7 @@ def signals(stop: Callable[[str], None], reload: Callable[[], None]) -> Iterator
 
     in_thread, in_handler = _Stops(on_first), _Stops(on_first)
 
-    # Not by `loop.add_signal_handler`: a handler that blocks the loop would keep out the second.
+    # `loop.add_signal_handler` would miss the second signal while the loop is blocked.
     def on_stop(number: int, frame: FrameType | None) -> None:
         in_handler.saw(number)
 
@@ -62,7 +62,7 @@ def signals(stop: Callable[[str], None], reload: Callable[[], None]) -> Iterator
 
 
 class _Stops:
-    """Counts the signals to stop that are seen in one of two ways."""
+    """Counts stop signals as one of the two ways sees them."""
 
     def __init__(self, on_first: Callable[[int], None]) -> None:
         self._on_first = on_first
@@ -75,7 +75,7 @@ class _Stops:
 
 
 def _end(number: int) -> None:
-    # The thread that is interrupted may hold the lock of the log, or that of `threading`.
+    # The interrupted thread may hold the lock of the log or of `threading`.
     if _ending.acquire(blocking=False):
         start_new_thread(_say_and_exit, (number,))
         start_new_thread(_exit_soon, (number,))
@@ -95,7 +95,7 @@ def _exit_soon(number: int) -> None:
 
 @contextmanager
 def _listening(on_stop: Callable[[int], None]) -> Iterator[None]:
-    """Hear of signals to stop in a thread as well.
+    """Watch for stop signals in a thread as well.
 
     Python runs handlers in the main thread alone, and that may be in a system call: a signal that
     the kernel gives to another thread does not even interrupt it. Every signal is written to the
@@ -120,7 +120,7 @@ def _listening(on_stop: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         found = signal.set_wakeup_fd(former)
-        if found != theirs.fileno():  # somebody has put theirs there meanwhile
+        if found != theirs.fileno():  # another one was set meanwhile
             signal.set_wakeup_fd(found)
         theirs.shutdown(socket.SHUT_RDWR)
         thread.join()

@@ -1,32 +1,34 @@
-"""The watcher: notices that files may have changed. The only importer of watchfiles.
+"""The watcher: notices that files have changed. The only importer of watchfiles.
 
-An event is only ever a reason to look: what counts is whether the signature of the inputs differs
-from the one seen last. A safety poll looks without an event, so a lost one costs at most its
-interval.
+A file event is only a reason to look. A look reads the files and compares them with what was read
+last, so nothing is missed and nothing is reloaded for a mere time stamp. A safety poll looks
+without an event, so a lost event costs at most its interval.
 """
 
 from __future__ import annotations
 
 import asyncio
+import glob
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, Protocol
 
 from watchfiles import Change, awatch
 
-from gateway.daemon.inputs import Inputs, grounds, signature
+from gateway.compiler import Inputs
 
-__all__ = ["Events", "Mode", "Watcher"]
+__all__ = ["Events", "Mode", "Watcher", "watch_folders"]
 
 log = logging.getLogger("sockgw.reload")
 
 Mode = Literal["auto", "events", "poll", "off"]
 
 STEP = 40
-"""Milliseconds the file system is given to deliver what belongs together: each costs a wake-up."""
+"""Milliseconds in which file events that belong together are collected; each batch is a wake-up."""
 
 RETRY = 5.0
 """Seconds until file events that ended are tried again."""
@@ -36,16 +38,16 @@ RARELY = 60.0
 
 
 class Events(Protocol):
-    """Where file events come from: an item for every change in the folders, not below them.
+    """A source of file events: an item for every change in the folders, not below them.
 
-    Ends when one of them is gone, for what comes in its place is another folder.
+    Ends when one of the folders is gone: the folder that takes its place is another one.
     """
 
     def __call__(self, folders: Collection[Path]) -> AsyncIterator[object]: ...
 
 
 async def file_events(folders: Collection[Path]) -> AsyncIterator[object]:
-    """The events of the file system, by watchfiles. Raises what watching raises."""
+    """Yield the file system's events, by watchfiles. Raises what watching raises."""
     watched = {str(folder) for folder in folders}
     async for changes in awatch(
         *folders,
@@ -61,95 +63,105 @@ async def file_events(folders: Collection[Path]) -> AsyncIterator[object]:
 
 
 class Watcher:
-    """Calls `changed` when the inputs have changed and then been quiet for `quiet` seconds.
+    """Calls `changed` when the inputs have changed and their files been quiet for `quiet` seconds.
 
-    `find` tells what the inputs are, and is asked again whenever they change. `up` tells whether
-    file events arrive; without them the safety poll, every `poll_interval` seconds, is all there
-    is.
+    `inputs` are what the gateway was loaded from. `up` is true while file events arrive; without
+    them there is only the safety poll, every `poll_interval` seconds.
     """
 
     def __init__(
-        self,
-        find: Callable[[], Inputs],
-        changed: Callable[[], None],
-        events: Events = file_events,
+        self, inputs: Inputs, changed: Callable[[], None], events: Events = file_events
     ) -> None:
         self.mode: Mode = "auto"
         self.quiet = 0.1
         self.poll_interval = 5.0
         self.up = False
-        self._find = find
+        self._inputs = inputs
         self._changed = changed
         self._events = events
-        self._inputs, self._seen = self._take()
         self._watched: dict[Path, int] = {}
         self._feed: asyncio.Task[None] | None = None
-        self._stirred = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._is_look_due = True
         self._trouble = ""
+
+    def watch(self, inputs: Inputs) -> None:
+        """Compare with these from now on; they have just been read."""
+        self._inputs = inputs
+        self._woken.set()
 
     def set(self, mode: Mode, quiet: float, poll_interval: float) -> None:
         """Watch in this way from now on; the times are seconds."""
+        former = self.mode, self.quiet, self.poll_interval
         self.mode, self.quiet, self.poll_interval = mode, quiet, poll_interval
-        self._stirred.set()
+        if former != (mode, quiet, poll_interval):
+            self._wake()
 
     async def run(self) -> None:
-        """Watch until cancelled. Whatever goes wrong is told, and tried again."""
+        """Watch until cancelled. Failures are logged, and it tries again."""
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
                     await self._step(group)
                 except Exception:
                     log.exception("a fault in the gateway itself: the files cannot be looked at")
+                    self._is_look_due = True
                     await asyncio.sleep(RETRY)
 
     async def _step(self, group: asyncio.TaskGroup) -> None:
-        """Have the right folders watched, look, and wait for the next reason to look."""
-        ground = await asyncio.to_thread(self._ground)
-        if ground != self._watched or (self._feed and self._feed.done()):
+        """Watch the right folders, look if there is a reason to, and wait for the next reason."""
+        folders = await asyncio.to_thread(self._folders)
+        if folders != self._watched or (self._feed and self._feed.done()):
             if self._feed:
                 self._feed.cancel()
-            self._watched, self.up = ground, bool(ground)
-            self._feed = group.create_task(self._take_events(ground)) if ground else None
+            self._watched, self.up = folders, bool(folders)
+            self._feed = group.create_task(self._follow(folders)) if folders else None
             await asyncio.sleep(0)  # sets the watches
-        # Looked at after the watches are set, or a change in between would go unnoticed.
-        await self.look()
-        if await asyncio.to_thread(self._ground) == ground:
-            await self._stir()
+            # A change from before the watches were set makes no event.
+            self._is_look_due = True
+        if self._is_look_due:
+            await self.look()
+        if await asyncio.to_thread(self._folders) == folders:
+            await self._wait()
 
     async def look(self) -> None:
-        """Call `changed` if the inputs differ from those seen last, once they stay as they are."""
+        """Wait until the files are quiet; call `changed` if they differ from those seen last."""
         if self.mode == "off":
             return
-        now = await asyncio.to_thread(signature, self._inputs)
-        if now == self._seen:
-            return
+        stamps = await asyncio.to_thread(_stamps, self._inputs)
         while True:
-            former = now
             await asyncio.sleep(self.quiet)
-            self._inputs, now = await asyncio.to_thread(self._take)
-            if now == former:
+            former, stamps = stamps, await asyncio.to_thread(_stamps, self._inputs)
+            if former == stamps:
                 break
-        if now != self._seen:
-            self._seen = now
+        self._is_look_due = False
+        inputs = self._inputs
+        now = await asyncio.to_thread(inputs.again)
+        if inputs is not self._inputs:
+            self._wake()  # a reload has read the files meanwhile
+        elif now != inputs:
+            self._inputs = now
             self._changed()
 
-    def _take(self) -> tuple[Inputs, str]:
-        inputs = self._find()
-        return inputs, signature(inputs)
+    def _wake(self) -> None:
+        self._is_look_due = True
+        self._woken.set()
 
-    async def _stir(self) -> None:
-        """Wait for a file event or the next poll."""
+    async def _wait(self) -> None:
+        """Wait for a file event, the next poll or new inputs."""
         trusted = self.mode == "events" and self.up
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(RARELY if trusted else self.poll_interval):
-                await self._stirred.wait()
-        self._stirred.clear()
+                await self._woken.wait()
+        except TimeoutError:
+            self._is_look_due = True
+        self._woken.clear()
 
-    async def _take_events(self, folders: Collection[Path]) -> None:
-        """Stir on every event, until they end; when that is a failure, not at once."""
+    async def _follow(self, folders: Collection[Path]) -> None:
+        """Look on every event until events end; after a failure, wait before they are replaced."""
         try:
             async for _ in self._events(folders):
-                self._stirred.set()
+                self._wake()
                 self._trouble = ""
         except Exception as error:  # whatever it died of, it is replaced
             self.up = False
@@ -157,13 +169,67 @@ class Watcher:
                 self._trouble = str(error)
                 log.warning("no file events: %s", _advice(self._trouble))
             await asyncio.sleep(RETRY)
-        self._stirred.set()
+        self._wake()
 
-    def _ground(self) -> dict[Path, int]:
-        """What to watch, and the very folders these are now, for a rename replaces them."""
+    def _folders(self) -> dict[Path, int]:
+        """The folders to watch with their inode numbers, because a rename replaces a folder."""
         if self.mode not in ("auto", "events"):
             return {}
-        return {folder: _inode(folder) for folder in grounds(self._inputs)}
+        return {folder: _inode(folder) for folder in watch_folders(self._inputs)}
+
+
+def watch_folders(inputs: Inputs) -> list[Path]:
+    """List the folders in which a change may concern the inputs, each without those below it.
+
+    Never a file: saving by rename ends the watch on a file. Where a name leads through links, the
+    folders on both sides count; for a folder that is not there, the nearest one above.
+    """
+    found = {_nearest(folder.parent) for folder in inputs.folders}
+    found |= {_nearest(path.parent) for path in inputs.record.files}
+    for folder, pattern in inputs.record.globs:
+        parts = takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1])
+        found.add(_nearest(folder.joinpath(*parts)))
+    for path in inputs.record.present():
+        found |= {path.parent, Path(os.path.realpath(path)).parent}
+    for folder in inputs.folders:
+        found.update(_below(folder, set()))
+    return sorted(found)
+
+
+def _nearest(folder: Path) -> Path:
+    return next((each for each in (folder, *folder.parents) if os.path.isdir(each)), folder)
+
+
+def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
+    """A plugin folder and those in it; links may lead back."""
+    real = os.path.realpath(folder)
+    if real in seen or not os.path.isdir(folder):
+        return
+    seen.add(real)
+    yield folder
+    names: list[str] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        names += (entry.name for entry in entries if entry.is_dir())
+    for name in names:
+        if name != "__pycache__" and not name.startswith("."):
+            yield from _below(folder / name, seen)
+
+
+def _stamps(inputs: Inputs) -> list[tuple[str, int, int, int]]:
+    """Return time stamps and sizes, which change while files are being written.
+
+    They only tell when the files are quiet; whether they differ is decided by content.
+    """
+    paths = set(inputs.record.present())
+    for root in inputs.folders:
+        for folder in _below(root, set()):
+            paths.update(folder.glob("*.py"))
+    stamps = []
+    for path in sorted(paths):
+        with suppress(OSError):
+            found = path.stat()
+            stamps.append((str(path), found.st_ino, found.st_size, found.st_mtime_ns))
+    return stamps
 
 
 def _inode(path: Path) -> int:

@@ -17,23 +17,26 @@ FIN_TEXT, FIN_BINARY, FIN_CLOSE, FIN_PONG, RSV1 = 0x81, 0x82, 0x88, 0x8A, 0x40
 
 
 class Frames:
-    """Messages that belong together, encoded once for however many sessions they go to."""
+    """Messages that belong together, encoded once for however many sessions they go to.
 
-    __slots__ = ("_message", "_packets", "_wire")
+    `encoded` is `wire` once somebody has asked for it.
+    """
+
+    __slots__ = ("_message", "_packets", "encoded")
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._packets: tuple[Packet, ...] | None = tuple(
             MESSAGE + message if isinstance(message, str) else message for message in messages
         )
         self._message = b""
-        self._wire: bytes | None = None
+        self.encoded: bytes | None = None
 
     @classmethod
     def of_text(cls, message: bytes) -> Frames:
         """One text message in UTF-8, as JSON libraries write it: what most events are."""
         frames = cls.__new__(cls)
         frames._message = message
-        frames._packets = frames._wire = None
+        frames._packets = frames.encoded = None
         return frames
 
     @property
@@ -51,7 +54,7 @@ class Frames:
     @property
     def wire(self) -> bytes:
         """The WebSocket frames of all the messages."""
-        wire = self._wire
+        wire = self.encoded
         if wire is None:
             if self._packets is None:
                 size = len(self._message)
@@ -59,7 +62,7 @@ class Frames:
                 wire = head + self._message
             else:
                 wire = b"".join(map(frame, self._packets))
-            self._wire = wire
+            self.encoded = wire
         return wire
 
 

@@ -36,7 +36,6 @@ class PollExchange:
 
     __slots__ = (
         "_connection",
-        "_cut",
         "_fields",
         "_is_awake",
         "_is_gone",
@@ -56,7 +55,6 @@ class PollExchange:
         self._session, self._polling = session, polling
         self._request, self._connection, self._fields = request, connection, fields
         self._is_awake = self._is_gone = False
-        self._cut: asyncio.TimerHandle | None = None
 
     @property
     def body_limit(self) -> int:
@@ -73,12 +71,11 @@ class PollExchange:
 
     def written(self) -> None:
         self._polling.answered(self)
-        self._stop_cut()
+        self._connection.cut_no_more()
 
     def lost(self) -> None:
         self._is_gone = True
         self._session.lost(self, "transport error")
-        self._stop_cut()
 
     # What the session calls
 
@@ -89,7 +86,7 @@ class PollExchange:
             asyncio.get_running_loop().call_soon(self._answer)
 
     def expire_soon(self) -> None:
-        self._cut = asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._connection.abort)
+        self._connection.cut_later(CLOSE_LIMIT)
 
     def _answer(self) -> None:
         if self._is_gone:
@@ -108,10 +105,6 @@ class PollExchange:
             return body, fields
         gzip = zlib.compressobj(wbits=WINDOWS["gzip"])
         return gzip.compress(body) + gzip.flush(), f"{fields}Content-Encoding: gzip\r\n"
-
-    def _stop_cut(self) -> None:
-        if self._cut is not None:
-            self._cut.cancel()
 
 
 class PostExchange:
@@ -228,4 +221,8 @@ def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     An encoding that is unknown leaves it as it is.
     """
     window = WINDOWS.get(encoding)
-    return body if window is None else zlib.decompressobj(window).decompress(body, limit)
+    if window is None:
+        return body
+    if encoding == "deflate" and body[:1] and body[0] & 0xF != zlib.DEFLATED:
+        window = -window  # without its header, as some send it
+    return zlib.decompressobj(window).decompress(body, limit)

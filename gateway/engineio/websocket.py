@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from typing import Protocol
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
@@ -25,7 +24,7 @@ from gateway.engineio.session import Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.connection import CloseQueue, QueuedProtocol
 
-__all__ = ["Inbox", "Recipient", "WebSocketCarrier"]
+__all__ = ["Inbox", "ReadSwitch", "Recipient", "WebSocketCarrier"]
 
 LOG = logging.getLogger("sockgw.engine")
 
@@ -56,13 +55,11 @@ class WebSocketCarrier(QueuedProtocol):
 
     __slots__ = (
         "_corked",
-        "_cut",
         "_inbox",
         "_is_closing",
         "_is_fresh",
         "_owner",
         "_reader",
-        "_reading_paused",
         "_session",
         "_waiting",
         "_window_bits",
@@ -80,15 +77,13 @@ class WebSocketCarrier(QueuedProtocol):
         self._session, self._transport, self._owner = session, transport, owner
         self._window_bits = window_bits
         loop = asyncio.get_running_loop()
-        self._inbox = Inbox(self, loop)
+        self._inbox = Inbox(self, ReadSwitch(transport), loop)
         # aiohttp's limit is the first size it refuses.
         limit = session.settings.max_payload + 1
         self._reader = WebSocketReader(self._inbox, limit, window_bits > 0, decode_text=True)
-        self._reading_paused = False  # by the inbox
         self._is_fresh = True  # nothing came yet
         self._is_closing = False  # we have sent our close frame, or are gone
-        self._cut: asyncio.TimerHandle | None = None
-        self._waiting: asyncio.Future[object] | None = None
+        self._waiting: asyncio.Future[None] | None = None
         # Set while a read is being delivered, and at first, for what goes out with the head.
         self._corked: list[bytes] | None = None
 
@@ -120,14 +115,18 @@ class WebSocketCarrier(QueuedProtocol):
         if self._window_bits:
             for packet in frames.packets:
                 self.send(packet)
-        else:
-            self._write(frames.wire)
+            return
+        data = frames.encoded or frames.wire
+        if self._corked is not None:
+            self._write(data)
+        elif not self._transport.is_closing():  # as `_write`, for each recipient of a broadcast
+            self._transport.write(data)
 
     def close(self) -> None:
         """Close the connection, in order if the client helps, in any case soon."""
         if not self._is_closing:
             self._say_goodbye(WSCloseCode.OK)
-            self._cut_later()
+            self.cut_later(CLOSE_LIMIT)
 
     # What the transport calls
 
@@ -156,8 +155,7 @@ class WebSocketCarrier(QueuedProtocol):
         self._go_on()
 
     def lost(self) -> None:
-        if self._cut is not None:
-            self._cut.cancel()
+        self.cut_no_more()
         # What a message waits for is not cut short where the session ended before: that may be
         # its doing.
         if self._waiting is not None and not self._is_closing:
@@ -178,7 +176,9 @@ class WebSocketCarrier(QueuedProtocol):
             return False
         if waiting is None:
             return False
-        self._wait_for(waiting)
+        future: asyncio.Future[None] = asyncio.ensure_future(waiting)
+        future.add_done_callback(self._waited)
+        self._waiting = future
         return True
 
     def pinged(self, data: bytes) -> None:
@@ -200,21 +200,9 @@ class WebSocketCarrier(QueuedProtocol):
                 self._session.count_violation("too_large" if large else "frame", error)
             self._say_goodbye(code)
             self._session.lost(self, "transport error")
-        self._hang_up_on_sender()
+        self._hang_up(while_it_sends=True)
 
-    def pause_reading(self) -> None:
-        self._reading_paused = True
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._reading_paused = False
-        self._transport.resume_reading()
-
-    def _wait_for(self, waiting: Awaitable[object]) -> None:
-        self._waiting = asyncio.ensure_future(waiting)
-        self._waiting.add_done_callback(self._waited)
-
-    def _waited(self, waiting: asyncio.Future[object]) -> None:
+    def _waited(self, waiting: asyncio.Future[None]) -> None:
         self._waiting = None
         if not waiting.cancelled() and waiting.exception() is None:
             self._inbox.busy = False
@@ -249,38 +237,26 @@ class WebSocketCarrier(QueuedProtocol):
         self._is_closing = True
         self._write(close_frame(code))
 
-    def _hang_up(self) -> None:
-        """Close the connection, once the client has what was sent to it, in any case soon."""
-        self._uncork()
-        self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self._cut_later()
+    def _hang_up(self, *, while_it_sends: bool = False) -> None:
+        """Close the connection, once the client has what was sent to it, in any case soon.
 
-    def _hang_up_on_sender(self) -> None:
-        """Hang up on a client that may go on sending.
-
-        What it has sent and nobody reads would have TCP reset the connection, and the client lose
-        the close frame: https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1
+        What a client goes on sending and nobody reads would have TCP reset the connection, and the
+        client lose the close frame: https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1
         """
-        if self._transport.is_closing() or not self._transport.can_write_eof():
-            self._hang_up()
-            return
         self._uncork()
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        self._cut_later()
-
-    def _cut_later(self) -> None:
-        if self._cut is None:
-            loop = asyncio.get_running_loop()
-            self._cut = loop.call_later(CLOSE_LIMIT, self._transport.abort)
+        transport = self._transport
+        if while_it_sends and not transport.is_closing() and transport.can_write_eof():
+            transport.write_eof()
+            transport.resume_reading()
+            self.cut_later(CLOSE_LIMIT)
+            return
+        transport.close()
+        if transport.get_write_buffer_size():
+            self.cut_later(CLOSE_LIMIT)
 
 
 class Recipient(Protocol):
-    """The carrier, as the inbox sees it: takes what comes, in order. None of these may raise.
-
-    The last three are what aiohttp's queue asks for.
-    """
+    """The carrier, as the inbox sees it: takes what comes, in order. None of these may raise."""
 
     def deliver(self, message: str | bytes) -> bool:
         """Take a message. If this is true, what comes behind it waits until `busy` is false."""
@@ -294,11 +270,23 @@ class Recipient(Protocol):
     def failed(self, error: Exception) -> None:
         """What the client sends cannot be read; nothing more comes."""
 
-    _reading_paused: bool
 
-    def pause_reading(self) -> None: ...
+class ReadSwitch:
+    """What aiohttp's queue asks for: switches reading off and on."""
 
-    def resume_reading(self) -> None: ...
+    __slots__ = ("_reading_paused", "_transport")
+
+    def __init__(self, transport: asyncio.ReadTransport) -> None:
+        self._transport = transport
+        self._reading_paused = False
+
+    def pause_reading(self) -> None:
+        self._reading_paused = True
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._reading_paused = False
+        self._transport.resume_reading()
 
 
 class Inbox(WebSocketDataQueue):
@@ -316,8 +304,10 @@ class Inbox(WebSocketDataQueue):
 
     __slots__ = ("_error", "_recipient", "busy", "unread")
 
-    def __init__(self, recipient: Recipient, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(recipient, INBOX, loop=loop)  # type: ignore[arg-type]
+    def __init__(
+        self, recipient: Recipient, switch: ReadSwitch, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(switch, INBOX, loop=loop)  # type: ignore[arg-type]
         self._recipient: Recipient | None = recipient
         self._error: Exception | None = None
         self.busy = self.unread = False

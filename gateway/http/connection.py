@@ -22,6 +22,9 @@ __all__ = ["CloseQueue", "Due", "Exchange", "HttpConnection", "HttpServer", "Que
 WAITING = 2**16
 """Bytes behind a request that is being answered at which the connection is no longer read from."""
 
+READ_AT_ONCE = 2**14
+"""Bytes that are read into requests at once: behind one that waits these are many times as much."""
+
 KEEPALIVE = 3630.0
 """Seconds that a connection may be silent between requests: longer than any proxy keeps one.
 
@@ -45,8 +48,6 @@ class Due(IntEnum):
     """Having sent the head of a request, or the rest of one that is answered already."""
     IDLE = 101
     """Having sent another request."""
-    LINGER = 102
-    """Having closed a connection on which nothing more is read."""
 
 
 class Exchange(Protocol):
@@ -150,13 +151,14 @@ class CloseQueue:
 class QueuedProtocol(asyncio.Protocol):
     """A connection whose end waits for its turn."""
 
-    __slots__ = ("_closing", "_is_queued", "_transport")
+    __slots__ = ("_closing", "_cut", "_is_queued", "_transport")
 
     _transport: asyncio.Transport
 
     def __init__(self, closing: CloseQueue) -> None:
         self._closing = closing
         self._is_queued = False
+        self._cut: asyncio.TimerHandle | None = None
 
     @property
     def address(self) -> str:
@@ -181,6 +183,17 @@ class QueuedProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection."""
         self._transport.abort()
+
+    def cut_later(self, seconds: float) -> None:
+        """Drop the connection after so long, if it is not gone by then."""
+        if self._cut is None:
+            self._cut = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def cut_no_more(self) -> None:
+        """Take that back, or see to it that nothing is left of it."""
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
 
     def lost(self) -> None:
         """The connection is gone; called once."""
@@ -259,7 +272,7 @@ class HttpConnection(QueuedProtocol):
                 self._transport.pause_reading()
             return
         self._read(data)
-        if self._events:
+        if self._events or self._rest:
             self._run()
 
     def lost(self) -> None:
@@ -278,9 +291,7 @@ class HttpConnection(QueuedProtocol):
 
     def due(self, due: int, when: float) -> None:
         """A deadline has passed."""
-        if due == Due.LINGER:
-            self._transport.abort()
-        elif due == Due.REQUEST:
+        if due == Due.REQUEST:
             self._server.timed_out(self.address)
             self._transport.close()
         elif self._request is None and not self._was_used:
@@ -347,6 +358,7 @@ class HttpConnection(QueuedProtocol):
                 return
         if self._parser is None:
             self._parser = Parser()
+        data, self._rest = data[:READ_AT_ONCE], data[READ_AT_ONCE:]
         try:
             events = self._parser.feed(data)
         except BadRequest as error:
@@ -460,10 +472,11 @@ class HttpConnection(QueuedProtocol):
             return
         self._transport.write_eof()
         self._transport.resume_reading()
-        self._server.deadlines.set(self, Due.LINGER, LINGER)
+        self.cut_later(LINGER)
 
     def _forget(self) -> None:
         self._is_over = True
         self._server.connections.discard(self)
-        if self.is_timed or self._is_kept or self._is_reading:
+        self.cut_no_more()
+        if self.is_timed or self._is_kept:
             self._server.deadlines.cancel(self)

@@ -23,6 +23,8 @@ HEAD_SIZE = 32 * 1024
 FIELD_SIZE = 8190
 """Bytes of one field or of the target, as in Apache and aiohttp."""
 
+FRAMING = ("content-length", "transfer-encoding")
+
 FIELDS = 128
 """Header fields of a request."""
 
@@ -53,7 +55,9 @@ class Parser:
         self._events: list[Event] = []
         self._parser = httptools.HttpRequestParser(self)
         self._in_head = True
+        self._skips_head = False
         self._size = 0
+        self._unread = 0  # bytes since a head began, or since the last part of a body
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
 
@@ -63,44 +67,77 @@ class Parser:
         Of a read in which something is wrong nothing is returned: a request that stands before
         the fault may be half of a smuggled one.
         """
+        self._unread += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self.tail = data[upgrade.args[0] :]
+            return self._switch(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, BadRequest):
                 raise cause from None
             raise BadRequest(str(error)) from None
+        # httptools holds on to a field until it is whole, and tells of it only then.
+        if self._unread > HEAD_SIZE:
+            raise BadRequest("the head is too large")
         events, self._events = self._events, []
         return events
+
+    def _switch(self, rest: bytes) -> list[Event]:
+        """Go on behind the head of a request that asks for another protocol.
+
+        httptools takes `rest` for that protocol. Unless it is WebSocket, it is the body, and
+        further requests: Java's client offers HTTP/2 with every request.
+        """
+        request = next(event for event in reversed(self._events) if isinstance(event, Request))
+        headers = request.headers
+        if headers.get("upgrade", "").lower() == "websocket":
+            self.tail = rest
+            events, self._events = self._events, []
+            return events
+        self._parser = httptools.HttpRequestParser(self)
+        framing = [f"{name}: {headers[name]}" for name in FRAMING if name in headers]
+        if framing:
+            self._events.pop()  # its end, which has not come
+            self._skips_head = True
+            self._parser.feed_data("\r\n".join(["POST / HTTP/1.1", *framing, "", ""]).encode())
+        return self.feed(rest)
 
     # What httptools calls
 
     def on_message_begin(self) -> None:
+        self._unread = 0
         self.is_between, self._in_head = False, True
         self._size, self._target, self._fields = 0, b"", []
 
     def on_url(self, url: bytes) -> None:
+        if self._skips_head:
+            return
         self._target += url
         self._count(len(url), len(self._target))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value), len(name) + len(value))
-        if self._in_head:  # and no trailer
+        if self._in_head and not self._skips_head:  # and no trailer
             self._fields.append((name, value))
             if len(self._fields) > FIELDS:
                 raise BadRequest("too many header fields")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._events.append(self._request())
+        self._unread = 0
+        if self._skips_head:
+            self._skips_head = False
+        else:
+            self._events.append(self._request())
 
     def on_body(self, body: bytes) -> None:
+        self._unread = 0
         self._events.append(body)
 
     def on_message_complete(self) -> None:
         self.is_between = True
+        self._unread = 0
         self._events.append(END)
 
     def _count(self, size: int, field: int) -> None:
@@ -120,12 +157,13 @@ class Parser:
         target = self._target.decode("latin-1")
         if not target.isascii() or not target.isprintable():
             raise BadRequest("a target that is not ASCII")
-        path, query = _split(target)
+        url = _relative(target)
+        path, _, query = url.partition("?")
         return Request(
             method=self._parser.get_method().decode("ascii"),
             path=unquote(path),
             query=_first_values(query),
-            url=f"{path}?{query}" if query else path,
+            url=url,
             headers=MappingProxyType(headers),
             body=None,
             keeps_alive=self._parser.should_keep_alive(),
@@ -139,16 +177,16 @@ def _text(value: bytes) -> str:
         return value.strip(b" \t").decode("latin-1")
 
 
-def _split(target: str) -> tuple[str, str]:
-    """The path and the query of a target, which may be a whole URL."""
-    if not target.startswith("/"):
-        try:
-            parts = urlsplit(target)
-        except ValueError:
-            raise BadRequest("a target that is no URL") from None
-        return parts.path, parts.query
-    path, _, query = target.partition("#")[0].partition("?")
-    return path, query
+def _relative(target: str) -> str:
+    """The path and query of a target, which may be a whole URL."""
+    target = target.partition("#")[0]
+    if target.startswith("/"):
+        return target
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        raise BadRequest("a target that is no URL") from None
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _first_values(query: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["COMMON_NAMES", "Request", "read_plain"]
+__all__ = ["COMMON_NAMES", "KNOWN", "Known", "Request", "read_plain"]
 
 LINE = re.compile(r"(GET|POST) ((/[\w./~-]*+)\?([\w.~=&-]*+)) HTTP/1\.1\r\n", re.ASCII)
 FIELDS = re.compile(rb"(?:[\w!#$%&'*+.^`|~-]++:[\t\x20-\x7e]*+\r\n)++", re.ASCII)
@@ -28,8 +28,17 @@ REMEMBERED = 256 * 1024
 What was read in them takes a few times as much.
 """
 
-SECRETS = ("cookie", "authorization", "key", "token", "secret")
-"""Ends of names whose blocks are not remembered: a secret would outlive its client in memory."""
+HARMLESS = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "cache-control", "connection"),
+        *("content-length", "content-type", "host", "origin", "pragma", "user-agent"),
+        *("sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform"),
+        *("sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site"),
+        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    }
+)
+"""Fields whose blocks are remembered. Any other may carry a secret, which would outlive its client
+in memory: nobody knows the names of all that do."""
 
 UNUSUAL = frozenset({"content-encoding", "expect", "te", "trailer", "transfer-encoding"})
 
@@ -88,7 +97,7 @@ def read_plain(data: bytes) -> Request | None:
     if found is None:
         return None
     block = data[first:end]
-    fields = _KNOWN.get(block) or _fields(block)
+    fields = KNOWN.get(block) or _fields(block)
     if fields is None:
         return None
     method, url, path, query = found.groups()
@@ -123,13 +132,13 @@ def _fields(block: bytes) -> _Fields | None:
         return None
     # Read-only: plugins see it, and those who sent equal blocks share it.
     fields = _Fields(MappingProxyType(headers), None if length is None else int(length))
-    if "upgrade" not in headers and not any(name.endswith(SECRETS) for name in headers):
-        _KNOWN.add(block, fields)
+    if headers.keys() <= HARMLESS:
+        KNOWN.add(block, fields)
     return fields
 
 
-class _Known(dict[bytes, _Fields]):
-    """The blocks that are remembered, until they are too many bytes: then all are forgotten."""
+class Known(dict[bytes, _Fields]):
+    """The blocks that are remembered. When they are too many bytes, all are forgotten."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +152,7 @@ class _Known(dict[bytes, _Fields]):
         self[block] = fields
 
 
-_KNOWN = _Known()
+KNOWN = Known()
 
 
 def _query(text: str) -> dict[str, str]:

@@ -1,28 +1,28 @@
-"""Files to Python objects: plugins by name, and how they want to be called.
+"""Files to Python objects: plugins by name, and how to call them.
 
     sources                        plugin folders -> their bytes at one moment
     modules                        these bytes -> modules, made together
-    places                         whose modules are in sys.modules
-    plugin_set                     a name in the configuration -> a plugin
+    sysmodules                     the one reading whose modules are in sys.modules
+    plugins                        a name in the configuration -> a plugin
     signature, options, arguments  a callable -> how it wants to be called
 
 Knows neither the configuration nor the event loop.
 """
 
 from gateway.loader.arguments import Arguments, arguments_of
-from gateway.loader.folder import BrokenPlugin
-from gateway.loader.options import Bound, bind_options
-from gateway.loader.places import abandon
-from gateway.loader.plugin_set import Plugin, PluginSet, load_plugins
+from gateway.loader.options import BoundOptions, bind_options
+from gateway.loader.plugins import BrokenPlugin, Plugin, PluginSet, load_plugins, make_plugins
 from gateway.loader.signature import handler_fault, is_async_callable, middleware_fault
-from gateway.loader.sources import folder_fault
+from gateway.loader.sources import Sources, folder_fault, read_sources
+from gateway.loader.sysmodules import abandon
 
 __all__ = [
     "Arguments",
-    "Bound",
+    "BoundOptions",
     "BrokenPlugin",
     "Plugin",
     "PluginSet",
+    "Sources",
     "abandon",
     "arguments_of",
     "bind_options",
@@ -30,5 +30,7 @@ __all__ = [
     "handler_fault",
     "is_async_callable",
     "load_plugins",
+    "make_plugins",
     "middleware_fault",
+    "read_sources",
 ]

@@ -10,23 +10,23 @@ from itertools import repeat
 import msgspec
 
 from gateway.errors import Reject
-from gateway.loader.hints import convert, misfit, parameters_of
+from gateway.loader.annotations import convert, misfit, parameters_of
 from gateway.loader.signature import BY_POSITION
 
 __all__ = ["Arguments", "arguments_of"]
 
-# The reader writes the client, most likely in JavaScript.
+# The reader is the author of a client, most likely in JavaScript.
 _WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _UNCHECKED = Parameter.empty
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What a handler takes after its context.
+    """The parameters of a handler after its context.
 
-    `takes_all` when it names no arguments: any packet fits, and none are passed. `names` are
-    those it names, the first `least` of them without a default; `hints` their annotations.
-    `more` is the name of its `*more`, or `None`, and `more_hint` that annotation.
+    `takes_all` is true when it names no arguments: any packet fits, and none are passed. `names`
+    are the named ones, the first `least` of them without a default; `hints` are their annotations.
+    `more` is the name of its `*more`, or `None`, and `more_hint` its annotation.
     """
 
     takes_all: bool
@@ -38,7 +38,7 @@ class Arguments:
     is_checked: bool
 
     def bind(self, args: Sequence[object]) -> Sequence[object]:
-        """What to pass after the context: the arguments as their annotations want them.
+        """Return the arguments to pass after the context, converted to their annotations.
 
         Raises `Reject` with the code `bad_request` when they do not fit.
         """
@@ -80,7 +80,10 @@ class Arguments:
 
 
 def arguments_of(handler: Callable[..., object]) -> Arguments:
-    """What a handler without a `handler_fault` takes; made once, used for every packet."""
+    """Return the parameters of a handler that has no `handler_fault`.
+
+    Made once and used for every packet.
+    """
     by_position = [each for each in parameters_of(handler) if each.kind in BY_POSITION]
     if by_position[0].kind is not Parameter.VAR_POSITIONAL:
         del by_position[0]  # the context

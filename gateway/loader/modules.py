@@ -1,8 +1,8 @@
-"""Plugin modules, made together from one reading of the sources.
+"""Plugin modules, imported together from one reading of the sources.
 
-Each reading has modules of its own. Import statements in plugin code are bound to the reading that
-the code belongs to, whenever they run and whoever has the places in `sys.modules`: an old function
-that imports a sibling gets the old sibling, and waits for nobody who loads new ones.
+Each reading has its own modules. Import statements in plugin code are bound to the reading that
+the code belongs to, whenever they run and whichever reading is in `sys.modules`: an old function
+that imports a sibling gets the old sibling, and never waits for a reload.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from gateway.errors import Place, Problem
-from gateway.loader.imports import closure
-from gateway.loader.places import Placed
-from gateway.loader.plugin_loader import PluginLoader
+from gateway.loader.plugin_loader import PluginLoader, closure
 from gateway.loader.sources import Source, Sources
+from gateway.loader.sysmodules import Placed
 
 __all__ = ["PluginModules", "describe"]
 
@@ -29,7 +28,7 @@ __all__ = ["PluginModules", "describe"]
 class PluginModules(Placed):
     """The modules of one reading, and the finder that makes them.
 
-    `broken` are the names of those that cannot be imported, `problems` says why.
+    `broken` are the names of those that cannot be imported; `problems` explain why.
     """
 
     def __init__(self, sources: Sources) -> None:
@@ -51,12 +50,12 @@ class PluginModules(Placed):
     ) -> ModuleSpec | None:
         if loader := self._loaders.get(fullname):
             return importlib.util.spec_from_file_location(fullname, loader.path, loader=loader)
-        if self.owns(fullname):  # or the next finder would take it from the disk
+        if self.owns(fullname):  # the next finder would read it from the disk
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         return None
 
     def files_behind(self, module: str) -> frozenset[str]:
-        """The modules that `module` is made from: itself and the plugin files it imports."""
+        """Return the modules that `module` is made from: itself and the plugin files it imports."""
         return closure(module, self._loaders, lambda name: self._loaders[name].imports)
 
     def _import_plugins(self) -> Iterator[Problem]:
@@ -65,14 +64,16 @@ class PluginModules(Placed):
                 if source.is_plugin:
                     try:
                         self._module(source.module)
-                    except BaseException as error:  # a `sys.exit()` in a plugin ends no daemon
+                    except (
+                        BaseException
+                    ) as error:  # `sys.exit()` in a plugin must not end the daemon
                         self.broken.add(source.module)
                         yield self._problem(error, source.path)
                     else:
                         yield from self._hidden(source)
 
     def _hidden(self, package: Source) -> Iterator[Problem]:
-        """What a package calls by the name of a file in it: importing the file would hide it."""
+        """Find names in a package that importing a file of the same name would hide."""
         for source in self.sources.files.values():
             parent, _, name = source.module.rpartition(".")
             is_new = source.is_plugin and self.get(source.module) is None
@@ -87,7 +88,7 @@ class PluginModules(Placed):
         )
 
     def _place(self, error: BaseException) -> Place | None:
-        """Where it went wrong, in the plugin author's own words: the innermost plugin line."""
+        """Return the innermost line of plugin code in the traceback, or `None`."""
         paths = {source.path for source in self.sources.files.values()}
         if isinstance(error, SyntaxError) and error.filename in paths:
             return Place(error.filename, error.lineno or 1, max(error.offset or 1, 1))
@@ -104,7 +105,7 @@ class PluginModules(Placed):
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """What import statements of these modules call; see `__import__`."""
+        """Import a module for import statements in these modules; see `__import__`."""
         if level:
             package = str((globals or {}).get("__package__") or "")
             name = importlib.util.resolve_name("." * level + name, package)
@@ -119,10 +120,10 @@ class PluginModules(Placed):
         return module
 
     def _module(self, name: str) -> ModuleType:
-        """The module of that name, made when it is asked for first."""
+        """Return the module of that name; the first call makes it."""
         with self._making:
             parent, _, last = name.rpartition(".")
-            package = self._module(parent) if parent else None  # which may make it on the way
+            package = self._module(parent) if parent else None  # importing the package may make it
             if module := self.get(name):
                 return module
             spec = self.find_spec(name)
@@ -144,7 +145,7 @@ class PluginModules(Placed):
 
 
 def describe(error: BaseException) -> str:
-    """The error's type and the first line of what it says."""
+    """Return the error's type and the first line of its text."""
     try:
         text = str(error.msg or "" if isinstance(error, SyntaxError) else error)
     except Exception:  # an author's own `__str__` may fail as well
@@ -153,7 +154,7 @@ def describe(error: BaseException) -> str:
 
 
 def _lines(sources: Sources) -> Iterator[tuple[str, tuple[int, None, list[str], str]]]:
-    """What tracebacks shall show: the lines that were read, not what the disk holds by then."""
+    """Yield `linecache` entries, so that tracebacks show the lines that were read."""
     for source in sources.files.values():
         with suppress(SyntaxError, UnicodeDecodeError):
             lines = io.StringIO(importlib.util.decode_source(source.data)).readlines()

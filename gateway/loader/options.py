@@ -1,4 +1,4 @@
-"""Options from the configuration as keyword arguments of a factory."""
+"""Options of the configuration as keyword arguments of a factory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from inspect import Parameter
 
 import msgspec
 
-from gateway.loader.hints import convert, misfit, parameters_of
-from gateway.loader.names import did_you_mean
+from gateway.errors import did_you_mean
+from gateway.loader.annotations import convert, misfit, parameters_of
 
-__all__ = ["Bound", "bind_options"]
+__all__ = ["BoundOptions", "bind_options"]
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 # The reader knows YAML.
@@ -19,12 +19,12 @@ _WORDS = {"array": "list", "object": "mapping"}
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What to call a factory with.
+class BoundOptions:
+    """The keyword arguments for a factory, and what does not fit.
 
-    `kwargs` are the options, converted to what the annotations say. `given` are the parameters
-    the gateway has to add. `faults` say what does not fit, each with the option's name, or
-    `None` when the option is not there: then the factory must not be called.
+    `kwargs` are the options, converted to the annotations. `given` are the parameters the gateway
+    has to add. `faults` are messages, each with the option's name, or `None` for an option that is
+    missing; when there are any, the factory must not be called.
     """
 
     kwargs: Mapping[str, object]
@@ -36,12 +36,12 @@ def bind_options(
     factory: Callable[..., object],
     options: Mapping[str, object],
     given: Collection[str] = (),
-) -> Bound:
+) -> BoundOptions:
     """Fit options to a factory's signature; `given` are parameters the gateway itself passes."""
     try:
         parameters = parameters_of(factory)
-    except (TypeError, ValueError):  # written in C: only the call can tell
-        return Bound(dict(options), frozenset(), ())
+    except (TypeError, ValueError):  # written in C: only the call can find out
+        return BoundOptions(dict(options), frozenset(), ())
     named = {each.name: each for each in parameters if each.kind in _BY_NAME}
     rest = next((each for each in parameters if each.kind is Parameter.VAR_KEYWORD), None)
     settable = [name for name in named if name not in given]
@@ -58,7 +58,7 @@ def bind_options(
         except msgspec.ValidationError as error:
             faults.append((name, misfit("option", name, hint, error, _WORDS)))
     faults += [(None, fault) for fault in _missing(parameters, {*options, *given})]
-    return Bound(kwargs, frozenset(named).intersection(given), tuple(faults))
+    return BoundOptions(kwargs, frozenset(named).intersection(given), tuple(faults))
 
 
 def _unknown(name: str, settable: Sequence[str], given: Collection[str]) -> str:

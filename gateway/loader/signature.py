@@ -1,4 +1,4 @@
-"""Whether a callable can be called the way the gateway calls middleware and handlers."""
+"""Checks of whether a callable can be middleware or a handler."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ BY_POSITION = (
 
 
 def signature_of(target: Callable[..., object]) -> Signature:
-    """The signature, whether or not its annotations can be evaluated.
+    """Return the signature, whether or not its annotations can be evaluated.
 
-    Raises `ValueError` or `TypeError` for what is written in C and does not tell.
+    Raises `ValueError` or `TypeError` for a callable in C that has no signature.
     """
     return _signature(target)
 
 
 def is_async_callable(target: object) -> TypeGuard[Callable[..., Awaitable[object]]]:
-    """Whether calling it gives something to await.
+    """Tell whether calling the target returns something to await.
 
     True of an `async def`, a bound method or `functools.partial` of one, an object with
     `async def __call__`, and an `async def` behind decorators that use `functools.wraps`.
@@ -48,7 +48,7 @@ def is_async_callable(target: object) -> TypeGuard[Callable[..., Awaitable[objec
 
 
 def handler_fault(handler: object) -> str | None:
-    """Why this cannot be a handler, or `None`: it is called as `handler(ctx, *args)`."""
+    """Return why this cannot be a handler, or `None`. It is called as `handler(ctx, *args)`."""
     if not is_async_callable(handler):
         return f"a handler must be an 'async def', got {_kind(handler)}"
     parameters = _parameters(handler)
@@ -58,7 +58,7 @@ def handler_fault(handler: object) -> str | None:
 
 
 def middleware_fault(middleware: object) -> str | None:
-    """Why this cannot be middleware, or `None`: it is called as `middleware(ctx, next)`."""
+    """Return why this cannot be middleware, or `None`. It is called as `middleware(ctx, next)`."""
     if not is_async_callable(middleware):
         return f"middleware must be an 'async def', got {_kind(middleware)}"
     parameters = _parameters(middleware)
@@ -82,7 +82,7 @@ def _is_needed(parameter: Parameter) -> bool:
 def _keyword_fault(parameters: list[Parameter]) -> str | None:
     for each in parameters:
         if each.kind is Parameter.KEYWORD_ONLY and _is_needed(each):
-            return f"parameter {each.name!r} must have a default or stand before the '*'"
+            return f"parameter {each.name!r} must have a default or come before the '*'"
     return None
 
 

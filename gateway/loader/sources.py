@@ -1,4 +1,4 @@
-"""Reads the plugin folders into memory, once: everything later is made from this one reading."""
+"""Reads the plugin folders into memory once; everything later is made from this reading."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Source:
 
     @property
     def is_plugin(self) -> bool:
-        """Whether names in the configuration can lead here: no part starts with `_`."""
+        """True when names in the configuration can lead here: no part starts with `_`."""
         return not any(part.startswith("_") for part in self.module.split(".")[1:])
 
 
@@ -38,9 +38,9 @@ class Source:
 class Sources:
     """The plugin files as they were at one moment.
 
-    `digest` is the SHA-256 of it all. `files` are by module name, parents before children.
-    `faults` say why a folder is left out; `problems` are files that cannot be modules, and
-    `broken` the modules these would have been.
+    `digest` is the SHA-256 of all of it. `files` are by module name, parents before children.
+    `faults` explain why a folder is left out; `problems` are files that cannot be modules, and
+    `broken` the modules they would have been.
     """
 
     digest: str
@@ -75,7 +75,7 @@ def read_sources(folders: Sequence[Path]) -> Sources:
 
 
 def folder_fault(folder: Path) -> str | None:
-    """Why this cannot be a plugin folder, or `None`. A missing folder is a fault too."""
+    """Return why this cannot be a plugin folder, or `None`. A missing folder is a fault too."""
     folder = Path(os.path.abspath(folder))
     # Not `Path.exists`: it raises where a folder above may not be entered.
     if not os.path.exists(folder):
@@ -103,7 +103,7 @@ def _taken(root: Path, packages: Mapping[str, Path]) -> str | None:
 
 
 def _other_module(folder: Path) -> str | None:
-    """Where a module of the folder's name is that is not the folder.
+    """Return the location of another module with the folder's name, or `None`.
 
     A folder without `__init__.py` that merely lies on Python's path is no module of its own.
     """

@@ -37,7 +37,7 @@ def findings(folder: Path, config: str) -> list[str]:
         (
             GUARDED + 'server: {cors_origins: "*"}',
             (
-                "2:24: high: server.cors_origins: every web page there is may connect; "
+                "2:24: high: server.cors_origins: every web page may connect; "
                 "list the origins that may, or write same-origin"
             ),
         ),
@@ -51,18 +51,18 @@ def findings(folder: Path, config: str) -> list[str]:
         (
             "namespaces:\n  /:\n  chat: {routes: {say: chat.say}}\n",
             (
-                "3:3: medium: namespaces.chat: no connection middleware: whoever reaches "
+                "3:3: medium: namespaces.chat: no connection middleware: anyone who can reach "
                 f"the gateway may connect; {ADD_AUTH}"
             ),
         ),
         (
             GUARDED + "admin: {socket: a.sock, token: 0123456789abcdefg}",
-            f"2:32: medium: admin.token: a secret stands in the file; {REFER}",
+            f"2:32: medium: admin.token: a secret is written in the file; {REFER}",
         ),
         (
             GUARDED + "services: {store: {use: store, with: {db: {password: hunter2}}}}",
             (
-                "2:54: medium: services.store.with.db.password: a secret stands in the "
+                "2:54: medium: services.store.with.db.password: a secret is written in the "
                 f"file; {REFER}"
             ),
         ),
@@ -120,8 +120,8 @@ def findings(folder: Path, config: str) -> list[str]:
         (
             JWT.replace("builtin.jwt", "builtin.log") % "level: debug",
             (
-                "4:35: low: namespaces./.connection_middleware[0].with.level: a line for "
-                "every packet, as for debugging; leave out the level"
+                "4:35: low: namespaces./.connection_middleware[0].with.level: logs a line for "
+                "every packet; leave out the level"
             ),
         ),
     ],
@@ -234,7 +234,7 @@ def test_json_is_for_programs(here: Path) -> None:
                 "line": 1,
                 "column": 14,
                 "path": "namespaces./",
-                "message": "no connection middleware: whoever reaches the gateway may connect",
+                "message": "no connection middleware: anyone who can reach the gateway may connect",
                 "mend": ADD_AUTH,
             }
         ]

@@ -23,7 +23,7 @@ CASES = sorted([*GOOD.glob("*.yaml"), *GOOD.glob("*/gateway.yaml")])
 def test_a_good_file_loads(file: Path, environ: Mapping[str, str]) -> None:
     config = load(file, environ)
     assert config.file == file
-    assert config.files[0] == file
+    assert next(iter(config.files)) == file
     assert str(config.at.place) == f"{file}:1:1"
 
 
@@ -70,7 +70,7 @@ def test_a_variable_that_is_not_unicode_is_a_problem(tmp_path: Path) -> None:
     """Python reads such bytes of the environment as lone surrogates."""
     file = tmp_path / "gateway.yaml"
     file.write_text("namespaces: {/: }\nserver: {host: '${HOST}'}\n")
-    with pytest.raises(ConfigError, match=r"server\.host: the character U\+DCFF cannot stand"):
+    with pytest.raises(ConfigError, match=r"server\.host: the character U\+DCFF is not allowed"):
         load(file, {"HOST": "a\udcff"})
 
 
@@ -116,7 +116,7 @@ def test_an_include_changes_the_digest_only_by_what_it_says(load_text: Load) -> 
     Path("server.yaml").write_text("server: {port: 7001}\n")
     parts = load_text("include: server.yaml\nnamespaces: {/: }\n")
     assert parts.digest == whole.digest
-    assert parts.files == (Path("gateway.yaml"), Path("server.yaml"))
+    assert tuple(parts.files) == (Path("gateway.yaml"), Path("server.yaml"))
 
 
 SCRAPS = r"""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from gateway.config import find_sources, load
-from gateway.config.variables import FILE_LIMIT
+from gateway.config import load, read
+from gateway.config.references import FILE_LIMIT
 from gateway.errors import ConfigError
 from tests.gateway_files import write
 
@@ -77,7 +78,7 @@ def test_a_variable_may_be_named_file(tmp_path: Path) -> None:
         ("/dev/zero", "'/dev/zero' is not a file"),
         ("large", "'large' is larger than 64 kB"),
         ("latin", "'latin' is not UTF-8"),
-        ("null", "the character U+0000 cannot stand in text"),
+        ("null", "the character U+0000 is not allowed in text"),
     ],
 )
 def test_what_cannot_be_read_is_a_problem_at_its_place(
@@ -100,7 +101,10 @@ def test_files_that_are_referred_to_are_sources_whether_they_are_there_or_not(
     (tmp_path / "here").write_text("hush")
     config = "services: {s: {use: s.S, with: {a: '${file:here}', b: '${file:/run/x[1]/none}'}}}\n"
     file = write(tmp_path, config)
-    assert find_sources(file, {})[1:] == ((tmp_path, "here"), (Path("/run/x[1]"), "none"))
+    found = read(file, {}).record.files
+    assert [*found] == [file, tmp_path / "here", Path("/run/x[1]/none")]
+    assert found[tmp_path / "here"] == sha256(b"hush").hexdigest()
+    assert found[Path("/run/x[1]/none")] == ""
 
 
 @pytest.mark.parametrize(

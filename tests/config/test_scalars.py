@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gateway.config.scalars import Plain, typed
+from gateway.config.yaml import Plain, typed
 
 
 @pytest.mark.parametrize(

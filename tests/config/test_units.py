@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.units import byte_count, seconds
+from gateway.config.build import byte_count, seconds
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.variables import fill
+from gateway.config.files import FileReader
+from gateway.config.references import fill
 
 ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
 
 
 def told(text: str) -> tuple[str, tuple[str, ...]]:
     """The text filled in, and what is wrong."""
-    filled = fill(text, ENVIRON, Path())
+    filled = fill(text, ENVIRON, Path(), FileReader())
     return filled.text, filled.wrong
 
 

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from gateway.config.model import AdminConfig
-from gateway.daemon.admin import admin_application
+from gateway.daemon.admin import add_routes
 from gateway.daemon.plan import Plan
-from gateway.daemon.reloader import Verdict
+from gateway.daemon.reload import Verdict
 from gateway.errors import ConfigError, Place, Problem
 
 TOKEN = "a secret of 16 and more"
@@ -67,8 +67,9 @@ class Asking:
 
 @pytest.fixture
 async def ask() -> AsyncIterator[Asking]:
-    gateway = Gateway()
-    runner = web.AppRunner(admin_application(gateway), shutdown_timeout=1.0)
+    gateway, app = Gateway(), web.Application()
+    add_routes(app, gateway)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession() as session:

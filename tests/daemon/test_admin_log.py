@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.daemon.admin_log import AdminLog
+from gateway.daemon.admin import AdminLog
 from tests.hostile.bad_http import raw
 from tests.hostile.byte_connection import connected
 from tests.reload.edited_daemon import running
@@ -40,7 +40,7 @@ async def test_is_answered_with_400_and_told_in_a_line(
     tmp_path: Path, log: pytest.LogCaptureFixture, sent: bytes
 ) -> None:
     async with running(tmp_path, CONFIG) as gateway:
-        port = int(gateway.daemon._serving.admin.url.rpartition(":")[2])
+        port = int(gateway.serving.admin.url.rpartition(":")[2])
         for _ in range(3):
             async with connected(port) as line:
                 await line.send(sent)

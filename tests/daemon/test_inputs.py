@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway.daemon.inputs import find_inputs, grounds, signature
+from gateway.compiler import Inputs, take_snapshot
+from gateway.config.files import FileReader
+from gateway.daemon.watcher import watch_folders
 
 GOOD = "namespaces: {/: {}}\n"
+
+
+def inputs_of(file: Path) -> Inputs:
+    return take_snapshot(file, {}).inputs
 
 
 def test_files_that_are_named_count_whether_they_are_there_or_not(tmp_path: Path) -> None:
@@ -22,15 +29,12 @@ def test_files_that_are_named_count_whether_they_are_there_or_not(tmp_path: Path
     (tmp_path / "more.yaml").write_text(GOOD + "include: deep/deeper.yaml")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/deeper.yaml").write_text("")
-    inputs = find_inputs(file, {})
-    assert inputs.files == (
-        (tmp_path, "gateway.yaml"),
-        (tmp_path, "more.yaml"),
-        (tmp_path, "conf.d/*.yaml"),
-        (tmp_path, "deep/deeper.yaml"),
-        (tmp_path / "tls", "cert.pem"),
-        (tmp_path / "tls", "key.pem"),
-    )
+    inputs = inputs_of(file)
+    assert set(inputs.record.files) == {
+        tmp_path / name
+        for name in ("gateway.yaml", "more.yaml", "deep/deeper.yaml", "tls/cert.pem", "tls/key.pem")
+    }
+    assert inputs.record.globs == {(tmp_path, "conf.d/*.yaml"): ()}
     assert inputs.folders == (tmp_path / "plugins", tmp_path / "other")
 
 
@@ -38,15 +42,17 @@ def test_files_that_are_named_count_whether_they_are_there_or_not(tmp_path: Path
 def test_broken_file_names_what_it_still_tells(tmp_path: Path, text: str) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(text)
-    files = find_inputs(file, {}).files
-    more = ((tmp_path, "gone.yaml"), (tmp_path, "*.yml")) if "gone" in text else ()
-    assert files == ((tmp_path, "gateway.yaml"), *more)
+    inputs = inputs_of(file)
+    names_more = "gone" in text
+    assert set(inputs.record.files) == {file, *([tmp_path / "gone.yaml"] if names_more else ())}
+    assert set(inputs.record.globs) == ({(tmp_path, "*.yml")} if names_more else set())
+    assert inputs.folders == ()
 
 
 def test_missing_file_is_its_own_only_input(tmp_path: Path) -> None:
-    inputs = find_inputs(tmp_path / "gateway.yaml", {})
-    assert inputs.files == ((tmp_path, "gateway.yaml"),)
-    assert signature(inputs)
+    inputs = inputs_of(tmp_path / "gateway.yaml")
+    assert inputs.record.files == {tmp_path / "gateway.yaml": ""}
+    assert inputs.again() == inputs
 
 
 def write(path: Path, text: str = "x") -> None:
@@ -76,16 +82,16 @@ def write(path: Path, text: str = "x") -> None:
         (lambda top: os.mkfifo(top / "conf.d/pipe.yaml"), False),
     ],
 )
-def test_signature_changes_with_names_and_contents_only(
+def test_inputs_change_with_names_and_contents_only(
     tmp_path: Path, change: Callable[[Path], None], counts: bool
 ) -> None:
     write(tmp_path / "gateway.yaml", GOOD + "include: conf.d/*.yaml\n")
     write(tmp_path / "conf.d/a.yaml", "")
     write(tmp_path / "plugins/chat.py", "x = 1")
-    inputs = find_inputs(tmp_path / "gateway.yaml", {})
-    before = signature(inputs)
+    inputs = inputs_of(tmp_path / "gateway.yaml")
+    assert inputs.again() == inputs
     change(tmp_path)
-    assert (signature(inputs) != before) is counts
+    assert (inputs.again() != inputs) is counts
 
 
 def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
@@ -93,7 +99,9 @@ def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
     write(tmp_path / "plugins/chat.py")
     for name in ("one", "two"):
         (tmp_path / "plugins" / name).symlink_to(tmp_path / "plugins")
-    assert signature(find_inputs(tmp_path / "gateway.yaml", {}))
+    inputs = inputs_of(tmp_path / "gateway.yaml")
+    assert inputs.again() == inputs
+    assert watch_folders(inputs) == [tmp_path, tmp_path / "plugins"]
 
 
 def test_folders_are_watched_never_files(tmp_path: Path) -> None:
@@ -106,11 +114,42 @@ def test_folders_are_watched_never_files(tmp_path: Path) -> None:
     (top / "conf.d/a.yaml").symlink_to(top / "real/a.yaml")
     (top / "plugins/sub/back").symlink_to(top / "plugins")
     names = ["conf.d", "many", "many/deep", "plugins", "plugins/sub", "plugins/sub/deep", "real"]
-    found = grounds(find_inputs(top / "gateway.yaml", {}))
+    found = watch_folders(inputs_of(top / "gateway.yaml"))
     assert found == [top, *(top / name for name in names)]
 
 
 def test_nearest_folder_is_watched_for_one_that_is_not_there(tmp_path: Path) -> None:
     write(tmp_path / "gateway.yaml", GOOD + "include: a/b/*.yaml\nplugins: c/d/plugins\n")
     (tmp_path / "c").mkdir()
-    assert grounds(find_inputs(tmp_path / "gateway.yaml", {})) == [tmp_path, tmp_path / "c"]
+    assert watch_folders(inputs_of(tmp_path / "gateway.yaml")) == [tmp_path, tmp_path / "c"]
+
+
+def test_what_is_read_twice_is_read_once(tmp_path: Path) -> None:
+    """However the file changes meanwhile, a load sees one content of it."""
+    write(tmp_path / "secret", "one")
+    reader = FileReader()
+    assert reader.read(tmp_path / "secret") == b"one"
+    write(tmp_path / "secret", "two")
+    assert reader.read(tmp_path / "secret") == b"one"
+    assert reader.record != reader.record.again()
+
+
+def test_file_that_was_missing_stays_missing_for_a_load(tmp_path: Path) -> None:
+    reader = FileReader()
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            reader.read(tmp_path / "late")
+        write(tmp_path / "late", "here")
+    assert reader.record.files == {tmp_path / "late": ""}
+    assert reader.record != reader.record.again()
+
+
+def test_pipe_is_read_and_never_watched(tmp_path: Path) -> None:
+    """As of `sockgw check <(...)`: opening it again would wait for its other end."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"once",))
+    writer.start()
+    reader = FileReader()
+    assert reader.read(tmp_path / "pipe") == b"once"
+    writer.join()
+    assert reader.record.again() == reader.record

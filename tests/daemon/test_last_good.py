@@ -91,15 +91,18 @@ def test_what_was_accepted_is_kept_though_the_plugin_is_another_by_now(tmp_path,
 
 
 @pytest.mark.parametrize("then", ["", "namespaces: {/other: {}}", "namespaces: {"])
-def test_yaml_that_is_another_by_now_is_not_kept(tmp_path, state, then: str) -> None:
+def test_what_was_accepted_is_kept_though_the_yaml_is_another_by_now(
+    tmp_path, state, then: str
+) -> None:
     file = write(tmp_path, CONFIG, chat="async def say(ctx): return 1")
-    last_good, first = kept(file, state)
+    last_good, _ = kept(file, state)
     file.write_text(CONFIG + "services: {}")
     build = load(file, state)
     file.write_text(then)
     last_good.keep(build)
     assert last_good.file is not None
-    assert load(last_good.file, state).blueprint.digest == first.blueprint.digest
+    assert last_good.file.read_text() == CONFIG + "services: {}"
+    assert load(last_good.file, state).blueprint.digest == build.blueprint.digest
     assert len({path.parent for path in entries(tmp_path) if path.name == "gateway.yaml"}) == 1
 
 

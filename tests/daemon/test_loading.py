@@ -15,8 +15,8 @@ from gateway.compiler import Build, load
 from gateway.daemon import loading
 from gateway.daemon.loading import load_within
 from gateway.errors import ConfigError
-from gateway.loader import places
-from gateway.loader.places import Placed
+from gateway.loader import sysmodules
+from gateway.loader.sysmodules import Placed
 from tests.deadline import deadline
 from tests.gateway_files import write
 
@@ -157,7 +157,7 @@ async def test_thread_that_exchanges_modules_is_not_interrupted(tmp_path: Path) 
         return sys._current_frames().get(thread.ident or 0)
 
     file = write(tmp_path, CONFIG, chat=SAY)
-    with places._LOCK:
+    with sysmodules._LOCK:
         thread = threading.Thread(target=load, args=(file, {}))
         thread.start()
         async with deadline():

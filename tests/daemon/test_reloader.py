@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
 from gateway.daemon.plan import Plan
-from gateway.daemon.reloader import Reloader, Verdict
+from gateway.daemon.reload import Reloader, Triggers, Verdict
 from gateway.errors import ConfigError, Place, Problem
 from tests.deadline import deadline
 
@@ -17,7 +20,7 @@ PROBLEM = Problem(Place("gateway.yaml", 3, 5), "server.port", "expected a port")
 
 
 class Gate:
-    """A reload that waits until it is let through; `result` is what becomes of it."""
+    """A loader that waits until it is let through; `result` is what becomes of the reload."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -25,25 +28,42 @@ class Gate:
         self.open = asyncio.Event()
         self.result: Plan | Exception | None = Plan(("+ /",))
 
-    async def __call__(self) -> Plan | None:
+    async def snapshot(self, file: Path, former: object) -> Any:
         self.count += 1
         self.entered.set()
         await self.open.wait()
         if isinstance(self.result, Exception):
             raise self.result
-        return self.result
+        return MagicMock()
+
+    async def build(self, snapshot: object, former: object) -> Any:
+        return MagicMock()
 
 
 @asynccontextmanager
 async def running(
-    reload: Callable[[], Awaitable[Plan | None]],
-    verdicts: Callable[[Verdict], None] = lambda _: None,
-) -> AsyncIterator[Reloader]:
-    reloader = Reloader(reload, lambda: 7, verdicts, "gateway.yaml")
+    gate: Gate, reloaded: Callable[[Verdict], None] = lambda _: None
+) -> AsyncIterator[tuple[Reloader, Triggers]]:
+    """A reloader whose gateway is at generation 7."""
+    serving = MagicMock(generation=7)
+    serving.serves = lambda build: gate.result is None
+    serving.apply = AsyncMock(side_effect=lambda build: gate.result)
+    triggers = Triggers()
+    reloader = Reloader(
+        Path("gateway.yaml"),
+        triggers,
+        loading=gate,
+        serving=serving,
+        watcher=MagicMock(),
+        last_good=MagicMock(),
+        metrics=MagicMock(),
+        notifier=MagicMock(),
+        reloaded=reloaded,
+    )
     task = asyncio.create_task(reloader.run())
     try:
         async with deadline():
-            yield reloader
+            yield reloader, triggers
         assert not task.done()
     finally:
         task.cancel()
@@ -52,11 +72,11 @@ async def running(
 
 async def test_what_is_asked_for_during_a_reload_becomes_exactly_one_more() -> None:
     gate = Gate()
-    async with running(gate) as reloader:
+    async with running(gate) as (reloader, triggers):
         first = asyncio.create_task(reloader.request("admin"))
         await gate.entered.wait()
         for _ in range(20):
-            reloader.want("watch")
+            triggers.want("watch")
         later = [asyncio.create_task(reloader.request("signal")) for _ in range(5)]
         await asyncio.sleep(0)  # the requests are made
         gate.open.set()
@@ -70,7 +90,7 @@ async def test_a_reload_is_told_before_those_who_wait_go_on() -> None:
     gate = Gate()
     gate.open.set()
     heard: list[Verdict] = []
-    async with running(gate, heard.append) as reloader:
+    async with running(gate, heard.append) as (reloader, _):
         assert heard == [await reloader.request("admin")]
 
 
@@ -96,7 +116,7 @@ async def test_whatever_becomes_of_a_reload_is_a_verdict_and_the_next_one_runs(
     gate = Gate()
     gate.open.set()
     gate.result = result
-    async with running(gate) as reloader:
+    async with running(gate) as (reloader, _):
         for _ in range(2):
             verdict = await reloader.request("admin")
             assert (verdict.result, tuple(map(str, verdict.problems))) == expected
@@ -111,7 +131,7 @@ async def test_a_listener_that_fails_takes_nobody_along(caplog) -> None:
     def fail(verdict: Verdict) -> None:
         raise OSError("no space left on device")
 
-    async with running(gate, fail) as reloader:
+    async with running(gate, fail) as (reloader, _):
         for _ in range(2):
             assert (await reloader.request("admin")).result == "applied"
     assert "no space left on device" in caplog.text
@@ -119,7 +139,7 @@ async def test_a_listener_that_fails_takes_nobody_along(caplog) -> None:
 
 async def test_those_who_gave_up_waiting_are_no_trouble() -> None:
     gate = Gate()
-    async with running(gate) as reloader:
+    async with running(gate) as (reloader, _):
         impatient = asyncio.create_task(reloader.request("admin"))
         await gate.entered.wait()
         impatient.cancel()
@@ -130,7 +150,7 @@ async def test_those_who_gave_up_waiting_are_no_trouble() -> None:
 
 async def test_those_who_wait_when_the_gateway_stops_are_told() -> None:
     gate = Gate()
-    async with running(gate) as reloader:
+    async with running(gate) as (reloader, _):
         during = asyncio.create_task(reloader.request("admin"))
         await gate.entered.wait()
         queued = asyncio.create_task(reloader.request("signal"))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.compiler import Inputs, take_snapshot
 from gateway.daemon import watcher as module
-from gateway.daemon.inputs import Inputs, find_inputs
 from gateway.daemon.watcher import Mode, Watcher, file_events
 from tests.deadline import deadline
 
@@ -27,12 +27,17 @@ class Fed:
         self.looks: asyncio.Queue[None] = asyncio.Queue()
         self._feeds: list[asyncio.Queue[Exception | None]] = []
         self._top = top
-        self.watcher = Watcher(self.find, lambda: self.changes.put_nowait(None), events or self)
+        self.watcher = Watcher(self.read(), self.reload, events or self)
         self.watcher.quiet = 0.01
         self.watcher.poll_interval = 3600.0
 
-    def find(self) -> Inputs:
-        return find_inputs(self._top / "gateway.yaml", {})
+    def read(self) -> Inputs:
+        return take_snapshot(self._top / "gateway.yaml", {}).inputs
+
+    def reload(self) -> None:
+        """Read the files, as a reload does."""
+        self.watcher.watch(self.read())
+        self.changes.put_nowait(None)
 
     async def __call__(self, folders: Collection[Path]) -> AsyncIterator[object]:
         if self.failing:
@@ -122,35 +127,53 @@ async def test_change_while_the_watches_are_set_is_seen(top: Path) -> None:
 async def test_event_while_it_looks_leads_to_another_look(top: Path, monkeypatch) -> None:
     async with running(Fed(top)) as fed:
         await fed.watching()
-        true, loop = module.signature, asyncio.get_running_loop()
+        true, loop = Inputs.again, asyncio.get_running_loop()
 
-        def edited_meanwhile(inputs: Inputs) -> str:
-            monkeypatch.setattr(module, "signature", true)
-            digest = true(inputs)
+        def edited_meanwhile(inputs: Inputs) -> Inputs:
+            monkeypatch.setattr(Inputs, "again", true)
+            now = true(inputs)
             edit(top, "during the look")
             loop.call_soon_threadsafe(fed.event)
-            return digest
+            return now
 
-        monkeypatch.setattr(module, "signature", edited_meanwhile)
+        monkeypatch.setattr(Inputs, "again", edited_meanwhile)
         fed.event()
         await fed.changed()
 
 
-async def test_files_are_told_of_when_they_have_been_quiet(top: Path) -> None:
-    fed = Fed(top)
-    edit(top, "0")
-    finds = 0
+async def test_look_that_a_reload_overtakes_tells_nothing(top: Path, monkeypatch) -> None:
+    """It compares with what is no longer served; another look follows."""
+    fed, true = Fed(top), Inputs.again
 
-    def restless() -> Inputs:
-        nonlocal finds
-        finds += 1
-        if finds <= 3:
-            edit(top, str(finds))
-        return find_inputs(top / "gateway.yaml", {})
+    def overtaken(inputs: Inputs) -> Inputs:
+        now = true(inputs)
+        edit(top, "reloaded meanwhile")
+        fed.watcher.watch(fed.read())
+        return now
 
-    fed.watcher._find = restless
+    edit(top, "seen by the look")
+    monkeypatch.setattr(Inputs, "again", overtaken)
     await fed.watcher.look()
-    assert finds == 4
+    monkeypatch.setattr(Inputs, "again", true)
+    await fed.watcher.look()
+    assert fed.changes.empty()
+
+
+async def test_files_are_told_of_when_they_have_been_quiet(top: Path, monkeypatch) -> None:
+    fed, true = Fed(top), module._stamps
+    edit(top, "0")
+    stamps = 0
+
+    def restless(inputs: Inputs) -> list[tuple[str, int, int, int]]:
+        nonlocal stamps
+        stamps += 1
+        if stamps <= 3:
+            edit(top, "0" * stamps)
+        return true(inputs)
+
+    monkeypatch.setattr(module, "_stamps", restless)
+    await fed.watcher.look()
+    assert stamps == 4
     assert fed.changes.qsize() == 1
     await fed.watcher.look()
     assert fed.changes.qsize() == 1
@@ -221,17 +244,17 @@ async def test_watch_that_dies_is_replaced_and_what_was_missed_is_seen(
     assert caplog.records[0].message == f"no file events: {error}"
 
 
-async def test_fault_while_looking_is_told_and_tried_again(top: Path, caplog) -> None:
-    fed = Fed(top)
+async def test_fault_while_looking_is_told_and_tried_again(top: Path, caplog, monkeypatch) -> None:
+    fed, true = Fed(top), Inputs.again
     edit(top, "one")
     failures = [OSError("input/output error"), ValueError("unforeseen")]
 
-    def find() -> Inputs:
+    def again(inputs: Inputs) -> Inputs:
         if failures:
             raise failures.pop()
-        return find_inputs(top / "gateway.yaml", {})
+        return true(inputs)
 
-    fed.watcher._find = find
+    monkeypatch.setattr(Inputs, "again", again)
     async with running(fed):
         await fed.changed()
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]

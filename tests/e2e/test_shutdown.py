@@ -198,7 +198,7 @@ async def test_each_step_is_a_line_with_counts(tmp_path: Path) -> None:
     assert status == 0
     assert told == [
         "INFO    packets: 1 finished",
-        "INFO    clients: 1 told to go",
+        "INFO    clients: 1 disconnected",
         "INFO    connection chains: 1 unwound",
         "INFO    services: 2 closed",
         "INFO    stopped after N s",
@@ -259,7 +259,7 @@ async def test_no_ack_is_lost_to_a_client_that_asks_for_it_late(tmp_path: Path) 
         assert await client.receive() is None
         status, lines = await one.ended()
     assert status == 0
-    assert "INFO    clients: 1 told to go" in lines
+    assert "INFO    clients: 1 disconnected" in lines
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
@@ -329,7 +329,7 @@ async def test_clients_go_one_after_the_other(tmp_path: Path) -> None:
         status, lines = await one.ended()
         assert one.journal.count("outer after next") == 20
     assert status == 0
-    assert "INFO    clients: 20 told to go" in lines
+    assert "INFO    clients: 20 disconnected" in lines
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT], ids=lambda by: by.name)

@@ -65,6 +65,22 @@ async def test_requests_that_come_in_one_segment_are_answered_in_order(
     assert [(await answer(reader))[2] for _ in range(4)] == ["ok", "4a", "ok", "4b\x1e4c"]
 
 
+async def test_many_requests_behind_a_poll_wait_unread(
+    server: Server, wire: Wire, path: str, connection: Connection
+) -> None:
+    reader, writer = connection
+    number = 2000
+    writer.write(get(path) + get("/none") * number)
+    await server.polled(wire.sid)
+    (waiting,) = [each for each in server.http.connections if each._request is not None]
+    assert waiting._events is not None
+    assert len(waiting._events) < number
+    await wire.post("4hello")
+    assert (await answer(reader))[::2] == (200, "4hello")
+    for _ in range(number):
+        assert (await answer(reader))[0] == 404
+
+
 async def test_requests_that_come_a_byte_at_a_time(connection: Connection, path: str) -> None:
     reader, writer = connection
     for byte in post(path, "4é€".encode()) + get(path):

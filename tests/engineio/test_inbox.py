@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WebSocketError
 from aiohttp.http_websocket import WebSocketReader
 
-from gateway.engineio.websocket import Inbox
+from gateway.engineio.websocket import Inbox, ReadSwitch
 from tests.hostile.byte_connection import BINARY, CLOSE, PING, close, frame
 
 WAIT = "wait"
@@ -18,9 +18,10 @@ class Recipient:
     """Keeps all it is told of; a message that says `wait` is waited for."""
 
     def __init__(self) -> None:
-        self._reading_paused = False
+        self.is_paused = False
         self.log: list[object] = []
-        self.inbox = Inbox(self, asyncio.get_running_loop())
+        switch = ReadSwitch(self)  # type: ignore[arg-type]
+        self.inbox = Inbox(self, switch, asyncio.get_running_loop())
         self._reader = WebSocketReader(self.inbox, 2**20, compress=False, decode_text=True)
 
     def send(self, *frames: bytes) -> None:
@@ -48,12 +49,12 @@ class Recipient:
         self.log.append(error.code)
 
     def pause_reading(self) -> None:
-        assert not self._reading_paused
-        self._reading_paused = True
+        assert not self.is_paused
+        self.is_paused = True
 
     def resume_reading(self) -> None:
-        assert self._reading_paused
-        self._reading_paused = False
+        assert self.is_paused
+        self.is_paused = False
 
 
 @pytest.fixture
@@ -120,11 +121,11 @@ async def test_the_queue_is_bounded_and_loses_nothing(recipient: Recipient) -> N
     """aiohttp stops reading, and taking apart what it has read, at twice 64 KiB."""
     numbers = [f"{number}{'x' * 1000}" for number in range(500)]
     recipient.send(text(WAIT), *map(text, numbers))
-    assert recipient._reading_paused
+    assert recipient.is_paused
     assert recipient.inbox._size < 140_000
     recipient.done()
     assert recipient.log == [WAIT, *numbers]
-    assert not recipient._reading_paused
+    assert not recipient.is_paused
 
 
 async def test_what_is_queued_when_the_connection_ends_is_dropped(recipient: Recipient) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, StartupInfo
 from tests.deadline import deadline
 from tests.gateway_files import write
 from tests.raw_client import Raw, raw
@@ -95,16 +95,16 @@ class Records(logging.Handler):
 class Gateway:
     """A gateway, and `witness`: a client in `/` that behaves."""
 
-    def __init__(self, daemon: Daemon, url: str, witness: Raw, records: Records) -> None:
-        self.url = url
-        self.port = int(url.rpartition(":")[2])
+    def __init__(self, info: StartupInfo, witness: Raw, records: Records) -> None:
+        self.url = info.url
+        self.port = int(info.url.rpartition(":")[2])
         self.witness = witness
-        self._daemon, self._records = daemon, records
+        self._info, self._records = info, records
         self._violations = self.violations()
 
     def violations(self) -> dict[str, int]:
         """How many there were of each kind, by the daemon's metrics."""
-        text = self._daemon.metrics().decode()
+        text = self._info.api.metrics().decode()
         found = re.findall(r'^sockgw_violations_total\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)
         return {kind: int(count) for kind, count in found}
 
@@ -144,7 +144,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway_of(folder: Path, records: Records) -> AsyncIterator[Gateway]:
-    started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+    started: asyncio.Future[StartupInfo] = asyncio.get_running_loop().create_future()
     file = write(folder, CONFIG, plugin=PLUGIN)
     daemon = Daemon(file, environ={"XDG_STATE_HOME": str(folder / "state")}, port=0)
     running = asyncio.create_task(daemon.run(started.set_result))
@@ -152,10 +152,10 @@ async def gateway_of(folder: Path, records: Records) -> AsyncIterator[Gateway]:
     if running.done():
         running.result()
     try:
-        url = started.result().url
-        async with raw(url) as witness:
+        info = started.result()
+        async with raw(info.url) as witness:
             await witness.join()
-            yield Gateway(daemon, url, witness, records)
+            yield Gateway(info, witness, records)
     finally:
         daemon.stop()
         await running

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from gateway.daemon.daemon import Daemon, Started
+from gateway.daemon.daemon import Daemon, StartupInfo
 from tests.deadline import deadline
 from tests.gateway_files import write
 from tests.raw_client import raw
@@ -63,11 +63,11 @@ def link(state: str) -> None:
 
 
 @asynccontextmanager
-async def running(daemon: Daemon) -> AsyncIterator[str]:
-    """Run a daemon; gives its address."""
-    started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+async def running(daemon: Daemon) -> AsyncIterator[StartupInfo]:
+    """Run a daemon; gives its parts."""
+    started: asyncio.Future[StartupInfo] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(daemon.run(started.set_result))
-    yield (await started).url
+    yield await started
     daemon.stop()
     await task
 
@@ -78,17 +78,17 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = write(Path(folder), CONFIG, plugin=PLUGIN)
         daemon = Daemon(file, environ={"XDG_STATE_HOME": folder}, port=0)
-        async with deadline(), running(daemon) as url, AsyncExitStack() as stack:
+        async with deadline(), running(daemon) as info, AsyncExitStack() as stack:
             for transport in ("polling", "websocket"):
                 for _ in range(CLIENTS):
-                    client = await stack.enter_async_context(raw(url, transport))
+                    client = await stack.enter_async_context(raw(info.url, transport))
                     await client.join()
                     await client.send('421["hold"]')
             link("down")
-            while daemon.status()["sockets"]:  # noqa: ASYNC110 - the daemon does not tell
+            while info.api.status()["sockets"]:  # noqa: ASYNC110 - the daemon does not tell
                 await asyncio.sleep(0.05)
             link("up")
-            async with raw(url) as witness:
+            async with raw(info.url) as witness:
                 await witness.join()
                 await witness.send('421["tell"]')
                 answer = await witness.receive()

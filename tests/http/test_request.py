@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from gateway.engineio.head import Head, read
+
+from gateway.http import request as module
+from gateway.http.request import Request, read_plain
+from gateway.http.switching import websocket_key
 
 GET = b"GET /engine.io/?EIO=4&sid=a_-b HTTP/1.1\r\nHost: h\r\n\r\n"
 UPGRADE = (
@@ -13,33 +18,35 @@ UPGRADE = (
 POST = b"POST /engine.io/?EIO=4 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n4ab"
 
 
-def test_a_plain_get_is_read() -> None:
+def test_a_plain_get_is_read_plain() -> None:
     query = {"EIO": "4", "sid": "a_-b"}
     url = "/engine.io/?EIO=4&sid=a_-b"
-    assert read(GET) == Head("GET", "/engine.io/", query, url, {"host": "h"}, None, b"")
+    assert read_plain(GET) == Request("GET", "/engine.io/", query, url, {"host": "h"}, b"")
 
 
 def test_a_plain_post_is_read_with_its_body() -> None:
-    head = read(POST)
+    head = read_plain(POST)
     assert head is not None
     assert (head.method, head.body) == ("POST", b"4ab")
 
 
 @pytest.mark.parametrize("connection", [b"Upgrade", b"upgrade", b"keep-alive, Upgrade"])
 def test_a_plain_request_for_a_websocket_is_read_with_its_key(connection: bytes) -> None:
-    head = read(UPGRADE.replace(b": Upgrade", b": " + connection))
+    head = read_plain(UPGRADE.replace(b": Upgrade", b": " + connection))
     assert head is not None
-    assert head.key == "dGhlIHNhbXBsZSBub25jZQ=="
+    assert websocket_key(head) == "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 def test_headers_are_told_by_names_in_lower_case_without_the_space_around_them() -> None:
-    head = read(GET.replace(b"Host: h", b"HOST:h\r\nX-One: \t a b \r\nConnection: Keep-Alive"))
+    head = read_plain(
+        GET.replace(b"Host: h", b"HOST:h\r\nX-One: \t a b \r\nConnection: Keep-Alive")
+    )
     assert head is not None
     assert head.headers == {"host": "h", "x-one": "a b", "connection": "Keep-Alive"}
 
 
 def test_the_first_of_a_query_parameter_counts() -> None:
-    head = read(GET.replace(b"EIO=4", b"EIO=4&EIO=3&&empty"))
+    head = read_plain(GET.replace(b"EIO=4", b"EIO=4&EIO=3&&empty"))
     assert head is not None
     assert head.query == {"EIO": "4", "empty": "", "sid": "a_-b"}
 
@@ -79,24 +86,80 @@ def test_the_first_of_a_query_parameter_counts() -> None:
         GET.replace(b"Host: h", b"Host: h\r\nX: \xe9"),
         GET.replace(b"Host: h", b"Host: h\nX: a"),
         GET.replace(b"Host: h", b"Host: h\r\nConnection: close"),
-        GET.replace(b"Host: h", b"Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket"),
         UPGRADE + b"\x88\x80\x00\x00\x00\x00",
         UPGRADE.replace(b"GET", b"POST"),
         UPGRADE.replace(b": websocket", b": h2c"),
         UPGRADE.replace(b": websocket", b": websocket, h2c"),
-        UPGRADE.replace(b"Connection: Upgrade\r\n", b""),
-        UPGRADE.replace(b": Upgrade", b": keep-alive"),
-        UPGRADE.replace(b": Upgrade", b": Upgrade, close"),
-        UPGRADE.replace(b": Upgrade", b": Upgrade\r\nContent-Length: 0"),
-        UPGRADE.replace(b": 13", b": 8"),
-        UPGRADE.replace(b": 13", b": 013"),
-        UPGRADE.replace(b"Sec-WebSocket-Key", b"Key"),
-        UPGRADE.replace(b"ZQ==", b"ZR=="),
-        UPGRADE.replace(b"ZQ==", b"ZQ="),
-        UPGRADE.replace(b"ZQ==", b"ZQ== =="),
         UPGRADE.replace(b"b25jZ", b"b25j\x80"),
         GET.replace(b"Host: h", b"Host: h\r\nX: " + b"x" * 8190),
     ],
 )
 def test_everything_else_is_left_alone(data: bytes) -> None:
-    assert read(data) is None
+    assert read_plain(data) is None
+
+
+BLOCK = b"Host: h\r\nUser-Agent: x\r\n"
+
+
+def ask(block: bytes) -> Request:
+    request = read_plain(b"GET /engine.io/?EIO=4 HTTP/1.1\r\n" + block + b"\r\n")
+    assert request is not None
+    return request
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> module.Known:
+    """The blocks that are remembered, none at first."""
+    known = module.Known()
+    monkeypatch.setattr(module, "KNOWN", known)
+    return known
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Cookie: secret",
+        b"COOKIE: secret",
+        b"authorization: secret",
+        b"Proxy-Authorization: secret",
+        b"X-Api-Key: secret",
+        b"x-csrf-token: secret",
+        b"Referer: http://h/?token=secret",
+        b"Sec-WebSocket-Protocol: secret",
+        b"X-Auth: secret",
+        b"X-Session: secret",
+    ],
+)
+def test_fields_that_may_carry_a_secret_are_not_remembered(
+    known: module.Known, field: bytes
+) -> None:
+    ask(BLOCK + field + b"\r\n")
+    assert known == {}
+
+
+@pytest.mark.parametrize("case", [bytes.lower, bytes.upper, bytes.title])
+def test_handshakes_are_not_remembered_in_whatever_case_they_are_written(
+    known: module.Known, case: Callable[[bytes], bytes]
+) -> None:
+    lines = UPGRADE.split(b"\r\n")[1:-2]
+    pairs = (line.split(b": ") for line in lines)
+    request = ask(b"".join(case(name) + b": " + value + b"\r\n" for name, value in pairs))
+    assert websocket_key(request) == "dGhlIHNhbXBsZSBub25jZQ=="
+    assert known == {}
+
+
+def test_a_block_that_comes_again_is_read_once(known: module.Known) -> None:
+    assert ask(BLOCK).headers is ask(bytes(bytearray(BLOCK))).headers
+    assert list(known) == [BLOCK]
+
+
+def test_what_is_shared_cannot_be_written() -> None:
+    with pytest.raises(TypeError):
+        ask(BLOCK).headers["host"] = "x"  # type: ignore[index]
+
+
+def test_the_memory_of_blocks_is_bounded_in_bytes(known: module.Known) -> None:
+    for number in range(2000):
+        ask(BLOCK + b"Accept: %d%s\r\n" % (number, b"x" * 500))
+        assert sum(map(len, known)) <= module.REMEMBERED
+    assert known

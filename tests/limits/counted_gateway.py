@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.daemon.reloader import Verdict
+from gateway.daemon.reload import Verdict
 from tests.reload.calling_client import caller
 from tests.reload.edited_daemon import Running, running, until
 
@@ -74,7 +74,7 @@ class Bounded:
     @property
     def reasons(self) -> list[str]:
         """Why sockets of `/` have left."""
-        modules = self._one.daemon._serving.build.plugins
+        modules = self._one.serving.build.plugins
         reasons: list[str] = modules.resolve("plugin.left").target.__globals__["reasons"]
         return reasons
 
@@ -112,14 +112,14 @@ async def bounded(folder: Path, limits: str = "", own: str = "") -> AsyncIterato
 
 def _end_others(one: Running) -> None:
     """End the sessions that poll no more, which would be found out by their pings only."""
-    _, *others = one.daemon._serving.sockets.engine.sessions.values()
+    _, *others = one.serving.sockets.engine.sessions.values()
     for session in others:
         session.end("transport close")
 
 
 def _is_alone(one: Running) -> bool:
     """Whether nothing is counted any more but the witness."""
-    sockets = one.daemon._serving.sockets
+    sockets = one.serving.sockets
     in_flight, rooms = sockets.dispatcher.in_flight, sockets.hub.rooms
     return (
         in_flight.count == 0

@@ -53,7 +53,7 @@ async def witness(daemon: Running) -> AsyncIterator[Caller]:
 
 
 def tables(daemon: Running) -> list[Any]:
-    rooms = daemon.daemon._serving.sockets.hub.rooms
+    rooms = daemon.serving.sockets.hub.rooms
     return [len(rooms), len(rooms._rooms), *map(len, rooms._namespaces.values())]
 
 

@@ -62,7 +62,7 @@ async def test_it_is_not_taken_for_gone_meanwhile(daemon: Running, transport: Tr
 @pytest.mark.parametrize("rate", ["unlimited", "9000"])
 async def test_a_reload_frees_who_waits(daemon: Running, transport: Transport, rate: str) -> None:
     """A thousand packets would take it three minutes."""
-    counts = daemon.daemon._serving.sockets.engine.limits_met.counts
+    counts = daemon.serving.sockets.engine.limits_met.counts
     async with raw(daemon.url, transport) as client:
         await client.join()
         packets = (f'42{number}["say",{number}]' for number in range(1000))
@@ -81,7 +81,7 @@ async def test_a_reload_slows_down_who_was_free(
 ) -> None:
     config = CONFIG.format(limits="packets_per_second: unlimited, bytes_per_second: unlimited")
     async with running(tmp_path, config, plugin=PLUGIN) as daemon:
-        counts = daemon.daemon._serving.sockets.engine.limits_met.counts
+        counts = daemon.serving.sockets.engine.limits_met.counts
         async with raw(daemon.url, transport) as client:
             await client.join()
             await client.send(*(['42["say",0]'] * 30), '421["say",1]')
@@ -100,7 +100,7 @@ async def test_coming_back_is_no_way_round(
 ) -> None:
     """CONNECT counts, refused or not, and who comes back goes on where it was."""
     head = "" if namespace == "/" else f"{namespace},"
-    counts = daemon.daemon._serving.sockets.engine.limits_met.counts
+    counts = daemon.serving.sockets.engine.limits_met.counts
     async with raw(daemon.url, transport) as client:
         while not counts["packets_per_second"]:
             answer = await client.join(namespace)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors import Place
-from gateway.loader.definition import place_of
+from gateway.loader.plugins import place_of
 
 THIS = sys.modules[__name__]
 

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from gateway.loader.imports import closure, imported_names
+from gateway.loader.plugin_loader import closure, imported_names
 
 
 @pytest.mark.parametrize(

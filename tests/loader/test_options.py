@@ -165,7 +165,7 @@ def test_wrong_value_is_told_in_words(hint: object, value: object, expected: str
         (set[str], ["a"], {"a"}),
         (Mapping[str, int], {"a": 1}, {"a": 1}),
         ("Limit", {"rate": 1}, Limit(1.0)),
-        ("list[LimitName]", [{"rate": 1}], [Limit(1.0)]),
+        ("list[Limit]", [{"rate": 1}], [Limit(1.0)]),
         (bytes, b"x", b"x"),
         (Any, "x", "x"),
         (object, "x", "x"),
@@ -268,7 +268,7 @@ def test_classes_of_an_installed_set_are_understood(folder: Folder) -> None:
         @dataclass
         class Limit:
             rate: float
-            next: LimitName | None = None
+            next: Limit | None = None
 
         def make(limit: Limit): return limit
     """

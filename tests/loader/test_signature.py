@@ -106,7 +106,7 @@ def test_handler_takes_context_and_what_it_likes(target: object) -> None:
         (none, "a handler must take (ctx) or (ctx, text, ...), got ()"),
         (only_keywords, "a handler must take (ctx) or (ctx, text, ...), got (**more)"),
         (functools.partial(one, 1), "a handler must take (ctx) or (ctx, text, ...), got ()"),
-        (keyword, "parameter 'text' must have a default or stand before the '*'"),
+        (keyword, "parameter 'text' must have a default or come before the '*'"),
     ],
 )
 def test_handler_that_cannot_be_called_is_told(target: object, fault: str) -> None:
@@ -125,7 +125,7 @@ def test_middleware_takes_context_and_next(target: object) -> None:
         (one, "middleware must take (ctx, next), got (ctx)"),
         (three, "middleware must take (ctx, next), got (ctx, next, more)"),
         (Thing.method, "middleware must take (ctx, next), got (self, ctx, next)"),
-        (keyword, "parameter 'text' must have a default or stand before the '*'"),
+        (keyword, "parameter 'text' must have a default or come before the '*'"),
     ],
 )
 def test_middleware_that_cannot_be_called_is_told(target: object, fault: str) -> None:

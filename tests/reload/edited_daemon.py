@@ -11,9 +11,8 @@ from typing import Any
 
 import aiohttp
 
-from gateway.daemon.daemon import Daemon, Started
-from gateway.daemon.reloader import Verdict
-from gateway.errors import ConfigError
+from gateway.daemon.daemon import Daemon, StartupInfo
+from gateway.daemon.reload import Verdict
 from tests.deadline import DEADLINE, deadline, until
 from tests.gateway_files import write
 from tests.reload.calling_client import caller
@@ -33,28 +32,39 @@ namespaces:
 SAY = 'async def say(ctx): return "{}"\n'
 
 
+class Verdicts:
+    """The verdicts so far, and those nobody has waited for yet."""
+
+    def __init__(self) -> None:
+        self.all: list[Verdict] = []
+        self.new: asyncio.Queue[Verdict] = asyncio.Queue()
+
+    def heard(self, verdict: Verdict) -> None:
+        self.all.append(verdict)
+        self.new.put_nowait(verdict)
+
+
 class Running:
     """A daemon, the folder it serves and the verdicts on its reloads."""
 
-    def __init__(self, daemon: Daemon, file: Path) -> None:
+    def __init__(self, daemon: Daemon, file: Path, info: StartupInfo, heard: Verdicts) -> None:
         self.daemon = daemon
         self.file = file
         self.folder = file.parent
-        self.degraded: ConfigError | None = None
-        self.verdicts: list[Verdict] = []
-        self._new: asyncio.Queue[Verdict] = asyncio.Queue()
+        self.serving = info.serving
+        self.watcher = info.watcher
+        self.api = info.api
+        self.degraded = info.degraded
+        self.verdicts = heard.all
+        self._new = heard.new
 
     @property
     def url(self) -> str:
-        return self.daemon.status()["url"]  # type: ignore[no-any-return]
+        return self.serving.listener.url
 
     @property
     def live(self) -> Any:
-        return self.daemon._serving.sockets.live
-
-    def heard(self, verdict: Verdict) -> None:
-        self.verdicts.append(verdict)
-        self._new.put_nowait(verdict)
+        return self.serving.sockets.live
 
     async def verdict(self) -> Verdict:
         """The next verdict on a reload that nobody waits for."""
@@ -64,7 +74,7 @@ class Running:
     async def reload(self) -> Verdict:
         """Reload now, as the admin listener does."""
         async with deadline():
-            verdict = await self.daemon.reload()
+            verdict = await self.api.reload()
         while self._new.qsize() and self._new.get_nowait() is not verdict:
             pass
         return verdict
@@ -77,7 +87,7 @@ class Running:
         return await self._ask("POST", path, **options)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
-        url = self.daemon._serving.admin.url
+        url = self.serving.admin.url
         unix = url.removeprefix("unix:") if url.startswith("unix:") else None
         connector = aiohttp.UnixConnector(unix) if unix else None
         async with (
@@ -128,20 +138,14 @@ async def running(
         file = write(folder, config, **(plugins or {"chat": SAY.format("one")}))
     environ = {"XDG_STATE_HOME": str(folder / "state"), **(environ or {})}
     daemon = Daemon(file, environ=environ, port=port, last_good=last_good)
-    one = Running(daemon, file)
-    begun = asyncio.Event()
-
-    def started(facts: Started) -> None:
-        one.degraded = facts.degraded
-        begun.set()
-
-    serving = asyncio.create_task(daemon.run(started, one.heard))
-    waiting = asyncio.create_task(begun.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE)
-    waiting.cancel()
-    if not begun.is_set():
+    verdicts = Verdicts()
+    started: asyncio.Future[StartupInfo] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(daemon.run(started.set_result, verdicts.heard))
+    await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE)
+    if not started.done():
         serving.cancel()
         await serving  # raises why not
+    one = Running(daemon, file, started.result(), verdicts)
     try:
         yield one
     finally:

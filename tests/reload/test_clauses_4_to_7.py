@@ -129,7 +129,7 @@ async def test_clause_6_a_change_during_a_reload_causes_exactly_one_more(
         await stage.held()
         for word in ("three", "four", "five"):
             one.say(word)
-            await one.daemon._watcher.look()
+            await one.watcher.look()
         stage.go()
         verdicts = [await one.verdict(), await one.verdict()]
         assert [verdict.result for verdict in verdicts] == ["applied", "applied"]

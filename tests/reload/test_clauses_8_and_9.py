@@ -75,7 +75,7 @@ async def test_clause_8_sockets_of_a_removed_namespace_are_seen_off_by_their_own
         assert not going.lost.is_set()
         assert not staying.sent_away.is_set()
         assert await staying.call("say") == ["new"]
-        metrics = one.daemon.metrics().decode()
+        metrics = one.api.metrics().decode()
         assert "sockgw_reload_closed_sockets_total 1.0" in metrics
     assert stage.seen[-1] == "old unwinds"
 
@@ -197,10 +197,10 @@ async def test_clause_9_a_late_packet_is_cancelled_counted_and_acked(
             [answer] = await late
         code = {"well": "timeout", "badly": "internal"}[how]
         assert answer["error"]["code"] == code
-        assert one.daemon.status()["outcomes"][code] == 1
-        assert "sockgw_cancelled_packets_total 1.0" in one.daemon.metrics().decode()
+        assert one.api.status()["outcomes"][code] == 1
+        assert "sockgw_cancelled_packets_total 1.0" in one.api.metrics().decode()
         assert await client.call("say") == ["two"]
-        assert list(one.daemon.status()["generations"]) == [2]
+        assert list(one.api.status()["generations"]) == [2]
 
 
 async def test_clause_9_packets_that_queue_behind_a_late_one_are_acked_as_well(
@@ -233,11 +233,11 @@ async def test_clause_9_a_packet_that_ends_in_time_is_answered_by_its_own_code(
             one.plugin("chat", SLOW.format(word))
             await one.reload()
             assert await client.call("say") == [word]
-        assert one.daemon.status()["generations"] == {1: 1, 3: 0}
+        assert one.api.status()["generations"] == {1: 1, 3: 0}
         stage.go()
         assert await early == ["old"]
-        assert one.daemon.status()["outcomes"]["timeout"] == 0
-        assert list(one.daemon.status()["generations"]) == [3]
+        assert one.api.status()["outcomes"]["timeout"] == 0
+        assert list(one.api.status()["generations"]) == [3]
 
 
 async def test_clause_9_packets_of_every_generation_are_answered_before_the_daemon_ends(
@@ -254,7 +254,7 @@ async def test_clause_9_packets_of_every_generation_are_answered_before_the_daem
         calls.append(client.begin("slow"))
         await until(lambda: dict(one.live.alive) == {1: 1, 2: 1})
         one.daemon.stop()
-        await until(lambda: not one.daemon.ready)
+        await until(lambda: not one.api.ready)
         stage.go()
         assert [await call for call in calls] == [["old"], ["new"]]
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.daemon.reloader import Verdict
-from gateway.loader.places import Placed
+from gateway.daemon.reload import Verdict
+from gateway.loader.sysmodules import Placed
 from tests.deadline import deadline
 from tests.reload.calling_client import Caller, caller
 from tests.reload.edited_daemon import CONFIG, SAY, Running, until
@@ -137,7 +137,7 @@ async def test_plan_and_reload_at_once_leave_the_modules_of_what_serves(gateway)
         other.write_text(CONFIG + "  /planned: {}\n")
         for number in range(5):
             one.plugin("chat", SAY.format(number) + f"class Kind: number = {number}\n")
-            plan = asyncio.create_task(one.daemon.plan(other))
+            plan = asyncio.create_task(one.api.plan(other))
             reload = asyncio.create_task(one.reload())
             changes, _ = await plan
             assert "+ /planned" in changes.changes
@@ -155,7 +155,7 @@ async def test_one_load_at_a_time(gateway, stage: Stage) -> None:
         (one.folder / "others/slow.py").write_text(slow)
         other = one.folder / "other.yaml"
         other.write_text("plugins: others\nnamespaces: {/: {}}\n")
-        plan = asyncio.create_task(one.daemon.plan(other))
+        plan = asyncio.create_task(one.api.plan(other))
         await stage.held()
         one.plugin("chat", noting.format("reload") + SAY.format("two"))
         reload = asyncio.create_task(one.reload())

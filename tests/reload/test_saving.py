@@ -230,7 +230,7 @@ def moved_away_and_back(one: Running) -> None:
 async def test_what_changes_no_content_is_no_reload(gateway, quiet: Quiet) -> None:
     async with gateway(CONFIG) as one:
         quiet(one)
-        await one.daemon._watcher.look()
+        await one.watcher.look()
         assert one.verdicts == []
         assert (await one.reload()).result == "unchanged"
         one.say("two")  # and it is still watched

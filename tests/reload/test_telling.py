@@ -56,7 +56,7 @@ async def test_a_token_is_never_told(gateway, caplog) -> None:
         assert verdict.plan.changes == ("~ admin.token",)
         one.config(CONFIG)
         await one.reload()
-        told = repr(one.verdicts) + caplog.text + repr(one.daemon.status())
+        told = repr(one.verdicts) + caplog.text + repr(one.api.status())
         assert "secret" not in told
 
 
@@ -106,7 +106,7 @@ async def test_plan_tells_what_a_reload_would_do_and_does_nothing(gateway) -> No
             "problems": [],
         }
         assert await client.call("say") == ["one"]
-        assert one.daemon.status()["generation"] == 1
+        assert one.api.status()["generation"] == 1
         assert one.verdicts == []
         other = one.folder / "other.yaml"
         other.write_text("namespaces: {/: {routes: {say: chat.sya}}}")

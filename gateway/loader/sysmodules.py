@@ -1,7 +1,7 @@
-"""The places of plugin modules in `sys.modules`, which one reading has at a time.
+"""Plugin modules in `sys.modules`, where one reading has its modules at a time.
 
-Readings take the places from each other and give them back. The lock is held only while modules
-change places, never while plugin code runs: nobody ever waits for a plugin.
+A reading installs its modules and later restores those of the reading before. The lock is held
+only while modules are exchanged, never while plugin code runs: nothing ever waits for a plugin.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 class Abandoned(BaseException):
-    """Ends a thread that nobody waits for any more."""
+    """Ends a thread that was left behind."""
 
 
 class Placed(MetaPathFinder):
-    """The modules of one reading: in `sys.modules` while it has the places, else put aside.
+    """The modules of one reading: in `sys.modules` while they are installed, else put aside.
 
-    `lines` are what `linecache` shall show meanwhile.
+    `_lines` are the source lines for `linecache` meanwhile.
     """
 
     def __init__(self, packages: tuple[str, ...]) -> None:
@@ -40,35 +40,35 @@ class Placed(MetaPathFinder):
         self._lines: Mapping[str, tuple[int, None, list[str], str]] = {}
 
     def owns(self, name: str) -> bool:
-        """Whether a module of this name can be in the reading only."""
+        """Tell whether a module of this name can only be in the reading."""
         return name.partition(".")[0] in self._packages
 
     def known(self) -> Mapping[str, ModuleType]:
-        """The modules there are, by name."""
+        """Return the modules that exist so far, by name."""
         with _LOCK:
             if _holder() is not self:
                 return self._aside
-            # A copy, for other threads import what they like meanwhile.
+            # A copy, because other threads may import meanwhile.
             modules = sys.modules.copy()
             return {name: module for name, module in modules.items() if self.owns(name)}
 
     def get(self, name: str) -> ModuleType | None:
-        """The module of that name, if there is one yet."""
+        """Return the module of that name, or `None`."""
         with _LOCK:
             return self._where().get(name)
 
     def made(self, name: str) -> ModuleType:
-        """The module of that name once it has run: it may have put another in its place."""
+        """Return the module of that name once it has run; it may have replaced itself."""
         with _LOCK:
             return self._where()[name]
 
     def put(self, name: str, module: ModuleType) -> None:
-        """Have a module under a name."""
+        """Set the module of a name."""
         with _LOCK:
             self._where()[name] = module
 
     def drop(self, name: str) -> None:
-        """Have no module under a name."""
+        """Remove the module of a name."""
         with _LOCK:
             self._where().pop(name, None)
 
@@ -89,7 +89,7 @@ class Placed(MetaPathFinder):
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Have the modules in `sys.modules` for the time of a `with` block."""
+        """Install the modules for the duration of a `with` block."""
         undo = self.install()
         try:
             yield
@@ -102,7 +102,7 @@ class Placed(MetaPathFinder):
     def _enter(self) -> None:
         self._displaced = self._take()
         sys.modules.update(self._aside)
-        # A new list: an import in another thread would skip a finder of one that shifts.
+        # A new list: an import in another thread would skip a finder if the list shifted.
         sys.meta_path = [self, *sys.meta_path]
         linecache.cache.update(self._lines)
 
@@ -120,7 +120,7 @@ class Placed(MetaPathFinder):
 
 
 class _Claim:
-    """A reading's claim to the places, until it is ended or the reading is no more."""
+    """A reading's claim to be installed, until it ends or the reading is gone."""
 
     def __init__(self, reading: Placed, former: _Claim | None) -> None:
         self._reading = weakref.ref(reading)
@@ -129,13 +129,13 @@ class _Claim:
         self.thread = threading.current_thread()
 
     def living(self) -> _Claim | None:
-        """This claim or, if that has ended, the one before it, and so on."""
+        """Return this claim or, if it has ended, the newest one before it that has not."""
         if self._former is not None:
             self._former = self._former.living()
         return self._former if self._ended or self._reading() is None else self
 
     def end(self) -> None:
-        """Give the places back to who claimed them before, if they are still had."""
+        """Restore the modules of the claim before, if this claim's are still installed."""
         with _LOCK:
             self._ended = True
             reading = self._reading()
@@ -156,7 +156,7 @@ class _Claim:
 
 
 def abandon(thread: threading.Thread) -> None:
-    """Let nothing that `thread` has done, or still does, keep others from the places."""
+    """End the claims of `thread`, and let it make no more."""
     with _LOCK:
         _abandoned.add(thread)
         holder = _holder()

@@ -1,4 +1,4 @@
-"""What systemd is told, where it listens: sd_notify(3)."""
+"""Notifications to systemd, as of sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Notifier:
         self._send(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """A reload has begun; `ready` ends it, whatever came of it."""
+        """A reload has begun; `ready` ends it, whatever its outcome."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
@@ -34,7 +34,7 @@ class Notifier:
     def _send(self, state: str) -> None:
         if not self._address:
             return
-        # A service manager that does not listen is no reason not to serve.
+        # The daemon serves even if nothing listens there.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.sendto(state.encode(), self._address)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.words import choice, dotted, expected, guess, shown
+from gateway.config.messages import choice, dotted, expected, guess, shown
 
 
 @pytest.mark.parametrize(

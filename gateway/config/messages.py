@@ -1,11 +1,12 @@
-"""How problems speak: values, lists of choices and guesses, the way a person would say them."""
+"""Parts of messages: values, lists of choices and guesses, as a person would write them."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
+
+from gateway.errors import did_you_mean
 
 __all__ = ["HIDDEN", "KeyPath", "choice", "dotted", "expected", "guess", "shown", "with_slash"]
 
@@ -13,7 +14,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
 
 HIDDEN = "***"
-"""What is written in the place of a secret."""
+"""The text shown instead of a secret."""
 
 _LONGEST = 40
 _TYPES = {
@@ -27,12 +28,12 @@ _TYPES = {
 
 
 def with_slash(namespace: str) -> str:
-    """The name of a namespace on the wire, always with its leading `/`."""
+    """Return the name of a namespace on the wire, always with its leading `/`."""
     return "/" + namespace.removeprefix("/")
 
 
 def shown(value: object) -> str:
-    """A value as it stands in YAML, cut to one short line."""
+    """Return a value as YAML has it, cut to one short line."""
     match value:
         case None:
             return "nothing"
@@ -55,7 +56,7 @@ def choice(words: Iterable[object], link: str = "or") -> str:
 
 
 def expected(rule: Mapping[str, Any]) -> str:
-    """What a part of the schema wants, in its own words if it has some."""
+    """Return what a part of the schema expects; its own `errorMessage` comes first."""
     if "errorMessage" in rule:
         return str(rule["errorMessage"])
     if "enum" in rule:
@@ -65,10 +66,9 @@ def expected(rule: Mapping[str, Any]) -> str:
 
 
 def guess(word: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?` when a known word is near, else `; known: a, b and c`."""
+    """Return `, did you mean 'x'?` when a known word is near, else `; known: a, b and c`."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else f"; known: {choice(known, 'and')}"
+    return did_you_mean(word, known) or f"; known: {choice(known, 'and')}"
 
 
 def dotted(path: KeyPath) -> str:

@@ -1,4 +1,4 @@
-"""What a gateway.yaml must keep to besides its shape."""
+"""Checks of a gateway.yaml that the schema cannot make."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from gateway.config.include import Data, Document
-from gateway.config.words import with_slash
+from gateway.config.messages import with_slash
 from gateway.errors import Problem
 
 __all__ = ["is_loopback", "problems"]
 
 _UNSENDABLE = {
-    "connect": "connection_middleware sees who connects",
-    "connect_error": "a connection is refused by connection_middleware",
+    "connect": "connection_middleware handles connections",
+    "connect_error": "connection_middleware refuses connections",
     "newListener": "choose another name",
     "removeListener": "choose another name",
 }
@@ -22,7 +22,7 @@ _GATEWAY_EVENTS = ("disconnect", "disconnecting", "error")
 
 
 def problems(document: Document) -> Iterator[Problem]:
-    """An admin listener open to others, namespaces that are one, routes no packet can take."""
+    """Find open admin listeners, namespaces given twice and routes that no packet can take."""
     yield from _open_admin(document)
     namespaces = _mapping(document.data.get("namespaces"))
     first: dict[str, str] = {}
@@ -46,13 +46,13 @@ def _open_admin(document: Document) -> Iterator[Problem]:
     admin = _mapping(document.data.get("admin"))
     host = admin.get("host", "localhost")
     if "token" not in admin and "socket" not in admin and not is_loopback(str(host)):
-        told = document.shown(host, "admin", "host").strip("'")
-        message = f"{told} can be reached from other machines: add a token"
+        text = document.shown(host, "admin", "host").strip("'")
+        message = f"{text} can be reached from other machines: add a token"
         yield document.at("admin", "host").problem(message)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a listener there."""
+    """Tell whether only this machine can reach a listener on `host`."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

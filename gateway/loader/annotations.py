@@ -1,7 +1,7 @@
-"""What a parameter's annotation says about values; msgspec checks and converts them.
+"""Annotations of parameters; msgspec checks and converts values by them.
 
 An annotation that cannot be resolved (its name is imported under `if TYPE_CHECKING` only), or
-that msgspec does not know, asks for nothing.
+that msgspec does not know, is ignored.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["convert", "misfit", "parameters_of"]
 
 
 def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
-    """The parameters, each annotated with what `convert` can check, or with nothing.
+    """Return the parameters; annotations that `convert` cannot check are left out.
 
-    Raises `ValueError` or `TypeError` for what is written in C and does not tell.
+    Raises `ValueError` or `TypeError` for a callable in C that has no signature.
     """
     names = _names_seen_by(target)
     return tuple(
@@ -37,7 +37,7 @@ def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
 
 
 def convert(value: object, hint: object) -> object:
-    """The value as the annotation wants it. Raises `msgspec.ValidationError`.
+    """Convert the value to its annotation. Raises `msgspec.ValidationError`.
 
     A number becomes a `float`, a mapping a dataclass, a string a `Path`, but never a string a
     number, nor a string `bytes`.
@@ -55,14 +55,14 @@ def misfit(
     error: msgspec.ValidationError,
     words: Mapping[str, str],
 ) -> str:
-    """One sentence on why `convert` failed; `words` are the reader's names for types."""
+    """Return a sentence on why `convert` failed; `words` are the reader's names for types."""
     what, _, where = str(error).partition(" - at ")
     path = where.rstrip("`").partition("$")[2]
     subject = f"{kind} '{name}{path}'"
     if where.startswith("`key`"):
         subject = f"a key of {subject}"
     if what.startswith("Expected "):
-        wanted = re.sub("`([^`]+)`", lambda match: _told(match[1], words), what)
+        wanted = re.sub("`([^`]+)`", lambda match: _type_names(match[1], words), what)
         return f"{subject} must be {wanted.removeprefix('Expected ')}"
     choices = list(_choices(hint))
     if choices and not path and what.startswith("Invalid enum value "):
@@ -71,7 +71,7 @@ def misfit(
     return f"{subject}: {what[:1].lower()}{what[1:].replace('`', chr(39))}"
 
 
-def _told(types: str, words: Mapping[str, str]) -> str:
+def _type_names(types: str, words: Mapping[str, str]) -> str:
     return " or ".join(words.get(each, each) for each in types.split(" | "))
 
 
@@ -96,13 +96,13 @@ def _resolved(annotation: object, names: dict[str, object]) -> object:
         msgspec.convert("", hint, dec_hook=_custom)
     except msgspec.ValidationError:
         return hint
-    except Exception:  # whatever an author's annotation does when evaluated
+    except Exception:  # an annotation may do anything when it is evaluated
         return Parameter.empty
     return Parameter.empty if hint in (typing.Any, object) else hint
 
 
 def _names_seen_by(target: Callable[..., object]) -> dict[str, object]:
-    """The names that the annotations of a function, class or callable object may use."""
+    """Return the names that annotations of a function, class or callable object may use."""
     while isinstance(target, functools.partial):
         target = target.func
     if inspect.isclass(target):

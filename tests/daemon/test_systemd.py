@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.daemon.notify import Notifier
+from gateway.daemon.systemd import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

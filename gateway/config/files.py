@@ -1,0 +1,115 @@
+"""Files as they were when they were read, so that a change is found by comparing content."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BufferedReader
+from pathlib import Path
+from typing import TypeAlias
+
+__all__ = ["FileReader", "FileRecord", "Pattern"]
+
+Pattern: TypeAlias = tuple[Path, str]
+"""A folder and a glob in it."""
+
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """The files and globs that were looked for, and what was found.
+
+    `files` maps each path to the SHA-256 of its content, or to `""` when there was no regular
+    file that could be read. `globs` maps each pattern to the files that matched it.
+    """
+
+    files: Mapping[Path, str]
+    globs: Mapping[Pattern, tuple[Path, ...]]
+
+    def again(self) -> FileRecord:
+        """Look for the same files and globs now."""
+        return FileRecord(
+            files={path: _digest(path) for path in self.files},
+            globs={pattern: _matches(*pattern) for pattern in self.globs},
+        )
+
+    def present(self) -> frozenset[Path]:
+        """Return the files that are there now, those that match a glob by now included."""
+        matches = (path for pattern in self.globs for path in _matches(*pattern))
+        return frozenset(matches).union(filter(os.path.isfile, self.files))
+
+    def including(self, *paths: Path) -> FileRecord:
+        """Add more files, as they are now."""
+        return replace(self, files={**self.files, **{path: _digest(path) for path in paths}})
+
+
+class FileReader:
+    """Reads each file and lists each glob once, and keeps a record of it.
+
+    A file that is asked for twice is the same both times, whatever happens on the disk meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[Path, str] = {}
+        self._globs: dict[Pattern, tuple[Path, ...]] = {}
+        self._read: dict[Path, bytes | OSError] = {}
+
+    @property
+    def record(self) -> FileRecord:
+        """Everything looked for so far."""
+        return FileRecord(dict(self._files), dict(self._globs))
+
+    def read(self, path: Path, limit: int = -1) -> bytes:
+        """Return the content, of which no more than `limit` bytes are kept. Raises `OSError`."""
+        if path not in self._read:
+            self._files[path] = ""
+            try:
+                with path.open("rb") as file:
+                    data, self._files[path] = _read(file, limit)
+                self._read[path] = data
+            except OSError as error:
+                self._read[path] = error
+        found = self._read[path]
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    def refuse(self, path: Path) -> None:
+        """Record a path that is not read because it is not a regular file."""
+        self._files.setdefault(path, "")
+
+    def glob(self, folder: Path, pattern: str) -> tuple[Path, ...]:
+        """Return the regular files that match, sorted."""
+        if (folder, pattern) not in self._globs:
+            self._globs[folder, pattern] = _matches(folder, pattern)
+        return self._globs[folder, pattern]
+
+
+def _matches(folder: Path, pattern: str) -> tuple[Path, ...]:
+    found = (folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True))
+    return tuple(sorted(filter(os.path.isfile, found)))
+
+
+def _digest(path: Path) -> str:
+    if not os.path.isfile(path):  # opening a pipe would wait for its other end
+        return ""
+    try:
+        with path.open("rb") as file:
+            return _read(file, 0)[1]
+    except OSError:
+        return ""
+
+
+def _read(file: BufferedReader, limit: int) -> tuple[bytes, str]:
+    """Return the first `limit` bytes and the digest of the whole, `""` for a pipe or device."""
+    data = file.read(limit)
+    digest = hashlib.sha256(data)
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    return data, digest.hexdigest() if is_regular else ""

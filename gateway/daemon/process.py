@@ -1,0 +1,77 @@
+"""The daemon's process: its event loop, its garbage collector, and an end that nothing holds up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from gateway.daemon.daemon import Daemon, StartupInfo
+from gateway.runtime.tasks import new_event_loop
+
+__all__ = ["run"]
+
+log = logging.getLogger("sockgw.server")
+
+GC_THRESHOLDS = (1000, 10, 100)
+"""A full collection scans every object of every socket and stalls them all, so it runs ten times
+less often than by default. Packets are freed without it."""
+
+PATIENCE = 2.0
+"""Seconds for tasks, and then for threads, that plugins started and did not end."""
+
+
+def run(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
+    """Run `daemon` to its end; call `started` once it listens.
+
+    Ends the process with EX_SOFTWARE when tasks or threads of plugins do not end. Raises
+    `ConfigError` and `ListenError` as `Daemon.run` does.
+    """
+
+    def tuned(info: StartupInfo) -> None:
+        _tune_garbage_collector()
+        started(info)
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(daemon, tuned))
+        _leave_threads()
+
+
+def _tune_garbage_collector() -> None:
+    """Freeze all existing objects, so that they are never scanned. Call it after all imports."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+async def _serve(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
+    calls = ThreadPoolExecutor(thread_name_prefix="asyncio")
+    asyncio.get_running_loop().set_default_executor(calls)
+    await daemon.run(started)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=PATIENCE)
+    calls.shutdown(wait=False, cancel_futures=True)
+    if late := [task for task in tasks if not task.done()]:
+        names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "?") for task in late))
+        log.error("tasks of plugins did not end when cancelled: %s", names)
+        os._exit(os.EX_SOFTWARE)  # any other way out waits for them
+
+
+def _leave_threads() -> None:
+    """Exit without waiting longer for threads that plugins left running."""
+    limit = time.monotonic() + PATIENCE
+    threads = [each for each in threading.enumerate() if not each.daemon]
+    threads.remove(threading.main_thread())
+    for thread in threads:
+        thread.join(max(0.0, limit - time.monotonic()))
+    if late := [thread.name for thread in threads if thread.is_alive()]:
+        log.error("threads of plugins did not end: %s", ", ".join(sorted(late)))
+        os._exit(os.EX_SOFTWARE)

@@ -1,0 +1,233 @@
+"""Reloads: every trigger leads through the same steps, one reload at a time.
+
+read the files -> tell the watcher -> compile -> start and swap -> keep the files -> report
+
+No step that fails, and no listener that fails, ends the reloader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gateway.compiler import Build, Snapshot
+from gateway.daemon.last_good import LastGood
+from gateway.daemon.listener import ListenError
+from gateway.daemon.loading import Loading
+from gateway.daemon.log import hide
+from gateway.daemon.metrics import Metrics
+from gateway.daemon.plan import Plan
+from gateway.daemon.serving import Serving
+from gateway.daemon.systemd import Notifier
+from gateway.daemon.watcher import Watcher
+from gateway.errors import ConfigError, Place, Problem
+
+__all__ = ["Reloader", "Trigger", "Triggers", "Verdict", "placed"]
+
+log = logging.getLogger("sockgw.reload")
+
+FAULT = "a fault in the gateway itself"
+
+Trigger = Literal["watch", "signal", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a reload.
+
+    `generation` is the one that serves afterwards. `at` is in seconds since the epoch; `seconds`
+    is how long the reload took.
+    """
+
+    trigger: Trigger
+    result: Literal["applied", "unchanged", "failed"]
+    generation: int
+    at: float
+    seconds: float
+    plan: Plan = field(default_factory=Plan)
+    problems: tuple[Problem, ...] = ()
+
+
+class Triggers:
+    """Requests for a reload; those made while one runs become one more."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._last: Trigger = "watch"
+
+    def want(self, trigger: Trigger) -> None:
+        """Ask for a reload."""
+        self._last = trigger
+        self._asked.set()
+
+    async def next(self) -> Trigger:
+        """Wait until a reload is asked for; return what asked last."""
+        await self._asked.wait()
+        self._asked.clear()
+        return self._last
+
+
+class Reloader:
+    """Runs reloads of `file` as they are asked for.
+
+    `degraded` holds the problems of the file on disk while the last good configuration is served
+    instead of it. `last` is the newest verdict. `reloaded` is called with every verdict.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        triggers: Triggers,
+        *,
+        loading: Loading,
+        serving: Serving,
+        watcher: Watcher,
+        last_good: LastGood,
+        metrics: Metrics,
+        notifier: Notifier,
+        degraded: ConfigError | None = None,
+        reloaded: Callable[[Verdict], None] | None = None,
+    ) -> None:
+        self.degraded = degraded
+        self.last: Verdict | None = None
+        self._file = file
+        self._triggers = triggers
+        self._loading = loading
+        self._serving = serving
+        self._watcher = watcher
+        self._last_good = last_good
+        self._metrics = metrics
+        self._notifier = notifier
+        self._reloaded = reloaded
+        self._next: asyncio.Future[Verdict] = _future()
+        self._has_ended = False
+
+    async def request(self, trigger: Trigger) -> Verdict:
+        """Ask for a reload and return its verdict, which is "failed" once the reloader ended."""
+        if self._has_ended:
+            return self._refusal(trigger)
+        self._triggers.want(trigger)
+        return await asyncio.shield(self._next)
+
+    async def run(self) -> None:
+        """Reload whenever it is asked for, until cancelled."""
+        answer = self._next
+        try:
+            while True:
+                trigger = await self._triggers.next()
+                answer, self._next = self._next, _future()
+                verdict = await self._once(trigger)
+                answer.set_result(verdict)
+                try:
+                    self._report(verdict)
+                except Exception:
+                    log.exception(FAULT)
+        finally:
+            self._has_ended = True
+            for each in {answer, self._next}:
+                if not each.done():
+                    each.set_result(self._refusal("admin"))
+
+    async def _once(self, trigger: Trigger) -> Verdict:
+        at, start = time.time(), time.perf_counter()
+        plan: Plan | None = None
+        problems: tuple[Problem, ...] = ()
+        result: Literal["applied", "unchanged", "failed"] = "failed"
+        try:
+            plan = await self._reload()
+            result = "unchanged" if plan is None else "applied"
+        except ConfigError as error:
+            problems = error.problems
+        except Exception as error:
+            log.exception(FAULT)
+            problems = (self._problem(f"{FAULT}: {error!r}"),)
+        seconds = time.perf_counter() - start
+        generation = self._serving.generation
+        return Verdict(trigger, result, generation, at, seconds, plan or Plan(), problems)
+
+    async def _reload(self) -> Plan | None:
+        """Reload; return `None` when the files say what is served already."""
+        self._notifier.reloading()
+        former = self._serving.build
+        snapshot = await self._loading.snapshot(self._file, former)
+        self._watcher.watch(snapshot.inputs)
+        build = await self._loading.build(snapshot, former)
+        with placed(snapshot):
+            if self._serving.serves(build) and not self.degraded:
+                return None
+            plan = await self.serve(build)
+        if self.degraded:
+            log.info("%s is valid again and replaces the last good configuration", self._file)
+            self.degraded = None
+        await self.keep(build)
+        return plan
+
+    async def serve(self, build: Build) -> Plan:
+        """Make `build` the one that serves; see `Serving.apply`."""
+        # A service that fails to start may repeat its options, so they are masked before.
+        hide(self._serving.build.config.secrets, build.config.secrets)
+        plan = await self._serving.apply(build)
+        reload = build.config.reload
+        self._watcher.set(reload.watch, reload.quiet, reload.poll_interval)
+        return plan
+
+    async def keep(self, build: Build) -> None:
+        """Keep the files of `build` as the last good configuration."""
+        try:
+            await asyncio.to_thread(self._last_good.keep, build)
+        except OSError as error:
+            log.warning("the accepted configuration could not be kept: %s", error)
+
+    def _report(self, verdict: Verdict) -> None:
+        self.last = verdict
+        self._metrics.record_reload(verdict.trigger, verdict.result, verdict.at)
+        self._notifier.ready(self.summary())
+        if verdict.result == "unchanged":
+            log.info("reload: nothing has changed")
+        elif verdict.result == "failed":
+            lines = "\n".join(f"  {problem}" for problem in verdict.problems)
+            log.error("reload failed, generation %d stays:\n%s", verdict.generation, lines)
+        else:
+            lines = "".join(f"\n  {change}" for change in verdict.plan.changes)
+            ms = verdict.seconds * 1000
+            log.info("generation %d serves after %.0f ms%s", verdict.generation, ms, lines)
+            if verdict.plan.pending:
+                log.warning("pending restart: %s", ", ".join(verdict.plan.pending))
+        if self._reloaded is not None:
+            self._reloaded(verdict)
+
+    def summary(self) -> str:
+        """Return the state of the gateway in one line, for systemd."""
+        serving = self._serving
+        summary = f"generation {serving.generation} serves at {serving.listener.url}"
+        if self.last and self.last.result == "failed":
+            return f"{summary}; the last reload failed: {self.last.problems[0]}"
+        return summary
+
+    def _refusal(self, trigger: Trigger) -> Verdict:
+        problems = (self._problem("the gateway is stopping"),)
+        generation = self._serving.generation
+        return Verdict(trigger, "failed", generation, time.time(), seconds=0.0, problems=problems)
+
+    def _problem(self, message: str) -> Problem:
+        return Problem(Place(str(self._file)), "", message)
+
+
+@contextmanager
+def placed(snapshot: Snapshot) -> Iterator[None]:
+    """Turn a `ListenError` into a problem at the place where the address is written."""
+    try:
+        yield
+    except ListenError as error:
+        at = snapshot.document.around(*error.keys)
+        raise ConfigError([at.problem(str(error))]) from None
+
+
+def _future() -> asyncio.Future[Verdict]:
+    return asyncio.get_running_loop().create_future()
