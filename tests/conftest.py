@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 import socketio
 from aiohttp import web
 
+from gateway.limits import Limits
+from gateway.runtime.load import Load
 from tests.daemon_in_loop import served
 from tests.gateway_files import write
 from tests.js.install import install
@@ -53,6 +56,22 @@ def pytest_xdist_setupnodes(specs: list[Any]) -> None:
         options.append("-Xdev")
     for spec in specs:
         spec.python = shlex.join([sys.executable, *options])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """Turns `overload_after` off where it is the default: the loop of a busy machine runs late.
+
+    Tests of that limit set one of their own.
+    """
+    watch, default = Load.watch, Limits().overload_after
+
+    def watch_patiently(load: Load, limit: float) -> None:
+        watch(load, inf if limit == default else limit)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Load, "watch", watch_patiently)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

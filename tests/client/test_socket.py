@@ -12,9 +12,9 @@ import socketio
 from aiohttp import web
 
 from gateway.client.socket import ConnectError, Disconnected, Target, connect
-from tests.deadline import deadline
+from tests.deadline import DEADLINE, deadline
 
-TIMEOUT = 5.0
+TIMEOUT = DEADLINE
 OPEN = '0{"sid": "x", "upgrades": [], "pingInterval": 25000, "pingTimeout": 20000}'
 TRANSPORTS = [("websocket",), ("polling",), ("polling", "websocket")]
 

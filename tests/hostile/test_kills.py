@@ -131,8 +131,8 @@ async def crowded(
     """A witness, and the process of ten clients that wait for answers to two calls each."""
     async with (
         gateway(CONFIG.replace("PINGS", pings), plugin=PLUGIN) as url,
-        raw(url) as witness,
         process(CROWD, url, transport, str(CLIENTS)) as crowd,
+        raw(url) as witness,  # last, for it answers pings only once it is asked
     ):
         await witness.join()
         await until(witness, held=CLIENTS, begun=CLIENTS)
@@ -143,7 +143,7 @@ async def crowded(
 async def test_clients_that_are_killed_in_the_middle_of_calls(
     gateway: Serve, transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with crowded(gateway, transport, "2s") as (witness, crowd):
+    async with crowded(gateway, transport, "4s") as (witness, crowd):
         crowd.kill()
         await until(witness, cancelled=CLIENTS, unwound=CLIENTS)
         await ask(witness, "let")
@@ -161,7 +161,7 @@ async def test_a_network_that_is_cut_in_the_middle_of_calls(
     gateway: Serve, transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Clients that are stopped: nothing comes from them, and nothing tells that they are gone."""
-    async with crowded(gateway, transport, "500ms") as (witness, crowd):
+    async with crowded(gateway, transport, "4s") as (witness, crowd):
         crowd.send_signal(signal.SIGSTOP)
         await until(witness, cancelled=CLIENTS, unwound=CLIENTS)
         await ask(witness, "let")
