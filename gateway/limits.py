@@ -26,7 +26,7 @@ __all__ = [
 T = TypeVar("T")
 
 Unit = Literal["count", "size", "seconds", "choice"]
-"""How a limit is written: a whole number, bytes, a duration, or one of several words."""
+"""The way a limit is written: a whole number, bytes, a duration, or one of several words."""
 
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
 
