@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import logging
 import os
 import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 from aiohttp import web
 
@@ -22,8 +23,12 @@ from gateway.http.connection import HttpServer
 __all__ = ["Address", "AppServer", "BoundAddress", "ListenError", "Listener", "PublicServer"]
 
 BACKLOG = 1024
+
 ANSWER = 30.0
 """Longest time for the last answer on a connection, in seconds."""
+
+SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+"""The address of a TCP socket, as `socket.getaddrinfo` returns it."""
 
 
 class ListenError(GatewayError):
@@ -102,7 +107,9 @@ class PublicServer:
 class AppServer:
     """An aiohttp application; a change of address closes each connection after its answer."""
 
-    def __init__(self, app: web.Application, logger: Any) -> None:
+    def __init__(
+        self, app: web.Application, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]
+    ) -> None:
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logger
         )
@@ -212,7 +219,7 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
         raise ListenError(message, address.block, key) from None
 
 
-def _tcp_socket(family: int, name: tuple[Any, ...], ours: socket.socket | None) -> socket.socket:
+def _tcp_socket(family: int, name: SocketName, ours: socket.socket | None) -> socket.socket:
     # asyncio disables Nagle's algorithm on accepted sockets only if the protocol is given.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sharing = [sock, ours] if ours and _port(ours) == name[1] else []

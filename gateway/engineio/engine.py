@@ -84,7 +84,7 @@ class Engine:
             request_timeout=lambda: self.limits.request_timeout,
             bad_request=lambda address, why: self.violations.record("http", address, why),
             timed_out=lambda address: self.limits_met.record(
-                "request_timeout", address, "no whole request came"
+                "request_timeout", address, "no complete request arrived"
             ),
         )
 
@@ -131,7 +131,7 @@ class Engine:
         """Open a session; `None` if a limit is met or no new sessions are accepted."""
         limit = self.admission.limit(address, self.limits)
         if limit is not None:
-            self.limits_met.record(limit, address, "a connection is refused")
+            self.limits_met.record(limit, address, "a connection was refused")
         if limit is not None or not self.accepting:
             return None
         transport: Transport = "polling"

@@ -235,7 +235,7 @@ class Session:
     def _keep(self, frames: Frames, droppable: bool) -> None:
         kept = self.outbox.keep(frames, droppable, self._host.limits)
         if kept != "kept":
-            self.count_limit("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
+            self.count_limit("send_buffer", f"{self.buffered} bytes are not read: {kept}")
         if kept == "disconnected":
             self.end("slow client")
         if self.polling is not None:
@@ -274,7 +274,7 @@ class Session:
         return None
 
     def lost(self, carrier: Poll | WebSocket, reason: Reason) -> None:
-        """End what depended on a poll or a WebSocket whose connection is gone."""
+        """Handle the loss of the connection of a poll or a WebSocket."""
         if carrier is self._websocket or (self.polling is not None and carrier in self.polling):
             self.end(reason)
         elif self.upgrade is not None and carrier is self.upgrade.websocket:
@@ -292,7 +292,7 @@ class Session:
         elif due == Due.PONG:
             self.end("ping timeout")
         elif due == Due.UPGRADE:
-            self.count_limit("upgrade_timeout", "an upgrade that was not completed")
+            self.count_limit("upgrade_timeout", "the upgrade was not completed")
             self._finish_upgrade(UpgradeStep.FAILED)
         elif due == Due.CLOSE:
             self.end("server disconnect")
@@ -323,7 +323,7 @@ class Session:
         if self.upgrade is not None and websocket is self.upgrade.websocket:
             step = self.upgrade.receive(packet)
             if step is UpgradeStep.FAILED:
-                self.count_violation("upgrade", "neither a probe nor an upgrade behind one")
+                self.count_violation("upgrade", "neither a probe nor an upgrade after one")
             if step is not UpgradeStep.PROBED:
                 self._finish_upgrade(step)
             elif self.polling is not None and self.polling.is_ready:

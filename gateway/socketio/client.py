@@ -392,7 +392,7 @@ class Client:
                 return None
             return packet
         if isinstance(message, str):
-            raise PacketError("text where an attachment is due")
+            raise PacketError("text where an attachment is expected")
         if not packet.add_attachment(message):
             return None
         self._partial = None
@@ -451,7 +451,7 @@ def paced(
     """
     if not bucket.refill(rate(), time.monotonic()):
         return None
-    session.count_limit(limit, f"more than {rate()} in a second; it is read from more slowly")
+    session.count_limit(limit, f"more than {rate()} per second; it is read more slowly")
     return _pace(bucket, rate, session)
 
 

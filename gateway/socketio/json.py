@@ -72,7 +72,7 @@ def check(data: object, levels: int = WRITTEN_DEPTH) -> None:
             raise ValueError("an integer beyond 64 bits cannot be sent: send it as text")
     elif isinstance(data, _NESTING):
         if not levels:
-            raise ValueError("what nests too deep, or in itself, cannot be sent")
+            raise ValueError("data that nests too deep, or contains itself, cannot be sent")
         if isinstance(data, dict):
             for key in data:
                 if not isinstance(key, str):

@@ -64,7 +64,7 @@ class MsgPackPacket(Packet):
 
     def _decode(self, message: str | bytes) -> None:
         if isinstance(message, str):
-            raise PacketError("text where MessagePack is due")
+            raise PacketError("text where MessagePack is expected")
         try:
             wire = _decoder.decode(message)
             data = None if wire.data is UNSET else _plain(wire.data, json.MAX_DEPTH)

@@ -93,7 +93,7 @@ class Packet:
     ) -> Frames:
         """Encode a packet for the engine, to be sent to any number of sessions.
 
-        Raises what `encode` raises.
+        Raises the same as `encode`.
         """
         attachments: list[bytes] = []
         payload = b"" if data is None else strict.dumps(data, attachments)
