@@ -239,15 +239,13 @@ class WebSocketCarrier(QueuedProtocol):
     def _hang_up(self, *, while_it_sends: bool = False) -> None:
         """Close the connection once the client has received everything, or soon in any case.
 
-        Closing with unread bytes makes TCP reset the connection, and the client may lose the close
-        frame. `while_it_sends` reads on: https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1
+        `while_it_sends` is true if the client may send more; see `linger`.
+        https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1
         """
         self._uncork()
         transport = self._transport
         if while_it_sends and not transport.is_closing() and transport.can_write_eof():
-            transport.write_eof()
-            transport.resume_reading()
-            self.cut_later(CLOSE_LIMIT)
+            self.linger(CLOSE_LIMIT)
             return
         transport.close()
         if transport.get_write_buffer_size():

@@ -192,6 +192,16 @@ class QueuedProtocol(asyncio.Protocol):
             self._cut.cancel()
             self._cut = None
 
+    def linger(self, seconds: float) -> None:
+        """End the output, and read on for up to `seconds` before the connection is dropped.
+
+        Closing with unread bytes makes TCP reset the connection, and the client may lose what was
+        written last: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+        """
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self.cut_later(seconds)
+
     def lost(self) -> None:
         """Clean up after the connection is gone; called once."""
         raise NotImplementedError
@@ -432,7 +442,7 @@ class HttpConnection(QueuedProtocol):
         self._server.bad_request(self.address, str(error))
         if self._request is None:
             self._transport.write(encode(BAD_REQUEST, keeps_alive=False))
-        self._is_reading = True  # more bytes may follow: see `_close`
+        self._is_reading = True  # more bytes may follow: see `linger`
         self._close()
 
     # Answering
@@ -460,19 +470,13 @@ class HttpConnection(QueuedProtocol):
             self._server.expect_rest(self)
 
     def _close(self) -> None:
-        """Close the connection after the last answer.
-
-        Closing with unread bytes makes TCP reset the connection, and the client may lose the
-        answer: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
-        """
+        """Close the connection after the last answer."""
         self._is_over = True
         self._exchange = None
-        if not self._is_reading or not self._transport.can_write_eof():
+        if self._is_reading and self._transport.can_write_eof():
+            self.linger(LINGER)
+        else:
             self._transport.close()
-            return
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        self.cut_later(LINGER)
 
     def _forget(self) -> None:
         self._is_over = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import orjson
 
@@ -21,6 +21,7 @@ MAX_DEPTH = 200
 WRITTEN_DEPTH = 254
 """The deepest nesting that is written: orjson's own limit."""
 
+_Nesting: TypeAlias = dict[object, object] | list[object] | tuple[object, ...]
 _NESTING = (dict, list, tuple)
 
 _SURROGATES = re.compile(
@@ -100,7 +101,7 @@ def _set_aside(attachments: list[bytes], value: object) -> object:
 
 def is_deep(data: object, levels: float = MAX_DEPTH) -> bool:
     """True if `data` nests deeper than `levels`."""
-    level: list[Any] = [[data]]
+    level: list[_Nesting] = [[data]]
     for _ in range(int(levels) + 1):
         level = [
             inner
