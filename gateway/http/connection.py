@@ -139,10 +139,12 @@ class CloseQueue:
         self._queue.append(close)
 
     def _close_some(self) -> None:
-        for _ in range(min(CLOSED_AT_ONCE, len(self._queue))):
-            self._queue.popleft()()
-        if self._queue:
-            asyncio.get_running_loop().call_soon(self._close_some)
+        try:
+            for _ in range(min(CLOSED_AT_ONCE, len(self._queue))):
+                self._queue.popleft()()
+        finally:  # one that raises must not hold up all others
+            if self._queue:
+                asyncio.get_running_loop().call_soon(self._close_some)
 
 
 class QueuedProtocol(asyncio.Protocol):
