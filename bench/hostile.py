@@ -19,7 +19,7 @@ from bench.soaking.daemon import running
 from tests.hostile.bad_frames import FRAMES, BadFrame
 from tests.hostile.bad_http import ON_SESSION, OPENING, SID, UPGRADES, Bad
 from tests.hostile.bad_packets import ENGINE, PAYLOADS
-from tests.hostile.line import BINARY, TEXT, Line, connected, frame, get, post
+from tests.hostile.byte_connection import BINARY, TEXT, Line, connected, frame, get, post
 from tests.socketio.bad_packets import BAD
 
 __all__ = ["main"]

@@ -16,11 +16,11 @@ import pytest
 import socketio
 from aiohttp import web
 
+from tests.daemon_in_loop import served
+from tests.gateway_files import write
 from tests.js.install import install
 from tests.js_client import JsDriver
 from tests.ports import free_port
-from tests.scenario import write
-from tests.served import served
 from tests.slowness import is_slowness
 
 Serve = Callable[..., AbstractAsyncContextManager[str]]

@@ -27,8 +27,8 @@ from gateway.cli import main
 from gateway.config import load
 from gateway.daemon.plan import RESTART_KEYS
 from gateway.testing import TestGateway
-from tests.cli.asked import ask, asked
-from tests.scenario import write
+from tests.cli.daemon_for_verbs import ask, asked
+from tests.gateway_files import write
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -13,7 +13,7 @@ from gateway.config.checks import _GATEWAY_EVENTS
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import GATEWAY_EVENTS
 from gateway.testing import TestClient, TestGateway
-from tests.scenario import write
+from tests.gateway_files import write
 
 TEXT = {"type": "string", "maxLength": 5}
 CONFIG = {

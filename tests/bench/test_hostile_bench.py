@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.benched import figures_of
+from tests.bench.run_bench import figures_of
 
 
 def test_every_case_ends_as_its_table_says(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.reloading.edits import PARTS, Edits
 from bench.reloading.traffic import Account
-from tests.bench.benched import figures_of
+from tests.bench.run_bench import figures_of
 
 
 def test_no_client_notices_a_reload(tmp_path: Path) -> None:

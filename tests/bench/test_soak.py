@@ -10,7 +10,7 @@ import pytest
 from bench.soaking.daemon import Held
 from bench.soaking.lives import Account
 from bench.soaking.verdict import Verdict
-from tests.bench.benched import figures_of
+from tests.bench.run_bench import figures_of
 
 MB = 2**20
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.compiler import load
 from gateway.errors import ConfigError
 from gateway.testing import TestGateway
-from tests.scenario import write
+from tests.gateway_files import write
 
 Guarded = Callable[..., TestGateway]
 Fault = Callable[..., str]

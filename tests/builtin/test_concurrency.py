@@ -7,7 +7,7 @@ import pytest
 
 from gateway.testing import Event, TestClient, TestGateway
 from tests.builtin.conftest import Guarded, use
-from tests.scenario import write
+from tests.gateway_files import write
 
 PLUGINS = {
     "work": """

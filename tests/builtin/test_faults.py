@@ -11,7 +11,7 @@ import yaml
 from gateway.compiler import load
 from gateway.errors import ConfigError
 from tests.builtin.conftest import Fault
-from tests.scenario import write
+from tests.gateway_files import write
 
 CASES = yaml.safe_load((Path(__file__).parent / "faults.yaml").read_text())
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.verbs import invoke
-from tests.scenario import write
+from tests.cli.invoke import invoke
+from tests.gateway_files import write
 
 BAD_CONFIG = 78
 GUARDED = "namespaces: {/: {connection_middleware: [auth]}}\n"

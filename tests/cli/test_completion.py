@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.verbs import invoke
+from tests.cli.invoke import invoke
 
 SHELLS = {
     "bash": "~/.local/share/bash-completion/completions/sockgw",

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from gateway.cli import main
-from tests.cli.verbs import invoke
+from tests.cli.invoke import invoke
 
 HELP = Path(__file__).parent / "help"
 VERBS = list(main.commands)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.testing import Refused, TestGateway
-from tests.cli.verbs import invoke
+from tests.cli.invoke import invoke
 
 
 @pytest.fixture

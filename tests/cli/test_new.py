@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.testing import TestGateway
-from tests.cli.verbs import invoke
+from tests.cli.invoke import invoke
 
 USAGE = 2
 

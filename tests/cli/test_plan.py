@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.asked import CONFIG, ask, asked
-from tests.raw import raw
-from tests.scenario import write
+from tests.cli.daemon_for_verbs import CONFIG, ask, asked
+from tests.gateway_files import write
+from tests.raw_client import raw
 
 BAD_CONFIG = 78
 PLUGINS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.asked import CONFIG, ask, asked
-from tests.scenario import write
+from tests.cli.daemon_for_verbs import CONFIG, ask, asked
+from tests.gateway_files import write
 
 BAD_CONFIG = 78
 TOKEN = "a secret of sufficient length"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.verbs import invoke
-from tests.scenario import write
+from tests.cli.invoke import invoke
+from tests.gateway_files import write
 
 CONFIG = """
 namespaces:

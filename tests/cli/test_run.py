@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cli.verbs import invoke
-from tests.scenario import write
+from tests.cli.invoke import invoke
+from tests.gateway_files import write
 from tests.slowness import without_slowness
 
 ROOT = Path(__file__).parents[2]

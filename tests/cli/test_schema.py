@@ -4,7 +4,7 @@ import json
 
 from jsonschema import Draft202012Validator
 
-from tests.cli.verbs import invoke
+from tests.cli.invoke import invoke
 
 
 def test_the_schema_is_printed_whole() -> None:

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.cli.invoke import invoke
 from tests.cli.test_run import Run, running
-from tests.cli.verbs import invoke
 from tests.deadline import deadline
-from tests.raw import raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.raw_client import raw
 
 MARK = "hushhush"
 """In every secret, and in nothing else."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from tests.cli.asked import CONFIG, ask, asked
-from tests.raw import raw
-from tests.scenario import write
+from tests.cli.daemon_for_verbs import CONFIG, ask, asked
+from tests.gateway_files import write
+from tests.raw_client import raw
 
 PLUGINS = {
     "auth": "async def auth(ctx, next): await next()\n",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario import write
-from tests.served import served
+from tests.daemon_in_loop import served
+from tests.gateway_files import write
 
 
 async def warnings(file: Path, caplog: pytest.LogCaptureFixture) -> list[str]:

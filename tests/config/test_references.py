@@ -11,7 +11,7 @@ import pytest
 from gateway.config import load, read
 from gateway.config.references import FILE_LIMIT
 from gateway.errors import ConfigError
-from tests.scenario import write
+from tests.gateway_files import write
 
 CONFIG = """\
 services:

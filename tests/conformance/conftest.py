@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.conformance.serve import Served, serving
 from tests.deadline import until
 from tests.engineio.conftest import LONG, SHORT
-from tests.engineio.wire import Stream, Wire
+from tests.engineio.echo_server import Stream, Wire
 
 
 @pytest.fixture(scope="module", params=[SHORT, LONG], ids=["short-pings", "long-pings"])

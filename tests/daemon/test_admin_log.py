@@ -10,8 +10,8 @@ import pytest
 
 from gateway.daemon.admin import AdminLog
 from tests.hostile.bad_http import raw
-from tests.hostile.line import connected
-from tests.reload.running import running
+from tests.hostile.byte_connection import connected
+from tests.reload.edited_daemon import running
 
 CONFIG = """
 reload: {watch: "off"}

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.compiler import Build, load
 from gateway.daemon.last_good import LastGood
-from tests.scenario import write
+from tests.gateway_files import write
 
 CONFIG = """
 namespaces: {/: {routes: {say: chat.say}}}

@@ -18,7 +18,7 @@ from gateway.errors import ConfigError
 from gateway.loader import sysmodules
 from gateway.loader.sysmodules import Placed
 from tests.deadline import deadline
-from tests.scenario import write
+from tests.gateway_files import write
 
 CONFIG = "namespaces: {/: {routes: {say: chat.say}}}"
 SAY = "async def say(ctx): return 1\n"

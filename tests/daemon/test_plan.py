@@ -13,7 +13,7 @@ from gateway.config.model import ServerConfig
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.engineio.settings import Settings
 from gateway.limits import Limits, NamespaceLimits
-from tests.scenario import write
+from tests.gateway_files import write
 
 CONFIG = """\
 namespaces:

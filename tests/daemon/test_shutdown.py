@@ -10,9 +10,9 @@ from time import monotonic
 import pytest
 
 from gateway.daemon import shutdown
-from tests.raw import raw
-from tests.scenario import write
-from tests.served import served
+from tests.daemon_in_loop import served
+from tests.gateway_files import write
+from tests.raw_client import raw
 
 COUNT = 5
 

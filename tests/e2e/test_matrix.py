@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from tests.daemon_in_loop import served
 from tests.deadline import DEADLINE
 from tests.e2e.clients import KINDS, Kind, Parser
+from tests.gateway_files import write
 from tests.js_client import JsClient, JsDriver
-from tests.scenario import write
-from tests.served import served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon_in_loop import served
 from tests.deadline import deadline
 from tests.js.install import NODE
-from tests.served import served
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "js" / "quickstart.js"

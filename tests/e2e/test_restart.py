@@ -11,9 +11,9 @@ import pytest
 
 from tests.cli.test_run import running
 from tests.e2e.clients import KINDS, Kind, Parser
+from tests.gateway_files import write
 from tests.js_client import JsClient, JsDriver
 from tests.ports import free_port
-from tests.scenario import write
 
 CONFIG = """
 server: {serializer: %s}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.daemon_in_loop import served
 from tests.deadline import deadline
+from tests.gateway_files import write
 from tests.js_client import JsDriver
-from tests.scenario import write
-from tests.served import served
 
 CONFIG = """
 server: {serializer: %s}

@@ -16,8 +16,8 @@ import pytest
 
 from tests.cli.test_run import Run, running
 from tests.deadline import deadline, until
-from tests.raw import Raw, raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.raw_client import Raw, raw
 
 CONFIG = """
 server: {port: 0}

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from gateway.engineio.session import Session
+from tests.engineio.echo_server import Server, Wire
 from tests.engineio.recording import RecordingHost, RecordingWebSocket, take
-from tests.engineio.wire import Server, Wire
 
 SHORT = {"ping_interval": 0.3, "ping_timeout": 20.0}
 """Pings in the middle of a test. Who answers is never too late, however busy the machine is."""

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.engineio.wire import Server, Wire, connected, refused
+from tests.engineio.echo_server import Server, Wire, connected, refused
 
 Served = Callable[[Any], AbstractAsyncContextManager[Wire]]
 ALLOW, CREDENTIALS = "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"

@@ -21,7 +21,7 @@ import pytest
 from tests.deadline import deadline
 from tests.engineio.conftest import LONG
 from tests.engineio.echo import say
-from tests.engineio.wire import WEBSOCKET, Server, Wire, connected
+from tests.engineio.echo_server import WEBSOCKET, Server, Wire, connected
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.engineio.conftest import LONG
-from tests.engineio.wire import WEBSOCKET, Server, connected
+from tests.engineio.echo_server import WEBSOCKET, Server, connected
 
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK = b"\x12\x34\x56\x78"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.engineio.conftest import LONG
-from tests.engineio.wire import UNKNOWN_SESSION, Server, Wire, connected
+from tests.engineio.echo_server import UNKNOWN_SESSION, Server, Wire, connected
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

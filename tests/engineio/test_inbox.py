@@ -9,7 +9,7 @@ from aiohttp import WebSocketError
 from aiohttp.http_websocket import WebSocketReader
 
 from gateway.engineio.websocket import Inbox, ReadSwitch
-from tests.hostile.line import BINARY, CLOSE, PING, close, frame
+from tests.hostile.byte_connection import BINARY, CLOSE, PING, close, frame
 
 WAIT = "wait"
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.engineio.frames import Frames
 from tests.engineio.conftest import HASTY, LONG
 from tests.engineio.echo import say
-from tests.engineio.wire import UNKNOWN_TRANSPORT, WEBSOCKET, Server, Stream, Wire, connected
+from tests.engineio.echo_server import UNKNOWN_TRANSPORT, WEBSOCKET, Server, Stream, Wire, connected
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.engineio.wire import (
+from tests.engineio.echo_server import (
     BAD_METHOD,
     BAD_REQUEST,
     UNKNOWN_SESSION,

@@ -11,7 +11,7 @@ import pytest
 from gateway.engineio.settings import Settings
 from tests.engineio.conftest import HASTY, LONG, SHORT
 from tests.engineio.echo import UNLIMITED
-from tests.engineio.wire import UNKNOWN_SESSION, Server, Wire
+from tests.engineio.echo_server import UNKNOWN_SESSION, Server, Wire
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.engineio.packet import Packet
 from tests.engineio.echo import say
-from tests.engineio.wire import BAD_REQUEST, UNKNOWN_SESSION, Server, Wire
+from tests.engineio.echo_server import BAD_REQUEST, UNKNOWN_SESSION, Server, Wire
 
 BYTES = bytes(range(256))
 TEXT = 'plain, "quoted", \\ and € 🦄 '

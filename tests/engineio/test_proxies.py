@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from tests.engineio.conftest import LONG
+from tests.engineio.echo_server import Server, Wire
 from tests.engineio.proxy import Fault, Proxy
-from tests.engineio.wire import Server, Wire
 
 
 @pytest.fixture

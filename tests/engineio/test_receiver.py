@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engineio.conftest import LONG
-from tests.engineio.wire import Server, Wire
+from tests.engineio.echo_server import Server, Wire
 
 
 @pytest.fixture

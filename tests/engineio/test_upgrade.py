@@ -17,7 +17,7 @@ from gateway.engineio.packet import Packet
 from gateway.engineio.session import Session
 from tests.engineio.conftest import LONG
 from tests.engineio.echo import say
-from tests.engineio.wire import BAD_REQUEST, Server, Stream, Wire
+from tests.engineio.echo_server import BAD_REQUEST, Server, Stream, Wire
 
 
 @pytest.fixture

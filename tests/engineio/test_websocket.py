@@ -12,8 +12,8 @@ import pytest
 from gateway.engineio.packet import Message
 from gateway.engineio.session import Session
 from tests.engineio.conftest import LONG
-from tests.engineio.wire import WEBSOCKET, Server, Wire, connected
-from tests.hostile.line import CLOSE, PING, frame
+from tests.engineio.echo_server import WEBSOCKET, Server, Wire, connected
+from tests.hostile.byte_connection import CLOSE, PING, frame
 
 POLL = "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\nhost: a\n\n"
 

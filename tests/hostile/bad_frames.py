@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from tests.hostile.line import BINARY, CLOSE, PING, TEXT, close, frame
+from tests.hostile.byte_connection import BINARY, CLOSE, PING, TEXT, close, frame
 
 __all__ = ["FRAMES", "BadFrame"]
 

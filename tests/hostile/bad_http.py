@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 
-from tests.hostile.line import get, post, upgrade
+from tests.hostile.byte_connection import get, post, upgrade
 
 __all__ = ["ON_SESSION", "OPENING", "SID", "UPGRADES", "Bad"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.raw import Packet
+from tests.raw_client import Packet
 
 __all__ = ["ENGINE", "PAYLOADS", "PROBES", "BadPackets"]
 

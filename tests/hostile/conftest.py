@@ -16,8 +16,8 @@ import pytest_asyncio
 
 from gateway.daemon.daemon import Daemon, StartupInfo
 from tests.deadline import deadline
-from tests.raw import Raw, raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.raw_client import Raw, raw
 
 CONFIG = """
 server: {ping_interval: 25s, ping_timeout: 20s}

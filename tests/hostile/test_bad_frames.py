@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.hostile.bad_frames import FRAMES, BadFrame
+from tests.hostile.byte_connection import Line, close, connected, frame
 from tests.hostile.conftest import Gateway
-from tests.hostile.line import Line, close, connected, frame
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

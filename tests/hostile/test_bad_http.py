@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.hostile.bad_http import ON_SESSION, OPENING, SID, UPGRADES, Bad
+from tests.hostile.byte_connection import Line, connected, get, post
 from tests.hostile.conftest import Gateway
-from tests.hostile.line import Line, connected, get, post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 
 from tests.hostile.bad_packets import ENGINE, PAYLOADS, PROBES, BadPackets
+from tests.hostile.byte_connection import Line, connected, frame, get, post, upgrade
 from tests.hostile.conftest import Gateway
-from tests.hostile.line import Line, connected, frame, get, post, upgrade
-from tests.raw import Packet, Raw, raw
+from tests.raw_client import Packet, Raw, raw
 from tests.socketio.bad_packets import BAD, Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.deadline import deadline
-from tests.raw import Raw, raw
+from tests.raw_client import Raw, raw
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 20.0
@@ -74,7 +74,7 @@ async def tell(ctx):
 CROWD = """
 import asyncio, sys
 from contextlib import AsyncExitStack
-from tests.raw import raw
+from tests.raw_client import raw
 
 async def main(url, transport, clients):
     async with AsyncExitStack() as stack:
@@ -180,7 +180,7 @@ async def test_a_link_that_is_cut_in_the_middle_of_calls() -> None:
     if await allowed.wait():
         pytest.skip("no network namespaces here; clients that are stopped stand in for it")
     run = await asyncio.create_subprocess_exec(
-        *(*command, sys.executable, "-m", "tests.hostile.link"),
+        *(*command, sys.executable, "-m", "tests.hostile.cut_network"),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

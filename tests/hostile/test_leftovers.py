@@ -12,8 +12,8 @@ from gateway.engineio.session import Session
 from gateway.engineio.websocket import WebSocketCarrier
 from gateway.socketio.server import Client
 from tests.deadline import deadline
+from tests.hostile.byte_connection import connected, frame
 from tests.hostile.conftest import Gateway
-from tests.hostile.line import connected, frame
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.limits.edge import Edge, edge_of
+from tests.limits.limited_daemon import Edge, edge_of
 
 
 @pytest.fixture

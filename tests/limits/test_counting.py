@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.limits.bounded import Bounded, bounded
-from tests.raw import Raw, raw
-from tests.reload.running import until
+from tests.limits.counted_gateway import Bounded, bounded
+from tests.raw_client import Raw, raw
+from tests.reload.edited_daemon import until
 
 BUSY = {"code": "busy", "message": "too much to do", "data": {"retry_after": 1}}
 REFUSED = {"message": "too much to do", "data": {"code": "busy", "data": {"retry_after": 1}}}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.raw import raw
-from tests.reload.caller import Caller, caller
-from tests.reload.running import Running, running
+from tests.raw_client import raw
+from tests.reload.calling_client import Caller, caller
+from tests.reload.edited_daemon import Running, running
 
 CONFIG = """
 reload: {watch: "off"}

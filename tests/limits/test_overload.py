@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.deadline import deadline
-from tests.limits.edge import BUSY, REFUSED, ask, error
-from tests.limits.stage import stage
-from tests.raw import raw
+from tests.limits.limited_daemon import BUSY, REFUSED, ask, error
+from tests.limits.plugin_hooks import stage
+from tests.raw_client import raw
 
 LIMIT = "overload_after"
 GET = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

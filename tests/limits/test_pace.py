@@ -13,8 +13,8 @@ import pytest
 
 from gateway.limits import TokenBucket
 from gateway.socketio import client
-from tests.raw import raw
-from tests.reload.running import Running, running, until
+from tests.raw_client import raw
+from tests.reload.edited_daemon import Running, running, until
 
 Transport = Literal["polling", "websocket"]
 

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.deadline import deadline
-from tests.limits.edge import CONFIG, PLUGIN, Edge, ask
-from tests.raw import Raw, raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.limits.limited_daemon import CONFIG, PLUGIN, Edge, ask
+from tests.raw_client import Raw, raw
 
 ROOT = Path(__file__).parents[2]
 DAEMON = """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reload.running import Running, running
-from tests.reload.stage import Stage
-from tests.reload.stage import stage as the_stage
+from tests.reload.edited_daemon import Running, running
+from tests.reload.plugin_gates import Stage
+from tests.reload.plugin_gates import stage as the_stage
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 

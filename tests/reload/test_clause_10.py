@@ -13,8 +13,8 @@ from types import ModuleType
 from gateway.compiler import Build
 from gateway.runtime.blueprint import Generation
 from tests.deadline import deadline
-from tests.reload.caller import caller
-from tests.reload.running import Running, until
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import Running, until
 
 PLUGIN = """
 from __future__ import annotations

@@ -21,8 +21,8 @@ from gateway.errors import ConfigError
 from tests.config.test_bad import CASES, name
 from tests.deadline import deadline
 from tests.ports import free_port
-from tests.reload.caller import caller
-from tests.reload.running import CONFIG, SAY, WATCHED, Running
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import CONFIG, SAY, WATCHED, Running
 
 # 11. Keys that only a restart can change are named; everything else applies.
 

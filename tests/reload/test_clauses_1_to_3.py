@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.reload.caller import caller
-from tests.reload.running import CONFIG, SAY, Running
-from tests.reload.stage import Stage
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import CONFIG, SAY, Running
+from tests.reload.plugin_gates import Stage
 
 SERVICE = CONFIG + "services: {store: store.Store}\n"
 STORE = """
@@ -20,7 +20,7 @@ class Store:
     async def __aenter__(self): {}; return self
     async def __aexit__(self, *_): pass
 """
-WAIT = "from tests.reload.stage import stage; await stage.wait()"
+WAIT = "from tests.reload.plugin_gates import stage; await stage.wait()"
 
 
 # 1. Nothing observable changes until the new generation is read, validated, imported and started.
@@ -29,7 +29,9 @@ WAIT = "from tests.reload.stage import stage; await stage.wait()"
 async def test_clause_1_nothing_changes_while_plugins_are_imported(gateway, stage: Stage) -> None:
     async with gateway() as one, caller(one.url) as old:
         one.config(CONFIG.replace("say:", "tell:") + "  /new: {}\n")
-        one.plugin("chat", "from tests.reload.stage import stage\nstage.hold()\n" + SAY.format(2))
+        one.plugin(
+            "chat", "from tests.reload.plugin_gates import stage\nstage.hold()\n" + SAY.format(2)
+        )
         reload = asyncio.create_task(one.reload())
         await stage.held()
         assert await old.call("say") == ["one"]
@@ -49,7 +51,7 @@ async def test_clause_1_nothing_changes_while_services_start(gateway, stage: Sta
     ):
         one.plugin(
             "store",
-            STORE.format("two", "from tests.reload.stage import stage; await stage.wait()"),
+            STORE.format("two", "from tests.reload.plugin_gates import stage; await stage.wait()"),
         )
         one.plugin("chat", chat + "# another\n")
         reload = asyncio.create_task(one.reload())
@@ -66,7 +68,7 @@ async def test_clause_1_nothing_changes_while_services_start(gateway, stage: Sta
 
 
 STAMPED = """
-from tests.reload.stage import stage
+from tests.reload.plugin_gates import stage
 
 async def outer(ctx, next):
     ctx.state["seen"] = ["{0} outer"]
@@ -118,7 +120,7 @@ async def test_clause_2_a_socket_stays_in_the_generation_that_accepted_it(
         namespaces: {/: {connection_middleware: [door.door], routes: {say: door.say}}}
     """
     door = """
-        from tests.reload.stage import stage
+        from tests.reload.plugin_gates import stage
         async def door(ctx, next):
             stage.seen.append("{0} in")
             await next()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reload.caller import caller
-from tests.reload.running import CONFIG, SAY, WATCHED, Running
-from tests.reload.stage import Stage
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import CONFIG, SAY, WATCHED, Running
+from tests.reload.plugin_gates import Stage
 
 # 4. Missing, empty, truncated or unreadable files never change the running config.
 
@@ -123,7 +123,9 @@ async def test_clause_6_a_change_during_a_reload_causes_exactly_one_more(
 ) -> None:
     config = WATCHED + "namespaces: {/: {routes: {say: chat.say}}}\n"
     async with gateway(config) as one:
-        one.plugin("chat", "from tests.reload.stage import stage\nstage.hold()\n" + SAY.format(2))
+        one.plugin(
+            "chat", "from tests.reload.plugin_gates import stage\nstage.hold()\n" + SAY.format(2)
+        )
         await stage.held()
         for word in ("three", "four", "five"):
             one.say(word)

@@ -9,16 +9,16 @@ import pytest
 
 from gateway.daemon import shutdown
 from tests.deadline import deadline
-from tests.reload.caller import caller
-from tests.reload.running import until
-from tests.reload.stage import Stage
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import until
+from tests.reload.plugin_gates import Stage
 
 # 8. Sockets are closed only when the new config says so, spread over a window, counted.
 
 
 DOOR = """
 import asyncio
-from tests.reload.stage import stage
+from tests.reload.plugin_gates import stage
 
 VERSION = "{0}"
 
@@ -162,7 +162,7 @@ async def test_clause_8_nothing_else_closes_a_socket(gateway) -> None:
 
 
 SLOW = """
-from tests.reload.stage import stage
+from tests.reload.plugin_gates import stage
 
 async def slow(ctx, how="well"):
     try:
@@ -270,7 +270,7 @@ async def test_clause_9_the_daemon_ends_though_packets_and_chains_do_not(
             await next()
             await asyncio.Event().wait()
         async def wait(ctx):
-            from tests.reload.stage import stage
+            from tests.reload.plugin_gates import stage
             await stage.wait()
         async def say(ctx): ...
         async def left(ctx): ...

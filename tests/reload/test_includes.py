@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.reload.caller import caller
-from tests.reload.running import SAY, WATCHED, Running
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import SAY, WATCHED, Running
 
 CONFIG = WATCHED + "namespaces: {/: {routes: {say: chat.say}}}\n"
 MORE = "namespaces: {{{0}: {{routes: {{say: chat.say}}}}}}\n"

@@ -13,8 +13,8 @@ from gateway.errors import ConfigError
 from tests.certificates import TLS, der, presented
 from tests.deadline import deadline
 from tests.ports import free_port
-from tests.reload.caller import caller
-from tests.reload.running import CONFIG, WATCHED, Running
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import CONFIG, WATCHED, Running
 
 
 def install(one: Running, name: str) -> None:

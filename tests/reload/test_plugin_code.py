@@ -12,9 +12,9 @@ import pytest
 from gateway.daemon.reload import Verdict
 from gateway.loader.sysmodules import Placed
 from tests.deadline import deadline
-from tests.reload.caller import Caller, caller
-from tests.reload.running import CONFIG, SAY, Running, until
-from tests.reload.stage import Stage
+from tests.reload.calling_client import Caller, caller
+from tests.reload.edited_daemon import CONFIG, SAY, Running, until
+from tests.reload.plugin_gates import Stage
 
 SHORT = CONFIG.replace('"off"', '"off", load_timeout: 300ms')
 
@@ -113,7 +113,9 @@ async def test_old_code_imports_what_it_needs_while_new_code_hangs_at_import(
     files = {"chat": LAZY, "_late": "word = 'old'\n", "helper": "word = 'old'\n"}
     config = SHORT.replace("300ms", "5s")  # time enough to get to `hold`
     async with gateway(config, **files) as one, caller(one.url) as client:
-        one.plugin("helper", "from tests.reload.stage import stage\nstage.hold()\nword = 'new'\n")
+        one.plugin(
+            "helper", "from tests.reload.plugin_gates import stage\nstage.hold()\nword = 'new'\n"
+        )
         one.plugin("_late", "word = 'new'\n")
         reload = asyncio.create_task(one.reload())
         await stage.held()
@@ -146,7 +148,7 @@ async def test_plan_and_reload_at_once_leave_the_modules_of_what_serves(gateway)
 
 async def test_one_load_at_a_time(gateway, stage: Stage) -> None:
     """Code that is being imported looks at `sys.modules`, where only one set of modules is."""
-    noting = "from tests.reload.stage import stage\nstage.seen.append('{0}')\n"
+    noting = "from tests.reload.plugin_gates import stage\nstage.seen.append('{0}')\n"
     async with gateway(CONFIG) as one, caller(one.url) as client:
         (one.folder / "others").mkdir()
         slow = noting.format("begins") + "stage.hold()\n" + noting.format("ends")
@@ -218,7 +220,7 @@ async def test_two_daemons_in_one_process_have_each_their_own_code(
     async def say(one: Running) -> object:
         return await one.said()
 
-    from tests.reload.running import running
+    from tests.reload.edited_daemon import running
 
     async with gateway(CONFIG, chat=LAZY, _late="word = 1\n", helper="word = 1\n") as first:
         files = {"chat": LAZY, "_late": "word = 2\n", "helper": "word = 2\n"}

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.deadline import deadline
-from tests.reload.caller import Caller, caller
-from tests.reload.running import Running, running, until
-from tests.reload.stage import stage
+from tests.reload.calling_client import Caller, caller
+from tests.reload.edited_daemon import Running, running, until
+from tests.reload.plugin_gates import stage
 
 MIDDLEWARE = """
 from ._version import VERSION
@@ -37,7 +37,7 @@ class Stamp:
         ctx.reply.append(self.stamp)
 """
 HANDLER = """
-from tests.reload.stage import stage
+from tests.reload.plugin_gates import stage
 from ._version import VERSION
 
 def say(yaml: int):

@@ -14,7 +14,7 @@ import yaml
 
 from gateway.config import Document, schema
 from gateway.errors import Problem
-from tests.reload.running import SAY, Running
+from tests.reload.edited_daemon import SAY, Running
 
 CONFIG = """
 reload: {quiet: 200ms, poll_interval: 1h}

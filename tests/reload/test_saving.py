@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reload.running import SAY, WATCHED, Running
+from tests.reload.edited_daemon import SAY, WATCHED, Running
 
 CONFIG = WATCHED + "namespaces: {/: {routes: {say: chat.say}}}\n"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.reload.caller import caller
-from tests.reload.running import Running, until
-from tests.reload.stage import Stage
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import Running, until
+from tests.reload.plugin_gates import Stage
 
 CONFIG = """
 reload: {watch: "off"}
@@ -25,7 +25,7 @@ namespaces:
 
 STORE = """
 import asyncio
-from tests.reload.stage import stage
+from tests.reload.plugin_gates import stage
 from .helper import WORD
 
 class Store:
@@ -48,7 +48,7 @@ class Store:
 HELPER = "from ._deeper import WORD\n"
 
 CHAT = """
-from tests.reload.stage import stage
+from tests.reload.plugin_gates import stage
 
 async def door(ctx, next):
     store = ctx.service.store
@@ -162,7 +162,7 @@ namespaces: {/: {routes: {say: services.say}}}
 SERVICES = """
 import asyncio
 from contextlib import asynccontextmanager
-from tests.reload.stage import stage
+from tests.reload.plugin_gates import stage
 
 @asynccontextmanager
 async def service(name):

@@ -8,9 +8,9 @@ import socket
 from pathlib import Path
 
 from tests.deadline import deadline
-from tests.reload.caller import caller
-from tests.reload.running import CONFIG, SAY
-from tests.reload.stage import Stage
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import CONFIG, SAY
+from tests.reload.plugin_gates import Stage
 
 ADMIN = CONFIG + "admin: {socket: admin.sock}\n"
 
@@ -173,7 +173,9 @@ async def test_those_who_wait_for_a_reload_when_the_daemon_stops_are_told(
     gateway, stage: Stage
 ) -> None:
     async with gateway(ADMIN) as one:
-        one.plugin("chat", "from tests.reload.stage import stage\nstage.hold()\n" + SAY.format(2))
+        one.plugin(
+            "chat", "from tests.reload.plugin_gates import stage\nstage.hold()\n" + SAY.format(2)
+        )
         asked = [asyncio.create_task(one.post("/-/reload")) for _ in range(2)]
         await stage.held()
         one.daemon.stop()
@@ -187,7 +189,7 @@ async def test_those_who_wait_for_a_reload_when_the_daemon_stops_are_told(
 async def test_readiness_ends_when_the_daemon_stops_and_health_does_not(
     gateway, stage: Stage
 ) -> None:
-    wait = "from tests.reload.stage import stage\nasync def say(ctx): await stage.wait()\n"
+    wait = "from tests.reload.plugin_gates import stage\nasync def say(ctx): await stage.wait()\n"
     async with gateway(ADMIN, chat=wait) as one, caller(one.url) as client:
         assert await one.get("/readyz") == {"ready": True}
         call = client.begin("say")

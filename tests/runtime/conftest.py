@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.testing import TestGateway
-from tests.scenario import write
+from tests.gateway_files import write
 
 
 @pytest.fixture

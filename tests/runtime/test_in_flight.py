@@ -13,7 +13,7 @@ from gateway.runtime.blueprint import Generation
 from gateway.runtime.connection import Connection
 from gateway.runtime.load import InFlight
 from gateway.testing import TestGateway
-from tests.reload.running import until
+from tests.reload.edited_daemon import until
 
 CONFIG = """
 {limits}

@@ -10,9 +10,9 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
-from tests.raw import Raw, raw
-from tests.scenario import write
-from tests.served import served
+from tests.daemon_in_loop import served
+from tests.gateway_files import write
+from tests.raw_client import Raw, raw
 
 SHORT = {"ping_interval": "300ms", "ping_timeout": "20s"}
 LONG = {"ping_interval": "25s", "ping_timeout": "20s"}

@@ -12,8 +12,8 @@ from gateway.limits import Limits, NamespaceLimits
 from gateway.socketio.rooms import Rooms
 from gateway.testing import Refused, TestGateway
 from tests.conformance.serve import serving
-from tests.raw import raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.raw_client import raw
 
 CONFIG = """
 namespaces:

@@ -14,9 +14,9 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT
 from socketio.packet import Packet as StockPacket
 
 from tests.conftest import _serve
-from tests.raw import Raw, raw
-from tests.scenario import write
-from tests.served import served
+from tests.daemon_in_loop import served
+from tests.gateway_files import write
+from tests.raw_client import Raw, raw
 
 NAMESPACES = ("/", "/a")
 

@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from gateway.limits import Limits
 from tests.conformance.serve import serving
-from tests.raw import Raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.raw_client import Raw
 from tests.socketio.conftest import Open
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 import pytest_asyncio
 
-from tests.raw import Raw
+from tests.raw_client import Raw
 from tests.socketio.test_msgpack import BAD, HEAD
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

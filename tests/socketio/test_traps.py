@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tests.deadline import deadline
-from tests.raw import raw
+from tests.raw_client import raw
 
 CONFIG = """
 namespaces:

@@ -10,7 +10,7 @@ import logging
 
 import pytest
 
-from tests.raw import raw
+from tests.raw_client import raw
 
 CONFIG = """
 namespaces:

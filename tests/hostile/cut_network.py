@@ -1,6 +1,6 @@
 """A gateway and its clients on a network of their own, which is cut.
 
-`unshare --net python -m tests.hostile.link` says `whole` when everything went as it should.
+`unshare --net python -m tests.hostile.cut_network` says `whole` when everything went as it should.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from gateway.daemon.daemon import Daemon, StartupInfo
 from tests.deadline import deadline
-from tests.raw import raw
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.raw_client import raw
 
 CONFIG = """
 server: {ping_interval: 500ms, ping_timeout: 500ms}

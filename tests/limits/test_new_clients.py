@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 
 from tests.deadline import deadline
-from tests.limits.edge import REFUSED, ask
-from tests.raw import raw
+from tests.limits.limited_daemon import REFUSED, ask
+from tests.raw_client import raw
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["polling", "websocket"])
 

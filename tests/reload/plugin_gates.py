@@ -1,4 +1,4 @@
-"""What a test and the plugins it writes have in common: `from tests.reload.stage import stage`."""
+"""What a test and its plugins share: `from tests.reload.plugin_gates import stage`."""
 
 from __future__ import annotations
 

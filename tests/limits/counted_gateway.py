@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.daemon.reload import Verdict
-from tests.reload.caller import caller
-from tests.reload.running import Running, running, until
+from tests.reload.calling_client import caller
+from tests.reload.edited_daemon import Running, running, until
 
 __all__ = ["Bounded", "bounded"]
 

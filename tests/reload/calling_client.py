@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from tests.deadline import deadline
-from tests.raw import Raw, raw
+from tests.raw_client import Raw, raw
 
 __all__ = ["Caller", "caller"]
 

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from tests.deadline import deadline
-from tests.limits.edge import BUSY, REFUSED, ask, error, until
-from tests.raw import raw
+from tests.limits.limited_daemon import BUSY, REFUSED, ask, error, until
+from tests.raw_client import raw
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["polling", "websocket"])
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import aiohttp
 
+from tests.daemon_in_loop import served
 from tests.deadline import deadline
-from tests.raw import Raw
-from tests.scenario import write
-from tests.served import served
+from tests.gateway_files import write
+from tests.raw_client import Raw
 
 __all__ = ["BUSY", "REFUSED", "Edge", "ask", "edge_of", "error", "until"]
 
@@ -46,7 +46,7 @@ namespaces:
 
 PLUGIN = """
 import asyncio, time
-from tests.limits.stage import stage
+from tests.limits.plugin_hooks import stage
 
 reasons = []
 leave = asyncio.Event()

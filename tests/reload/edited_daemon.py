@@ -14,8 +14,8 @@ import aiohttp
 from gateway.daemon.daemon import Daemon, StartupInfo
 from gateway.daemon.reload import Verdict
 from tests.deadline import DEADLINE, deadline, until
-from tests.reload.caller import caller
-from tests.scenario import write
+from tests.gateway_files import write
+from tests.reload.calling_client import caller
 
 __all__ = ["CONFIG", "SAY", "WATCHED", "Running", "running", "until"]
 

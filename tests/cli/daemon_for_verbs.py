@@ -8,8 +8,8 @@ from pathlib import Path
 
 from click.testing import Result
 
-from tests.cli.verbs import invoke
-from tests.served import served
+from tests.cli.invoke import invoke
+from tests.daemon_in_loop import served
 
 __all__ = ["CONFIG", "ask", "asked"]
 
