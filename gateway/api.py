@@ -37,11 +37,13 @@ Middleware: TypeAlias = "Callable[[Context, Next], Awaitable[None]]"
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
 """Answers one event. It is called with the context, then the event's arguments if it declares any.
-Its return value is the ack: a tuple is several arguments, `None` is none."""
+
+Its return value is the ack: a tuple is several arguments, `None` is none.
+"""
 
 
 class Wire(Protocol):
-    """Sends for one socket. If the socket is gone, nothing is sent and nothing is raised."""
+    """Sends to one socket. If the socket is gone, nothing is sent and nothing is raised."""
 
     async def emit(self, event: str, args: Sequence[object]) -> None: ...
 
@@ -57,7 +59,7 @@ class Wire(Protocol):
 
 
 class Emitter(Protocol):
-    """Sends for a namespace: to many sockets at once."""
+    """Sends to many sockets of a namespace at once."""
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
 
@@ -71,8 +73,9 @@ class Handshake:
     """The handshake of a socket: its first HTTP request, and its `auth`.
 
     `auth` is the client's `auth` option (`{}` if absent), `query` the first value of each query
-    parameter, `headers` those of the request with lower-case names, `address` the peer's address,
-    `url` path and query, `time` seconds since the epoch, `secure` true if the connection uses TLS.
+    parameter, `headers` the header fields with lower-case names, `address` the client's address,
+    `url` the path and query, `time` the time of the CONNECT packet in seconds since the epoch.
+    `secure` is true if the connection uses TLS.
     """
 
     auth: Mapping[str, Value] = field(default_factory=dict)
@@ -106,11 +109,11 @@ class Socket:
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms the socket is in; its own id is one of them."""
+        """The rooms that the socket is in, including the one named after its id."""
         return self._wire.room_names()
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
-        """Send an event to this client; before `next()`, as soon as the client is accepted."""
+        """Send an event to this client; before `next()`, it is sent once the client is accepted."""
         return self._wire.emit(event, args)
 
     def call(self, event: str, *args: object, timeout: float = 60.0) -> Awaitable[list[Value]]:
@@ -122,7 +125,7 @@ class Socket:
         return self._wire.call(event, args, timeout)
 
     def join(self, room: str) -> Awaitable[None]:
-        """Enter a room."""
+        """Join a room."""
         return self._wire.join(room)
 
     def leave(self, room: str) -> Awaitable[None]:
@@ -130,7 +133,7 @@ class Socket:
         return self._wire.leave(room)
 
     def to(self, *rooms: str) -> Namespace:
-        """Everyone in these rooms except this socket."""
+        """Select the sockets in these rooms, except this one."""
         return Namespace(self.namespace, self._scope._emitter, rooms, (self.id,))
 
     def disconnect(self) -> Awaitable[None]:
@@ -159,7 +162,7 @@ class Namespace:
         return replace(self, excluded=self.excluded + rooms)
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
-        """Send an event once to each of the sockets."""
+        """Send an event to each of the sockets, once."""
         return self._emitter.broadcast(self, event, args)
 
     def sockets(self) -> tuple[Socket, ...]:
@@ -192,7 +195,7 @@ class Services:
     def __init__(self, instances: Mapping[str, object]) -> None:
         self._instances = instances
 
-    def __getattr__(self, name: str) -> Any:  # the only Any: the YAML alone knows the type
+    def __getattr__(self, name: str) -> Any:  # `Any`, because only the YAML knows the type
         try:
             return self._instances[name]
         except KeyError:
@@ -260,8 +263,8 @@ class Context:
         self.gateway = gateway
         self.reply: object = None
         self.state: dict[str, object] = {}
-        self._at = 0  # how many links have called next()
-        self._end: Callable[[Context], Awaitable[None]]  # what its last next() runs
+        self._at = 0  # the number of links that have called next()
+        self._end: Callable[[Context], Awaitable[None]]  # run by the last next()
 
     @property
     def packet(self) -> list[Value]:

@@ -1,8 +1,8 @@
 """Every limit, once: its key in `gateway.yaml`, its default, its unit and what it bounds.
 
-The config fills these classes, the engine, the sockets and the runtime read them. To add a limit,
-add a field here, its key to `schema/gateway.schema.json` and its row to `docs/limits.md`; if
-clients can meet it, add its name to `LimitName`.
+The config fills these classes; the engine, the sockets and the runtime read them. To add a limit,
+add a field here, a key to `schema/gateway.schema.json` and a row to `docs/limits.md`; if clients
+can meet it, add its name to `LimitName`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 T = TypeVar("T")
 
 Unit = Literal["count", "size", "seconds", "choice"]
-"""How a limit is written: a whole number, bytes, a duration, or one of several words."""
+"""The way a limit is written: a whole number, bytes, a duration, or one of several words."""
 
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
 
@@ -47,13 +47,13 @@ LimitName = Literal[
     "sockets_per_address",
     "upgrade_timeout",
 ]
-"""The limits that are counted when a client meets them. `send_packets` counts as `send_buffer`."""
+"""Limits that are counted when a client meets them. `send_packets` counts as `send_buffer`."""
 
 LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 
 
 def _limit(default: T, unit: Unit, bounds: str = "") -> T:
-    """A field with its unit and, where it may be unlimited, a phrase for what it bounds."""
+    """A field with its unit and, if being unlimited does harm, a phrase for what it bounds."""
     declared: Any = field(default=default, metadata={"unit": unit, "bounds": bounds})
     limit: T = declared
     return limit
@@ -63,9 +63,9 @@ def _limit(default: T, unit: Unit, bounds: str = "") -> T:
 class Limits:
     """The limits of the whole gateway; `inf` means unlimited, times are in seconds.
 
-    `sockets` bounds connections, and the sockets of all namespaces together; `handlers` bounds
-    packets in flight; `depth` is how deep the arrays and objects of a packet may nest. A gateway
-    that runs more than `overload_after` seconds late accepts nothing new.
+    `sockets` bounds connections, and also the sockets of all namespaces together. `handlers` bounds
+    packets in flight, `depth` the nesting of arrays and objects in a packet. A gateway whose loop
+    runs more than `overload_after` seconds late accepts nothing new.
     """
 
     sockets: float = _limit(50_000, "count", "how many may be connected")
@@ -113,13 +113,13 @@ def unit_of(limit: Field[Any]) -> Unit:
 
 
 def bounded_by(name: str) -> str:
-    """A phrase for what a limit bounds; empty where no harm comes of having none."""
+    """A phrase for what a limit bounds; empty if going without it does no harm."""
     declared = {each.name: each.metadata["bounds"] for each in fields(Limits)}
     return str(declared.get(name, ""))
 
 
 class TokenBucket:
-    """Tokens that come at a steady rate, as many at once as come in a second."""
+    """Tokens that arrive at a steady rate; the bucket holds those of one second."""
 
     __slots__ = ("_at", "tokens")
 
@@ -128,9 +128,9 @@ class TokenBucket:
         self._at = -1.0
 
     def refill(self, rate: float, now: float) -> float:
-        """Add the tokens that came until `now`; the seconds until there are none owed.
+        """Add the tokens that arrived until `now`, and return the seconds until none is owed.
 
-        `rate` is tokens a second, `now` is in seconds. An unlimited rate never makes anyone wait.
+        `rate` is in tokens per second, `now` in seconds. The wait is 0 if the rate is unlimited.
         """
         if rate == inf:
             self.tokens = inf

@@ -1,4 +1,4 @@
-"""Drive a gateway without a network: for the tests of those who write plugins.
+"""A gateway without a network, for the tests of plugins.
 
     async with TestGateway("gateway.yaml") as gateway:
         client = await gateway.connect("/chat", auth={"token": "secret"})
@@ -6,8 +6,8 @@
         event = await client.receive("message")
         assert event.args == ["hello"]
 
-Everything is the real thing, the Engine.IO sessions included, but for the network: a client is
-connected by a WebSocket in memory. So limits, violations and slow readers can be tested too.
+Only the network is missing: clients connect through a WebSocket in memory, and everything else is
+real, including the Engine.IO sessions. So tests can cover limits, violations and slow clients too.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = ["Event", "Refused", "TestClient", "TestGateway"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event the gateway sent. `id` is that of the ack it asks for, `None` for none."""
+    """An event from the gateway. `id` is its ack id; `None` if it asks for no ack."""
 
     name: str
     args: list[Value]
@@ -61,7 +61,7 @@ class Event:
 
 
 class Refused(GatewayError):
-    """The gateway refused the connection: what a client sees as `connect_error`."""
+    """A refused connection, which clients see as `connect_error`."""
 
     def __init__(self, message: str, data: Value) -> None:
         self.message = message
@@ -72,8 +72,9 @@ class Refused(GatewayError):
 class TestGateway:
     """A gateway in this process, made from `file` exactly as the daemon makes it.
 
-    Raises `ConfigError` when entered with a file the daemon would refuse. `gateway` is the
-    emitter that services are given, `drain` the seconds that handlers in flight get at the end.
+    Entering it raises `ConfigError` for a file that the daemon would refuse. `gateway` is the
+    emitter that services get. `drain` is the time, in seconds, that handlers in flight get at the
+    end.
     """
 
     __test__ = False
@@ -108,7 +109,7 @@ class TestGateway:
         self._server.live.swap(await self._server.start(build.blueprint))
         server = build.config.server
         settings = Settings(ping_interval=server.ping_interval, ping_timeout=server.ping_timeout)
-        # How late the loop of a test runs is the test's own doing.
+        # No overload: a test may block the loop itself.
         self._server.configure(settings, replace(build.config.limits, overload_after=inf))
         self._build = build
 
@@ -121,9 +122,9 @@ class TestGateway:
         query: str = "",
         timeout: float = 5.0,
     ) -> TestClient:
-        """A client that has been accepted. Raises `Refused` when it is not.
+        """Connect a new client. Raises `Refused` if the gateway refuses it.
 
-        `query` is a query string such as `room=7&debug=1`; `timeout` is in seconds and holds for
+        `query` is a query string such as `room=7&debug=1`. `timeout` is in seconds and applies to
         every wait of the client.
         """
         client = self.client(namespace, auth=auth, headers=headers, query=query, timeout=timeout)
@@ -139,7 +140,7 @@ class TestGateway:
         query: str = "",
         timeout: float = 5.0,
     ) -> TestClient:
-        """A client that has not connected yet, with the arguments of `connect`."""
+        """Make a client that is not connected yet, with the arguments of `connect`."""
         first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
         request = Request(
             method="GET",
@@ -177,7 +178,7 @@ class TestClient:
     async def connect(self) -> None:
         """Connect and wait for the answer.
 
-        Raises `Refused`, `TimeoutError`, and `ConnectionError` when the gateway takes no more
+        Raises `Refused`, `TimeoutError`, and `ConnectionError` if the gateway accepts no more
         connections.
         """
         session = self._enter()
@@ -192,7 +193,7 @@ class TestClient:
         self.connected = True
 
     async def emit(self, event: str, *args: object) -> None:
-        """Send an event and ask for no ack."""
+        """Send an event without asking for an ack."""
         await self._send(EVENT, [event, *args])
 
     async def call(self, event: str, *args: object) -> list[Value]:
@@ -204,7 +205,10 @@ class TestClient:
         return answer
 
     async def receive(self, event: str | None = None, timeout: float | None = None) -> Event:
-        """The next event, or the next of this name. Raises `TimeoutError`."""
+        """Wait for the next event, or the next with this name. Raises `TimeoutError`.
+
+        `timeout` is in seconds; `None` means the client's own.
+        """
         packet = await self._wait(
             lambda p: p.packet_type in (EVENT, BINARY_EVENT) and event in (None, p.data[0]),
             timeout,
@@ -221,7 +225,7 @@ class TestClient:
         self.connected = False
 
     async def lose(self) -> None:
-        """Lose the connection without a word."""
+        """Drop the connection without a close frame."""
         self._carrier.lose()
         self.connected = False
 
@@ -232,20 +236,20 @@ class TestClient:
         self.connected = False
 
     async def send(self, *messages: str | bytes) -> None:
-        """Send Socket.IO packets as they are: text, or the bytes of an attachment.
+        """Send raw Socket.IO packets: text, or the bytes of an attachment.
 
-        For what no client of good faith would send.
+        Tests use it for packets that a correct client never sends.
         """
         for message in messages:
             packet = MESSAGE + message if isinstance(message, str) else message
             await self._carrier.arrive(packet)
 
     def pause(self) -> None:
-        """Stop reading, as a client on a slow line does: what it is sent waits in the gateway."""
+        """Stop reading, as a slow client does: packets for it wait in the gateway."""
         self._carrier.pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Read again."""
         self._carrier.resume()
 
     async def _send(self, kind: int, data: object, ack: int | None = None) -> None:
@@ -261,7 +265,7 @@ class TestClient:
 
 
 class _Carrier:
-    """A WebSocket in memory: what the gateway sends waits in a queue, `None` is its end."""
+    """A WebSocket in memory: packets from the gateway wait in a queue, which `None` ends."""
 
     def __init__(self) -> None:
         self.is_closed = False
@@ -273,7 +277,7 @@ class _Carrier:
         self._session = session
         session.open(self)
 
-    # What the session asks for
+    # Called by the session
 
     @property
     def buffered(self) -> int:
@@ -294,10 +298,10 @@ class _Carrier:
             self.is_closed = True
             self._sent.put_nowait(None)
 
-    # What the client does
+    # Called by the client
 
     async def arrive(self, packet: EnginePacket) -> None:
-        """Take what the client sends, and wait until the next may come."""
+        """Pass a packet to the session, and wait until it accepts the next."""
         if self._session is None:
             return
         try:
@@ -323,7 +327,7 @@ class _Carrier:
             self._session.resume(self)
 
     async def next_packet(self) -> Packet:
-        """The next Socket.IO packet. Raises `ConnectionError` when the gateway has closed."""
+        """Wait for the next Socket.IO packet. Raises `ConnectionError` once there are no more."""
         text = await self._next()
         while not (isinstance(text, str) and text.startswith(MESSAGE)):
             text = await self._next()
@@ -337,7 +341,7 @@ class _Carrier:
     async def _next(self) -> EnginePacket:
         packet = await self._sent.get()
         if packet is None:
-            self._sent.put_nowait(None)  # for whoever asks next
+            self._sent.put_nowait(None)  # for the next call
             raise ConnectionError("the gateway has closed the connection")
         return packet
 

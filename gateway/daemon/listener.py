@@ -1,17 +1,18 @@
-"""A listener: one server on one address, which may change while it serves."""
+"""A listener: one server on an address that may change while it serves."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import hashlib
+import logging
 import os
 import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 from aiohttp import web
 
@@ -22,14 +23,18 @@ from gateway.http.connection import HttpServer
 __all__ = ["Address", "AppServer", "BoundAddress", "ListenError", "Listener", "PublicServer"]
 
 BACKLOG = 1024
+
 ANSWER = 30.0
-"""Seconds that the last answer on a connection may take."""
+"""Longest time for the last answer on a connection, in seconds."""
+
+SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+"""The address of a TCP socket, as `socket.getaddrinfo` returns it."""
 
 
 class ListenError(GatewayError):
-    """The address cannot be listened on; the text is for the operator.
+    """An address that cannot be listened on; the text is for the operator.
 
-    `keys` are the path to the address or certificate in the file.
+    `keys` is the path to the address or certificate in the file.
     """
 
     def __init__(self, message: str, *keys: str) -> None:
@@ -39,9 +44,9 @@ class ListenError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Host and port, or the path of a Unix socket; with the certificate, if any.
+    """A host and port, or the path of a Unix socket, with a certificate if it uses TLS.
 
-    `block` is the block of the configuration that says so.
+    `block` is the block of the file that configures it.
     """
 
     block: str
@@ -56,7 +61,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundAddress:
-    """An address that is bound but not yet accepted on."""
+    """An address that is bound, with the socket that connections are accepted on."""
 
     address: Address
     url: str
@@ -66,22 +71,22 @@ class BoundAddress:
 
 
 class ProtocolServer(Protocol):
-    """Makes the connections of a listener: ours, or aiohttp's of an application."""
+    """Makes the connections of a listener: the gateway's own, or aiohttp's for an application."""
 
     def __call__(self) -> asyncio.Protocol: ...
 
     async def setup(self) -> None:
-        """Get ready for the first connection."""
+        """Prepare for the first connection."""
 
     async def leave(self) -> None:
-        """The address has changed; open connections belong to the one before."""
+        """React to a change of address, or its end: open connections came on the former one."""
 
     async def shutdown(self) -> None:
         """End every connection."""
 
 
 class PublicServer:
-    """The connections of clients, which outlive a change of address."""
+    """The connections of clients, which stay open when the address changes."""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
@@ -100,9 +105,11 @@ class PublicServer:
 
 
 class AppServer:
-    """An aiohttp application; a change of address ends each connection with its next answer."""
+    """An aiohttp application; a change of address closes each connection after its answer."""
 
-    def __init__(self, app: web.Application, logger: Any) -> None:
+    def __init__(
+        self, app: web.Application, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]
+    ) -> None:
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logger
         )
@@ -130,7 +137,7 @@ class AppServer:
 
 
 class Listener:
-    """Serves connections of `server` on the address bound last."""
+    """Serves the connections of `server` on the last bound address."""
 
     def __init__(self, server: ProtocolServer) -> None:
         self._server = server
@@ -145,17 +152,14 @@ class Listener:
         return self._bound.url
 
     def is_at(self, address: Address) -> bool:
-        """Tell whether this address is served with this certificate. Raises `ListenError`."""
+        """True if this address is served with this certificate. Raises `ListenError`."""
         certificate = _certificate(address)
         if self._bound is None or self._site is None:
             return False
         return (self._bound.address, self._bound.certificate) == (address, certificate)
 
     def is_renewed(self, address: Address) -> bool:
-        """Tell whether the address is served but its certificate has changed.
-
-        Raises `ListenError`.
-        """
+        """True if the address is served but its certificate has changed. Raises `ListenError`."""
         return bool(self._bound and self._bound.address == address) and not self.is_at(address)
 
     def bind(self, address: Address) -> BoundAddress:
@@ -165,7 +169,7 @@ class Listener:
         return BoundAddress(address, _url(sock, context), certificate, sock, context)
 
     async def serve(self, bound: BoundAddress) -> None:
-        """Accept on the bound address, then stop accepting on the one before."""
+        """Accept connections on the bound address, then stop accepting on the former one."""
         await self._server.setup()
         loop = asyncio.get_running_loop()
         former, former_site = self._bound, self._site
@@ -196,7 +200,10 @@ class Listener:
 
 
 def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
-    """Open a socket that listens at `address`; `ours` may be in its way. Raises `ListenError`."""
+    """Open a socket that listens at `address`. Raises `ListenError`.
+
+    `ours` is the socket that is served now, which may use the same port; `None` for none.
+    """
     try:
         if address.path is not None:
             return _unix_socket(address.path)
@@ -204,7 +211,7 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         if ours and (ours.family, ours.getsockname()) == (family, name):
-            return ours.dup()  # connections in its queue are served
+            return ours.dup()  # keeps the connections that wait in its queue
         return _tcp_socket(family, name, ours)
     except OSError as error:
         key = "socket" if address.path else "port"
@@ -212,13 +219,13 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
         raise ListenError(message, address.block, key) from None
 
 
-def _tcp_socket(family: int, name: tuple[Any, ...], ours: socket.socket | None) -> socket.socket:
-    # With the protocol named, asyncio switches off Nagle's algorithm for accepted sockets.
+def _tcp_socket(family: int, name: SocketName, ours: socket.socket | None) -> socket.socket:
+    # asyncio disables Nagle's algorithm on accepted sockets only if the protocol is given.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sharing = [sock, ours] if ours and _port(ours) == name[1] else []
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Only during the change of host; no other daemon may share the port.
+        # Only while the host changes, so that no other daemon can share the port.
         for each in sharing:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(name)
@@ -272,7 +279,7 @@ def _url(sock: socket.socket, context: ssl.SSLContext | None) -> str:
 
 
 def _certificate(address: Address) -> str:
-    """Return a digest of the certificate's files, so that a renewal is noticed."""
+    """Return a digest of the certificate's files, which changes when it is renewed."""
     tls = address.tls
     if tls is None:
         return ""
@@ -291,7 +298,7 @@ def _context(address: Address) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # Without a password OpenSSL would ask for one at the terminal, and wait.
+        # Without a password, OpenSSL asks for one on the terminal and waits.
         context.load_cert_chain(tls.cert, tls.key, password="")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error

@@ -1,4 +1,4 @@
-"""The build that serves, and the one way to replace it by another."""
+"""The build that serves, and the only way to replace it."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ class Serving:
 
     @property
     def generation(self) -> int:
-        """The number of the generation that serves; 0 before the first."""
+        """The number of the generation that serves; 0 if none does."""
         current = self.sockets.live.current
         return current.number if current else 0
 
     def serves(self, build: Build) -> bool:
-        """Tell whether everything in `build` is served already. Raises `ListenError`."""
+        """True if everything in `build` is already served. Raises `ListenError`."""
         same = build.blueprint.digest == self.build.blueprint.digest
         return same and all(listener.is_at(address) for listener, address in self._addresses(build))
 
     async def apply(self, build: Build) -> Plan:
         """Make `build` the one that serves.
 
-        Raises `ConfigError` when a service does not start and `ListenError` when an address
-        cannot be had: then nothing has changed.
+        Raises `ConfigError` if a service does not start and `ListenError` if an address cannot be
+        bound. In both cases nothing changes.
         """
         live, plan = self.sockets.live, self.plan(build)
         with ExitStack() as stack:
@@ -80,7 +80,7 @@ class Serving:
         return plan
 
     def _close_removed(self, removed: Collection[str], build: Build) -> None:
-        """Close the sockets of removed namespaces; leave those of a namespace that is back."""
+        """Close the sockets of removed namespaces, and spare those of namespaces that are back."""
         for name in build.config.namespaces:
             if closing := self._closing.pop(name, None):
                 closing.cancel()
@@ -88,7 +88,7 @@ class Serving:
         for name in removed:
             assert former is not None
             window = build.config.reload.close_window
-            # Runs after the swap, but keeps the former generation alive from now on.
+            # It runs after the swap, but is pinned now to keep the former generation in use.
             work = self.sockets.hub.close_namespaces([name], window)
             self._closing[name] = self.sockets.live.pin(former, work)
             self.closed += sockets[name]

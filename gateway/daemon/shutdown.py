@@ -18,27 +18,27 @@ __all__ = ["CHAINS", "shut_down"]
 log = logging.getLogger("sockgw.server")
 
 CHAINS = 10.0
-"""Seconds for chains whose sockets are gone, and for packets that came during the shutdown."""
+"""Time for chains whose sockets are gone and for packets that arrived late, in seconds."""
 
 PACE = 0.001
-"""Seconds between the ends of two clients, so that they do not all reconnect at once."""
+"""Longest time between closing two clients, in seconds: they should not all reconnect at once."""
 
 PAUSE = 0.01
-"""Seconds between two checks of whether polling clients have fetched their last packets."""
+"""Time between two checks if polling clients have fetched their last packets, in seconds."""
 
 
 async def shut_down(server: Server, listener: Listener, drain: float, window: float) -> None:
     """Shut down in this order; each step that has something to do logs a line.
 
     No new client is accepted. Packets in flight get `drain` seconds, then their handlers are
-    cancelled. Sessions are closed, spread over up to `window` seconds, so clients reconnect by
-    themselves to the next server. Connection chains unwind. Services close in reverse order.
+    cancelled. Sessions are closed, spread over up to `window` seconds; their clients reconnect to
+    another server. Connection chains unwind. Services close in reverse order.
     """
     live, engine = server.live, server.engine
     say = log.info if live.current else log.debug
     start = time.monotonic()
     engine.accepting = False
-    # A client on polling may need a new connection for every request, the one for its acks too.
+    # A polling client may need a new connection for each request, even to send its acks.
     if not any(session.transport == "polling" for session in engine.sessions.values()):
         await listener.stop_accepting()
     await _finish_packets(live, drain, say)
@@ -90,6 +90,6 @@ def _cancelled(count: int, limit: float) -> tuple[int, str]:
 
 
 def _log_counts(say: Callable[..., None], what: str, *counts: tuple[int, str]) -> None:
-    """Log the counts that are not zero, if any."""
+    """Log the counts that are not zero, if there are any."""
     if text := ", ".join(f"{count} {how}" for count, how in counts if count):
         say("%s: %s", what, text)

@@ -29,20 +29,20 @@ __all__ = ["Admission", "Connect", "Engine"]
 LOG = logging.getLogger("sockgw.engine")
 
 WARNED_ADDRESSES = 1000
-"""Addresses of clients of an old version that are remembered, to warn of each once."""
+"""Addresses of outdated clients that are remembered, so that each is logged once."""
 
 LATER = "Retry-After: 1\r\n"
-"""Seconds after which a client that is refused may try again."""
+"""The header field that tells a refused client to try again after 1 second."""
 
 Connect = Callable[[Session, Request], Receiver]
-"""Makes the receiver of a session that is about to be accepted, from the request that opens it."""
+"""Makes the receiver of a session that is being opened, from the request that opens it."""
 
 
 class Engine:
-    """An Engine.IO v4 server: the sessions by their ids, and their WebSockets.
+    """An Engine.IO v4 server: its sessions by id, and its WebSockets.
 
-    `connect` makes the receiver of each new session. `is_overloaded` is true while the process has
-    too much to do to take new ones. While `accepting` is false nobody new is let in.
+    `connect` makes the receiver of each new session. `is_overloaded` returns true while the
+    process is too busy for new sessions. While `accepting` is false, none is opened.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Engine:
     def configure(self, settings: Settings, limits: Limits) -> None:
         """Apply new settings and limits.
 
-        Limits and CORS hold for everybody at once; sessions that are open keep the other settings.
+        Limits and CORS apply to all clients at once; open sessions keep their other settings.
         """
         self.settings, self.limits = settings, limits
         self.cors = Cors(settings.cors_origins)
@@ -77,19 +77,19 @@ class Engine:
             session.receiver.limit(limits)
 
     def http_server(self, path: str) -> HttpServer:
-        """Make a server for connections whose requests to `path` the engine answers."""
+        """Make the HTTP server whose requests to `path` the engine answers."""
         return HttpServer(
             {path: self.respond},
             self.deadlines,
             request_timeout=lambda: self.limits.request_timeout,
             bad_request=lambda address, why: self.violations.record("http", address, why),
             timed_out=lambda address: self.limits_met.record(
-                "request_timeout", address, "no whole request came"
+                "request_timeout", address, "no complete request arrived"
             ),
         )
 
     async def shutdown(self) -> None:
-        """End all sessions, accept no more, and wait until their WebSockets are closed."""
+        """End all sessions, accept no new ones, and wait until all WebSockets are closed."""
         self.accepting = False
         for session in list(self.sessions.values()):
             session.end("server shutting down")
@@ -128,10 +128,10 @@ class Engine:
         return self._poll(session, request, connection, fields)
 
     def open(self, request: Request, address: str, *, is_secure: bool) -> Session | None:
-        """Open a session; `None` when a limit is met, or no new ones are accepted."""
+        """Open a session; `None` if a limit is met or no new sessions are accepted."""
         limit = self.admission.limit(address, self.limits)
         if limit is not None:
-            self.limits_met.record(limit, address, "a connection is refused")
+            self.limits_met.record(limit, address, "a connection was refused")
         if limit is not None or not self.accepting:
             return None
         transport: Transport = "polling"
@@ -149,14 +149,14 @@ class Engine:
         return session
 
     def new_id(self) -> str:
-        """An id for a session that nobody can guess."""
+        """A session id that nobody can guess."""
         return secrets.token_urlsafe(15)
 
     def _poll(
         self, session: Session, request: Request, connection: HttpConnection, fields: str
     ) -> Exchange | None:
         polling = session.polling
-        if polling is None:  # the session ended while it was opened
+        if polling is None:  # the session ended while it was being opened
             connection.answer(refuse(Refusal.BAD_REQUEST, fields))
             return None
         if request.method == "GET":
@@ -170,7 +170,7 @@ class Engine:
     def _switch(
         self, session: Session, request: Request, key: str, connection: HttpConnection, fields: str
     ) -> None:
-        """Make a WebSocket of a connection, and let it carry the session."""
+        """Turn a connection into a WebSocket of the session."""
         detached = connection.detach()
         if detached is None:
             if session.transport == "websocket":
@@ -197,7 +197,7 @@ class Engine:
             self._warned.add(address)
             LOG.warning("refused %s: %s", address, HINT)
 
-    # What WebSockets and sessions call
+    # Called by WebSockets and sessions
 
     def gone(self, websocket: WebSocketCarrier) -> None:
         self.websockets.discard(websocket)
@@ -218,10 +218,10 @@ class Engine:
 
 
 class Admission:
-    """Counts the sessions there are, in all and by address, and how fast they come.
+    """The limits of new sessions: how many in all, per address and per second.
 
-    `is_overloaded` is true while there is too much to do for those that are open already. `clock`
-    gives seconds.
+    `is_overloaded` returns true while the process is too busy for new sessions. `clock` returns
+    seconds.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Admission:
         self._recent = TokenBucket()
 
     def limit(self, address: str, limits: Limits) -> LimitName | None:
-        """The limit for which nobody new is let in from an address, if there is one."""
+        """The limit that forbids a new session from an address; `None` if there is none."""
         if self._count >= limits.sockets:
             return "sockets"
         if self._addresses.get(address, 0) >= limits.sockets_per_address:
@@ -245,13 +245,13 @@ class Admission:
         return "connections_per_second" if self._recent.tokens < 1 else None
 
     def entered(self, address: str) -> None:
-        """A session was opened."""
+        """Count a session that was opened."""
         self._count += 1
         self._addresses[address] += 1
         self._recent.tokens -= 1
 
     def left(self, address: str) -> None:
-        """It is over."""
+        """Count a session that is over."""
         self._count -= 1
         self._addresses[address] -= 1
         if not self._addresses[address]:

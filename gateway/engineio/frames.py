@@ -17,9 +17,9 @@ FIN_TEXT, FIN_BINARY, FIN_CLOSE, FIN_PONG, RSV1 = 0x81, 0x82, 0x88, 0x8A, 0x40
 
 
 class Frames:
-    """Messages that belong together, encoded once for however many sessions they go to.
+    """Messages that belong together, encoded once for all sessions that get them.
 
-    `encoded` is `wire` once somebody has asked for it.
+    `encoded` caches `wire`; `None` until that is first read.
     """
 
     __slots__ = ("_message", "_packets", "encoded")
@@ -33,7 +33,7 @@ class Frames:
 
     @classmethod
     def of_text(cls, message: bytes) -> Frames:
-        """One text message in UTF-8, as JSON libraries write it: what most events are."""
+        """Make the frames of one text message, given in UTF-8. Most events are sent this way."""
         frames = cls.__new__(cls)
         frames._message = message
         frames._packets = frames.encoded = None
@@ -41,7 +41,7 @@ class Frames:
 
     @property
     def size(self) -> int:
-        """Bytes of the messages, the same at all times; `Frames` of `str` count by character."""
+        """Bytes of the messages, which never change; messages of type `str` count by character."""
         return len(self._message) or sum(map(len, self._packets or ()))
 
     @property
@@ -75,10 +75,10 @@ def frame(packet: Packet) -> bytes:
 
 
 def deflated_frame(packet: Packet, window_bits: int) -> bytes:
-    """Encode a packet as one frame of a connection that has agreed on permessage-deflate.
+    """Encode a packet as one frame compressed with permessage-deflate.
 
-    No message leans on the one before, which every client can read: a compressor kept per
-    connection would cost a quarter of a megabyte each.
+    Each message is compressed on its own, which every client can read: a compressor kept for each
+    connection would cost a quarter of a megabyte.
     https://www.rfc-editor.org/rfc/rfc7692#section-7.2.1
     """
     first, data = (FIN_TEXT, utf8(packet)) if isinstance(packet, str) else (FIN_BINARY, packet)
@@ -88,12 +88,12 @@ def deflated_frame(packet: Packet, window_bits: int) -> bytes:
 
 
 def close_frame(code: int) -> bytes:
-    """The frame that begins or confirms the end of a connection."""
+    """The frame that starts or confirms the closing handshake."""
     return struct.pack("!BBH", FIN_CLOSE, 2, code)
 
 
 def pong_frame(data: bytes) -> bytes:
-    """The answer to a ping frame that carried `data`, of 125 bytes at most."""
+    """The answer to a ping frame that carried `data`, at most 125 bytes."""
     return _head(FIN_PONG, len(data)) + data
 
 
@@ -106,10 +106,10 @@ def _head(first: int, size: int) -> bytes:
 
 
 def _text_head(size: int) -> bytes:
-    """The head of a text message's frame, with the packet's type behind it."""
+    """The head of a text message's frame, followed by the packet's type."""
     return _head(FIN_TEXT, size + 1) + MESSAGE.encode()
 
 
 SHORT = 125
 _HEADS = list(map(_text_head, range(SHORT)))
-"""Of short messages, by their size."""
+"""Heads of short text messages, by message size in bytes."""

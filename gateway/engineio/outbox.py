@@ -1,4 +1,4 @@
-"""The outbox: what a client has yet to take, in order, bounded, and never half of one event."""
+"""The outbox: packets that wait for a client, in order and bounded; an event is never split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Outbox", "Sink"]
 
 
 class Sink(Protocol):
-    """A connection that takes what is sent at once."""
+    """A connection that sends immediately."""
 
     def send(self, packet: Packet) -> None: ...
 
@@ -24,7 +24,7 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class Entry:
-    """Packets that are sent in one piece or, if they are droppable, perhaps not at all."""
+    """Packets that are sent together; droppable ones may be left out for a slow client."""
 
     content: Frames | Packet
     droppable: bool = False
@@ -45,11 +45,11 @@ class Entry:
 
 
 class Outbox:
-    """Entries of `size` bytes in all, where text may count by character.
+    """The entries that wait for one client, `size` bytes in all; text may count by character.
 
-    `taken` is the size of the last poll's answer, until that is written. `sink` is the WebSocket
-    that takes what is sent at the moment; there is none while the client is on polling, or does
-    not keep up. What a broadcast sends is in memory once for all outboxes.
+    `taken` is the size of the last poll's answer until that is written. `sink` is the WebSocket
+    that packets go to directly; it is `None` while the client is on polling or does not keep up.
+    All outboxes share the frames of a broadcast in memory.
     """
 
     __slots__ = ("_entries", "sink", "size", "taken")
@@ -67,11 +67,11 @@ class Outbox:
     def keep(
         self, frames: Frames, droppable: bool, limits: Limits
     ) -> Literal["kept", "dropped", "disconnected"]:
-        """Add frames if there is room, or can be made.
+        """Add frames if there is room, or if dropping others makes room.
 
-        Frames larger than the bounds have room in an outbox that is not full. `dropped` means
-        that something was left out, these frames or others; `disconnected` that the client has
-        to go, because there is no room.
+        An outbox that is not full takes frames of any size. `dropped` means that these frames or
+        others were left out, `disconnected` that there is no room, so the client has to be
+        disconnected.
         """
         if not self._is_full(limits):
             self._append(Entry(frames, droppable))
@@ -87,7 +87,7 @@ class Outbox:
         return "dropped"
 
     def ping(self, *, first: bool) -> None:
-        """Send a ping, before the rest if the client may be long in taking that."""
+        """Send or add a ping; with `first`, ahead of the entries that wait."""
         if self.sink is not None:
             self.sink.send(PING)
         elif first:
@@ -97,18 +97,18 @@ class Outbox:
             self._append(Entry(PING))
 
     def attach(self, sink: Sink) -> None:
-        """Send what there is to a sink, and all that follows, until `sink` is set to `None`."""
+        """Send all entries to a sink, and what follows too, until `sink` is set to `None`."""
         self.sink = sink
         while self._entries and self.sink is not None:
             self._pop().send_to(sink)
 
     def flush_all(self, sink: Sink) -> None:
-        """Send what there is, if the client takes it or not."""
+        """Send all entries, even if the client does not keep up."""
         while self._entries:
             self._pop().send_to(sink)
 
     def take(self) -> list[Packet]:
-        """Take all packets."""
+        """Remove all entries and return their packets."""
         packets = [packet for entry in self._entries for packet in entry.packets]
         self._entries.clear()
         self.taken, self.size = self.size, 0

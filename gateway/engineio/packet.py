@@ -40,18 +40,18 @@ SEPARATOR = "\x1e"
 BASE64 = "b"
 
 Message: TypeAlias = str | bytes
-"""What the two sides have to say to each other."""
+"""The payload of a message packet: text or bytes."""
 
 Packet: TypeAlias = str | bytes
 """A packet as a WebSocket carries it: text led by its type, or the bytes of a binary message."""
 
 
 class PacketError(ValueError):
-    """What the client sent is no packet."""
+    """A packet that cannot be read, or that a client may not send."""
 
 
 def handshake(id: str, transport: Transport, settings: Settings) -> Packet:
-    """Tell the client of its session; the times in it are milliseconds. `id` is ASCII."""
+    """The open packet of a session, with times in milliseconds. `id` is ASCII."""
     upgrades = tuple(name for name in UPGRADES[transport] if name in settings.transports)
     times = settings.ping_interval, settings.ping_timeout
     return f'{OPEN}{{"sid":"{id}",{_facts(upgrades, *times, settings.max_payload)}'
@@ -61,7 +61,7 @@ def handshake(id: str, transport: Transport, settings: Settings) -> Packet:
 def _facts(
     upgrades: tuple[Transport, ...], ping_interval: float, ping_timeout: float, max_payload: int
 ) -> str:
-    """What a handshake says after the id."""
+    """The part of a handshake after the id, in JSON."""
     facts = {
         "upgrades": upgrades,
         "pingInterval": round(ping_interval * 1000),
@@ -72,14 +72,14 @@ def _facts(
 
 
 def encode_payload(packets: Iterable[Packet]) -> bytes:
-    """Join packets to the body of a poll's answer."""
+    """Join packets into the body of a poll's answer."""
     return utf8(SEPARATOR.join(map(_encode, packets)))
 
 
 def decode_payload(body: bytes) -> Iterator[Packet]:
-    """Take the packets out of the body of a POST one by one.
+    """Yield the packets in the body of a POST request.
 
-    Raises `PacketError` at the first that cannot be read, after those before it.
+    Raises `PacketError` at the first packet that cannot be read.
     """
     try:
         text = body.decode()
@@ -90,7 +90,7 @@ def decode_payload(body: bytes) -> Iterator[Packet]:
 
 
 def utf8(text: str) -> bytes:
-    """Encode text; half of a surrogate pair, which has no encoding, becomes a question mark."""
+    """Encode text; a lone surrogate, which has no encoding, becomes a question mark."""
     try:
         return text.encode()
     except UnicodeEncodeError:

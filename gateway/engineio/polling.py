@@ -25,10 +25,10 @@ PAYLOAD = "Content-Type: text/plain; charset=UTF-8\r\nCache-Control: no-store\r\
 OK = "Content-Type: text/html\r\nCache-Control: no-store\r\n"
 
 GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))|,|$)", re.IGNORECASE)
-"""An `Accept-Encoding` that wants gzip."""
+"""Matches an `Accept-Encoding` that allows gzip."""
 
 WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-"""Encodings that a body may come in, and what they are to zlib."""
+"""Content encodings that a body may have, with the window bits that zlib needs for each."""
 
 
 class PollExchange:
@@ -67,7 +67,7 @@ class PollExchange:
         self._connection.answer(Answer(413, self._fields, closes=True))
 
     def broken(self) -> None:
-        """Nothing is lost: the session did not see it yet."""
+        """Do nothing: the session has not seen this poll yet."""
 
     def written(self) -> None:
         self._polling.answered(self)
@@ -77,10 +77,10 @@ class PollExchange:
         self._is_gone = True
         self._session.lost(self, "transport error")
 
-    # What the session calls
+    # Called by the session
 
     def wake(self) -> None:
-        # Later: what is sent in the same turn of the loop is to go out with the same answer.
+        # Not at once: everything sent in this turn of the loop goes out in one answer.
         if not self._is_awake:
             self._is_awake = True
             asyncio.get_running_loop().call_soon(self._answer)
@@ -164,7 +164,7 @@ class PostExchange:
         self._session.end("transport error")
 
     def written(self) -> None:
-        """The session has what it brought already."""
+        """Do nothing: the session already has the packets."""
 
     def lost(self) -> None:
         if self._task is not None:
@@ -174,12 +174,12 @@ class PostExchange:
             self._session.end("transport error")
 
     def expire_soon(self) -> None:
-        """The session is over: a body that is still to come is of no use."""
+        """Drop the connection if the body is still to come: the session is over."""
         if not self._is_read:
             self._connection.abort()
 
     def _receive(self, packets: Iterator[Packet]) -> Awaitable[None] | None:
-        """Hand over packets, up to one after which the next has to wait."""
+        """Pass packets to the session until it makes the next one wait."""
         for packet in packets:
             waiting = self._session.receive(packet)
             if waiting is not None:
@@ -218,11 +218,11 @@ class PostExchange:
 def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     """Decompress a body, up to `limit` bytes. Raises `zlib.error`.
 
-    An encoding that is unknown leaves it as it is.
+    A body with an unknown encoding is returned unchanged.
     """
     window = WINDOWS.get(encoding)
     if window is None:
         return body
     if encoding == "deflate" and body[:1] and body[0] & 0xF != zlib.DEFLATED:
-        window = -window  # without its header, as some send it
+        window = -window  # some clients leave out zlib's header
     return zlib.decompressobj(window).decompress(body, limit)

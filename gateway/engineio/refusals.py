@@ -1,4 +1,4 @@
-"""Refusals: the answers of Node's engine.io, which its clients know."""
+"""Refusals: the error answers of Node's engine.io, which clients understand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HINT = "this server speaks Engine.IO 4: use socket.io-client 3 or 4"
 
 
 class Refusal(Enum):
-    """The codes of engine.io, with their messages and the violation each counts as."""
+    """The error codes of engine.io, each with its message and the violation it counts as."""
 
     UNKNOWN_TRANSPORT = 0, "Transport unknown", "unknown_transport"
     UNKNOWN_SESSION = 1, "Session ID unknown", "unknown_session"
@@ -32,10 +32,11 @@ class Refusal(Enum):
 def verify(
     request: Request, session: Session | None, settings: Settings, websocket_key: str | None
 ) -> Refusal | None:
-    """Find what is wrong with a request, in the order that engine.io looks.
+    """Check a request in the order that engine.io does; `None` if it is valid.
 
-    `session` is the one that it names, `settings` are those of one that it may open;
-    `websocket_key` is that of the WebSocket it asks for, if it does so properly.
+    `session` is the session that the request names, `None` for none or an unknown one. `settings`
+    apply to a session that it would open. `websocket_key` is `None` unless the request is a valid
+    request for a WebSocket.
     """
     query, method = request.query, request.method
     transport = query.get("transport")
@@ -55,9 +56,9 @@ def verify(
 
 
 def refuse(refusal: Refusal, fields: str) -> Answer:
-    """The answer: 403 to the forbidden, 400 to all others; a version that is too old gets a hint.
+    """The answer to a refused request: 403 if its origin is forbidden, 400 otherwise.
 
-    `fields` are header fields to send along.
+    A client whose protocol is too old gets a hint. `fields` are further header fields to send.
     """
     body: dict[str, object] = {"code": refusal.code, "message": refusal.message}
     if refusal is Refusal.UNSUPPORTED_VERSION:

@@ -1,7 +1,7 @@
-"""Engine.IO v4, one session, without I/O: requests, packets and time come in, packets go out.
+"""One Engine.IO v4 session, without I/O: requests, packets and time come in, packets go out.
 
 The protocol is https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md
-and is quoted at the lines that follow it; what it leaves open is as in Node's engine.io 6.6.
+and is quoted where it applies; where it is silent, this follows Node's engine.io 6.6.
 """
 
 from __future__ import annotations
@@ -44,14 +44,18 @@ Reason = Literal[
     "transport close",
     "transport error",
 ]
-"""The reason why a session is over: its client said so, broke the protocol, stopped answering;
-its server said so, or shuts down; its client does not read; its connection was closed, or broke.
+"""The reason why a session ended.
+
+The client closed it, violated the protocol, or stopped answering pings; the server closed it, or is
+shutting down; the client does not read; the connection was closed, or failed.
 """
 
 
 class State(Enum):
-    """The state of a session: opening until the handshake is accepted, closing until a poll has
-    heard of it.
+    """The state of a session.
+
+    A session is opening until its handshake is accepted, and closing until a poll has fetched its
+    last packets.
     """
 
     OPENING = "opening"
@@ -60,24 +64,24 @@ class State(Enum):
     CLOSED = "closed"
 
 
-OPEN = State.OPEN  # for every message asks, and members of an enumeration are slow to get
+OPEN = State.OPEN  # read for every message, and enum members are slow to look up
 
 
 class Receiver(Protocol):
     """The client that a session belongs to, above the engine."""
 
     def receive(self, message: Message) -> Awaitable[None] | None:
-        """Take a message; the next one waits for what is returned. Must not raise."""
+        """Handle a message. The next one waits for the returned awaitable. Must not raise."""
 
     def closed(self, reason: Reason) -> None:
-        """The session is over; called once, if it had been accepted."""
+        """Note the end of a session that was accepted; called once."""
 
     def limit(self, limits: Limits) -> None:
         """Apply limits that have changed."""
 
 
 class Host(Protocol):
-    """The engine, as its sessions see it."""
+    """The engine as its sessions see it."""
 
     settings: Settings
     limits: Limits
@@ -86,11 +90,11 @@ class Host(Protocol):
     limits_met: EventCounter[LimitName]
 
     def forget(self, session: Session) -> None:
-        """No request may find this session any more."""
+        """Remove a session from the table, so that no request finds it."""
 
 
 class _Nobody:
-    """The receiver of a session that is not accepted yet, or over."""
+    """The receiver of a session that is not accepted yet, or that is over."""
 
     def receive(self, message: Message) -> None:
         return None
@@ -106,12 +110,12 @@ NOBODY: Receiver = _Nobody()
 
 
 class Session:
-    """One client, on the transport that it uses at the moment.
+    """One client, on its current transport.
 
-    `settings` are those of its handshake. `address` is its client's address, `is_secure` true for
-    one that came over TLS. `receiver` takes what the client sends. `polling` has its polls, `None`
-    for a session that began on a WebSocket or is over; `upgrade` is the attempt in progress.
-    Messages to a session that is over are dropped.
+    `settings` are those of its handshake. `address` is the client's address; `is_secure` is true
+    if it came over TLS. `receiver` gets the messages of the client. `polling` has the requests of
+    long-polling; it is `None` for a session that began on a WebSocket or is over. `upgrade` is the
+    attempt in progress, if any. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
@@ -150,7 +154,7 @@ class Session:
         self.transport = transport
         self.outbox = Outbox(id, transport, self.settings)
         self.polling = Polling(self, host.deadlines) if transport == "polling" else None
-        self.last = CLOSE  # what ends a poll when the session is over
+        self.last = CLOSE  # answers a poll once the session is over
         self._host = host
         self._deadlines = host.deadlines
         self._held = 0.0
@@ -160,19 +164,19 @@ class Session:
 
     @property
     def buffered(self) -> int:
-        """Bytes the client has yet to take; text that waits may count by character."""
+        """Bytes that wait to be sent to the client; waiting text may count by character."""
         waiting = self.outbox.size + self.outbox.taken
         return waiting + (self._websocket.buffered if self._websocket else 0)
 
     def accept(self, receiver: Receiver) -> bool:
-        """Accept the handshake; false if the session has ended before that."""
+        """Accept the handshake; false if the session has already ended."""
         if self.state is not State.OPENING:
             return False
         self.receiver, self.state = receiver, State.OPEN
         return True
 
     def send_many(self, frames: Frames, droppable: bool = False) -> None:
-        """Send messages that nothing may come between.
+        """Send messages, with nothing in between.
 
         A client that does not keep up is disconnected, or misses them if they are droppable.
         """
@@ -182,9 +186,9 @@ class Session:
             self._keep(frames, droppable)
 
     def close(self, reason: Reason = "server disconnect") -> None:
-        """End the session once the client has what was sent to it before.
+        """End the session once the client has received everything sent before.
 
-        On polling that takes a poll, which is waited for as long as for the answer to a ping.
+        On polling that takes one more poll, which may take as long as the answer to a ping.
         """
         if self.state is State.OPEN and self._websocket is None:
             self.state = State.CLOSING
@@ -197,13 +201,13 @@ class Session:
             self.end(reason)
 
     def end(self, reason: Reason) -> None:
-        """End the session now. A poll that waits is answered; one that comes later is refused."""
+        """End the session now. A waiting poll is answered; a later one is refused."""
         if self.state is State.CLOSED:
             return
         former, self.state = self.state, State.CLOSED
         self._deadlines.cancel(self)
         self._host.forget(self)
-        polling, self.polling = self.polling, None  # the two would keep each other in memory
+        polling, self.polling = self.polling, None  # breaks a reference cycle
         if polling is not None:
             polling.end()
         self._finish_upgrade(UpgradeStep.FAILED)
@@ -217,40 +221,40 @@ class Session:
             self._report_end(reason)
 
     def count_violation(self, kind: Violation, why: object) -> None:
-        """Count what the client did and may not; the caller decides if that ends the session."""
+        """Count a violation by the client; the caller decides if that ends the session."""
         self._host.violations.record(kind, f"session {self.id[:6]}", why)
 
     def count_limit(self, limit: LimitName, why: object) -> None:
-        """Count that a limit was met; the caller decides what follows."""
+        """Count a limit that the client met; the caller decides what follows."""
         self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
 
     def hold(self, seconds: float) -> None:
-        """Expect nothing from the client for so long, nor the answer to a ping: it is throttled."""
+        """Excuse a throttled client from answering pings for `seconds`."""
         self._held = self._deadlines.clock() + seconds
 
     def _keep(self, frames: Frames, droppable: bool) -> None:
         kept = self.outbox.keep(frames, droppable, self._host.limits)
         if kept != "kept":
-            self.count_limit("send_buffer", f"{self.buffered} bytes are not taken: {kept}")
+            self.count_limit("send_buffer", f"{self.buffered} bytes are not read: {kept}")
         if kept == "disconnected":
             self.end("slow client")
         if self.polling is not None:
             self.polling.answer_if_ready()
 
     def _report_end(self, reason: Reason) -> None:
-        receiver, self.receiver = self.receiver, NOBODY  # they would keep each other in memory
+        receiver, self.receiver = self.receiver, NOBODY  # breaks a reference cycle
         try:
             receiver.closed(reason)
         except Exception:
             LOG.exception("a fault in the gateway itself")
 
-    # What the client sends, on either transport
+    # Packets and requests from the client
 
     def receive(self, packet: Packet) -> Awaitable[None] | None:
-        """Take a packet that came on the session's transport.
+        """Handle a packet that came on the session's transport.
 
-        Returns what the next packet has to wait for. Raises `PacketError` for what a client may
-        not send, which is to end the session.
+        The next packet waits for the returned awaitable. Raises `PacketError` for a packet that
+        clients may not send; the caller then ends the session.
         """
         if self.state is not OPEN:
             return None
@@ -270,25 +274,25 @@ class Session:
         return None
 
     def lost(self, carrier: Poll | WebSocket, reason: Reason) -> None:
-        """A request went away unanswered, or a WebSocket is gone."""
+        """Handle the loss of the connection of a poll or a WebSocket."""
         if carrier is self._websocket or (self.polling is not None and carrier in self.polling):
             self.end(reason)
         elif self.upgrade is not None and carrier is self.upgrade.websocket:
             self._finish_upgrade(UpgradeStep.FAILED)
 
     def due(self, due: int, when: float) -> None:
-        """A deadline has passed."""
+        """Act on a deadline that has passed."""
         if due == Due.PING:
             self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
             self.outbox.ping(first=self._websocket is not None)
             if self.polling is not None:
                 self.polling.answer_if_ready()
         elif due == Due.PONG and when < self._held + self.settings.ping_timeout:
-            self.due(Due.PING, when)  # its answer may be behind what waits
+            self.due(Due.PING, when)  # the pong may wait behind throttled packets
         elif due == Due.PONG:
             self.end("ping timeout")
         elif due == Due.UPGRADE:
-            self.count_limit("upgrade_timeout", "an upgrade that was not completed")
+            self.count_limit("upgrade_timeout", "the upgrade was not completed")
             self._finish_upgrade(UpgradeStep.FAILED)
         elif due == Due.CLOSE:
             self.end("server disconnect")
@@ -298,7 +302,7 @@ class Session:
     # WebSocket
 
     def open(self, websocket: WebSocket) -> None:
-        """A WebSocket is open: the one that the session began with, or an attempt to upgrade it.
+        """Use a new WebSocket: as the first transport, or for an upgrade.
 
         "A client MUST NOT open more than one WebSocket connection per session. Should it happen,
         the server MUST close the WebSocket connection."
@@ -313,13 +317,13 @@ class Session:
             self._deadlines.set(self, Due.UPGRADE, self._host.limits.upgrade_timeout)
 
     def receive_on(self, websocket: WebSocket, packet: Packet) -> Awaitable[None] | None:
-        """Take a packet that came on a WebSocket: see `receive`."""
+        """Handle a packet that came on a WebSocket; see `receive`."""
         if websocket is self._websocket:
             return self.receive(packet)
         if self.upgrade is not None and websocket is self.upgrade.websocket:
             step = self.upgrade.receive(packet)
             if step is UpgradeStep.FAILED:
-                self.count_violation("upgrade", "neither a probe nor an upgrade behind one")
+                self.count_violation("upgrade", "neither a probe nor an upgrade after one")
             if step is not UpgradeStep.PROBED:
                 self._finish_upgrade(step)
             elif self.polling is not None and self.polling.is_ready:
@@ -327,12 +331,12 @@ class Session:
         return None
 
     def pause(self, websocket: WebSocket) -> None:
-        """A WebSocket takes nothing more for now."""
+        """Keep packets in the outbox: the client does not read its WebSocket."""
         if websocket is self._websocket:
             self.outbox.sink = None
 
     def resume(self, websocket: WebSocket) -> None:
-        """It takes something again."""
+        """Send to the WebSocket again, beginning with the outbox."""
         if websocket is self._websocket:
             self.outbox.attach(websocket)
 
@@ -345,13 +349,13 @@ class Session:
             upgrade.websocket.close()
             return
         if self.polling is not None:
-            self.polling.drop()  # one that should not have come
+            self.polling.drop()  # the client should not have sent this poll
         self._move_to(upgrade.websocket)
         if self.state is State.CLOSING:
             self.end("server disconnect")
 
     def _move_to(self, websocket: WebSocket) -> None:
-        """Send what no poll has taken, before everything that is sent from now on."""
+        """Make a WebSocket the transport; it first sends what no poll has fetched."""
         self._websocket, self.transport = websocket, "websocket"
         self.resume(websocket)
 
@@ -359,9 +363,9 @@ class Session:
 class Polling:
     """The requests of a session on HTTP long-polling, and the order in which they are answered.
 
-    At most one GET waits, one answer is being written, and one POST is read. A client has the
-    answer to a GET before it sends the next. One that does not take its answers gets no other, on
-    however many connections it asks: each would stay in memory.
+    At most one GET waits, one answer is being written, and one POST is read. A client should have
+    read the answer to one GET before it sends the next. If it does not, its GET waits, whatever
+    connection it came on: the answers would pile up in memory.
     """
 
     __slots__ = ("_answering", "_deadlines", "_post", "_session", "_waiting")
@@ -373,16 +377,16 @@ class Polling:
         self._post: Post | None = None
 
     def __contains__(self, carrier: object) -> bool:
-        """True for a GET that is not over yet."""
+        """True for a GET in progress."""
         return carrier is not None and carrier in (self._waiting, self._answering)
 
     @property
     def is_ready(self) -> bool:
-        """True if a GET waits, and for nothing but packets."""
+        """True if a GET waits for packets and no answer is still being written."""
         return self._waiting is not None and self._answering is None
 
     def poll(self, poll: Poll) -> None:
-        """A GET request came.
+        """Handle a GET request.
 
         "A client MUST NOT have more than one active GET request. Should it happen, the server
         MUST return an HTTP 400 error status and close the session."
@@ -396,7 +400,7 @@ class Polling:
             poll.wake()
 
     def next_payload(self, poll: Poll) -> list[Packet] | None:
-        """The packets that answer a poll that was woken; `None`: it is to be refused."""
+        """The packets for a poll that was woken; `None` if it has to be refused."""
         session = self._session
         if poll is not self._waiting:
             return None
@@ -422,7 +426,10 @@ class Polling:
             self.answer_if_ready()
 
     def post(self, post: Post) -> bool:
-        """A POST request came: the same goes for these. If this is false, it is refused."""
+        """Handle a POST request; false if it has to be refused.
+
+        A second one at the same time ends the session, as a second GET does.
+        """
         if self._post is None:
             self._post = post
             return True
@@ -431,11 +438,11 @@ class Polling:
         return False
 
     def posted(self) -> None:
-        """The POST request is over."""
+        """Note that the POST request is over."""
         self._post = None
 
     def answer_if_ready(self) -> None:
-        """Have the GET that waits answered, if there is something to say."""
+        """Answer the waiting GET if there are packets for it, or hold it during an upgrade."""
         session = self._session
         if session.state is not OPEN or (self.is_ready and session.outbox):
             self.wake()
@@ -443,17 +450,17 @@ class Polling:
             self._deadlines.set(session, *session.upgrade.hold_poll())
 
     def wake(self) -> None:
-        """Have the GET that waits answered."""
+        """Answer the waiting GET, if there is one."""
         if self._waiting is not None:
             self._waiting.wake()
 
     def drop(self) -> None:
-        """Have it refused."""
+        """Refuse the waiting GET."""
         self.wake()
         self._waiting = None
 
     def end(self) -> None:
-        """The session is over: what is still in progress has to end soon."""
+        """End the requests in progress soon: the session is over."""
         self.wake()
         for request in filter(None, (self._answering, self._post)):
             request.expire_soon()

@@ -1,4 +1,4 @@
-"""Engine settings: how sessions are opened and kept alive. Limits are in `gateway.limits`."""
+"""Engine settings, for opening sessions and keeping them alive. See `gateway.limits` for limits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Transport = Literal["polling", "websocket"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of an engine; times are in seconds, sizes in bytes.
+    """The settings of an engine; times are in seconds, sizes in bytes.
 
-    `max_payload` bounds one WebSocket message and one POST body. `cors_origins` says which pages
-    may connect from a browser: those of the server's own origin, those of the origins listed, or
-    any. `compression` offers permessage-deflate, and gzip for the answers to polls.
+    `max_payload` bounds one WebSocket message and one POST body. `cors_origins` are the origins
+    whose pages may connect: the server's own, those listed, or all. `compression` offers
+    permessage-deflate, and gzip for the answers to polls.
     """
 
     ping_interval: float = 25.0

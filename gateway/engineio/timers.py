@@ -16,14 +16,14 @@ class Due(IntEnum):
     """
 
     PING = 0
-    """Sending a ping."""
+    """The next ping has to be sent."""
     PONG = 1
-    """Having received the pong to it."""
+    """The pong has to arrive."""
     UPGRADE = 2
-    """Having completed an upgrade that a client began."""
+    """The upgrade in progress has to be complete."""
     NOOP = 3
-    """Ending the first poll that came during an upgrade."""
+    """The first poll that came during an upgrade has to be answered."""
     LATER_NOOP = 4
-    """Ending a further one."""
+    """A later poll that came during an upgrade has to be answered."""
     CLOSE = 5
-    """Being forgotten, after the server closed it and no poll came to hear of that."""
+    """A poll has to fetch the last packets of a closed session, or it is forgotten."""

@@ -1,4 +1,4 @@
-"""The transports of a session, as it sees them: polls, POST requests and WebSockets."""
+"""The transports as a session sees them: polls, POST requests and WebSockets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gateway.engineio.outbox import Sink
 __all__ = ["CLOSE_LIMIT", "COMPRESS_FROM", "Poll", "Post", "WebSocket"]
 
 CLOSE_LIMIT = 2.0
-"""Seconds that a client has to take the last of a session that is over."""
+"""Seconds that a client gets to read the last packets of a session that is over."""
 
 COMPRESS_FROM = 1024
-"""Bytes; below it compression costs more than it saves."""
+"""Smallest size that is compressed, in bytes: below it compression costs more than it saves."""
 
 
 class Poll(Protocol):
@@ -21,21 +21,21 @@ class Poll(Protocol):
     def wake(self) -> None: ...
 
     def expire_soon(self) -> None:
-        """The session is over: be written soon or be given up."""
+        """Drop the connection soon unless the answer is read: the session is over."""
 
 
 class Post(Protocol):
     """A POST request."""
 
     def expire_soon(self) -> None:
-        """The session is over: a body that is still to come is of no use."""
+        """Drop the connection if the body is still to come: the session is over."""
 
 
 class WebSocket(Sink, Protocol):
-    """A WebSocket connection. What is sent to one that is gone is dropped."""
+    """A WebSocket connection. Packets sent to a closed one are dropped."""
 
     @property
     def buffered(self) -> int:
-        """Bytes the connection has yet to take."""
+        """Bytes that wait to be sent."""
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The upgrade: the way of a session from HTTP long-polling to a WebSocket."""
+"""The upgrade of a session from HTTP long-polling to a WebSocket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.engineio.transports import WebSocket
 __all__ = ["Upgrade", "UpgradeStep"]
 
 NOOP_AFTER, LATER_NOOP_AFTER = 0.1, 1.0
-"""Seconds after which polls that come during an upgrade are ended: the first, and further ones."""
+"""Seconds before a poll that came during an upgrade is answered: the first one, and later ones."""
 
 
 class UpgradeStep(Enum):
@@ -25,7 +25,7 @@ class UpgradeStep(Enum):
 class Upgrade:
     """One attempt to move from polling to a WebSocket.
 
-    Until it is complete the session stays on polling, as if nothing were tried.
+    The session stays on polling until the upgrade is complete.
 
     "To upgrade to WebSocket, the client MUST:
      - pause the HTTP long-polling transport (no more HTTP request gets sent), to ensure that no
@@ -47,7 +47,7 @@ class Upgrade:
         self._has_held = False
 
     def receive(self, packet: Packet) -> UpgradeStep:
-        """Take a packet that came on the WebSocket."""
+        """Handle a packet that came on the WebSocket."""
         if packet == PROBE_PING:
             self.websocket.send(PROBE_PONG)
             self.is_probed = True
@@ -56,10 +56,10 @@ class Upgrade:
         return UpgradeStep.COMPLETE if is_complete else UpgradeStep.FAILED
 
     def hold_poll(self) -> tuple[Due, float]:
-        """The deadline of a poll that came after the probe, unless a packet ends it before.
+        """The deadline for answering a poll that came after the probe, in seconds.
 
-        Its client had not seen the pong, and will not complete the upgrade before the poll is
-        answered. To answer at once would be wrong too: where the pong is lost on its way, the
+        The client had not seen the pong, and does not complete the upgrade before its poll is
+        answered. An immediate answer would be wrong too: if the pong is lost on the way, the
         client would poll as fast as it can.
         """
         if self._has_held:

@@ -1,4 +1,4 @@
-"""Events that come too often to log each: every one is counted, some are logged."""
+"""Counts of violations and of limits met: they come too often to log each one."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Violation = Literal[
     "engine_packet",
     "packet",
 ]
-"""What clients do against the protocol.
+"""The ways in which a client can violate the protocol.
 
 `http`: bytes that are not an HTTP request. The next six are engine.io's refusals. `too_large`: a
-body or a message over the limit. `overlap`: a second request, or WebSocket, where a session may
-have one. `upgrade`: an attempt to upgrade that is none. The last three: a WebSocket frame, an
-Engine.IO packet, a Socket.IO packet that the protocol does not allow.
+body or a message over the limit. `overlap`: a second GET, POST or WebSocket where a session may
+have only one. `upgrade`: an invalid packet during an upgrade. The last three: a WebSocket frame,
+an Engine.IO packet or a Socket.IO packet that the protocol does not allow.
 """
 
 VIOLATIONS: tuple[Violation, ...] = get_args(Violation)
 
 INTERVAL = 1.0
-"""Seconds between two log lines of one kind."""
+"""Shortest time between two log lines of one kind, in seconds."""
 
 LENGTH = 200
-"""Characters of a reason that are logged."""
+"""Longest reason that is logged, in characters."""
 
 K = TypeVar("K", bound=str)
 
@@ -48,8 +48,8 @@ K = TypeVar("K", bound=str)
 class EventCounter(Generic[K]):
     """Counts events by kind, and logs at most one line a second for each kind.
 
-    A line says how many events were left out since the line before. `counts` has every kind from
-    the start, `word` begins each line, `clock` gives seconds.
+    Each line gives the number of events that were not logged since the last one. `counts` has
+    every kind from the start, `word` begins each line, `clock` returns seconds.
     """
 
     def __init__(
@@ -62,10 +62,9 @@ class EventCounter(Generic[K]):
         self._silent_until: dict[K, float] = {}
 
     def record(self, kind: K, who: str, why: object) -> None:
-        """Count one event; of `why` the first line is logged.
+        """Count one event; only the first line of `why` is logged.
 
-        `who` and `why` must not contain secrets: a session's id is one, and parts of a request
-        may be.
+        `who` and `why` must not contain secrets. A session's id is one; parts of a request may be.
         """
         self.counts[kind] += 1
         now = self._clock()

@@ -1,9 +1,9 @@
-"""A WebSocket: the protocol of a connection, from the answer that makes it one to its end.
+"""A WebSocket connection, from the answer that opens it to its end.
 
-aiohttp's parser reads frames, in C; ours are written straight to the TCP transport, which takes
-them at once and in order. Nothing is sent in a task or waits in a queue of ours. Only the answers
-to messages that came in one read are joined, for a write costs as much as all that is done for a
-message. A client that does not read is not read from, until it does.
+aiohttp's parser, in C, reads the frames. Frames are written straight to the TCP transport, which
+takes them at once and in order: no task and no queue of ours is in between. Only the answers to
+messages that arrived in one read are joined, because a write costs as much as everything else that
+is done for a message. While a client does not read, its messages are not read either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
-# The queue is no part of aiohttp's promises: `tests/engineio/test_inbox.py` holds it to these.
+# The queue is private to aiohttp: `tests/engineio/test_inbox.py` checks what we rely on.
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketReader
 
@@ -31,27 +31,27 @@ LOG = logging.getLogger("sockgw.engine")
 TEXT, BINARY, PING, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.CLOSE
 
 CORKED = 64
-"""Frames that are joined to one write at most."""
+"""Most frames that are joined into one write."""
 
 LARGE = 2**12
-"""Bytes of a frame that is not worth waiting for others."""
+"""Size from which a frame is written without waiting for others, in bytes."""
 
 INBOX = 2**16
-"""Half the bytes in the inbox at which aiohttp stops reading."""
+"""Half the size of the inbox at which aiohttp stops reading, in bytes."""
 
 MASKED = 0x80
-"""The bit in the second byte of a frame."""
+"""The bit of a masked frame, in its second byte."""
 
 
 class Owner(Protocol):
-    """The engine, as its WebSockets see it."""
+    """The engine as its WebSockets see it."""
 
     def gone(self, websocket: WebSocketCarrier) -> None:
-        """The connection is lost; called once."""
+        """Forget a WebSocket whose connection is gone; called once."""
 
 
 class WebSocketCarrier(QueuedProtocol):
-    """One WebSocket connection. `window_bits` are of permessage-deflate, 0 without it."""
+    """One WebSocket connection. `window_bits` are those of permessage-deflate; 0 without it."""
 
     __slots__ = (
         "_corked",
@@ -78,19 +78,19 @@ class WebSocketCarrier(QueuedProtocol):
         self._window_bits = window_bits
         loop = asyncio.get_running_loop()
         self._inbox = Inbox(self, ReadSwitch(transport), loop)
-        # aiohttp's limit is the first size it refuses.
+        # aiohttp's limit is the smallest size that it refuses.
         limit = session.settings.max_payload + 1
         self._reader = WebSocketReader(self._inbox, limit, window_bits > 0, decode_text=True)
-        self._is_fresh = True  # nothing came yet
-        self._is_closing = False  # we have sent our close frame, or are gone
+        self._is_fresh = True  # nothing has been received yet
+        self._is_closing = False  # the close frame is sent, or the connection is gone
         self._waiting: asyncio.Future[None] | None = None
-        # Set while a read is being delivered, and at first, for what goes out with the head.
+        # Set while frames are joined: during a read, and at first, to join them to the head.
         self._corked: list[bytes] | None = None
 
     def open(self, head: bytes, tail: bytes = b"") -> None:
-        """Take over the connection: send the head of the answer, and the first packets with it.
+        """Take over the connection: send the head of the answer together with the first packets.
 
-        `tail` is what the client has sent behind its request.
+        `tail` is the bytes that the client has sent after its request.
         """
         self._transport.set_protocol(self)
         self._corked = [head]
@@ -99,7 +99,7 @@ class WebSocketCarrier(QueuedProtocol):
         if tail:
             self.data_received(tail)
 
-    # What the session asks for
+    # Called by the session
 
     @property
     def buffered(self) -> int:
@@ -119,21 +119,21 @@ class WebSocketCarrier(QueuedProtocol):
         data = frames.encoded or frames.wire
         if self._corked is not None:
             self._write(data)
-        elif not self._transport.is_closing():  # as `_write`, for each recipient of a broadcast
+        elif not self._transport.is_closing():  # `_write`, inlined: broadcasts come here
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close the connection, in order if the client helps, in any case soon."""
+        """Start the closing handshake; drop the connection if the client does not complete it."""
         if not self._is_closing:
             self._say_goodbye(WSCloseCode.OK)
             self.cut_later(CLOSE_LIMIT)
 
-    # What the transport calls
+    # Called by the transport
 
     def data_received(self, data: bytes) -> None:
         if self._is_fresh:
             self._is_fresh = False
-            # aiohttp would let it: https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+            # aiohttp accepts unmasked frames: https://www.rfc-editor.org/rfc/rfc6455#section-5.1
             if len(data) > 1 and not data[1] & MASKED:
                 self.failed(
                     WebSocketError(WSCloseCode.PROTOCOL_ERROR, "a frame that is not masked")
@@ -144,20 +144,19 @@ class WebSocketCarrier(QueuedProtocol):
         self._uncork()
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """Stop sending and reading: the client does not read."""
         self._inbox.unread = True
         self._session.pause(self)
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Send and read again."""
         self._inbox.unread = False
         self._session.resume(self)
         self._go_on()
 
     def lost(self) -> None:
         self.cut_no_more()
-        # What a message waits for is not cut short where the session ended before: that may be
-        # its doing.
+        # If the session ended first, the wait goes on: the awaited work may have ended it.
         if self._waiting is not None and not self._is_closing:
             self._waiting.cancel()
         self._is_closing = True
@@ -165,7 +164,7 @@ class WebSocketCarrier(QueuedProtocol):
         self._inbox.drop()
         self._owner.gone(self)
 
-    # What the inbox hands over.
+    # Called by the inbox
 
     def deliver(self, message: Message) -> bool:
         try:
@@ -238,17 +237,15 @@ class WebSocketCarrier(QueuedProtocol):
         self._write(close_frame(code))
 
     def _hang_up(self, *, while_it_sends: bool = False) -> None:
-        """Close the connection, once the client has what was sent to it, in any case soon.
+        """Close the connection once the client has received everything, or soon in any case.
 
-        What a client goes on sending and nobody reads would have TCP reset the connection, and the
-        client lose the close frame: https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1
+        `while_it_sends` is true if the client may send more; see `linger`.
+        https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1
         """
         self._uncork()
         transport = self._transport
         if while_it_sends and not transport.is_closing() and transport.can_write_eof():
-            transport.write_eof()
-            transport.resume_reading()
-            self.cut_later(CLOSE_LIMIT)
+            self.linger(CLOSE_LIMIT)
             return
         transport.close()
         if transport.get_write_buffer_size():
@@ -256,23 +253,23 @@ class WebSocketCarrier(QueuedProtocol):
 
 
 class Recipient(Protocol):
-    """The carrier, as the inbox sees it: takes what comes, in order. None of these may raise."""
+    """The carrier as the inbox sees it, called in the order of arrival. Must not raise."""
 
     def deliver(self, message: str | bytes) -> bool:
-        """Take a message. If this is true, what comes behind it waits until `busy` is false."""
+        """Handle a message. If this returns true, later ones wait until `busy` is false."""
 
     def pinged(self, data: bytes) -> None:
-        """The client wants this echoed."""
+        """Answer a ping frame with `data`."""
 
     def closed(self) -> None:
-        """The client closes the WebSocket, or has agreed to that."""
+        """Handle a close frame, which starts or completes the closing handshake."""
 
     def failed(self, error: Exception) -> None:
-        """What the client sends cannot be read; nothing more comes."""
+        """Handle input that cannot be read; nothing follows it."""
 
 
 class ReadSwitch:
-    """What aiohttp's queue asks for: switches reading off and on."""
+    """The protocol that aiohttp's queue expects: it pauses and resumes reading."""
 
     __slots__ = ("_reading_paused", "_transport")
 
@@ -290,16 +287,15 @@ class ReadSwitch:
 
 
 class Inbox(WebSocketDataQueue):
-    """What comes on a WebSocket, handed over in the call that read it.
+    """The messages of a WebSocket, delivered in the call that read them.
 
-    aiohttp reads frames, in C, and puts what they say into a queue of its own, which wakes a task:
-    that costs more than most messages do. Here only what cannot be taken at once is queued: what
-    comes behind a message that is still being waited for, and messages to a client that does not
-    read. The queue's bound is aiohttp's, and so is what happens at it: the connection is not read
-    from.
+    aiohttp reads frames, in C, and puts their messages into its own queue, which wakes a task. That
+    costs more than handling most messages. So this queue keeps only what cannot be delivered at
+    once: messages behind one that is still being handled, and messages of a client that does not
+    read. The bound is aiohttp's: at it, the connection is not read.
 
-    While `busy`, a message is waited for. While `unread`, the client does not take what it is
-    sent: its messages wait, its end does not. `go_on` is to be called once one of the two is over.
+    While `busy`, a message is being handled. While `unread`, the client does not read what it is
+    sent: its messages wait, but its close frame does not. Call `go_on` when either ends.
     """
 
     __slots__ = ("_error", "_recipient", "busy", "unread")
@@ -317,20 +313,20 @@ class Inbox(WebSocketDataQueue):
         if self.busy or self._buffer or (self.unread and kind is not CLOSE):
             super().feed_data(data, size)
         elif (kind is TEXT or kind is BINARY) and (recipient := self._recipient) is not None:
-            self.busy = recipient.deliver(data.data)  # as `_hand_over`, for most messages
+            self.busy = recipient.deliver(data.data)  # `_hand_over`, inlined: most messages
         else:
             self._hand_over(data)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         assert isinstance(exc, Exception)
-        # Its traceback leads back here, for a full collection to find.
+        # Its traceback refers to this inbox: only a full garbage collection would free it.
         self._error = exc.with_traceback(None)
         self._fail_if_due()
 
     def go_on(self) -> None:
-        """Hand over what is queued."""
+        """Deliver what is queued."""
         while self._buffer and not self.busy and not self.unread:
-            self.busy = True  # what the parser goes on with meanwhile comes behind this
+            self.busy = True  # `_pop` may resume reading, and new messages come after this one
             message = self._pop()
             self.busy = False
             self._hand_over(message)
@@ -342,7 +338,7 @@ class Inbox(WebSocketDataQueue):
         self._recipient = self._protocol = None  # type: ignore[assignment]
 
     def _pop(self) -> WSMessage:
-        reading = self.read()  # which is the one way to have the queue's bound looked at
+        reading = self.read()  # the only way to make the queue check its bound
         try:
             reading.send(None)
         except StopIteration as taken:

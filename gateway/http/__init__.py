@@ -1,6 +1,7 @@
-"""HTTP/1.1 of the public port: one way in for every request, one way out for every answer.
+"""HTTP/1.1 on the public port: one way in for every request, one way out for every answer.
 
-Knows nothing of Engine.IO: whoever serves a path is given a `Request` and answers with `Answer`s.
+This package knows nothing of Engine.IO: the handler of a path gets a `Request` and gives back an
+`Answer`.
 """
 
 __all__: list[str] = []

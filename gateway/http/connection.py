@@ -1,7 +1,7 @@
-"""Connections of the public port: bytes to requests, in order, and answers back.
+"""Connections of the public port: they turn bytes into requests, in order, and send the answers.
 
-One request at a time is being answered on a connection; what comes behind it waits. Plain requests
-are read in one step, all others by the parser, and from there on both go the same way.
+A connection answers one request at a time; later requests wait. Plain requests are read in one
+step and all others by the parser. From there on both take the same path.
 """
 
 from __future__ import annotations
@@ -20,71 +20,68 @@ from gateway.http.response import CONTINUE, NOT_FOUND, Answer, encode
 __all__ = ["CloseQueue", "Due", "Exchange", "HttpConnection", "HttpServer", "QueuedProtocol"]
 
 WAITING = 2**16
-"""Bytes behind a request that is being answered at which the connection is no longer read from."""
+"""Bytes that may wait behind the request in progress before the connection stops reading."""
 
 READ_AT_ONCE = 2**14
-"""Bytes that are read into requests at once: behind one that waits these are many times as much."""
+"""Bytes that are parsed at a time: parsed requests take many times the memory of their bytes."""
 
 KEEPALIVE = 3630.0
-"""Seconds that a connection may be silent between requests: longer than any proxy keeps one.
+"""Seconds that a connection may be idle between requests: longer than any proxy keeps one open.
 
-It is looked at as often, so a silent one is closed after twice as much at most.
+The check runs at this interval, so an idle connection is closed after at most twice as long.
 """
 
 LINGER = 2.0
-"""Seconds that a client has to take the last answer of a connection and to close it."""
+"""Seconds that a client gets to read the last answer on a connection and close it."""
 
 BAD_REQUEST = Answer(400)
 EXPECTATION_FAILED = Answer(417, closes=True)
 
 CLOSED_AT_ONCE = 64
-"""Connections that are closed in one turn of the loop."""
+"""Connections that are closed per turn of the loop."""
 
 
 class Due(IntEnum):
     """A connection's deadlines."""
 
     REQUEST = 100
-    """Having sent the head of a request, or the rest of one that is answered already."""
+    """The head of a request has to arrive, or the rest of one that is already answered."""
     IDLE = 101
-    """Having sent another request."""
+    """Another request has to arrive."""
 
 
 class Exchange(Protocol):
-    """A request that is not answered yet.
-
-    `body_limit` is the size of the largest body that is wanted, in bytes.
-    """
+    """A request in progress. `body_limit` is the size of the largest body it accepts, in bytes."""
 
     @property
     def body_limit(self) -> int: ...
 
     def finish(self, body: bytes) -> None:
-        """The request is whole."""
+        """Answer the request, which is complete."""
 
     def too_large(self) -> None:
-        """The body is over the limit, or says that it will be."""
+        """Refuse the request: its body is over the limit, or its length announces that."""
 
     def broken(self) -> None:
-        """No more of the body can be read."""
+        """Give up: the rest of the body cannot be read."""
 
     def written(self) -> None:
-        """The answer is written: the next request may come."""
+        """Note that the answer is written and the next request may follow."""
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Note that the connection is gone."""
 
 
 Respond = Callable[[Request, "HttpConnection"], Exchange | None]
-"""Answers a request, or begins to: `None` where it is answered, or has the connection."""
+"""Answers a request or begins to. `None` means it is answered or has taken over the connection."""
 
 
 class HttpServer:
-    """Makes the connections of one port; `routes` are those who answer, by paths.
+    """Makes the connections of one port. `routes` maps paths to the functions that answer them.
 
-    `request_timeout` gives the seconds that a client may take for the head of a request.
-    `bad_request` and `timed_out` hear of clients, by their addresses, that send no HTTP, or
-    nothing in time.
+    `request_timeout` returns the seconds that a client gets to send the head of a request.
+    `bad_request` is called with a client's address and the reason when it does not send HTTP,
+    `timed_out` with its address when no request arrives in time.
     """
 
     def __init__(
@@ -108,19 +105,19 @@ class HttpServer:
         return HttpConnection(self)
 
     def expect_rest(self, connection: HttpConnection) -> None:
-        """Bound the time that the rest of a request may take."""
+        """Start the deadline for the rest of a request."""
         if not connection.is_timed:
             connection.is_timed = True
             self.deadlines.set(connection, Due.REQUEST, self.request_timeout())
 
     def expect_nothing(self, connection: HttpConnection) -> None:
-        """The request is whole."""
+        """Cancel that deadline: the request is complete."""
         if connection.is_timed:
             connection.is_timed = False
             self.deadlines.cancel(connection, Due.REQUEST)
 
     async def shutdown(self) -> None:
-        """Close all connections; polls that were woken are answered before, in this turn."""
+        """Close all connections, after the polls that were woken in this turn are answered."""
         await asyncio.sleep(0)
         for connection in tuple(self.connections):
             connection.close()
@@ -129,8 +126,8 @@ class HttpServer:
 class CloseQueue:
     """Closes connections a few at a time.
 
-    Of thousands that go at once each takes its session, its sockets and their chains along. All in
-    one turn of the loop would be a stall for everybody else.
+    Each connection takes its session, its sockets and their chains with it. Closing thousands in
+    one turn of the loop would stall all other clients.
     """
 
     def __init__(self) -> None:
@@ -142,14 +139,16 @@ class CloseQueue:
         self._queue.append(close)
 
     def _close_some(self) -> None:
-        for _ in range(min(CLOSED_AT_ONCE, len(self._queue))):
-            self._queue.popleft()()
-        if self._queue:
-            asyncio.get_running_loop().call_soon(self._close_some)
+        try:
+            for _ in range(min(CLOSED_AT_ONCE, len(self._queue))):
+                self._queue.popleft()()
+        finally:  # one that raises must not hold up all others
+            if self._queue:
+                asyncio.get_running_loop().call_soon(self._close_some)
 
 
 class QueuedProtocol(asyncio.Protocol):
-    """A connection whose end waits for its turn."""
+    """A connection that closes through a `CloseQueue`."""
 
     __slots__ = ("_closing", "_cut", "_is_queued", "_transport")
 
@@ -168,7 +167,7 @@ class QueuedProtocol(asyncio.Protocol):
 
     @property
     def closing(self) -> CloseQueue:
-        """The queue that its end waits in."""
+        """The queue that the connection closes through."""
         return self._closing
 
     @property
@@ -177,26 +176,36 @@ class QueuedProtocol(asyncio.Protocol):
         return self._transport.get_extra_info("sslcontext") is not None
 
     def close(self) -> None:
-        """Close the connection, once what was written is out."""
+        """Close the connection once everything written has been sent."""
         self._transport.close()
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Drop the connection at once."""
         self._transport.abort()
 
     def cut_later(self, seconds: float) -> None:
-        """Drop the connection after so long, if it is not gone by then."""
+        """Drop the connection in `seconds`, if it is still open by then."""
         if self._cut is None:
             self._cut = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
     def cut_no_more(self) -> None:
-        """Take that back, or see to it that nothing is left of it."""
+        """Cancel `cut_later`."""
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
 
+    def linger(self, seconds: float) -> None:
+        """End the output, and read on for up to `seconds` before the connection is dropped.
+
+        Closing with unread bytes makes TCP reset the connection, and the client may lose what was
+        written last: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+        """
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self.cut_later(seconds)
+
     def lost(self) -> None:
-        """The connection is gone; called once."""
+        """Clean up after the connection is gone; called once."""
         raise NotImplementedError
 
     def eof_received(self) -> bool | None:
@@ -214,10 +223,9 @@ class QueuedProtocol(asyncio.Protocol):
 
 
 class HttpConnection(QueuedProtocol):
-    """One connection.
+    """One connection. Each request is answered by one call of `answer`.
 
-    Whoever answers a request writes with `answer`, once; to make a WebSocket of the connection,
-    it calls `detach` instead.
+    To turn the connection into a WebSocket, call `detach` instead.
     """
 
     __slots__ = (
@@ -242,24 +250,25 @@ class HttpConnection(QueuedProtocol):
         super().__init__(server.closing)
         self._server = server
         self._parser: Parser | None = None  # made for the first request that is not plain
-        self._events: deque[Event] | None = None  # read, and waiting for their turn
-        self._rest = b""  # not read yet
-        self._is_running = False  # through what waits
-        self._request: Request | None = None  # that is being read or answered
+        self._events: deque[Event] | None = None  # parsed, and waiting for their turn
+        self._rest = b""  # not parsed yet
+        self._is_running = False  # `_run` is on the stack
+        self._request: Request | None = None  # the one that is being read or answered
         self._exchange: Exchange | None = None
-        self._body: bytearray | None = None  # of a request whose body is wanted
-        self._is_reading = False  # a body, wanted or not
+        self._body: bytearray | None = None  # the body so far, unless it is discarded
+        self._is_reading = False  # in the middle of a body, discarded or not
         self._is_answered = False
-        self._is_paused = False  # writing
-        self.is_timed = False  # the rest of a request is due
-        self._is_kept = False  # after a first request
-        self._was_used = True  # since it was last looked whether the connection is idle
-        self._is_over = False  # nothing more is read, or not by us
+        self._is_paused = False  # the client does not read fast enough
+        self.is_timed = False  # the deadline REQUEST is set
+        self._is_kept = False  # the first request is over, and the deadline IDLE is set
+        self._was_used = True  # since the last check for idleness
+        self._is_over = False  # nothing more is read here
 
-    # What the transport calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # which uvloop's do not inherit
+        # A cast, because uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._server.connections.add(self)
         self._server.expect_rest(self)
 
@@ -290,7 +299,7 @@ class HttpConnection(QueuedProtocol):
             self._written()
 
     def due(self, due: int, when: float) -> None:
-        """A deadline has passed."""
+        """Close the connection if the deadline that has passed was not met."""
         if due == Due.REQUEST:
             self._server.timed_out(self.address)
             self._transport.close()
@@ -300,10 +309,13 @@ class HttpConnection(QueuedProtocol):
             self._was_used = False
             self._server.deadlines.set(self, Due.IDLE, self._server.keepalive)
 
-    # What those who answer ask for
+    # Called to answer
 
     def answer(self, answer: Answer) -> None:
-        """Write the answer to the request; its exchange's `written` follows once that is out."""
+        """Write the answer to the request, then call `written` of its exchange.
+
+        If the client does not read, `written` is called once it reads again.
+        """
         request = self._request
         if request is None or self._is_over or self._transport.is_closing():
             return
@@ -321,9 +333,9 @@ class HttpConnection(QueuedProtocol):
             self._written()
 
     def detach(self) -> tuple[asyncio.Transport, bytes] | None:
-        """Give the connection away; `None` if it is gone.
+        """Hand over the transport, with the bytes that came after the request.
 
-        With it comes what the client has sent behind the request.
+        Returns `None` if the connection is gone.
         """
         if self._transport.is_closing():
             return None
@@ -334,7 +346,7 @@ class HttpConnection(QueuedProtocol):
     # Reading
 
     def _run(self) -> None:
-        """Go on with what waits, as far as the request in progress lets."""
+        """Handle what waits, until a request has to be answered first."""
         if self._is_running:
             return
         self._is_running = True
@@ -413,7 +425,7 @@ class HttpConnection(QueuedProtocol):
             self._body = bytearray()
 
     def _end(self) -> None:
-        """The request is read."""
+        """Finish the request whose last byte was read."""
         self._is_reading = False
         body, self._body = self._body, None
         if body is not None and self._exchange is not None:
@@ -422,7 +434,7 @@ class HttpConnection(QueuedProtocol):
             self._finish()
 
     def _fail(self, error: BadRequest) -> None:
-        """What the client sends cannot be read, nor anything behind it."""
+        """Refuse bytes that are not HTTP, and everything after them."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.broken()
@@ -432,7 +444,7 @@ class HttpConnection(QueuedProtocol):
         self._server.bad_request(self.address, str(error))
         if self._request is None:
             self._transport.write(encode(BAD_REQUEST, keeps_alive=False))
-        self._is_reading = True  # or what it may still send would have the answer lost
+        self._is_reading = True  # more bytes may follow: see `linger`
         self._close()
 
     # Answering
@@ -448,7 +460,7 @@ class HttpConnection(QueuedProtocol):
             self._finish()
 
     def _finish(self) -> None:
-        """The request is over: the next may come."""
+        """End the request and go on to the next."""
         self._request, self._is_answered = None, False
         self._server.expect_nothing(self)
         if not self._is_kept:
@@ -460,19 +472,13 @@ class HttpConnection(QueuedProtocol):
             self._server.expect_rest(self)
 
     def _close(self) -> None:
-        """Close the connection behind the last answer.
-
-        What a client has sent and nobody reads would have TCP reset the connection, and the client
-        lose the answer: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
-        """
+        """Close the connection after the last answer."""
         self._is_over = True
         self._exchange = None
-        if not self._is_reading or not self._transport.can_write_eof():
+        if self._is_reading and self._transport.can_write_eof():
+            self.linger(LINGER)
+        else:
             self._transport.close()
-            return
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        self.cut_later(LINGER)
 
     def _forget(self) -> None:
         self._is_over = True

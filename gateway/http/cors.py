@@ -1,7 +1,7 @@
-"""CORS: which pages may talk to the server, and what their browsers get to know.
+"""CORS: the pages that may talk to the server, and the header fields that tell their browsers.
 
-https://fetch.spec.whatwg.org/#http-cors-protocol; the check covers WebSockets too, which browsers
-leave to the server.
+See https://fetch.spec.whatwg.org/#http-cors-protocol. The check covers WebSockets too: browsers
+leave their origin to the server.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Literal
 from gateway.http.request import Request
 from gateway.http.response import Answer
 
-__all__ = ["Cors", "own_origin", "preflight"]
+__all__ = ["Cors", "preflight"]
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Cors:
-    """The rule of `Settings.cors_origins`."""
+    """The setting `cors_origins`, applied to requests."""
 
     def __init__(self, origins: Literal["same-origin", "*"] | tuple[str, ...]) -> None:
         self._origins = origins
@@ -25,8 +25,8 @@ class Cors:
     def fields(self, request: Request, *, secure: bool) -> str | None:
         """The header fields for the answer; `None` if the page's origin is not allowed.
 
-        A request without an Origin comes from no page, or from one of the server's own. Only an
-        origin that was listed by name may have its visitors' cookies sent along.
+        A request without an Origin does not come from a page of another origin. Only pages of
+        origins that are listed by name may send cookies.
         """
         if self._origins == "*":
             return "Access-Control-Allow-Origin: *\r\n"
@@ -36,19 +36,19 @@ class Cors:
         fields = f"Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\n"
         if self._origins == "same-origin":
             scheme = "https" if secure else "http"
-            own = own_origin(scheme, request.headers.get("host"))
+            own = _own_origin(scheme, request.headers.get("host"))
             return fields if origin.lower() == own else None
         allowed = f"{fields}Access-Control-Allow-Credentials: true\r\n"
         return allowed if origin in self._origins else None
 
 
-def own_origin(scheme: str, host: str | None) -> str:
-    """The origin of the server as the client sees it, in lower case, without a default port."""
+def _own_origin(scheme: str, host: str | None) -> str:
+    """The server's origin as the client sees it, in lower case and without a default port."""
     return f"{scheme}://{(host or '').lower().removesuffix(DEFAULT_PORTS.get(scheme, ''))}"
 
 
 def preflight(request: Request, fields: str) -> Answer:
-    """The answer to a browser that asks before it sends; `fields` are those of `Cors`."""
+    """The answer to a preflight request; `fields` are those that `Cors` gave."""
     asked = request.headers.get("access-control-request-headers")
     fields += "Access-Control-Allow-Methods: GET, POST\r\n"
     if asked is not None:

@@ -1,7 +1,7 @@
-"""Deadlines of thousands of sessions and connections, on one timer for all of them.
+"""Deadlines of thousands of sessions and connections, all on one timer.
 
-Deadlines of one kind and one length fall in the order they were set, and there are few kinds and
-lengths: a queue for each is sorted by itself. No heap, no timer and no task for each.
+Deadlines of the same kind and length pass in the order they were set, so a queue for each kind and
+length stays sorted without a heap. There are few kinds and lengths.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
-__all__ = ["Deadlines", "Timed"]
+__all__ = ["Deadlines"]
 
 
 class Timed(Protocol):
-    """Something that can be due."""
+    """An object with deadlines."""
 
     def due(self, due: int, when: float) -> None:
-        """The deadline `when` has passed; it is set no more."""
+        """React to a deadline, no longer set, that passed at the time `when`."""
 
 
 class Deadlines:
-    """Times are seconds of `clock`.
+    """A set of deadlines. Times are in seconds of `clock`.
 
-    `arm` is called with the time at which `run` wants to be called next, in place of any before,
-    or with `None` when nothing is left to wait for.
+    `arm` is called with the time at which `run` has to be called next, which replaces any earlier
+    one, or with `None` when no deadline is left.
     """
 
     def __init__(self, clock: Callable[[], float], arm: Callable[[float | None], None]) -> None:
@@ -35,9 +35,10 @@ class Deadlines:
         self._queues: dict[tuple[int, float], OrderedDict[Timed, float]] = {}
 
     def set(self, timed: Timed, due: int, seconds: float, when: float | None = None) -> None:
-        """Set a deadline that many seconds from now, in place of the one of this kind.
+        """Set a deadline in `seconds`; it replaces an earlier one of the same kind and length.
 
-        `when` is its time where that is another, but no earlier than of those set before it.
+        `when` is its time if it differs from that. It must not be before the time of any deadline
+        of the same kind and length that is already set.
         """
         if when is None:
             when = self.clock() + seconds
@@ -51,14 +52,17 @@ class Deadlines:
             self._arm(when)
 
     def set_after(self, when: float, timed: Timed, due: int, seconds: float) -> None:
-        """Set a deadline that many seconds from `when`, which has passed.
+        """Set a deadline `seconds` after `when`, which is in the past.
 
-        Unless so much has passed, the machine having slept, that less than half would be left.
+        At least half of `seconds` is left from now on: the machine may have been asleep.
         """
         self.set(timed, due, seconds, max(when + seconds, self.clock() + seconds / 2))
 
     def cancel(self, timed: Timed, *dues: int) -> None:
-        """Take back deadlines of these kinds, or all; those that are not set are no error."""
+        """Cancel the deadlines of these kinds, or of all kinds if none is given.
+
+        A deadline that is not set is no error.
+        """
         for (due, _), queue in self._queues.items():
             if not dues or due in dues:
                 queue.pop(timed, None)
@@ -68,21 +72,21 @@ class Deadlines:
             self._arm(None)
 
     def expire(self) -> None:
-        """Run now if something is due: whoever asks need not wait for the timer's turn."""
+        """Run now, ahead of the timer, if a deadline has passed."""
         if self.clock() >= self._armed:
             self.run()
 
     def run(self) -> None:
-        """Tell everything that is due, then arm for the next. A call too early only arms."""
+        """Report every deadline that has passed, then arm for the next. An early call only arms."""
         try:
-            self._tell(self.clock())
-        finally:  # one that fails is not to stop the clock of all
+            self._report(self.clock())
+        finally:  # one that raises must not stop the timer of all others
             self._queues = {length: queue for length, queue in self._queues.items() if queue}
             heads = (next(iter(queue.values())) for queue in self._queues.values())
             self._armed = min(heads, default=inf)
             self._arm(None if self._armed == inf else self._armed)
 
-    def _tell(self, now: float) -> None:
+    def _report(self, now: float) -> None:
         for (due, _), queue in list(self._queues.items()):
             while queue:
                 timed, when = next(iter(queue.items()))

@@ -1,7 +1,7 @@
-"""The parser: the bytes of a connection to requests, however TCP has cut them.
+"""The parser: it turns the bytes of a connection into requests, however TCP has split them.
 
-llhttp does the reading (httptools), as in uvicorn and in Node; what it lets through and a gateway
-should not is refused here.
+It uses llhttp (through httptools), as uvicorn and Node do, and refuses some requests that llhttp
+accepts but a gateway should not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gateway.http.request import COMMON_NAMES, Request
 __all__ = ["END", "BadRequest", "Event", "Parser"]
 
 HEAD_SIZE = 32 * 1024
-"""Bytes of a head in sum; trailers count too. Node's bound is 16 KiB, nginx's 32 KiB."""
+"""Bytes of a whole head; trailers count too. Node allows 16 KiB, nginx 32 KiB."""
 
 FIELD_SIZE = 8190
-"""Bytes of one field or of the target, as in Apache and aiohttp."""
+"""Bytes of one header field, or of the target, as in Apache and aiohttp."""
 
 FRAMING = ("content-length", "transfer-encoding")
 
@@ -36,22 +36,22 @@ class _End(Enum):
 END = _End.END
 
 Event: TypeAlias = Request | bytes | _End
-"""A head, a part of its body, or the end of the request."""
+"""The head of a request, a part of its body, or its end."""
 
 
 class BadRequest(ValueError):
-    """The bytes are not HTTP; nothing that follows on the connection can be read."""
+    """Bytes that are not HTTP; nothing after them on the connection can be read."""
 
 
 class Parser:
-    """Reads one connection.
+    """The parser of one connection.
 
-    `tail` is what came behind a request that asks for another protocol: HTTP ends there.
+    `tail` is what came after a request for a WebSocket, where HTTP ends; `None` before that.
     """
 
     def __init__(self) -> None:
         self.tail: bytes | None = None
-        self.is_between = True  # requests: no byte of the next has come
+        self.is_between = True  # no byte of the next request has come
         self._events: list[Event] = []
         self._parser = httptools.HttpRequestParser(self)
         self._in_head = True
@@ -62,10 +62,10 @@ class Parser:
         self._fields: list[tuple[bytes, bytes]] = []
 
     def feed(self, data: bytes) -> list[Event]:
-        """Read on; what is complete now, in order. Raises `BadRequest`.
+        """Parse more bytes, and return what they complete, in order. Raises `BadRequest`.
 
-        Of a read in which something is wrong nothing is returned: a request that stands before
-        the fault may be half of a smuggled one.
+        When anything in `data` is wrong, nothing of it is returned: a request before the fault may
+        be half of a smuggled one.
         """
         self._unread += len(data)
         try:
@@ -77,17 +77,17 @@ class Parser:
             if isinstance(cause, BadRequest):
                 raise cause from None
             raise BadRequest(str(error)) from None
-        # httptools holds on to a field until it is whole, and tells of it only then.
+        # httptools buffers a field until it is complete, so `on_header` cannot see it grow.
         if self._unread > HEAD_SIZE:
             raise BadRequest("the head is too large")
         events, self._events = self._events, []
         return events
 
     def _switch(self, rest: bytes) -> list[Event]:
-        """Go on behind the head of a request that asks for another protocol.
+        """Go on after the head of a request that offers another protocol.
 
-        httptools takes `rest` for that protocol. Unless it is WebSocket, it is the body, and
-        further requests: Java's client offers HTTP/2 with every request.
+        httptools leaves `rest` to that protocol. Unless that is WebSocket, the offer is ignored,
+        and `rest` is the body and further requests: Java's client offers HTTP/2 with each one.
         """
         request = next(event for event in reversed(self._events) if isinstance(event, Request))
         headers = request.headers
@@ -98,12 +98,12 @@ class Parser:
         self._parser = httptools.HttpRequestParser(self)
         framing = [f"{name}: {headers[name]}" for name in FRAMING if name in headers]
         if framing:
-            self._events.pop()  # its end, which has not come
+            self._events.pop()  # the END that httptools gave too early
             self._skips_head = True
             self._parser.feed_data("\r\n".join(["POST / HTTP/1.1", *framing, "", ""]).encode())
         return self.feed(rest)
 
-    # What httptools calls
+    # Called by httptools
 
     def on_message_begin(self) -> None:
         self._unread = 0
@@ -118,7 +118,7 @@ class Parser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value), len(name) + len(value))
-        if self._in_head and not self._skips_head:  # and no trailer
+        if self._in_head and not self._skips_head:  # trailers are ignored
             self._fields.append((name, value))
             if len(self._fields) > FIELDS:
                 raise BadRequest("too many header fields")
@@ -178,7 +178,7 @@ def _text(value: bytes) -> str:
 
 
 def _relative(target: str) -> str:
-    """The path and query of a target, which may be a whole URL."""
+    """The path and query of a target, which may be an absolute URL."""
     target = target.partition("#")[0]
     if target.startswith("/"):
         return target

@@ -1,7 +1,7 @@
-"""A request, and the short way to read the plain ones that clients send most.
+"""A request, and a fast way to read the plain ones that clients send most.
 
-`read_plain` is stricter than a parser of HTTP has to be, so that the two can never read a request
-in two ways: it leaves whatever is not exactly what it looks like to `parser`.
+`read_plain` is stricter than an HTTP parser has to be, so the two can never read one request in
+two ways. It leaves everything unusual to `parser`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ LONGEST = 8190
 """Bytes of the longest head that is plain."""
 
 DIGITS = 15
-"""Digits of the largest length: Python itself refuses to read a number of some thousand."""
+"""Digits of the largest length: Python raises an error for numbers of several thousand digits."""
 
 REMEMBERED = 256 * 1024
-"""Bytes of header fields that are remembered: a client that polls sends the same time after time.
+"""Bytes of header blocks that are cached: a polling client sends the same ones again and again.
 
-What was read in them takes a few times as much.
+The parsed fields take a few times as much memory.
 """
 
 HARMLESS = frozenset(
@@ -37,13 +37,13 @@ HARMLESS = frozenset(
         *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
     }
 )
-"""Fields whose blocks are remembered. Any other may carry a secret, which would outlive its client
-in memory: nobody knows the names of all that do."""
+"""Fields that a cached block may have. Any other field may carry a secret, which the cache would
+keep in memory after its client is gone."""
 
 UNUSUAL = frozenset({"content-encoding", "expect", "te", "trailer", "transfer-encoding"})
 
 KEPT = frozenset({"keep-alive", "upgrade", "keep-alive, upgrade", "upgrade, keep-alive"})
-"""What `Connection` may say in a plain request."""
+"""Values that `Connection` may have in a plain request."""
 
 COMMON_NAMES = {
     name: name
@@ -56,16 +56,16 @@ COMMON_NAMES = {
         *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
     )
 }
-"""Names that most requests share: each session keeps its own request, and one copy of these."""
+"""Names that most requests share. Every session keeps its request, but not a copy of these."""
 
 
 class Request(NamedTuple):
     """A request, read from its head.
 
-    `url` is path and query as they were sent; `query` has the first value of each parameter.
-    `headers` have their names in lower case; those that came more than once are joined by commas.
-    `body` is all of it where it came with the head, `None` where it is still to come.
-    `keeps_alive` says whether the client may send another request on the connection.
+    `url` is the path and query as sent; `query` has the first value of each parameter. `headers`
+    have lower-case names; the values of repeated fields are joined by commas. `body` is the whole
+    body if it came with the head, `None` if it is still to come. `keeps_alive` is true if the
+    client may send another request on the connection.
     """
 
     method: str
@@ -78,16 +78,16 @@ class Request(NamedTuple):
 
 
 class _Fields(NamedTuple):
-    """Header fields by their names in lower case, and the length of the body, if they have one."""
+    """Header fields by lower-case name, and the body's length; `None` if they do not give it."""
 
     headers: Mapping[str, str]
     length: int | None
 
 
 def read_plain(data: bytes) -> Request | None:
-    """Read the one whole request that `data` is; `None` for everything else.
+    """Read `data` if it is one complete, plain request; `None` for everything else.
 
-    What this declines may well be a request too.
+    `None` does not mean that `data` is invalid.
     """
     first = data.find(b"\r\n") + 2
     end = data.find(b"\r\n\r\n") + 2
@@ -111,7 +111,7 @@ def read_plain(data: bytes) -> Request | None:
 
 
 def _fields(block: bytes) -> _Fields | None:
-    """Read a block of header fields, if it is plain: that of a connection that is kept."""
+    """Read a block of header fields; `None` unless it is plain and keeps the connection alive."""
     if FIELDS.fullmatch(block) is None:
         return None
     headers: dict[str, str] = {}
@@ -130,7 +130,7 @@ def _fields(block: bytes) -> _Fields | None:
     length = headers.get("content-length")
     if length is not None and not (length.isdigit() and len(length) <= DIGITS):
         return None
-    # Read-only: plugins see it, and those who sent equal blocks share it.
+    # Read-only: plugins see it, and clients that send equal blocks share it.
     fields = _Fields(MappingProxyType(headers), None if length is None else int(length))
     if headers.keys() <= HARMLESS:
         KNOWN.add(block, fields)
@@ -138,7 +138,7 @@ def _fields(block: bytes) -> _Fields | None:
 
 
 class Known(dict[bytes, _Fields]):
-    """The blocks that are remembered. When they are too many bytes, all are forgotten."""
+    """A cache of header blocks, cleared when it exceeds `REMEMBERED` bytes."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,9 +16,9 @@ NO_CONTENT = 204
 
 
 class Answer(NamedTuple):
-    """A response. `fields` are its header fields as they are written, each with its line end.
+    """A response. `fields` are its header fields as sent, each with its line end.
 
-    `closes` ends the connection behind it, also where the client would keep it.
+    `closes` closes the connection after it, even if the client would keep it.
     """
 
     status: int
@@ -37,7 +37,7 @@ def json_answer(status: int, fields: str, value: object) -> Answer:
 
 
 def encode(answer: Answer, *, keeps_alive: bool = True, has_body: bool = True) -> bytes:
-    """The bytes of an answer; without `has_body` it says how long its body would be (HEAD)."""
+    """The bytes of an answer. For HEAD, `has_body` is false: only the body's length is sent."""
     status, fields, body, _ = answer
     head = _start(status, fields, keeps_alive)
     if status == NO_CONTENT:
@@ -51,7 +51,7 @@ def encode(answer: Answer, *, keeps_alive: bool = True, has_body: bool = True) -
 
 
 def end_of_head() -> bytes:
-    """The end of every head, the same for a second."""
+    """The end of every head: the `Date` field, which changes once a second, and a blank line."""
     return _dated(int(time.time()))
 
 

@@ -25,7 +25,7 @@ KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
 def websocket_key(request: Request) -> str | None:
-    """The key of a request for a WebSocket; `None` for one that asks for none, or not properly."""
+    """The key of a valid request for a WebSocket; `None` for any other request."""
     headers = request.headers
     if request.method != "GET" or headers.get("upgrade", "").lower() != "websocket":
         return None
@@ -41,10 +41,9 @@ def websocket_key(request: Request) -> str | None:
 def switch_to_websocket(
     request: Request, key: str, fields: str, *, compress: bool
 ) -> tuple[bytes, int]:
-    """The answer that makes a connection the WebSocket which `request` asks for.
+    """The answer to a request for a WebSocket, and the window bits of permessage-deflate.
 
-    With it the window bits of permessage-deflate, 0 where it is not agreed on. `fields` are header
-    fields to send along.
+    The bits are 0 if compression is not agreed on. `fields` are further header fields to send.
     """
     accept = b2a_base64(hashlib.sha1(key.encode() + WS_KEY).digest(), newline=False).decode()
     bits, agreed = 0, ""

@@ -1,7 +1,7 @@
-"""The blueprint and the generation: what compiling and starting produce, frozen.
+"""The blueprint, which compiling produces, and the generation, which starting produces.
 
-A blueprint has every name resolved and every chain folded, and nothing started; a generation is a
-blueprint whose services run.
+A blueprint has every name resolved and every chain folded, but nothing started. A generation is a
+blueprint whose services run. Both are frozen.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from gateway.runtime.chain import Chain, Link
 __all__ = ["GATEWAY_EVENTS", "Blueprint", "Generation", "NamespaceBlueprint", "Recipe", "Route"]
 
 GATEWAY_EVENTS = frozenset({"disconnect", "disconnecting", "error"})
-"""Routes that the gateway itself calls; a client cannot send these events."""
+"""Events that the gateway itself routes; clients cannot send them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way of one event behind the packet chain.
+    """The route of one event, after the packet chain.
 
-    `end` runs the handler and keeps what it returns in `ctx.reply`. `handler` is the handler's
-    name, `None` on the route of everything unrouted. `timeout` is in seconds. `serial` names the
+    `end` runs the handler and stores its return value in `ctx.reply`. `handler` is the handler's
+    name, `None` for the route of events without one. `timeout` is in seconds. `serial` names the
     queue whose packets finish in order: the namespace's, this route's own, or `None` for no queue.
     """
 
@@ -42,8 +42,8 @@ class Route:
 class NamespaceBlueprint:
     """One namespace: its chains, folded and as a list, and its routes.
 
-    `events` are the routes of gateway events, `fallback` is where every event without a route
-    goes. `connect_timeout` is in seconds.
+    `events` are the routes of gateway events, `fallback` is the route of all events that have
+    none. `connect_timeout` is in seconds.
     """
 
     name: str
@@ -59,7 +59,7 @@ class NamespaceBlueprint:
 
     @property
     def route_count(self) -> int:
-        """The number of declared routes, those of gateway events and `*` included."""
+        """The number of declared routes, including gateway events and `*`."""
         return len(self.routes) + len(self.events) + (self.fallback.handler is not None)
 
 
@@ -67,9 +67,9 @@ class NamespaceBlueprint:
 class Recipe:
     """The recipe of one service.
 
-    Recipes with equal keys (plugin, options, sources) make the same service, so the one that
-    runs is kept. `make` calls the plugin's factory; `problem` makes of a reason why it
-    did not start a problem at the service's place in the YAML.
+    Recipes with equal keys (plugin, options, sources) make the same service, so the running one
+    is kept. `make` calls the plugin's factory. `problem` turns the reason why the service did not
+    start into a problem at its place in the YAML.
     """
 
     key: Hashable
@@ -81,10 +81,9 @@ class Recipe:
 class Blueprint:
     """A whole gateway, ready to start.
 
-    `digest` covers everything it was made from. `instances` holds what the factories of
-    middleware and handlers made, by the same kind of key as a recipe's, for the next blueprint
-    to reuse. `install` makes its plugin modules the ones that `import` finds, and returns a
-    function that undoes this.
+    `digest` covers everything it was made from. `instances` holds the middleware and handlers
+    that factories made, under keys like those of recipes, so that the next blueprint can reuse
+    them. `install` makes `import` find its plugin modules, and returns a function that undoes it.
     """
 
     digest: str
@@ -99,8 +98,8 @@ class Blueprint:
 class Generation:
     """A blueprint whose services run. `number` counts from 1.
 
-    `gateway` is the emitter that its packets and services are given, `loop` the event loop that
-    it was started on: asking for the running one costs a system call before Python 3.12.
+    `gateway` is the emitter for its packets and services. `loop` is the event loop on which it was
+    started: looking up the running loop costs a system call before Python 3.12.
     """
 
     number: int

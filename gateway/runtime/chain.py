@@ -1,8 +1,8 @@
-"""Chains: links of middleware folded once into one call, and the ends that they lead to.
+"""Chains: middleware folded into one call, and the ends that chains lead to.
 
 A chain does not know its end. The context carries it (`ctx._end`), so one fold serves every route
-of a namespace, and connection chains are folded by the same function. Tracing (`-v`) is wrapped
-around links and ends when they are compiled, so it costs nothing when it is off.
+of a namespace, and the same function folds connection chains. Tracing (`-v`) is wrapped around
+links and ends when they are compiled, so it costs nothing when it is off.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Chain: TypeAlias = Callable[[Context], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One middleware of a chain, and where its author wrote it."""
+    """One middleware of a chain, with its place in the YAML."""
 
     name: str
     run: Middleware
@@ -44,7 +44,7 @@ class Link:
 
 
 def fold(links: Sequence[Link]) -> Chain:
-    """Compose `links`, first outermost, as koa-compose does.
+    """Compose `links` as koa-compose does, the first outermost.
 
     The last link's `next()` runs the context's end. A link that calls `next()` twice raises
     `UsageError` with its name.
@@ -77,7 +77,7 @@ def _step(link: Link, depth: int, rest: Chain | None) -> Chain:
 class Arguments(Protocol):
     """Binds an event's arguments to a handler's parameters.
 
-    `bind` raises `Reject` with the code `bad_request` when they do not fit.
+    `bind` raises `Reject` with the code `bad_request` if they do not fit.
     """
 
     @property
@@ -87,7 +87,7 @@ class Arguments(Protocol):
 
 
 def answer(handler: Handler, arguments: Arguments) -> Chain:
-    """The end that runs `handler` and keeps what it returns as the reply."""
+    """The end that runs `handler` and stores its return value as the reply."""
     bind = arguments.bind
 
     async def with_context(ctx: Context) -> None:
@@ -100,7 +100,7 @@ def answer(handler: Handler, arguments: Arguments) -> Chain:
 
 
 def checked(check: Callable[[list[Value]], None], end: Chain) -> Chain:
-    """`end`, for events whose arguments `check` does not refuse by raising `Reject`."""
+    """`end`, run only after `check`, which refuses arguments by raising `Reject`."""
 
     async def check_first(ctx: Context) -> None:
         check(ctx.args)
@@ -114,7 +114,7 @@ async def nothing(ctx: Context) -> None:
 
 
 def trace_middleware(name: str, run: Middleware) -> Middleware:
-    """`run`, with a log line when it is entered and one when it is left."""
+    """`run`, with a log line when it begins and one when it ends."""
 
     async def traced(ctx: Context, next: Next) -> None:
         _log_step(ctx, "-> %s", name)
@@ -128,7 +128,7 @@ def trace_middleware(name: str, run: Middleware) -> Middleware:
 
 
 def trace_route(route: str, handler: str | None, end: Chain) -> Chain:
-    """`end`, with a log line that names the route and one when its handler is done."""
+    """`end`, with a log line that names the route and one when its handler ends."""
 
     async def traced(ctx: Context) -> None:
         _log_step(ctx, "   route '%s' -> %s", route, handler or "nothing")

@@ -1,4 +1,4 @@
-"""One socket's stay in the gateway, from its CONNECT until its connection chain has unwound."""
+"""A socket's life in the gateway, from its CONNECT until its connection chain has unwound."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["ACCEPTED", "CONNECTING", "LEFT", "Connection", "State"]
 
 
 class State(Enum):
-    """The state of a socket; it never goes back.
+    """The state of a socket, which never returns to an earlier one.
 
-    A socket is `CONNECTING` until its chain reaches its end, and `EXPIRED` when that takes too
-    long. An `ACCEPTED` socket has got its CONNECT. `LEFT` follows any of the three.
+    A socket is `CONNECTING` until its connection chain reaches its end, and `EXPIRED` if that
+    takes too long. An `ACCEPTED` socket was sent CONNECT. `LEFT` may follow any of the three.
     """
 
     CONNECTING = "connecting"
@@ -26,15 +26,15 @@ class State(Enum):
     LEFT = "left"
 
 
-# Every packet looks at these, and members of an enumeration are slow to get.
+# Read for every packet, and enum members are slow to look up.
 CONNECTING, ACCEPTED, LEFT = State.CONNECTING, State.ACCEPTED, State.LEFT
 
 
 class Connection(ABC):
-    """The runtime's half of a socket. Subclasses send what goes out to the client.
+    """The runtime's half of a socket; subclasses send to the client.
 
-    `scope` is the namespace as plugins see it, `in_flight` counts the packets of the socket that
-    wait for something, `task` runs its connection chain, `None` where it has none.
+    `scope` is the namespace as plugins see it. `in_flight` counts the socket's packets that wait
+    for something. `task` runs its connection chain; it is `None` if there is none.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Connection(ABC):
         self.state = CONNECTING
         self.in_flight = 0
         self.task: asyncio.Task[None] | None = None
-        # Made when they are needed: most sockets need none of them.
+        # Made on demand: most sockets need none of them.
         self._gone: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._cancellable: set[asyncio.Task[None]] | None = None
@@ -68,13 +68,13 @@ class Connection(ABC):
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     def accept(self) -> None:
-        """Let the socket in: its client gets CONNECT."""
+        """Accept the socket and send CONNECT."""
         self.stop_timer()
         self.state = ACCEPTED
         self.send_connect()
 
     def end(self) -> State:
-        """The socket is gone, for whatever reason; returns its former state."""
+        """End the socket, for whatever reason, and return its former state."""
         former, self.state = self.state, LEFT
         if former is LEFT:
             return former
@@ -85,18 +85,18 @@ class Connection(ABC):
         return former
 
     async def stay(self) -> None:
-        """Accept the socket, and wait until it is gone: the last `next()` of a connection chain."""
+        """Accept the socket and wait until it is gone; the end of a connection chain."""
         gone = self._gone = asyncio.get_running_loop().create_future()
         self.accept()
         await gone
 
     def unwind(self) -> None:
-        """Let the chain go on after its `next()`, if no middleware has cancelled that."""
+        """Let the chain go on after `next()`, unless a middleware has cancelled that wait."""
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
     def stop_timer(self) -> None:
-        """The connection chain is in time, or over."""
+        """Stop the timer of `expire_after`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -109,19 +109,19 @@ class Connection(ABC):
     # Its packets
 
     def queue(self, name: str) -> asyncio.Lock:
-        """The queue of that name: a lock, since asyncio grants locks in the order of asking."""
+        """The queue with this name: a lock, because asyncio grants locks in order of request."""
         if self._queues is None:
             self._queues = {}
         return self._queues.setdefault(name, asyncio.Lock())
 
     def cancel_on_leave(self, task: asyncio.Task[None]) -> None:
-        """Cancel `task` when the socket is gone, unless it is done before."""
+        """Cancel `task` when the socket is gone, unless it is already done."""
         if self._cancellable is None:
             self._cancellable = set()
         self._cancellable.add(task)
         task.add_done_callback(self._cancellable.discard)
 
-    # What goes out. A socket that is gone is no error: nothing is sent.
+    # Sending. For a socket that is gone, nothing is sent and nothing is raised.
 
     @abstractmethod
     def send_connect(self) -> None:
@@ -133,15 +133,15 @@ class Connection(ABC):
 
     @abstractmethod
     def ack(self, id: int, args: Sequence[object]) -> None:
-        """Answer the packet whose ack id is `id`. Raises what encoding `args` raises."""
+        """Answer the packet with the ack id `id`. Raises errors of encoding `args`."""
 
     @abstractmethod
     async def emit(self, event: str, args: Sequence[object]) -> None:
-        """Send an event. Raises what encoding `args` raises."""
+        """Send an event. Raises errors of encoding `args`."""
 
     @abstractmethod
     async def disconnect(self) -> None:
-        """End the socket, from our side."""
+        """Disconnect the socket from the server's side."""
 
     @abstractmethod
     def leave_rooms(self) -> None:

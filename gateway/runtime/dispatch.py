@@ -1,7 +1,7 @@
-"""The dispatcher: leads connections and packets through the chains of the serving generation.
+"""The dispatcher: runs connections and packets through the chains of the serving generation.
 
-It knows no wire. Packets and sockets arrive as calls of `connect`, `packet` and `left`; answers
-leave through `Connection`. The outcome of a packet is decided here and nowhere else.
+It knows nothing of the wire. Sockets and packets arrive as calls of `connect`, `packet` and
+`left`; answers leave through `Connection`. Only this module decides the outcome of a packet.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["Dispatcher"]
 
 
 class Dispatcher:
-    """Leads connections and packets through the chains of what serves in `live`.
+    """Runs connections and packets through the chains of the generation in `live`.
 
-    `outcomes` counts packets by outcome; codes of plugins count as `rejected`.
+    `outcomes` counts packets by outcome; a plugin's own codes count as `rejected`.
     """
 
     def __init__(self, live: Live) -> None:
@@ -50,17 +50,17 @@ class Dispatcher:
         return current is not None and namespace in current.blueprint.namespaces
 
     def limits(self, connection: Connection) -> NamespaceLimits:
-        """The limits of a socket's namespace, as of now."""
+        """The current limits of a socket's namespace."""
         return self._newest(connection)[1].limits
 
     # Connections
 
     def connect(self, connection: Connection) -> None:
-        """Lead a new socket through its connection chain, in a task of its own.
+        """Run a new socket through its connection chain, in its own task.
 
-        Its namespace must be one that `serves` accepts. A socket without a connection chain is
-        accepted at once and costs no task. It may be gone again when this returns: CONNECT can
-        be too much for a slow client.
+        `serves` must be true for its namespace. Without a connection chain the socket is accepted
+        at once and costs no task. It may be gone by the time this returns: sending CONNECT can
+        disconnect a slow client.
         """
         generation = self.live.current
         assert generation is not None
@@ -72,7 +72,7 @@ class Dispatcher:
             connection.accept()
 
     def refuse(self, connection: Connection, reject: Reject) -> None:
-        """Refuse a socket that is not accepted yet; from then on its `next()` returns at once."""
+        """Refuse a socket that is not accepted yet; from now on its `next()` returns at once."""
         if connection.state is LEFT:
             return
         connection.state = LEFT
@@ -80,7 +80,7 @@ class Dispatcher:
         connection.refuse(reject.message, connect_error_data(reject))
 
     def left(self, connection: Connection, reason: str) -> None:
-        """A socket is gone; `reason` says why, in Socket.IO's words."""
+        """End a socket that is gone; `reason` is one of Socket.IO's."""
         former = connection.end()
         if former is LEFT:
             return
@@ -98,7 +98,7 @@ class Dispatcher:
     ) -> None:
         ctx = self._context(connection, generation, "connect", [])
         ctx._end = lambda _: self._stay(connection)
-        # `asyncio.timeout` would cost more than all the rest that is done for most sockets.
+        # `asyncio.timeout` would cost more than everything else that most sockets need.
         connection.expire_after(namespace.connect_timeout)
         reject = Reject("refused", "connection refused")
         try:
@@ -113,7 +113,7 @@ class Dispatcher:
         finally:
             connection.stop_timer()
         if connection.state is ACCEPTED:
-            # A middleware that stops waiting in next() ends the socket's stay.
+            # A middleware that no longer waits in next() ends the socket.
             await connection.disconnect()
         else:
             self.refuse(connection, reject)
@@ -156,8 +156,8 @@ class Dispatcher:
     def packet(
         self, connection: Connection, event: str, args: list[Value], ack: int | None
     ) -> None:
-        """Lead one packet through its chain. `ack` is the id of the ack asked for, if any."""
-        # Written out, as all that is called for every packet: see `_newest` and `_context`.
+        """Run one packet through its chain. `ack` is the id of its ack; `None` for none."""
+        # `_newest` and `_context`, inlined for speed.
         generation, scope = self.live.current, connection.scope
         namespace = None if generation is None else generation.blueprint.namespaces.get(scope.name)
         if generation is None or namespace is None:
@@ -178,11 +178,11 @@ class Dispatcher:
             self._keep(task, connection, route)
 
     def _keep(self, task: asyncio.Task[None], connection: Connection, route: Route) -> None:
-        """Count a packet that waits for something, and bound how long."""
+        """Count a packet that waits for something, and bound its time."""
         self.in_flight.enter(connection)
         task.add_done_callback(lambda _: self.in_flight.leave(connection))
         if route.serial is None:
-            # Only what waits can take too long, so only then a timer is worth its price.
+            # Only packets that wait can take too long, so only they get a timer.
             timer = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
             task.add_done_callback(lambda _: timer.cancel())
         if route.cancel_on_disconnect:
@@ -191,7 +191,7 @@ class Dispatcher:
     def _refuse_packet(
         self, connection: Connection, generation: Generation, event: str, ack: int | None
     ) -> None:
-        """Refuse a packet before it begins. The `error` route is skipped: there is no time."""
+        """Refuse a packet before it starts. The `error` route is skipped to save time."""
         self.outcomes["busy"] += 1
         failure = {"error": error_payload(BUSY)}
         if ack is not None:
@@ -252,7 +252,7 @@ class Dispatcher:
     async def _in_turn(
         self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
     ) -> None:
-        """Run a packet's chain when the packets before it in its queue have ended."""
+        """Run a packet's chain once the packets ahead of it in its queue are done."""
         assert route.serial is not None
         async with connection.queue(route.serial):
             limit = asyncio.timeout(route.timeout)
@@ -267,7 +267,7 @@ class Dispatcher:
     # Generations
 
     def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
-        """The generation that a packet of a socket enters now, and its namespace there."""
+        """The generation that a socket's next packet enters, and its namespace there."""
         current = self.live.current
         name = connection.socket.namespace
         if current is not None and (namespace := current.blueprint.namespaces.get(name)):

@@ -1,7 +1,7 @@
 """The live cell: the generation that serves, and the tasks that still run in each.
 
-Everything before `swap` may fail; `swap` is one assignment and cannot. A generation is released
-when it no longer serves and no task runs in it.
+Everything before `swap` may fail. `swap` itself is one assignment and cannot. A generation is
+released when it no longer serves and no task runs in it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ log = logging.getLogger("sockgw.reload")
 FAULT = "a fault in the gateway itself"
 
 UNWIND = 5.0
-"""Seconds that a cancelled task gets to clean up."""
+"""Time for cancelled tasks to clean up, in seconds."""
 
 
 class Live:
-    """The one mutable cell a packet looks at, once, when it enters.
+    """The only mutable cell that a packet reads, once, when it enters.
 
-    `cancelled` counts the packets that a swap's drain was too short for.
+    `current` is the generation that serves; `None` before the first and after the last. `cancelled`
+    counts the packets that were cancelled because they outlasted the drain of a swap.
     """
 
     def __init__(self) -> None:
@@ -43,9 +44,9 @@ class Live:
         self._releases: set[asyncio.Task[None]] = set()
 
     async def start(self, blueprint: Blueprint, gateway: Gateway) -> Generation:
-        """Start a blueprint's services; `gateway` is the emitter that they and packets are given.
+        """Start a blueprint's services; they and packets get `gateway` as the emitter.
 
-        Raises `ConfigError` when one fails.
+        Raises `ConfigError` if one fails.
         """
         uninstall = blueprint.install()
         try:
@@ -58,7 +59,7 @@ class Live:
 
     @property
     def alive(self) -> Mapping[int, int]:
-        """The number of tasks in each generation, by its number; the current one is last."""
+        """The number of tasks in each generation, by number; the current one is last."""
         return {generation.number: len(inside) for generation, inside in self._inside.items()}
 
     @property
@@ -68,18 +69,18 @@ class Live:
 
     @property
     def chains(self) -> int:
-        """The number of connection chains that run."""
+        """The number of running connection chains."""
         return len(self._pinned)
 
     @property
     def services(self) -> int:
-        """The number of services that run."""
+        """The number of running services."""
         return len(self._pool)
 
     def last_with(self, namespace: str) -> Generation:
-        """The newest generation in which tasks run that serves the namespace.
+        """The newest generation still in use that has the namespace.
 
-        Raises `LookupError` when there is none.
+        Raises `LookupError` if there is none.
         """
         for generation in reversed(self._inside):
             if namespace in generation.blueprint.namespaces:
@@ -87,9 +88,9 @@ class Live:
         raise LookupError(namespace)
 
     def swap(self, generation: Generation | None, drain: float | None = None) -> None:
-        """Make `generation` the one that new packets enter; `None` ends the service.
+        """Make `generation` the one that new packets enter; with `None`, none serves.
 
-        Packets still in the former one are cancelled after `drain` seconds, if that is given.
+        Packets in the former one are cancelled after `drain` seconds; `None` means never.
         """
         former, self.current = self.current, generation
         if generation is not None:
@@ -101,9 +102,9 @@ class Live:
         self._release_if_idle(former)
 
     def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None] | None:
-        """Run `work` inside `generation`, which stays whole until it is done.
+        """Run `work` inside `generation`, which is not released until it is done.
 
-        Begins at once. Returns `None` for work that waited for nothing and is done already.
+        It starts at once. Returns `None` if it is already done, having waited for nothing.
         """
         task = start(generation.loop, work)
         if task.done():
@@ -114,9 +115,9 @@ class Live:
         return task
 
     def pin(self, generation: Generation, work: Work) -> asyncio.Task[None]:
-        """Run a socket's connection chain, which lasts as long as the socket, in the same way.
+        """Run a socket's connection chain inside `generation`, which is not released meanwhile.
 
-        Begins on the next turn of the loop.
+        It starts on the next turn of the loop, lasts as long as the socket, and is not drained.
         """
         task = generation.loop.create_task(work)
         self._pinned.add(task)
@@ -155,25 +156,25 @@ class Live:
         release.add_done_callback(self._releases.discard)
 
     async def drain(self, seconds: float) -> int:
-        """Wait for the packets that are inside; cancel those still there after `seconds`.
+        """Wait for all packets in flight; cancel those that take longer than `seconds`.
 
-        Returns how many were cancelled.
+        Returns the number of cancelled packets.
         """
         tasks = {task for inside in self._inside.values() for task in inside}
         return await _finish(tasks - self._pinned, seconds)
 
     async def unwind(self, seconds: float) -> int:
-        """Serve nothing any more: wait for all that runs; cancel what does after `seconds`.
+        """Stop serving and wait for all tasks; cancel those that take longer than `seconds`.
 
-        Returns how many were cancelled.
+        Returns the number of cancelled tasks.
         """
         self.swap(None)
         return await _finish({task for inside in self._inside.values() for task in inside}, seconds)
 
     async def close(self, seconds: float) -> None:
-        """When all that runs has ended, or been cancelled, release all."""
+        """Call `unwind`, then wait until every generation is released."""
         await self.unwind(seconds)
-        if self._releases:  # each ends by itself: a service has a limit of its own to close
+        if self._releases:  # needs no limit: each service has its own for closing
             await asyncio.wait(self._releases)
 
 

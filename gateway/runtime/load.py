@@ -1,4 +1,4 @@
-"""The load: how late the loop runs, how many packets are in flight, and what is refused for it."""
+"""The load: the lateness of the loop, the packets in flight, and the limits on both."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Literal
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint
 from gateway.runtime.connection import Connection
 
-__all__ = ["InFlight", "Load", "PacketLimit"]
+__all__ = ["InFlight", "Load"]
 
 PacketLimit = Literal["handlers", "handlers_per_socket", "overload_after"]
 
 PERIOD = 0.2
-"""Seconds between two looks at the loop."""
+"""Interval between two measurements, in seconds."""
 
 CROWDED = 0.8
-"""The share of `limits.handlers` from which on no new sockets are let in."""
+"""The share of `limits.handlers` in flight from which new sockets are refused."""
 
 
 class Load:
-    """Measures from time to time how long the loop takes to come round.
+    """Measures at intervals how late the event loop runs.
 
-    `is_high` is true when the last measurement came more than the limit late. From then on a
-    packet that has not begun by `refuse_at`, in seconds of the loop's clock, is late itself. A
-    single halt refuses no packet: it takes a loop that stays late.
+    `is_high` is true if the last measurement was later than the limit. From then on, packets that
+    start after `refuse_at`, in seconds of the loop's clock, are refused. A single stall refuses no
+    packet; only a loop that stays late does.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Load:
             self._arm()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -64,7 +64,7 @@ class Load:
 
 
 class InFlight:
-    """Counts packets that wait for something: of those that do not there is never more than one."""
+    """Counts packets that wait for something. Others are never more than one at a time."""
 
     def __init__(self) -> None:
         self.load = Load()
@@ -74,7 +74,7 @@ class InFlight:
     def refuses(
         self, connection: Connection, generation: Generation, namespace: NamespaceBlueprint
     ) -> PacketLimit | None:
-        """The limit for which a packet cannot begin, if there is one."""
+        """The limit that forbids a packet to start; `None` if there is none."""
         own = namespace.limits
         if connection.in_flight >= own.handlers_per_socket:
             return "handlers_per_socket"
@@ -86,19 +86,22 @@ class InFlight:
         return "overload_after" if is_late else None
 
     def refuses_newcomers(self, generation: Generation) -> PacketLimit | None:
-        """The limit for which no new socket is let in: they are refused before packets are."""
+        """The limit that forbids a new socket; `None` if there is none.
+
+        New sockets are refused earlier than packets.
+        """
         if self.load.is_high:
             return "overload_after"
         return "handlers" if self.count >= CROWDED * generation.blueprint.limits.handlers else None
 
     def enter(self, connection: Connection) -> None:
-        """A packet waits."""
+        """Count a packet that waits."""
         connection.in_flight += 1
         self.count += 1
         self._in[connection.socket.namespace] += 1
 
     def leave(self, connection: Connection) -> None:
-        """It is done."""
+        """Count a packet that is done."""
         connection.in_flight -= 1
         self.count -= 1
         self._in[connection.socket.namespace] -= 1

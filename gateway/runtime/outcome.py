@@ -1,4 +1,4 @@
-"""Outcomes: how a packet or a connection ended, and the error that its client gets."""
+"""Outcomes of packets and connections, and the errors that their clients get."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ OUTCOMES = (
     "busy",
     "rejected",
 )
-"""Outcomes that packets are counted by; codes of plugins count as `rejected`."""
+"""Outcomes by which packets are counted; a plugin's own codes count as `rejected`."""
 
 BUSY = Reject("busy", "too much to do", {"retry_after": 1})
-"""The refusal of sockets and packets when the gateway is overloaded. Seconds."""
+"""The refusal of sockets and packets under overload; `retry_after` is in seconds."""
 
 FAULTS = (Exception, SystemExit)
 """Exceptions that a plugin may raise without ending the daemon."""
@@ -49,7 +49,7 @@ _OURS = tuple(
 
 
 def outcome_of(ctx: Context, error: BaseException) -> Reject:
-    """The outcome of an exception that a plugin raised; one that is no `Reject` is logged."""
+    """The outcome of an exception that a plugin raised; it is logged unless it is a `Reject`."""
     if isinstance(error, Reject):
         return error
     what = "connecting" if ctx.event == "connect" else f"event {ctx.event!r}"
@@ -60,7 +60,7 @@ def outcome_of(ctx: Context, error: BaseException) -> Reject:
 def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
     """The outcome of a packet that was cancelled.
 
-    Its socket is still there, so the ack is owed even though the handler did not get to it.
+    Its socket is still there, so it still gets an ack.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
@@ -69,7 +69,10 @@ def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
 
 
 def unanswered(ctx: Context, route: Route, links: int) -> Reject | None:
-    """The outcome of a packet without a reply; `links` is the length of its chain."""
+    """The outcome of a packet without a reply; `None` if its handler ran.
+
+    `links` is the length of its chain.
+    """
     if ctx._at < links:
         return Reject("dropped", f"event '{ctx.event}' was dropped")
     if route.handler is None:
@@ -83,7 +86,7 @@ def late(ctx: Context) -> Reject:
 
 
 def error_payload(reject: Reject) -> dict[str, object]:
-    """A refused packet's error, as its client gets it."""
+    """The error of a refused packet, as sent to the client."""
     error: dict[str, object] = {"code": reject.code, "message": reject.message}
     if reject.data is not None:
         error["data"] = reject.data
@@ -91,14 +94,14 @@ def error_payload(reject: Reject) -> dict[str, object]:
 
 
 def connect_error_data(reject: Reject) -> dict[str, object]:
-    """The data of a `connect_error`; its message is sent beside it."""
+    """The data of a `connect_error`, which has the message in another field."""
     error = error_payload(reject)
     del error["message"]
     return error
 
 
 def log_fault(ctx: Context, where: str, error: BaseException) -> None:
-    """Log what a plugin raised, without the gateway's frames.
+    """Log an exception of a plugin, without the gateway's frames in its traceback.
 
     `where` completes `NameError in ...`.
     """

@@ -1,7 +1,7 @@
-"""The service pool: starts services, shares equal ones between generations, ends the unused.
+"""The service pool: starts services, shares equal ones between generations, closes unused ones.
 
-A service that is an async context manager is entered and left in one task of its own: task groups
-and cancel scopes refuse to be left in another task than they were entered in.
+A service that is an async context manager is entered and left in its own task: task groups and
+cancel scopes must be left in the task that entered them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ServicePool"]
 log = logging.getLogger("sockgw.service")
 
 CLEAN_UP = 5.0
-"""Seconds that a service gets to clean up when it is cancelled while it starts."""
+"""Time for a service to clean up when it is cancelled while it starts, in seconds."""
 
 
 class ServicePool:
@@ -34,16 +34,14 @@ class ServicePool:
         self._running: dict[Hashable, _Running] = {}
 
     def __len__(self) -> int:
-        """The number of services that run."""
+        """The number of running services."""
         return len(self._running)
 
     async def start(self, recipes: Mapping[str, Recipe], gateway: Gateway) -> Services:
-        """Return the services of `recipes`, starting those that do not run yet.
+        """Return the services of `recipes`, and start those that do not run yet.
 
-        `gateway` is the emitter that services may ask for.
-
-        Raises `ConfigError` with a problem for each that fails; those started for this call are
-        then given back.
+        `gateway` is the emitter that services may ask for. Raises `ConfigError` with a problem for
+        each service that fails; the others are then released.
         """
         problems: list[Problem] = []
         acquired: dict[str, Recipe] = {}
@@ -58,13 +56,13 @@ class ServicePool:
                     acquired[name] = recipe
             if problems:
                 raise ConfigError(problems)
-        except BaseException:  # also when the daemon stops meanwhile
+        except BaseException:  # the daemon may stop meanwhile, too
             await self.release(acquired)
             raise
         return Services({n: self._running[r.key].instance for n, r in acquired.items()})
 
     async def release(self, recipes: Mapping[str, Recipe]) -> None:
-        """Give services back, last started first; those without a user are ended."""
+        """Release services, the last started first; those without a user are closed."""
         for recipe in reversed(list(recipes.values())):
             running = self._running[recipe.key]
             running.users -= 1
@@ -83,7 +81,7 @@ class ServicePool:
 
 
 class _Running:
-    """One running service: a task that enters it, waits, and leaves it."""
+    """One running service; if it is a context manager, a task enters it, waits and leaves it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -93,7 +91,7 @@ class _Running:
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self, made: object) -> None:
-        """Enter the service. Raises what entering it raises."""
+        """Enter the service. Raises whatever entering it raises."""
         if not isinstance(made, AbstractAsyncContextManager):
             self.instance = made
             return
@@ -121,7 +119,7 @@ class _Running:
     ) -> None:
         try:
             async with made as instance:
-                if not ready.done():  # or nobody waits for it any more
+                if not ready.done():  # done if the start was cancelled
                     ready.set_result(instance)
                     await self._stop.wait()
         except FAULTS as error:

@@ -1,10 +1,10 @@
-"""Starting a task at once instead of on the loop's next round, and the loop that allows it.
+"""Tasks that start at once instead of on the next turn of the loop, and the loop that allows it.
 
 Most packets are answered without waiting for anything. Such a packet should not cost a turn of the
-event loop, but it should still run in a task of its own: `current_task`, cancellation, time-outs
-and `contextvars` must be what a plugin expects. Python 3.12 has this (`eager_start`); on 3.11 the
-first step, which a new task hands to its loop, is taken from it and run. That takes a loop whose
-class is Python's: uvloop's own would keep its `call_soon`.
+event loop, but still needs its own task, so that `current_task`, cancellation, timeouts and
+`contextvars` work as plugins expect. Python 3.12 can do this (`eager_start`). On 3.11 a new task
+passes its first step to `loop.call_soon`, which is replaced for that moment to run it at once.
+The loop's class must be written in Python for that: uvloop's own class is not.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["Work", "new_event_loop", "start"]
 Work = Coroutine[Any, Any, None]
 
 NAME = "packet"
-"""The name of every packet's task: the numbers that asyncio gives cost more."""
+"""The name of every packet's task: the numbered names that asyncio makes cost more."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Make the loop that a gateway runs on: uvloop's, where there is one for the platform."""
+    """Make the event loop of a gateway: uvloop's, if the platform has it."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ModuleNotFoundError:
@@ -43,12 +43,12 @@ if sys.version_info >= (3, 12):
         return asyncio.Task(work, loop=loop, name=NAME, eager_start=True)
 
 else:
-    # Documented for those who make tasks of their own: "Extending asyncio" in Python's manual.
+    # Documented for custom tasks: "Extending asyncio" in Python's manual.
     from asyncio.tasks import _enter_task, _leave_task
 
     def start(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
         """Run `work` in a new task up to where it first waits; the task may be done already."""
-        if not hasattr(loop, "__dict__"):  # a loop that is no Python class keeps its `call_soon`
+        if not hasattr(loop, "__dict__"):  # not a Python class: `call_soon` is read-only
             return loop.create_task(work)
         first = _FirstStep()
         loop.call_soon = first.take  # type: ignore[assignment, method-assign]
@@ -68,7 +68,7 @@ else:
         return task
 
     class _FirstStep:
-        """The first step of a new task, which it asks its loop to run."""
+        """The first step of a new task, which the task passes to its loop."""
 
         __slots__ = ("context", "step")
 
@@ -76,5 +76,5 @@ else:
         context: Context
 
         def take(self, step: Callable[[], None], *, context: Context) -> None:
-            """Replaces `loop.call_soon` while a task is made."""
+            """Keep the step; replaces `loop.call_soon` while a task is made."""
             self.step, self.context = step, context

@@ -1,4 +1,4 @@
-"""A client: one Engine.IO session, and its sockets, one in each namespace that it has joined."""
+"""A client: one Engine.IO session with a socket in each namespace that it has joined."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ __all__ = ["Client", "ConnectedSocket", "paced"]
 LOG = logging.getLogger("sockgw.socketio")
 
 STEP = 1.0
-"""Longest sleep before a throttled session reads its rate again, in seconds."""
+"""Longest sleep before a throttled session checks its rate again, in seconds."""
 
 REASONS: Mapping[str, str] = {
     "client disconnect": "transport close",
     "server disconnect": "forced server close",
 }
-"""Why a session ended, in the words of Socket.IO 4 where Engine.IO has others."""
+"""Reasons of Engine.IO that have another name in Socket.IO 4."""
 
 
 class ConnectedSocket(Member):
     """One socket of a client.
 
-    `packets` are those its client may still send in this second. `_early` is what was emitted
-    before CONNECT went out, `_calls` are the acks that plugins wait for, by their ids.
+    `packets` counts the packets that the client may still send. `_early` holds events emitted
+    before CONNECT was sent, `_calls` the acks that plugins wait for, by id; `None` means none.
     """
 
     __slots__ = ("_calls", "_early", "_last_id", "client", "packets")
@@ -66,10 +66,10 @@ class ConnectedSocket(Member):
         self._calls: dict[int, asyncio.Future[list[Value]]] | None = None
         self._last_id = 0
 
-    # What its client sends
+    # Packets from the client
 
     def event(self, data: list[Value], id: int | None) -> Awaitable[None] | None:
-        """Take an event; the session's next message waits for what is returned."""
+        """Handle an event. The session's next message waits for the returned awaitable."""
         if self.state is not ACCEPTED:
             raise PacketError(f"an event before {self.socket.namespace} was joined")
         event, *args = data
@@ -82,20 +82,20 @@ class ConnectedSocket(Member):
         return self.client.throttle_packets(self.socket.namespace, packets)
 
     def answer(self, data: list[Value], id: int) -> None:
-        """Take the ack of an event; one that nobody waits for is ignored."""
+        """Handle the ack of an event; an ack that nobody waits for is ignored."""
         call = self._calls.pop(id, None) if self._calls else None
         if call is not None and not call.done():
             call.set_result(data)
 
     def lost(self, reason: str) -> None:
-        """The socket is gone; `reason` says why, in Socket.IO's words."""
+        """End the socket, which is gone; `reason` is one of Socket.IO's."""
         self._forget()
         for call in (self._calls or {}).values():
             if not call.done():
                 call.set_exception(ConnectionError("the client left before it answered"))
         self.client.hub.dispatcher.left(self, reason)
 
-    # What the dispatcher sends
+    # Called by the dispatcher
 
     def send_connect(self) -> None:
         hub, early = self.client.hub, self._early
@@ -118,12 +118,12 @@ class ConnectedSocket(Member):
 
     def leave_rooms(self) -> None:
         self.rooms, self.is_in_own_room = None, False
-        self.socket._wire = GONE  # the two would keep each other in memory
+        self.socket._wire = GONE  # breaks a reference cycle
 
     def count_limit(self, limit: LimitName) -> None:
         self.session.count_limit(limit, f"a packet in {self.socket.namespace} is refused")
 
-    # What plugins ask for
+    # Called by plugins
 
     async def emit(self, event: str, args: Sequence[object]) -> None:
         frames = self.client.hub.event(event, args, self.socket.namespace)
@@ -189,7 +189,7 @@ class ConnectedSocket(Member):
 
 
 class _Gone:
-    """The wire of a socket that is gone: nothing is sent, and it is in no room."""
+    """The wire of a socket that is gone: it sends nothing and is in no room."""
 
     async def emit(self, event: str, args: Sequence[object]) -> None:
         return None
@@ -216,12 +216,12 @@ GONE: Final = _Gone()
 class Client:
     """The receiver of one session, and its sockets by namespace.
 
-    `request` is the one that opened the session. `bytes` are those that the client may still
-    send in this second. A packet for a namespace that it has left crossed our DISCONNECT and is no
-    violation.
+    `request` is the one that opened the session. `bytes` counts the bytes that the client may
+    still send. A packet for a namespace that the client has left may have crossed our DISCONNECT,
+    so it is no violation.
 
-    A session that is in no namespace for `join_timeout` seconds is ended. Node asks once, after
-    its opening; one that has left its last namespace holds a connection for nothing just as well.
+    A session that is in no namespace for `join_timeout` seconds is ended. Node checks this only
+    after the session opens, but one that has left its last namespace wastes a connection too.
     """
 
     __slots__ = (
@@ -245,16 +245,16 @@ class Client:
         self.bytes = TokenBucket()
         self.is_closed = False
         self._left: frozenset[str] = frozenset()
-        # To leave a namespace and to come back is no way round `packets_per_second`.
+        # Kept, so that leaving and rejoining a namespace does not evade `packets_per_second`.
         self._spent: dict[str, TokenBucket] | None = None
-        self._partial: Packet | None = None  # whose attachments have not all come
+        self._partial: Packet | None = None  # attachments are missing
         self._join_timer: asyncio.TimerHandle | None = None
         self._await_join(hub.limits.join_timeout)
 
-    # What the session brings
+    # Called by the session
 
     def receive(self, message: Message) -> Awaitable[None] | None:
-        """Take a message; the next one waits for what is returned."""
+        """Handle a message. The next one waits for the returned awaitable."""
         self.bytes.tokens -= len(message)
         try:
             socket = self.sockets.get("/") if self._partial is None else None
@@ -274,16 +274,16 @@ class Client:
         return waiting
 
     def closed(self, reason: Reason) -> None:
-        """The session is over, and so are its sockets."""
+        """End the sockets of the session, which is over."""
         self.is_closed = True
         for socket in tuple(self.sockets.values()):
             socket.lost(REASONS.get(reason, reason))
         self._stop_join_timer()
 
     def limit(self, limits: Limits) -> None:
-        """Apply limits that have changed.
+        """Apply changed limits.
 
-        For a client in no namespace, a new `join_timeout` begins anew.
+        If `join_timeout` has changed, it starts again for a client in no namespace.
         """
         sockets = self.sockets.values()
         spent = (self._spent or {}).values()
@@ -295,7 +295,7 @@ class Client:
     # Its sockets
 
     def leave(self, socket: ConnectedSocket) -> None:
-        """Forget a socket; one that is gone is no error."""
+        """Forget a socket, if it is not forgotten yet."""
         namespace = socket.socket.namespace
         if self.sockets.get(namespace) is not socket:
             return
@@ -308,12 +308,12 @@ class Client:
             self._await_join(self.hub.limits.join_timeout)
 
     def refuse(self, namespace: str, message: str, data: object) -> None:
-        """Send CONNECT_ERROR; `data` is what the client finds beside the message."""
+        """Send CONNECT_ERROR with a message and its `data`."""
         refusal = {"message": message, "data": data}
         self.session.send_many(self.hub.packet.frames(CONNECT_ERROR, refusal, namespace))
 
     def throttle_packets(self, namespace: str, packets: TokenBucket) -> Awaitable[None] | None:
-        """Slow the session down; returns what its next message has to wait for."""
+        """Slow the session down. Its next message waits for the returned awaitable."""
         rate = partial(self._packet_rate, namespace)
         return paced(packets, rate, self.session, "packets_per_second")
 
@@ -379,7 +379,7 @@ class Client:
         return None
 
     def _whole(self, message: Message) -> Packet | None:
-        """The packet that a message is or completes; `None` while attachments are missing."""
+        """The packet that a message completes; `None` while attachments are missing."""
         packet = self._partial
         if packet is None:
             packet = self.hub.packet(encoded_packet=message)
@@ -392,7 +392,7 @@ class Client:
                 return None
             return packet
         if isinstance(message, str):
-            raise PacketError("text where an attachment is due")
+            raise PacketError("text where an attachment is expected")
         if not packet.add_attachment(message):
             return None
         self._partial = None
@@ -414,7 +414,7 @@ class Client:
         if namespace not in self.sockets and namespace not in self._left:
             raise PacketError(f"a packet for {namespace!r} before its CONNECT")
 
-    # Time
+    # Timers and rates
 
     def _await_join(self, seconds: float) -> None:
         self._stop_join_timer()
@@ -433,7 +433,7 @@ class Client:
         return inf if self.is_closed else self.hub.limits.bytes_per_second
 
     def _packet_rate(self, namespace: str) -> float:
-        """The packets a second that a client may send to a namespace, while both are there."""
+        """The limit for packets to a namespace, per second; `inf` once it or the client is gone."""
         current = self.hub.dispatcher.live.current
         if self.is_closed or current is None:
             return inf
@@ -444,14 +444,14 @@ class Client:
 def paced(
     bucket: TokenBucket, rate: Callable[[], float], session: Session, limit: LimitName
 ) -> Awaitable[None] | None:
-    """Slow a session down that has sent more than `rate` a second.
+    """Slow down a session that has sent more than `rate` per second.
 
-    Returns what its next message has to wait for. The wait reads the rate again from time to time:
-    a reload may change it, and a client that has left has none.
+    Its next message waits for the returned awaitable. The wait checks the rate again and again: a
+    reload may change it, and a client that is gone has no limit.
     """
     if not bucket.refill(rate(), time.monotonic()):
         return None
-    session.count_limit(limit, f"more than {rate()} in a second; it is read from more slowly")
+    session.count_limit(limit, f"more than {rate()} per second; it is read more slowly")
     return _pace(bucket, rate, session)
 
 

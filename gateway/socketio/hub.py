@@ -1,4 +1,4 @@
-"""The hub: what goes out to many sockets at once, and what all clients share."""
+"""The hub: it sends to many sockets at once, and holds what all clients share."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ PACKETS: Mapping[Serializer, type[Packet]] = {"json": Packet, "msgpack": MsgPack
 
 
 class Hub:
-    """The emitter of everything that is served: `gateway` is what plugins have of it.
+    """The emitter of the gateway; plugins use it through `gateway`.
 
-    `packet` is the class that packets are read and written by, `plain_event` the short way for
-    most events; `limits` hold for every client.
+    `packet` is the class that encodes and decodes packets, `plain_event` a fast way to decode most
+    events. `limits` apply to every client.
     """
 
     limits: Limits
@@ -46,25 +46,25 @@ class Hub:
         self._scopes: dict[str, Namespace] = {}
 
     def configure(self, limits: Limits) -> None:
-        """Apply limits, to those who are connected as well."""
+        """Apply limits, to connected clients too."""
         self.limits = limits
-        # The short way does not look how deep data nests, within what JSON may.
+        # The fast way does not check for a depth below JSON's own limit.
         is_short = limits.depth >= MAX_DEPTH
         self.plain_event = self.packet.plain_event if is_short else _no_plain_event
 
     def scope(self, name: str) -> Namespace:
-        """A namespace as its sockets' plugins see it; one for all of them."""
+        """A namespace as plugins see it; all its sockets share one."""
         scope = self._scopes.get(name)
         if scope is None:
             scope = self._scopes[name] = Namespace(name, self)
         return scope
 
     def new_id(self) -> str:
-        """An id for a socket that nobody can guess."""
+        """A socket id that nobody can guess."""
         return secrets.token_urlsafe(15)
 
     def limit(self, namespace: str, address: str) -> LimitName | None:
-        """The limit for which no new socket is let into a namespace, if there is one."""
+        """The limit that forbids a new socket in a namespace; `None` if there is none."""
         generation = self.dispatcher.live.current
         assert generation is not None
         own = generation.blueprint.namespaces[namespace].limits
@@ -76,7 +76,7 @@ class Hub:
     ) -> Frames:
         """Encode an event.
 
-        Raises `UsageError` for a reserved one, `TypeError` or `ValueError` for what cannot be sent.
+        Raises `UsageError` for a reserved event, `TypeError` or `ValueError` for unsendable data.
         """
         if not isinstance(event, str):
             raise TypeError(f"an event's name is text, not {type(event).__name__}")
@@ -101,9 +101,9 @@ class Hub:
     # Reload
 
     async def close_namespaces(self, names: Collection[str], window: float) -> None:
-        """Disconnect the sockets of namespaces that are served no more, spread over `window`.
+        """Disconnect the sockets of removed namespaces, spread over `window` seconds.
 
-        Seconds. Run it in the generation that served them, whose disconnect routes they get.
+        Run it in the generation that served them: its disconnect routes run for them.
         """
         leaving = [member for member in self.rooms if member.socket.namespace in names]
         for member in leaving:

@@ -1,7 +1,7 @@
-"""Strict JSON for the wire: every client can read what goes out, and bytes are set aside.
+"""Strict JSON that every client can read; bytes become attachments.
 
-Read: NaN, Infinity and numbers too large for a double are refused. Written: the same, and
-`bytes` anywhere become attachments (Socket.IO protocol 5, "Packet encoding").
+Reading and writing refuse NaN, Infinity and numbers that are too large for a double. Writing turns
+`bytes` anywhere into attachments (Socket.IO protocol 5, "Packet encoding").
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import orjson
 
 __all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "is_deep", "loads"]
 
 MAX_DEPTH = 200
-"""The deepest nesting of arrays and objects that is read: what was read can be written."""
+"""The deepest nesting of arrays and objects that is read, so that it can be written again."""
 
 WRITTEN_DEPTH = 254
 """The deepest nesting that is written: orjson's own limit."""
 
+_Nesting: TypeAlias = dict[object, object] | list[object] | tuple[object, ...]
 _NESTING = (dict, list, tuple)
 
 _SURROGATES = re.compile(
@@ -32,7 +33,7 @@ _SURROGATES = re.compile(
 
 
 def loads(text: str) -> object:
-    """Decode `text`; raises `ValueError` when it is not strict JSON or nests too deep."""
+    """Decode `text`. Raises `ValueError` if it is not strict JSON or nests too deep."""
     try:
         data: object = orjson.loads(text)
     except ValueError:
@@ -45,24 +46,24 @@ def loads(text: str) -> object:
 
 
 def dumps(data: object, attachments: list[bytes]) -> bytes:
-    """Encode `data` as UTF-8, appending the bytes in it to `attachments`.
+    """Encode `data` in UTF-8, and append the bytes in it to `attachments`.
 
-    Raises `TypeError` for what JSON cannot carry, `ValueError` for what clients could not read.
+    Raises `TypeError` for types that JSON lacks, `ValueError` for values that clients cannot read.
     """
     try:
         text = orjson.dumps(data)
-    except TypeError:  # most data is without bytes, and does not pay for those that have some
+    except TypeError:  # data may contain bytes; most does not, and should not pay for them
         text = _dumps_with_bytes(data, attachments)
-    if b"null" in text:  # which orjson writes for NaN too
+    if b"null" in text:  # orjson writes NaN as null
         check(data)
     return text
 
 
 def check(data: object, levels: int = WRITTEN_DEPTH) -> None:
-    """Raise `ValueError` or `TypeError` for what clients could not read, however it is encoded.
+    """Raise `ValueError` or `TypeError` for data that clients cannot read in any encoding.
 
-    That is NaN, infinity, integers beyond 64 bits, keys that are not text, and more `levels` of
-    nesting than these.
+    That is NaN, infinity, integers beyond 64 bits, keys that are not text, and data that nests
+    deeper than `levels`.
     """
     if isinstance(data, float):
         if not math.isfinite(data):
@@ -72,7 +73,7 @@ def check(data: object, levels: int = WRITTEN_DEPTH) -> None:
             raise ValueError("an integer beyond 64 bits cannot be sent: send it as text")
     elif isinstance(data, _NESTING):
         if not levels:
-            raise ValueError("what nests too deep, or in itself, cannot be sent")
+            raise ValueError("data that nests too deep, or contains itself, cannot be sent")
         if isinstance(data, dict):
             for key in data:
                 if not isinstance(key, str):
@@ -87,7 +88,7 @@ def _dumps_with_bytes(data: object, attachments: list[bytes]) -> bytes:
         return orjson.dumps(data, partial(_set_aside, attachments))
     except TypeError as error:
         check(data)
-        # orjson wraps what `_set_aside` raised; its own sentence is the one that helps.
+        # orjson wraps the error that `_set_aside` raised, whose text is the helpful one.
         raise TypeError(str(error.__cause__ or error)) from None
 
 
@@ -99,8 +100,8 @@ def _set_aside(attachments: list[bytes], value: object) -> object:
 
 
 def is_deep(data: object, levels: float = MAX_DEPTH) -> bool:
-    """True if `data` nests deeper than so many levels."""
-    level: list[Any] = [[data]]
+    """True if `data` nests deeper than `levels`."""
+    level: list[_Nesting] = [[data]]
     for _ in range(int(levels) + 1):
         level = [
             inner
@@ -112,5 +113,5 @@ def is_deep(data: object, levels: float = MAX_DEPTH) -> bool:
 
 
 def _mended(text: str) -> str:
-    """`text` without lone surrogates: JavaScript writes these for half an emoji."""
+    """`text` without lone surrogates, which JavaScript writes for half an emoji."""
     return _SURROGATES.sub(lambda found: found["whole"] or "\\ufffd", text)

@@ -1,8 +1,8 @@
 """Socket.IO packets in MessagePack, as socket.io-msgpack-parser writes and reads them.
 
 A packet is one binary message: a map of `type`, `nsp` and, if it has them, `data` and `id`. Bytes
-stay where they are in it. Source: https://github.com/socketio/socket.io-msgpack-parser and,
-for its extension types, https://github.com/darrachequesne/notepack.
+stay in place. Source: https://github.com/socketio/socket.io-msgpack-parser and, for its extension
+types, https://github.com/darrachequesne/notepack.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["MsgPackPacket"]
 
 BINARY = (bytes, bytearray, memoryview)
 NOTEPACK = 0
-"""The one extension type of notepack."""
+"""The only extension type of notepack."""
 DATE_SIZE = 8
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Wire(msgspec.Struct):
-    """A packet as it is written; what is `UNSET` is absent."""
+    """A packet on the wire; fields that are `UNSET` are absent."""
 
     type: Annotated[int, Meta(ge=0, le=CONNECT_ERROR)]
     nsp: Annotated[str, Meta(max_length=256)]
@@ -36,12 +36,12 @@ class _Wire(msgspec.Struct):
 
 
 class MsgPackPacket(Packet):
-    """A packet whose `data` carries its bytes in itself."""
+    """A packet in MessagePack; `data` contains its bytes, so it has no attachments."""
 
     __slots__ = ()
 
     def encode(self) -> list[str | bytes]:
-        """The packet as its one message.
+        """The packet as a single message.
 
         Raises `TypeError` or `ValueError` for data that cannot be sent.
         """
@@ -60,11 +60,11 @@ class MsgPackPacket(Packet):
 
     @staticmethod
     def plain_event(message: str | bytes) -> None:
-        """Always `None`: text is no packet here."""
+        """Return `None`: there is no fast way to read MessagePack."""
 
     def _decode(self, message: str | bytes) -> None:
         if isinstance(message, str):
-            raise PacketError("text where MessagePack is due")
+            raise PacketError("text where MessagePack is expected")
         try:
             wire = _decoder.decode(message)
             data = None if wire.data is UNSET else _plain(wire.data, json.MAX_DEPTH)
@@ -79,11 +79,11 @@ class MsgPackPacket(Packet):
 
 
 def _plain(data: object, levels: int = json.WRITTEN_DEPTH) -> object:
-    """`data` in the types of JSON, and bytes: plugins see the same with either serializer."""
+    """`data` in the types of JSON, plus bytes: plugins get the same with either serializer."""
     try:
         plain: object = msgspec.to_builtins(data, builtin_types=BINARY, enc_hook=_refuse)
     except RecursionError:
-        plain = data  # which the check refuses
+        plain = data  # the check refuses it
     json.check(plain, levels)
     return plain
 
@@ -95,7 +95,7 @@ def _refuse(value: object) -> object:
 def _extension(code: int, data: memoryview) -> object:
     """Read `undefined`, a Date or an ArrayBuffer.
 
-    notepack gives all three the same type: an ArrayBuffer of eight bytes is taken for a Date.
+    notepack uses one type for all three, so an ArrayBuffer of eight bytes is read as a Date.
     """
     if code != NOTEPACK:
         raise PacketError(f"extension type {code} is unknown")

@@ -1,7 +1,7 @@
-"""Socket.IO protocol 5 packets: decoded once and strictly, before anything looks at them.
+"""Socket.IO protocol 5 packets, decoded once and strictly.
 
 Source: https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md and,
-for what is refused, socket.io-parser 4.2.
+for packets that are refused, socket.io-parser 4.2.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = [
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
 MAX_ATTACHMENTS = 10
-"""The most that socket.io-parser lets a packet announce, on either side."""
+"""The most attachments that socket.io-parser allows in a packet, on either side."""
 
 RESERVED = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
-"""Events a client must not send (socket.io-parser, RESERVED_EVENTS)."""
+"""Events that a client must not send (socket.io-parser, RESERVED_EVENTS)."""
 
 _HEAD = re.compile(
     r"(?P<type>[0-6])"
@@ -52,9 +52,9 @@ class PacketError(ValueError):
 
 
 class Packet:
-    """One packet. `data` holds the payload: `[event, *args]` for an event, a list for an ack.
+    """One packet. `data` is the payload: `[event, *args]` for an event, a list for an ack.
 
-    A packet that announced attachments is whole once `add_attachment` has returned `True`.
+    A packet with attachments is complete once `add_attachment` has returned `True`.
     """
 
     __slots__ = ("attachment_count", "attachments", "data", "id", "namespace", "packet_type")
@@ -91,9 +91,9 @@ class Packet:
     def frames(
         cls, packet_type: int, data: object, namespace: str, id: int | None = None
     ) -> Frames:
-        """A packet as the engine takes it, to be sent to any number of sessions.
+        """Encode a packet for the engine, to be sent to any number of sessions.
 
-        Raises what `encode` raises.
+        Raises the same as `encode`.
         """
         attachments: list[bytes] = []
         payload = b"" if data is None else strict.dumps(data, attachments)
@@ -104,9 +104,9 @@ class Packet:
 
     @staticmethod
     def plain_event(message: str | bytes) -> tuple[list[Value], int | None] | None:
-        """The payload and the ack id of an event in `/` without bytes, as most packets are.
+        """The payload and the ack id of an event in `/` without bytes; most packets are such.
 
-        `None` for everything else: the long way says what is wrong with it.
+        `None` for everything else: `check_arrival` and decoding report what is wrong with it.
         """
         if isinstance(message, bytes) or not message.startswith("2"):
             return None
@@ -146,7 +146,7 @@ class Packet:
             raise PacketError("a client cannot send CONNECT_ERROR")
 
     def add_attachment(self, attachment: bytes) -> bool:
-        """Take the next attachment; `True` when it was the last and `data` is whole."""
+        """Add the next attachment; `True` if it was the last and `data` is complete."""
         self.attachments.append(attachment)
         if len(self.attachments) < self.attachment_count:
             return False
@@ -201,7 +201,7 @@ def _binary_text(
 ) -> bytes:
     """The text of a packet with attachments.
 
-    Raises `ValueError` for what would make clients close their connection.
+    Raises `ValueError` for a packet that would make clients close their connection.
     """
     if attachments > MAX_ATTACHMENTS:
         raise ValueError(f"more than {MAX_ATTACHMENTS} bytes objects cannot be sent in one packet")
@@ -212,7 +212,7 @@ def _binary_text(
 
 
 def _fill(data: object, attachments: dict[int, bytes]) -> object:
-    """Put each attachment in its place: in one only, or what came once could go out often."""
+    """Put each attachment in its one place: repeating it could make a small packet huge."""
     if isinstance(data, list):
         return [_fill(item, attachments) for item in data]
     if isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""The rooms: which sockets are in a namespace, and in which rooms of it."""
+"""The rooms: the sockets of each namespace and of each room in it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Member", "Rooms"]
 
 
 class Member(Connection):
-    """A socket as the rooms know it.
+    """A socket as the rooms see it.
 
-    `session` carries what is sent to it. `rooms` are those it has joined, `None` for none;
+    `session` carries its packets. `rooms` are those that it has joined, `None` for none.
     `is_in_own_room` is false once it has left the room that is named after its id.
     """
 
@@ -30,14 +30,14 @@ class Member(Connection):
 
 
 _Members = dict[Member, None]
-"""A set that keeps its order."""
+"""An ordered set."""
 
 
 class Rooms:
-    """Sockets by id; those that are accepted also by namespace and room.
+    """Sockets by id; accepted sockets also by namespace and room.
 
-    A socket that is still connecting may join rooms, but gets nothing that is sent there. The
-    room that each socket is alone in, named after its id, is not stored.
+    A socket that is still connecting may join rooms, but gets nothing that is sent to them. The
+    room named after a socket's id, which only that socket is in, is not stored.
     """
 
     def __init__(self) -> None:
@@ -55,35 +55,35 @@ class Rooms:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """The number of sockets in each namespace, those that are connecting included."""
+        """The number of sockets in each namespace, including those that are still connecting."""
         return +self._counts
 
     def limit(
         self, namespace: str, address: str, limits: Limits, own: NamespaceLimits
     ) -> LimitName | None:
-        """The limit for which there is no room for one more socket, if there is one."""
+        """The limit that forbids one more socket; `None` if there is none."""
         if len(self._by_id) >= limits.sockets or self._counts[namespace] >= own.sockets:
             return "sockets"
         here = self._addresses.get(address, 0)
         return "sockets_per_address" if here >= limits.sockets_per_address else None
 
     def add(self, member: Member) -> None:
-        """Enter a socket that begins to connect."""
+        """Add a socket that begins to connect."""
         self._by_id[member.socket.id] = member
         self._counts[member.socket.namespace] += 1
         self._addresses[member.session.address] += 1
 
     def admit(self, member: Member) -> None:
-        """Let what is sent to its namespace and rooms reach a socket, which is accepted."""
+        """Add an accepted socket to its namespace and rooms, so that emits reach it."""
         namespace = member.socket.namespace
         self._namespaces.setdefault(namespace, {})[member] = None
         for room in member.rooms or ():
             self._place(member, room)
 
     def remove(self, member: Member) -> None:
-        """Forget a socket, in as many steps as it is in rooms; one that is gone is no error.
+        """Forget a socket, if it is not forgotten yet; takes one step for each of its rooms.
 
-        Its own record of its rooms stays.
+        The socket's own set of rooms stays.
         """
         if self._by_id.pop(member.socket.id, None) is None:
             return
@@ -110,7 +110,7 @@ class Rooms:
             self._place(member, room)
 
     def leave(self, member: Member, room: str) -> None:
-        """Take a socket out of a room; one that is not in it is no error."""
+        """Remove a socket from a room, if it is in it."""
         if room == member.socket.id:
             member.is_in_own_room = False
         elif member.rooms is not None and room in member.rooms:
@@ -118,7 +118,7 @@ class Rooms:
             self._displace(member, room)
 
     def find(self, target: Namespace) -> Collection[Member]:
-        """The accepted sockets that a target means, each once."""
+        """The accepted sockets of a target, each once."""
         namespace, names = target.name, target.rooms
         if not names:
             found = self._namespaces.get(namespace, {})
@@ -129,7 +129,7 @@ class Rooms:
         if target.excluded:
             excluded = self._union(namespace, target.excluded)
             return [member for member in found if member not in excluded]
-        return tuple(found)  # a client that does not keep up leaves while it is sent to
+        return tuple(found)  # a copy: a slow client may leave while the caller sends to it
 
     def _union(self, namespace: str, rooms: Iterable[str]) -> _Members:
         found: _Members = {}
@@ -160,7 +160,7 @@ class Rooms:
 
 
 def _discard(table: dict[str, _Members], key: str, member: Member) -> None:
-    """Take a member out of one of the sets in a table, and the set out if it is empty then."""
+    """Remove a member from one of the sets in a table; an empty set is removed too."""
     members = table.get(key)
     if members is not None:
         members.pop(member, None)

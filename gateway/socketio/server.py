@@ -1,4 +1,4 @@
-"""A Socket.IO server: what serves, and how a request comes to its handler, made in that order."""
+"""A Socket.IO server: live cell, dispatcher, hub and engine, made in that order."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ __all__ = ["Server"]
 
 
 class Server:
-    """The live cell, the dispatcher that leads packets through it, the hub and the engine.
-
-    It serves what is swapped into `live`.
-    """
+    """A Socket.IO server, which serves the generation in `live`."""
 
     def __init__(self, settings: Settings, limits: Limits, serializer: Serializer = "json") -> None:
         self.live = Live()
@@ -30,11 +27,11 @@ class Server:
         self.engine = Engine(settings, limits, self._connect, lambda: load.is_high)
 
     async def start(self, blueprint: Blueprint) -> Generation:
-        """Start a blueprint's services. Raises `ConfigError` when one fails."""
+        """Start a blueprint's services. Raises `ConfigError` if one fails."""
         return await self.live.start(blueprint, self.hub.gateway)
 
     def configure(self, settings: Settings, limits: Limits) -> None:
-        """Apply new settings and limits, the latter to those who are connected as well."""
+        """Apply new settings, and new limits, which hold for connected clients too."""
         self.engine.configure(settings, limits)
         self.hub.configure(limits)
         self.dispatcher.in_flight.load.watch(limits.overload_after)

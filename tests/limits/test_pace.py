@@ -130,6 +130,6 @@ async def test_who_has_left_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> No
     waiting = client.paced(bucket, lambda: next(rates), session, "bytes_per_second")  # type: ignore[arg-type]
     assert waiting is not None
     await waiting
-    more = "more than 1000000 in a second; it is read from more slowly"
+    more = "more than 1000000 per second; it is read more slowly"
     assert session.met == [f"bytes_per_second: {more}"]
     assert session.held == [0.001, 0.001]

@@ -230,8 +230,8 @@ def test_bytes_are_set_aside_in_order():
         ({None: 2}, TypeError, "a key of type NoneType cannot be sent: use text"),
         (object(), TypeError, "a value of type object cannot be sent"),
         ({1, 2}, TypeError, "a value of type set cannot be sent"),
-        (nested(254), ValueError, "what nests too deep, or in itself, cannot be sent"),
-        (nested(5000), ValueError, "what nests too deep, or in itself, cannot be sent"),
+        (nested(254), ValueError, "data that nests too deep, or contains itself, cannot be sent"),
+        (nested(5000), ValueError, "data that nests too deep, or contains itself, cannot be sent"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -250,7 +250,9 @@ def test_half_an_emoji_is_not_written():
 def test_what_contains_itself_is_not_written():
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(ValueError, match=r"^what nests too deep, or in itself, cannot be sent$"):
+    with pytest.raises(
+        ValueError, match=r"^data that nests too deep, or contains itself, cannot be sent$"
+    ):
         json.dumps(value, [])
 
 

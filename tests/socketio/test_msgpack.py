@@ -122,8 +122,8 @@ def nested(depth: int) -> Any:
         (2**64, ValueError, "an integer beyond 64 bits cannot be sent: send it as text"),
         ({1: 2}, TypeError, "a key of type int cannot be sent: use text"),
         (object(), TypeError, "a value of type object cannot be sent"),
-        (nested(254), ValueError, "what nests too deep, or in itself, cannot be sent"),
-        (nested(5000), ValueError, "what nests too deep, or in itself, cannot be sent"),
+        (nested(254), ValueError, "data that nests too deep, or contains itself, cannot be sent"),
+        (nested(5000), ValueError, "data that nests too deep, or contains itself, cannot be sent"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -75,8 +75,8 @@ async def chain(ctx, next):
 REASONS = {
     "nan": ("ValueError", "nan cannot be sent: JSON has no such number"),
     "inf": ("ValueError", "-inf cannot be sent: JSON has no such number"),
-    "deep": ("ValueError", "what nests too deep, or in itself, cannot be sent"),
-    "itself": ("ValueError", "what nests too deep, or in itself, cannot be sent"),
+    "deep": ("ValueError", "data that nests too deep, or contains itself, cannot be sent"),
+    "itself": ("ValueError", "data that nests too deep, or contains itself, cannot be sent"),
     "set": ("TypeError", "a value of type set cannot be sent"),
     "key": ("TypeError", "a key of type int cannot be sent: use text"),
     "huge": ("ValueError", "an integer beyond 64 bits cannot be sent: send it as text"),
