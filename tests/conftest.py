@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import pytest
 import socketio
 from aiohttp import web
 
+from gateway.engineio.settings import Settings
 from gateway.limits import Limits
-from gateway.runtime.load import Load
+from gateway.socketio.server import Server
 from tests.daemon_in_loop import served
 from tests.gateway_files import write
 from tests.js.install import install
@@ -64,13 +66,15 @@ def patience() -> Iterator[None]:
 
     Tests of that limit set one of their own.
     """
-    watch, default = Load.watch, Limits().overload_after
+    configure, default = Server.configure, Limits().overload_after
 
-    def watch_patiently(load: Load, limit: float) -> None:
-        watch(load, inf if limit == default else limit)
+    def configure_patiently(server: Server, settings: Settings, limits: Limits) -> None:
+        if limits.overload_after == default:
+            limits = replace(limits, overload_after=inf)
+        configure(server, settings, limits)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Load, "watch", watch_patiently)
+        patch.setattr(Server, "configure", configure_patiently)
         yield
 
 
