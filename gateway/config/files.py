@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BufferedReader
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,22 +26,24 @@ class FileRecord:
     """The files and globs that were looked for, and what was found.
 
     `files` maps each path to the SHA-256 of its content, or to `""` when there was no regular
-    file that could be read. `globs` maps each pattern to the files that matched it.
+    file that could be read. `globs` maps each pattern to the files that matched it, or to `None`
+    when a folder could not be listed.
     """
 
     files: Mapping[Path, str]
-    globs: Mapping[Pattern, tuple[Path, ...]]
+    globs: Mapping[Pattern, tuple[Path, ...] | None]
 
     def again(self) -> FileRecord:
         """Look for the same files and globs now."""
         return FileRecord(
             files={path: _digest(path) for path in self.files},
-            globs={pattern: _matches(*pattern) for pattern in self.globs},
+            globs={pattern: _matches_or_none(*pattern) for pattern in self.globs},
         )
 
     def present(self) -> frozenset[Path]:
         """Return the files that are there now, those that match a glob by now included."""
-        matches = (path for pattern in self.globs for path in _matches(*pattern))
+        found = (_matches_or_none(*pattern) or () for pattern in self.globs)
+        matches = (path for each in found for path in each)
         return frozenset(matches).union(filter(os.path.isfile, self.files))
 
     def including(self, *paths: Path) -> FileRecord:
@@ -56,7 +59,7 @@ class FileReader:
 
     def __init__(self) -> None:
         self._files: dict[Path, str] = {}
-        self._globs: dict[Pattern, tuple[Path, ...]] = {}
+        self._globs: dict[Pattern, tuple[Path, ...] | None] = {}
         self._read: dict[Path, bytes | OSError] = {}
 
     @property
@@ -84,15 +87,56 @@ class FileReader:
         self._files.setdefault(path, "")
 
     def glob(self, folder: Path, pattern: str) -> tuple[Path, ...]:
-        """Return the regular files that match, sorted."""
-        if (folder, pattern) not in self._globs:
-            self._globs[folder, pattern] = _matches(folder, pattern)
-        return self._globs[folder, pattern]
+        """Return the files that match, sorted.
+
+        A link that leads nowhere matches too: whoever reads it gets the error. Raises `OSError`
+        for a folder that cannot be listed; one that does not exist has no matches.
+        """
+        known = self._globs.get((folder, pattern))
+        if known is None:
+            self._globs[folder, pattern] = None
+            known = self._globs[folder, pattern] = _matches(folder, pattern)
+        return known
+
+
+def _matches_or_none(folder: Path, pattern: str) -> tuple[Path, ...] | None:
+    try:
+        return _matches(folder, pattern)
+    except OSError:
+        return None
 
 
 def _matches(folder: Path, pattern: str) -> tuple[Path, ...]:
+    _list(folder, pattern)
     found = (folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True))
-    return tuple(sorted(filter(os.path.isfile, found)))
+    return tuple(sorted(path for path in found if not _is_something_else(path)))
+
+
+def _list(folder: Path, pattern: str) -> None:
+    """List the folders that a glob looks into. Raises `OSError`, which `glob` keeps to itself."""
+    *parents, _ = pattern.split("/")
+    fixed = list(takewhile(lambda part: not glob.has_magic(part), parents))
+    top = folder.joinpath(*fixed)
+    try:
+        if len(fixed) == len(parents) and "**" not in pattern:
+            os.listdir(top)
+        else:
+            for _ in os.walk(top, onerror=_fail):
+                pass
+    except FileNotFoundError:
+        return
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _is_something_else(path: Path) -> bool:
+    """True for a folder, a pipe or a device: something that is there and no regular file."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _digest(path: Path) -> str:

@@ -162,7 +162,7 @@ class _Reader:
 
     def _included(self, node: Node, source: _Source) -> Iterator[_Source]:
         for name, at in self._names(node):
-            for file in self._matches(source.file.parent, name):
+            for file in self._matches(source.file.parent, name, at):
                 real = os.path.realpath(file)
                 wrong = self._refusal(real, file, at, source)
                 if wrong:
@@ -181,11 +181,16 @@ class _Reader:
             elif item.value is not None:
                 yield item.value, at
 
-    def _matches(self, folder: Path, name: str) -> Sequence[Path]:
+    def _matches(self, folder: Path, name: str, at: At) -> Sequence[Path]:
         """List the files of a glob. A plain name means that file, whether or not it is there."""
-        if any(sign in name for sign in "*?["):
+        if not any(sign in name for sign in "*?["):
+            return [folder / name]
+        try:
             return self._reader.glob(folder, name)
-        return [folder / name]
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self.problems.append(at.problem(f"cannot list {error.filename or name!r}: {reason}"))
+            return []
 
     def _refusal(self, real: str, file: Path, at: At, source: _Source) -> str | None:
         if real in source.chain:

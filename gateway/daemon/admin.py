@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.config import is_loopback
 from gateway.config.model import AdminConfig
 from gateway.daemon.listener import AppServer, Listener
 from gateway.daemon.loading import Loading
@@ -160,6 +162,9 @@ class _Routes:
         # A web page in the operator's browser must not reload a gateway on loopback.
         if "Origin" in request.headers:
             return web.json_response({"error": "not for web pages"}, status=403)
+        if self._is_rebound(request):
+            error = "this host name is not allowed: use localhost, or set admin.token"
+            return web.json_response({"error": error}, status=403)
         if request.path in OPEN or self._is_authorized(request):
             return await handler(request)
         return web.json_response({"error": "a bearer token is needed"}, status=401)
@@ -169,6 +174,14 @@ class _Routes:
         token = admin.token if admin else None
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         return token is None or hmac.compare_digest(given, f"Bearer {token}".encode())
+
+    def _is_rebound(self, request: web.Request) -> bool:
+        """True for a web page that has its own host name lead to a listener without a token."""
+        admin = self._api.admin
+        if admin is None or admin.token or admin.socket:
+            return False
+        host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+        return not is_loopback(host) and host != admin.host.lower()
 
     def _is_guarded(self) -> bool:
         """Tell whether only those who may run code as the daemon can get here."""

@@ -13,6 +13,9 @@ from gateway.http.response import Answer
 
 __all__ = ["Cors", "preflight"]
 
+MAX_AGE = 7200
+"""Seconds for which a browser need not ask again: the most that Chromium keeps."""
+
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -34,12 +37,11 @@ class Cors:
         if origin is None:
             return "Vary: Origin\r\n"
         fields = f"Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\n"
-        if self._origins == "same-origin":
-            scheme = "https" if secure else "http"
-            own = _own_origin(scheme, request.headers.get("host"))
-            return fields if origin.lower() == own else None
-        allowed = f"{fields}Access-Control-Allow-Credentials: true\r\n"
-        return allowed if origin in self._origins else None
+        if self._origins != "same-origin" and origin in self._origins:
+            return f"{fields}Access-Control-Allow-Credentials: true\r\n"
+        scheme = "https" if secure else "http"
+        own = _own_origin(scheme, request.headers.get("host"))
+        return fields if origin.lower() == own else None
 
 
 def _own_origin(scheme: str, host: str | None) -> str:
@@ -50,7 +52,7 @@ def _own_origin(scheme: str, host: str | None) -> str:
 def preflight(request: Request, fields: str) -> Answer:
     """The answer to a preflight request; `fields` are those that `Cors` gave."""
     asked = request.headers.get("access-control-request-headers")
-    fields += "Access-Control-Allow-Methods: GET, POST\r\n"
+    fields += f"Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Max-Age: {MAX_AGE}\r\n"
     if asked is not None:
         fields += f"Access-Control-Allow-Headers: {asked}\r\n"
     return Answer(204, fields)

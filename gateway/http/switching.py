@@ -53,5 +53,8 @@ def switch_to_websocket(
         if bits:
             terms = ws_ext_gen(compress=bits, isserver=True, server_notakeover=lone)
             agreed = f"Sec-WebSocket-Extensions: {terms}\r\n"
+    protocols = request.headers.get("sec-websocket-protocol")
+    if protocols:  # browsers close a connection that names none of theirs
+        agreed += f"Sec-WebSocket-Protocol: {protocols.partition(',')[0].strip()}\r\n"
     head = f"{SWITCHING}{fields}Sec-WebSocket-Accept: {accept}\r\n{agreed}"
     return head.encode() + end_of_head(), bits

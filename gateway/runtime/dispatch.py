@@ -27,9 +27,13 @@ from gateway.runtime.outcome import (
     log_fault,
     outcome_of,
     unanswered,
+    unsendable,
 )
 
 __all__ = ["Dispatcher"]
+
+UNROUTED = ("dropped", "unknown_event")
+"""Outcomes that only an ack reports: no handler has failed."""
 
 
 class Dispatcher:
@@ -106,9 +110,9 @@ class Dispatcher:
         except (*FAULTS, asyncio.CancelledError) as error:
             if connection.state is State.EXPIRED:
                 reject = Reject("timeout", "connecting took too long")
-            elif isinstance(error, asyncio.CancelledError):
+            elif isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            else:
+            else:  # a cancellation may also come from a task that a plugin awaited
                 reject = outcome_of(ctx, error)
         finally:
             connection.stop_timer()
@@ -116,7 +120,14 @@ class Dispatcher:
             # A middleware that no longer waits in next() ends the socket.
             await connection.disconnect()
         else:
+            self._refuse(connection, ctx, reject)
+
+    def _refuse(self, connection: Connection, ctx: Context, reject: Reject) -> None:
+        try:
             self.refuse(connection, reject)
+        except (TypeError, ValueError) as error:
+            internal = unsendable(ctx, error)
+            connection.refuse(internal.message, connect_error_data(internal))
 
     async def _stay(self, connection: Connection) -> None:
         if connection.state is CONNECTING:
@@ -129,8 +140,10 @@ class Dispatcher:
         """
         while self._leaving:
             generation, connection, reason = self._leaving[0]
-            self.live.spawn(generation, self._leave(connection, reason))
-            self._leaving.popleft()
+            try:
+                self.live.spawn(generation, self._leave(connection, reason))
+            finally:
+                self._leaving.popleft()
 
     async def _leave(self, connection: Connection, reason: str) -> None:
         await self._event(connection, "disconnecting", [reason])
@@ -218,6 +231,8 @@ class Dispatcher:
             if ctx.reply is None:
                 reject = unanswered(ctx, route, len(namespace.packet_links))
         except FAULTS as error:
+            if isinstance(error, ConnectionError) and connection.state is LEFT:
+                return  # its client left while a handler waited for its answer
             reject = outcome_of(ctx, error)
         except asyncio.CancelledError as error:
             if connection.state is LEFT:
@@ -239,15 +254,24 @@ class Dispatcher:
         self, connection: Connection, ctx: Context, reject: Reject, ack: int | None
     ) -> None:
         """Count a packet that failed; its client gets the error as an ack, or as an event."""
+        try:
+            await self._send_error(connection, ctx, reject, ack)
+        except (TypeError, ValueError) as error:
+            reject = unsendable(ctx, error)
+            await self._send_error(connection, ctx, reject, ack)
+        self.outcomes[reject.code if reject.code in self.outcomes else "rejected"] += 1
+        if reject.code not in UNROUTED:
+            await self._event(connection, "error", [reject.code, reject.message])
+
+    async def _send_error(
+        self, connection: Connection, ctx: Context, reject: Reject, ack: int | None
+    ) -> None:
+        """Raises `TypeError` or `ValueError` for data that cannot be sent."""
         if ack is not None:
             connection.ack(ack, [{"error": error_payload(reject)}])
-        self.outcomes[reject.code if reject.code in self.outcomes else "rejected"] += 1
-        if reject.code in ("dropped", "unknown_event"):
-            return
-        if ack is None:
+        elif reject.code not in UNROUTED:
             failure = {"error": error_payload(reject), "event": ctx.event}
             await connection.emit("error", [failure])
-        await self._event(connection, "error", [reject.code, reject.message])
 
     async def _in_turn(
         self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
@@ -281,3 +305,8 @@ class Dispatcher:
     ) -> Context:
         scope, gateway = connection.scope, generation.gateway
         return Context(connection.socket, event, args, generation.service, scope, gateway)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

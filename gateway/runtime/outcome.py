@@ -21,6 +21,7 @@ __all__ = [
     "log_fault",
     "outcome_of",
     "unanswered",
+    "unsendable",
 ]
 
 OUTCOMES = (
@@ -66,6 +67,12 @@ def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
     if task is not None and task.cancelling():
         return late(ctx)
     return outcome_of(ctx, error)
+
+
+def unsendable(ctx: Context, error: Exception) -> Reject:
+    """The outcome that replaces a `Reject` whose data cannot be sent; the fault is logged."""
+    log_fault(ctx, "in the data of a Reject", error)
+    return Reject("internal", "internal error")
 
 
 def unanswered(ctx: Context, route: Route, links: int) -> Reject | None:

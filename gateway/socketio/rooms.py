@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from gateway.api import Namespace, Socket
 from gateway.engineio.session import Session
+from gateway.errors import Reject
 from gateway.limits import LimitName, Limits, NamespaceLimits
 from gateway.runtime.connection import ACCEPTED, Connection
 
@@ -97,12 +98,12 @@ class Rooms:
             self._displace(member, room)
 
     def join(self, member: Member, room: str) -> None:
-        """Add a socket to a room. Raises `ValueError` for a room that is another socket's own."""
+        """Add a socket to a room. Raises `Reject` for a room that is another socket's own."""
         if room == member.socket.id:
             member.is_in_own_room = True
             return
         if room in self._by_id:
-            raise ValueError(f"room '{room}' is a socket's own")
+            raise Reject("forbidden_room", "the room belongs to another socket")
         if member.rooms is None:
             member.rooms = set()
         member.rooms.add(room)

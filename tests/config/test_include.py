@@ -103,3 +103,36 @@ def test_what_can_be_read_is_read_beside_what_cannot() -> None:
         "bad.yaml:2:1: the file ends too early",
         "gateway.yaml:1:21: include[1]: cannot read 'missing.yaml': no such file or directory",
     ]
+
+
+@pytest.mark.parametrize("pattern", ["conf.d/*.yaml", "conf.d/**/*.yaml", "*/a.yaml"])
+def test_a_link_that_leads_nowhere_is_a_problem_and_no_empty_file(pattern: str) -> None:
+    write("conf.d/b.yaml", "")
+    Path("conf.d/a.yaml").symlink_to("gone.yaml")
+    found = document(f"include: '{pattern}'\n")
+    assert [str(problem) for problem in found.problems] == [
+        "gateway.yaml:1:10: include: cannot read 'conf.d/a.yaml': no such file or directory"
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["conf.d/*.yaml", "conf.d/*/x.yaml", "conf.d/**/*.yaml"])
+def test_a_folder_that_cannot_be_listed_is_a_problem_and_not_empty(pattern: str) -> None:
+    write("conf.d", "not a folder")
+    found = document(f"include: '{pattern}'\n")
+    assert [str(problem) for problem in found.problems] == [
+        "gateway.yaml:1:10: include: cannot list 'conf.d': not a directory"
+    ]
+
+
+def test_a_folder_that_is_not_there_has_no_files() -> None:
+    assert document("include: conf.d/*.yaml\n").problems == ()
+
+
+def test_a_look_again_finds_a_folder_that_cannot_be_listed_any_more() -> None:
+    write("conf.d/a.yaml", "")
+    found = document("include: conf.d/*.yaml\n")
+    assert found.record.again() == found.record
+    Path("conf.d/a.yaml").unlink()
+    Path("conf.d").rmdir()
+    write("conf.d", "not a folder")
+    assert found.record.again() != found.record

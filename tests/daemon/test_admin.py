@@ -226,3 +226,27 @@ async def test_web_pages_are_refused_even_with_the_token(ask: Asking, request_: 
 @pytest.mark.parametrize("request_", ["GET /-/reload", "GET /-/plan", "POST /-/status"])
 async def test_nothing_is_done_by_the_wrong_method(ask: Asking, request_: str) -> None:
     assert (await ask(request_))[0] == 405
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7002", "", "127.0.0.1.evil.example"]
+)
+async def test_without_a_token_the_name_of_a_web_page_leads_nowhere(ask: Asking, host: str) -> None:
+    """A page may have its own name resolve to this machine; its requests then have no Origin."""
+    for request in ("GET /-/status", "GET /metrics", "GET /healthz", "POST /-/reload"):
+        status, answer = await ask(request, headers={"Host": host})
+        assert (status, answer) == (
+            403,
+            {"error": "this host name is not allowed: use localhost, or set admin.token"},
+        )
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7002", "127.0.0.1", "[::1]:7002"])
+async def test_names_of_this_machine_are_allowed(ask: Asking, host: str) -> None:
+    assert (await ask("GET /-/status", headers={"Host": host}))[0] == 200
+
+
+async def test_with_a_token_any_name_will_do(ask: Asking) -> None:
+    ask.gateway.admin = AdminConfig(token=TOKEN)
+    headers = {"Host": "gateway.example", "Authorization": f"Bearer {TOKEN}"}
+    assert (await ask("GET /-/status", headers=headers))[0] == 200

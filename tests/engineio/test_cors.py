@@ -141,3 +141,16 @@ async def test_preflight_is_answered(served: Served) -> None:
         assert answer.headers[ALLOW] == "http://a.example"
         assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST"
         assert answer.headers["Access-Control-Allow-Headers"] == "x-token"
+
+
+async def test_a_list_does_not_refuse_the_own_origin(served: Served) -> None:
+    async with served(("http://a.example",)) as wire:
+        answer = await wire.poll(headers={"Origin": origin_of(wire)})
+        assert answer.status == 200
+        assert CREDENTIALS not in answer.headers
+
+
+async def test_a_browser_may_remember_that_it_may_ask(served: Served) -> None:
+    async with served("*") as wire:
+        answer = await wire.request("OPTIONS", headers={"Origin": "http://a.example"})
+        assert (answer.status, answer.headers["Access-Control-Max-Age"]) == (204, "7200")

@@ -297,3 +297,36 @@ async def test_an_unknown_namespace_is_refused_in_socket_ios_words(scenario):
             await gateway.connect("/nowhere")
         assert refused.value.message == "Invalid namespace"
         assert refused.value.data is None
+
+
+async def test_a_cancellation_that_comes_from_a_task_of_a_plugin_is_answered(scenario, caplog):
+    guard = """
+        import asyncio
+
+        async def guard(ctx, next):
+            shared = asyncio.create_task(asyncio.Event().wait())
+            shared.cancel()
+            await shared
+    """
+    async with scenario(ONE, guard=guard, log=LOG) as gateway:
+        with pytest.raises(Refused) as refused:
+            await gateway.connect()
+        assert (refused.value.message, refused.value.data) == (
+            "internal error",
+            {"code": "internal"},
+        )
+    assert "CancelledError in connecting" in caplog.messages
+
+
+async def test_a_refusal_whose_data_cannot_be_sent_is_an_internal_error(scenario, caplog):
+    guard = """
+        from gateway import Reject
+
+        async def guard(ctx, next):
+            raise Reject("no", "not you", {1, 2})
+    """
+    async with scenario(ONE, guard=guard, log=LOG) as gateway:
+        with pytest.raises(Refused) as refused:
+            await gateway.connect()
+        assert refused.value.data == {"code": "internal"}
+    assert "TypeError in the data of a Reject" in caplog.messages

@@ -372,3 +372,35 @@ async def test_what_becomes_of_a_handler_when_its_client_leaves(scenario, on_dis
         await client.disconnect()
         await watcher.call("left")
         assert await watcher.call("outcome") == [outcome]
+
+
+async def test_an_error_whose_data_cannot_be_sent_is_an_internal_error(scenario, caplog):
+    config = "namespaces: {/: {routes: {go: plugin.go}}}"
+    plugin = """
+        from gateway import Reject
+
+        async def go(ctx):
+            raise Reject("no", "not this", float("nan"))
+    """
+    internal = {"code": "internal", "message": "internal error"}
+    async with scenario(config, plugin=plugin) as gateway:
+        client = await gateway.connect()
+        assert await client.call("go") == [{"error": internal}]
+        await client.emit("go")
+        assert (await client.receive("error")).args == [{"error": internal, "event": "go"}]
+        assert gateway._server.dispatcher.outcomes["internal"] == 2
+    assert caplog.messages.count("ValueError in the data of a Reject") == 2
+
+
+async def test_a_client_that_leaves_while_it_is_asked_is_no_fault(scenario, caplog):
+    config = "namespaces: {/: {routes: {ask: plugin.ask}}}"
+    plugin = """
+        async def ask(ctx):
+            await ctx.socket.call("question")
+    """
+    async with scenario(config, plugin=plugin) as gateway:
+        client = await gateway.connect()
+        await client.emit("ask")
+        await client.receive("question")
+        await client.lose()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

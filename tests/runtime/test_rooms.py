@@ -102,7 +102,8 @@ async def test_a_room_named_like_another_socket_cannot_be_entered(scenario, capl
     async with scenario(CONFIG, plugin=PLUGIN) as gateway:
         victim, spy = await connect(gateway, "a"), await connect(gateway, "b")
         [answer] = await spy.call("do", f"await ctx.socket.join('{victim.id}')")
-        assert answer["error"]["code"] == "internal"
+        assert answer["error"]["code"] == "forbidden_room"
+        assert caplog.messages == []
 
 
 async def test_disconnect_sockets_ends_those_meant_and_no_other(scenario):
