@@ -21,7 +21,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from gateway.api import Value
-from gateway.cli.line import packet, parse_line, word
+from gateway.cli.line import packet, parse_line, printable, word
 from gateway.cli.target import connect_error, takes_target
 from gateway.client.socket import ClientSocket, ConnectError, Disconnected, Target, connect
 
@@ -60,7 +60,8 @@ class ClientShell:
         """Connect for the length of the block. Raises `ConnectError`."""
         async with connect(self._target, self._received, timeout=self._timeout) as socket:
             name = self._target.namespace
-            _say("connected", "magenta", f"to {name} as {socket.id} by {socket.transport}")
+            who = printable(socket.id)
+            _say("connected", "magenta", f"to {name} as {who} by {socket.transport}")
             self._socket = socket
             self.connected.set()
             try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import click
 
 from gateway.api import Value
-from gateway.cli.line import document, parse_argument, parse_event
+from gateway.cli.line import document, parse_argument, parse_event, printable
 from gateway.cli.target import connect_error, takes_target
 from gateway.client.socket import ClientSocket, ConnectError, Disconnected, Target, connect
 
@@ -107,7 +107,7 @@ def command(
 async def _send(target: Target, emit: EmitRun, timeout: float) -> bool:
     try:
         async with connect(target, emit.on_event, timeout=timeout) as socket:
-            click.echo(f"connected to {target.namespace} as {socket.id}", err=True)
+            click.echo(f"connected to {target.namespace} as {printable(socket.id)}", err=True)
             async with asyncio.timeout(timeout):
                 return await emit.run(socket)
     except ConnectError as error:

@@ -24,6 +24,9 @@ __all__ = ["Address", "AppServer", "BoundAddress", "ListenError", "Listener", "P
 
 BACKLOG = 1024
 
+HANDSHAKE = 10.0
+"""Longest time for a TLS handshake, in seconds: after that the connection is dropped."""
+
 ANSWER = 30.0
 """Longest time for the last answer on a connection, in seconds."""
 
@@ -174,7 +177,11 @@ class Listener:
         loop = asyncio.get_running_loop()
         former, former_site = self._bound, self._site
         self._site = await loop.create_server(
-            self._server, sock=bound.sock, ssl=bound.context, backlog=BACKLOG
+            self._server,
+            sock=bound.sock,
+            ssl=bound.context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HANDSHAKE if bound.context else None,
         )
         self._bound = bound
         if former and former_site:

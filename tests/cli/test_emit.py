@@ -143,3 +143,13 @@ def test_a_call_that_cannot_work_is_a_usage_error(args: list[str], message: str)
     ended = CliRunner().invoke(main, ["emit", *args])
     assert ended.exit_code == USAGE
     assert ended.output.splitlines()[-1] == f"Error: {message}"
+
+
+async def test_an_id_cannot_change_the_terminal(
+    sockgw: Any, url: str, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = iter(f"\x1b[31m{number}" for number in range(9))
+    monkeypatch.setattr(server.sio.eio, "generate_id", lambda: next(ids))
+    ended = await sockgw("emit", url, "echo", "1", "--ack")
+    assert (ended.status, ended.out) == (0, "1\n")
+    assert ended.err == "connected to / as \\u001b[31m1\n"

@@ -24,6 +24,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
+from gateway.daemon import listener as listener_module
 from gateway.daemon.listener import Address, AppServer, Listener, ListenError, PublicServer
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.deadlines import Deadlines
@@ -379,3 +380,20 @@ async def test_file_in_the_place_of_a_unix_socket_is_not_touched(tmp_path: Path)
 def test_listener_that_was_never_bound_has_no_url() -> None:
     with pytest.raises(LookupError):
         _ = Listener(plain_or_secure()).url
+
+
+def test_a_client_that_begins_no_tls_handshake_is_dropped(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "HANDSHAKE", 0.1)
+
+    async def test() -> None:
+        listener = Listener(plain_or_secure())
+        await moved(listener, address(0, "one"))
+        port = int(listener.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        writer.close()
+        await listener.close()
+
+    run(test)
