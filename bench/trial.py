@@ -77,6 +77,7 @@ class Bench:
     def serve(self, peer: Peer, shape: Shape) -> Iterator[Server]:
         """Start a server and stop it in the end; raises `RuntimeError` if it does not listen."""
         port = _free_port()
+        BUILD.mkdir(exist_ok=True)
         log = BUILD / f"{peer.name}.log"
         command = peer.command(port, shape)
         environ = {**os.environ, **shape.environ(), "NODE_ENV": "production"}

@@ -129,6 +129,7 @@ def _gateway(shape: Shape) -> Path:
     if shape.still:
         document |= {"reload": {"watch": "off"}, "server": {"ping_interval": "1h"}}
     facts = "-".join(str(int(getattr(shape, name))) for name in shape.__slots__)
+    BUILD.mkdir(exist_ok=True)
     path = BUILD / f"gateway-{facts}.yaml"
     # Another bench may be reading it: it is replaced as a whole.
     draft = path.with_suffix(f".{os.getpid()}")

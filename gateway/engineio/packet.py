@@ -38,7 +38,6 @@ PROBE_PING, PROBE_PONG = PING + "probe", PONG + "probe"
 UPGRADES: dict[Transport, list[Transport]] = {"polling": ["websocket"], "websocket": []}
 SEPARATOR = "\x1e"
 BASE64 = "b"
-LINE_ENDS = {ord("\r"): None, ord("\n"): None}
 
 Message: TypeAlias = str | bytes
 """The payload of a message packet: text or bytes."""
@@ -105,12 +104,7 @@ def _encode(packet: Packet) -> str:
 
 
 def _decode(packet: str) -> bytes:
-    text = packet[1:]
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        pass
-    try:  # the client for Java and Android breaks lines
-        return binascii.a2b_base64(text.translate(LINE_ENDS), strict_mode=True)
+        return binascii.a2b_base64(packet[1:], strict_mode=True)
     except ValueError:
         raise PacketError("a binary packet is not base64") from None

@@ -100,7 +100,7 @@ class Dispatcher:
     async def _connection_chain(
         self, connection: Connection, generation: Generation, namespace: NamespaceBlueprint
     ) -> None:
-        ctx = self._context(connection, generation, "connect", [])
+        ctx = _context(connection, generation, "connect", [])
         ctx._end = lambda _: self._stay(connection)
         # `asyncio.timeout` would cost more than everything else that most sockets need.
         connection.expire_after(namespace.connect_timeout)
@@ -157,7 +157,7 @@ class Dispatcher:
         route = namespace.events.get(event)
         if route is None:
             return
-        ctx = self._context(connection, generation, event, args)
+        ctx = _context(connection, generation, event, args)
         try:
             async with asyncio.timeout(route.timeout):
                 await route.end(ctx)
@@ -299,12 +299,12 @@ class Dispatcher:
         last = self.live.last_with(name)
         return last, last.blueprint.namespaces[name]
 
-    @staticmethod
-    def _context(
-        connection: Connection, generation: Generation, event: str, args: list[Value]
-    ) -> Context:
-        scope, gateway = connection.scope, generation.gateway
-        return Context(connection.socket, event, args, generation.service, scope, gateway)
+
+def _context(
+    connection: Connection, generation: Generation, event: str, args: list[Value]
+) -> Context:
+    scope, gateway = connection.scope, generation.gateway
+    return Context(connection.socket, event, args, generation.service, scope, gateway)
 
 
 def _is_cancelled() -> bool:

@@ -103,9 +103,3 @@ def test_frames_of_many_are_encoded_once() -> None:
     assert frames.packets == ("451-", b"\x00", "4x")
     assert frames.wire == frame("451-") + frame(b"\x00") + frame("4x")
     assert frames.wire is frames.wire
-
-
-@pytest.mark.parametrize("body", [b"bAQ\nID\n", b"bAQID\r\n", b"bAQID\n\x1e4a"])
-def test_line_ends_in_base64_are_left_out(body: bytes) -> None:
-    """The client for Java and Android ends every binary packet with one, and wraps long ones."""
-    assert next(iter(decode_payload(body))) == b"\1\2\3"
