@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
 
 from gateway.engineio.polling import PollExchange, PostExchange
 from gateway.engineio.refusals import HINT, Refusal, refuse, verify
-from gateway.engineio.session import Receiver, Session
+from gateway.engineio.session import Receiver, Session, new_id
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
@@ -137,7 +136,7 @@ class Engine:
         transport: Transport = "polling"
         if request.query["transport"] == "websocket":
             transport = "websocket"
-        session = Session(self.new_id(), transport, self, address, is_secure=is_secure)
+        session = Session(new_id(), transport, self, address, is_secure=is_secure)
         self.sessions[session.id] = session
         self.admission.entered(address)
         accepted = False
@@ -147,10 +146,6 @@ class Engine:
             if not accepted:
                 session.end("transport close")
         return session
-
-    def new_id(self) -> str:
-        """A session id that nobody can guess."""
-        return secrets.token_urlsafe(15)
 
     def _poll(
         self, session: Session, request: Request, connection: HttpConnection, fields: str

@@ -7,6 +7,7 @@ and is quoted where it applies; where it is silent, this follows Node's engine.i
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Awaitable
 from enum import Enum
 from typing import Literal, Protocol
@@ -30,7 +31,7 @@ from gateway.engineio.violations import EventCounter, Violation
 from gateway.http.deadlines import Deadlines
 from gateway.limits import LimitName, Limits
 
-__all__ = ["Host", "Polling", "Reason", "Receiver", "Session", "State"]
+__all__ = ["Host", "Polling", "Reason", "Receiver", "Session", "State", "new_id"]
 
 LOG = logging.getLogger("sockgw.engine")
 
@@ -358,6 +359,11 @@ class Session:
         """Make a WebSocket the transport; it first sends what no poll has fetched."""
         self._websocket, self.transport = websocket, "websocket"
         self.resume(websocket)
+
+
+def new_id() -> str:
+    """Make an id, for a session or a socket, that nobody can guess."""
+    return secrets.token_urlsafe(15)
 
 
 class Polling:

@@ -37,6 +37,9 @@ LINGER = 2.0
 BAD_REQUEST = Answer(400)
 EXPECTATION_FAILED = Answer(417, closes=True)
 
+CONTINUES = "100-continue"
+"""The one expectation that there is: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1"""
+
 CLOSED_AT_ONCE = 64
 """Connections that are closed per turn of the loop."""
 
@@ -401,6 +404,10 @@ class HttpConnection(QueuedProtocol):
         if respond is None:
             self.answer(NOT_FOUND)
             return
+        expected = request.headers.get("expect") if request.body is None else None
+        if expected and expected.lower() != CONTINUES:
+            self.answer(EXPECTATION_FAILED)
+            return
         exchange = respond(request, self)
         if exchange is None:
             return
@@ -411,13 +418,8 @@ class HttpConnection(QueuedProtocol):
             exchange.finish(request.body)
 
     def _await_body(self, request: Request, exchange: Exchange) -> None:
-        expected = request.headers.get("expect", "")
-        if expected.lower() == "100-continue":
+        if request.headers.get("expect"):
             self._transport.write(CONTINUE)
-        elif expected:
-            exchange.broken()
-            self.answer(EXPECTATION_FAILED)
-            return
         length = request.headers.get("content-length", "0")
         if int(length) > exchange.body_limit:
             exchange.too_large()

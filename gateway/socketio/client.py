@@ -13,7 +13,7 @@ from typing import Final
 from gateway.api import Handshake, Namespace, Socket, Value
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Reason, Session
+from gateway.engineio.session import Reason, Session, new_id
 from gateway.errors import Reject, UsageError
 from gateway.http.request import Request
 from gateway.limits import LimitName, Limits, TokenBucket
@@ -58,7 +58,7 @@ class ConnectedSocket(Member):
     def __init__(
         self, client: Client, scope: Namespace, handshake: Handshake, packets: TokenBucket
     ) -> None:
-        socket = Socket(client.hub.new_id(), scope, handshake, self)
+        socket = Socket(new_id(), scope, handshake, self)
         super().__init__(socket, scope, client.session)
         self.client = client
         self.packets = packets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
@@ -58,10 +57,6 @@ class Hub:
         if scope is None:
             scope = self._scopes[name] = Namespace(name, self)
         return scope
-
-    def new_id(self) -> str:
-        """A socket id that nobody can guess."""
-        return secrets.token_urlsafe(15)
 
     def limit(self, namespace: str, address: str) -> LimitName | None:
         """The limit that forbids a new socket in a namespace; `None` if there is none."""

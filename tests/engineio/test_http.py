@@ -125,6 +125,16 @@ async def test_body_that_waits_for_leave_is_given_it(connection: Connection, pat
     assert (await answer(reader))[::2] == (200, "ok")
 
 
+async def test_what_is_expected_in_vain_is_refused_and_the_session_stays(
+    connection: Connection, wire: Wire, path: str
+) -> None:
+    reader, writer = connection
+    writer.write(post(path, b"4hello", "Expect: a miracle\n"))
+    assert (await answer(reader))[0] == 417
+    await wire.post("4still there")
+    assert await wire.receive() == ["4still there"]
+
+
 @pytest.mark.parametrize(
     "target",
     [
