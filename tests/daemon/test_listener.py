@@ -30,6 +30,7 @@ from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.deadlines import Deadlines
 from gateway.http.request import Request
 from gateway.http.response import Answer
+from gateway.limits import Limits
 from tests.certificates import TLS, der, presented
 from tests.deadline import DEADLINE
 from tests.engineio.echo import echo_engine
@@ -56,7 +57,15 @@ def plain_or_secure() -> PublicServer:
         connection.answer(Answer(200, "Content-Type: text/plain\r\n", kind))
 
     deadlines = Deadlines(time.monotonic, lambda when: None)
-    server = HttpServer({"/": respond}, deadlines, lambda: 60.0, print, print)
+    server = HttpServer(
+        {"/": respond},
+        deadlines,
+        Limits,
+        lambda: 0,
+        bad_request=print,
+        limit_met=print,
+        fault=print,
+    )
     return PublicServer(server)
 
 
