@@ -24,7 +24,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
-from gateway.daemon import listener as listener_module
+from gateway.daemon import tls
 from gateway.daemon.listener import Address, AppServer, Listener, ListenError, PublicServer
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.deadlines import Deadlines
@@ -394,7 +394,7 @@ def test_listener_that_was_never_bound_has_no_url() -> None:
 def test_a_client_that_begins_no_tls_handshake_is_dropped(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener_module, "HANDSHAKE", 0.1)
+    monkeypatch.setattr(tls, "HANDSHAKE", 0.1)
 
     async def test() -> None:
         listener = Listener(plain_or_secure())
