@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -406,3 +407,20 @@ def test_a_client_that_begins_no_tls_handshake_is_dropped(
         await listener.close()
 
     run(test)
+
+
+async def test_a_handshake_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F20: asyncio gives it a minute."""
+    loop, given = asyncio.get_running_loop(), []
+    plain = loop.connect_accepted_socket
+
+    async def recorded(*args: Any, **how: Any) -> Any:
+        given.append(how["ssl_handshake_timeout"])
+        return await plain(*args, **how)
+
+    monkeypatch.setattr(loop, "connect_accepted_socket", recorded)
+    listener = Listener(plain_or_secure())
+    await moved(listener, address(0, "one"))
+    assert await presented(listener.url) == der("one")
+    await listener.close()
+    assert given == [10.0]

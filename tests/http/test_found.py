@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import socket
 import sys
+import tracemalloc
+import zlib
 from asyncio.subprocess import PIPE, STDOUT
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -90,3 +93,48 @@ async def test_bodies_that_are_waited_for_wake_nothing(monkeypatch: pytest.Monke
             await asyncio.sleep(0)
         assert len(timers) <= 2, "all deadlines have one timer, which may be set anew"
         monkeypatch.undo()
+
+
+def bombs() -> dict[str, tuple[str, bytes, int | None]]:
+    """Compressed bodies by name: their encoding, their bytes, and the status of the answer.
+
+    `None` is for a connection that is closed without one.
+    """
+    zeros = b"0" * 1_000_000
+    gzipped, deflated = zlib.compressobj(wbits=31), zlib.compressobj(wbits=-15)
+    large = b"".join(gzipped.compress(zeros) for _ in range(100)) + gzipped.flush()
+    return {
+        "gzip": ("gzip", large, 413),
+        "gzip in gzip": ("gzip", gzip.compress(large), 400),
+        "gzip in many members": ("gzip", gzip.compress(b"4") + gzip.compress(b"") * 5_000, 200),
+        "deflate": ("deflate", zlib.compress(zeros * 3, 9), 413),
+        "deflate without its header": (
+            "deflate",
+            b"".join(deflated.compress(zeros) for _ in range(100)) + deflated.flush(),
+            413,
+        ),
+        "deflate that is none": ("deflate", b"\x00\xff" * 50, None),
+        "gzip that is none": ("gzip", b"\x1f\x8b" * 50, None),
+        "a header alone": ("gzip", b"\x1f\x8b\x08", 400),
+        "nothing": ("gzip", b"", 400),
+    }
+
+
+@pytest.mark.parametrize("name", bombs())
+async def test_a_compressed_body_takes_bounded_memory_and_has_its_answer(name: str) -> None:
+    """The session lives on only where nothing was wrong."""
+    encoding, body, status = bombs()[name]
+    async with Server(max_payload=200_000) as server, aiohttp.ClientSession() as http:
+        wire = await Wire(server.port, http).open()
+        head = f"Content-Encoding: {encoding}\nContent-Length: {len(body)}\n"
+        async with wire.raw("POST", head) as (reader, writer):
+            await server.posted()
+            tracemalloc.start()
+            try:
+                writer.write(body)
+                answer = await reader.read(20)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        assert answer[9:12].decode() == ("" if status is None else str(status))
+        assert peak < 20 * 200_000
