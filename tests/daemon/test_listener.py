@@ -7,6 +7,7 @@ The certificates in `tls/` are self-signed for localhost and valid for a century
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -33,7 +34,7 @@ from gateway.http.request import Request
 from gateway.http.response import Answer
 from gateway.limits import Limits
 from tests.certificates import TLS, der, presented
-from tests.deadline import DEADLINE
+from tests.deadline import DEADLINE, until
 from tests.engineio.echo import echo_engine
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -424,3 +425,30 @@ async def test_a_handshake_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> N
     assert await presented(listener.url) == der("one")
     await listener.close()
     assert given == [10.0]
+
+
+class Exhausted(socket.socket):
+    """A socket that listens; at first no descriptor is left for what it would accept."""
+
+    refusals = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.refusals += 1
+        if self.refusals == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def test_accepting_over_tls_goes_on_when_there_are_descriptors_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tls, "RETRY", 0.01)
+    server = echo_engine().http_server("/")
+    bound = Listener(PublicServer(server)).bind(address(0, "one"))
+    assert bound.context is not None
+    sock = Exhausted(bound.sock.family, bound.sock.type, bound.sock.proto, bound.sock.detach())
+    site = tls.SecureSite(server, sock, bound.context, set())
+    assert await presented(bound.url) == der("one")
+    assert sock.refusals > 1
+    site.close()
+    await until(lambda: not server.connections)
