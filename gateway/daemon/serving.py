@@ -18,6 +18,7 @@ from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.settings import Settings
 from gateway.http.descriptors import descriptors_for_connections
+from gateway.limits import Limits
 from gateway.socketio.server import Server
 
 __all__ = ["Serving"]
@@ -79,18 +80,23 @@ class Serving:
         self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
         self.sockets.configure(_settings(self.server), build.config.limits)
-        self._tell_of_descriptors(build.config.limits.most_connections)
+        self._tell_of_descriptors(build.config.limits)
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:
             await self.admin.stop_accepting()
         return plan
 
-    def _tell_of_descriptors(self, connections: float) -> None:
-        """Log that the limit of descriptors is below `limits.connections`, once for each value."""
-        room = descriptors_for_connections()
+    def _tell_of_descriptors(self, limits: Limits) -> None:
+        """Log that the limit of descriptors is below `limits.connections`, once for each value.
+
+        It is a warning only if the file asks for that many.
+        """
+        room, connections = descriptors_for_connections(), limits.most_connections
         if room < connections < inf and connections != self._told:
-            log.warning(
+            is_default = connections == Limits().most_connections
+            log.log(
+                logging.INFO if is_default else logging.WARNING,
                 "the limit of file descriptors has room for %d connections, limits.connections is "
                 "%d: raise it with ulimit -n, or LimitNOFILE= of systemd",
                 *(room, connections),

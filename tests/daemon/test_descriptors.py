@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.deadline import deadline, until
 from tests.engineio.echo_server import connected
 from tests.gateway_files import write
@@ -71,10 +73,10 @@ class Few:
 
 
 @asynccontextmanager
-async def few(folder: Path) -> AsyncIterator[tuple[Few, str]]:
+async def few(folder: Path, limits: str = "") -> AsyncIterator[tuple[Few, str]]:
     """A daemon that may have `HARD` descriptors, and its URL."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "run", str(write(folder, CONFIG, chat=PLUGIN))),
+        *(sys.executable, "-m", "gateway", "run", str(write(folder, CONFIG + limits, chat=PLUGIN))),
         *("--port", "0"),
         stdout=PIPE,
         stderr=STDOUT,
@@ -90,12 +92,22 @@ async def few(folder: Path) -> AsyncIterator[tuple[Few, str]]:
         await process.communicate()
 
 
-async def test_the_limit_is_raised_and_told_when_it_is_too_low(tmp_path: Path) -> None:
-    async with few(tmp_path) as (daemon, _):
-        assert any(
+@pytest.mark.parametrize(
+    ("limits", "level", "connections"),
+    [
+        ("", "INFO", 101_000),
+        ("limits: {sockets: 100}\n", "WARNING", 1200),
+        ("limits: {connections: 500}\n", "WARNING", 500),
+    ],
+)
+async def test_the_limit_is_raised_and_told_when_it_is_too_low(
+    tmp_path: Path, limits: str, level: str, connections: int
+) -> None:
+    async with few(tmp_path, limits) as (daemon, _):
+        line = next(line for line in daemon.lines if "the limit of file descriptors" in line)
+        assert line.partition(level)[2].strip() == (
             f"the limit of file descriptors has room for {ROOM} connections, limits.connections "
-            "is 101000: raise it with ulimit -n, or LimitNOFILE= of systemd" in line
-            for line in daemon.lines
+            f"is {connections}: raise it with ulimit -n, or LimitNOFILE= of systemd"
         )
 
 
