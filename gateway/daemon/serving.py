@@ -96,7 +96,7 @@ class Serving:
         if room < connections < inf and connections != self._told:
             is_default = connections == Limits().most_connections
             log.log(
-                logging.INFO if is_default else logging.WARNING,
+                logging.DEBUG if is_default else logging.WARNING,
                 "the limit of file descriptors has room for %d connections, limits.connections is "
                 "%d: raise it with ulimit -n, or LimitNOFILE= of systemd",
                 *(room, connections),

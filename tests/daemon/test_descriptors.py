@@ -95,7 +95,6 @@ async def few(folder: Path, limits: str = "") -> AsyncIterator[tuple[Few, str]]:
 @pytest.mark.parametrize(
     ("limits", "level", "connections"),
     [
-        ("", "INFO", 101_000),
         ("limits: {sockets: 100}\n", "WARNING", 1200),
         ("limits: {connections: 500}\n", "WARNING", 500),
     ],
