@@ -52,24 +52,43 @@ class Problem:
 
     `path` is the dotted path in the configuration (`namespaces./chat.routes.chat`), or "" if the
     problem concerns the whole file. `message` says what is wrong and what to write instead.
+    `excerpt` shows the source and points into it; "" shows nothing. A warning refuses nothing.
     """
 
     place: Place
     path: str
     message: str
+    excerpt: str = ""
+    is_warning: bool = False
 
     def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """The problem without its place."""
+        kind = "warning: " if self.is_warning else ""
         where = f"{self.path}: " if self.path else ""
-        return f"{self.place}: {where}{self.message}"
+        return f"{kind}{where}{self.message}"
+
+    @property
+    def shown(self) -> str:
+        """The problem and, on lines of its own, its excerpt."""
+        return f"{self}\n{self.excerpt}" if self.excerpt else str(self)
 
     def as_dict(self) -> dict[str, str | int]:
-        """Return the problem as JSON has it: `file`, `line`, `column`, `path` and `message`."""
+        """Return the problem as JSON has it: `file`, `line`, `column`, `path` and `message`.
+
+        One with an excerpt has its `excerpt`, too.
+        """
+        excerpt = {"excerpt": self.excerpt} if self.excerpt else {}
         return {
             "file": self.place.file,
             "line": self.place.line,
             "column": self.place.column,
             "path": self.path,
             "message": self.message,
+            **excerpt,
         }
 
 
@@ -78,10 +97,14 @@ class GatewayError(Exception):
 
 
 class ConfigError(GatewayError):
-    """The configuration is invalid. `problems` has all its problems, sorted by place."""
+    """The configuration is invalid.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `problems` has all its problems, `warnings` all its warnings, each sorted by place.
+    """
+
+    def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
         self.problems = tuple(sorted(set(problems)))
+        self.warnings = tuple(sorted(set(warnings)))
         super().__init__(self.problems)
 
     def __str__(self) -> str:

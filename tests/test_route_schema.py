@@ -119,7 +119,7 @@ def test_a_bad_schema_is_a_problem_at_its_part(tmp_path: Path) -> None:
     assert told == [
         (
             f"11:25: {routes}.say.schema[1].properties.x.type: "
-            "not a JSON Schema: 'strng' is not valid under any of the given schemas"
+            "not a JSON Schema: there is no type 'strng', did you mean 'string'?"
         ),
         f"12:19: {routes}.draw.use: no plugin 'chat.sya', did you mean 'chat.say'?",
         (f"12:52: {routes}.draw.schema.items.$ref: the schema has no '#/$defs/point' to refer to"),
@@ -136,7 +136,8 @@ def test_a_value_from_a_reference_is_not_told(tmp_path: Path) -> None:
         load(write(tmp_path, config, chat=CHAT), {"KIND": "hunter2"})
     [problem] = caught.value.problems
     assert problem.message == (
-        "not a JSON Schema: '***' is not valid under any of the given schemas"
+        "not a JSON Schema: there is no type '***'; "
+        "types: array, boolean, integer, null, number, object, string"
     )
 
 

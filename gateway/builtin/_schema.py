@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
-from jsonschema import SchemaError, ValidationError
+from jsonschema import Draft202012Validator, SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 from referencing import Registry, Resource
@@ -14,12 +15,27 @@ from referencing.jsonschema import DRAFT202012
 
 from gateway import Reject, Value
 
-__all__ = ["ArgumentsSchema", "BadSchema", "with_steps"]
+__all__ = ["ArgumentsSchema", "BadSchema", "unknown_keywords", "with_steps"]
 
 Steps: TypeAlias = tuple[str | int, ...]
 
 _NEWEST = "https://json-schema.org/draft/2020-12/schema"
 _LONGEST = 120
+
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+_BOUNDS = (
+    ("minItems", "maxItems"),
+    ("minLength", "maxLength"),
+    ("minProperties", "maxProperties"),
+    ("minimum", "maximum"),
+)
+_BY_NAME = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
+_KEYWORDS = {
+    *Draft202012Validator.VALIDATORS,
+    *("$anchor", "$comment", "$defs", "$id", "$schema", "contentEncoding", "contentMediaType"),
+    *("default", "deprecated", "description", "else", "examples", "maxContains", "minContains"),
+    *("readOnly", "then", "title", "writeOnly"),
+}
 
 
 class BadSchema(ValueError):
@@ -76,9 +92,49 @@ def _validator(schema: dict[str, Any]) -> Validator:
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        raise BadSchema(tuple(error.absolute_path), f"not a JSON Schema: {error.message}") from None
+        raise BadSchema(tuple(error.absolute_path), _fault(error)) from None
     _check_references(schema)
+    _check_bounds(schema)
     return kind(schema, registry=Registry())  # empty, so nothing is fetched
+
+
+def _fault(error: SchemaError) -> str:
+    if list(error.absolute_path)[-1:] != ["type"]:
+        return f"not a JSON Schema: {error.message}"
+    near = get_close_matches(str(error.instance), _TYPES, n=1)
+    guess = f", did you mean {near[0]!r}?" if near else f"; types: {', '.join(_TYPES)}"
+    return f"not a JSON Schema: there is no type {error.instance!r}{guess}"
+
+
+def _check_bounds(schema: dict[str, Any]) -> None:
+    """Refuse a least that is above its most: no value would fit."""
+    for path, part in _parts(schema, ()):
+        for least, most in _BOUNDS:
+            low, high = part.get(least), part.get(most)
+            if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+                raise BadSchema((*path, least), f"nothing fits: {least!r} is above {most!r}")
+
+
+def unknown_keywords(schema: object) -> Iterator[tuple[Steps, str]]:
+    """Yield the keywords that are near to one of draft 2020-12, and that one."""
+    for path, part in _parts(schema, ()):
+        if path[-1:] and path[-1] in _BY_NAME:
+            continue  # its keys are names
+        for key in part.keys() - _KEYWORDS:
+            for near in get_close_matches(str(key), _KEYWORDS, n=1, cutoff=0.8):
+                yield (*path, key), near
+
+
+def _parts(schema: object, path: Steps) -> Iterator[tuple[Steps, Mapping[str, Any]]]:
+    """Yield every mapping of a schema, and its path, but not those that are values."""
+    if isinstance(schema, Mapping):
+        yield path, schema
+        parts: Iterable[tuple[str | int, object]] = schema.items()
+    else:
+        parts = enumerate(schema) if isinstance(schema, list) else ()
+    for key, part in parts:
+        if key not in ("const", "default", "enum", "examples"):
+            yield from _parts(part, (*path, key))
 
 
 def _kind(draft: object) -> type[Validator]:

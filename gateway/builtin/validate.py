@@ -9,7 +9,7 @@ __all__ = ["validate"]
 
 
 def validate(events: dict[str, object]) -> Middleware:
-    """Packet middleware with a JSON Schema for each event to check.
+    """Packet middleware with a JSON Schema for each of the `events` to check.
 
     A schema is for the list of the event's arguments; a list of schemas has one for each argument,
     and requires as many. The client gets `bad_request` with the first mistake and its place.

@@ -122,6 +122,7 @@ def problems_in(answer: Mapping[str, Any]) -> tuple[Problem, ...]:
             Place(problem["file"], problem["line"], problem["column"]),
             problem["path"],
             problem["message"],
+            problem.get("excerpt", ""),
         )
         for problem in answer["problems"]
     )
@@ -134,8 +135,7 @@ def _block(file: Path, environ: Mapping[str, str]) -> AdminConfig | None:
         last_good = LastGood(file, environ)
         if last_good.file is None:
             raise
-        kept = config.load(last_good.file, environ, last_good.beside)
-        return last_good.in_place(kept).admin
+        return config.load(last_good.file, environ, last_good.beside).admin
 
 
 def _plan(answer: Mapping[str, Any]) -> Plan:

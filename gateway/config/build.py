@@ -123,7 +123,7 @@ _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
 def build(file: Path, document: Document) -> GatewayConfig:
     """The config of a document in which neither the schema nor the rules find a problem."""
     data: Any = document.data
-    folder = file.absolute().parent
+    folder = document.folder.absolute()
     limits = Limits(**_given(data.get("limits"), _LIMITS))
     return GatewayConfig(
         file=file,
@@ -203,7 +203,8 @@ def _namespace(
 ) -> NamespaceConfig:
     def chain(key: str) -> tuple[Use, ...]:
         listed = enumerate(data.get(key) or ())
-        return tuple(_use(document, value, *path, key, index) for index, value in listed)
+        uses = (_use(document, each, *path, key, index) for index, each in listed if each)
+        return tuple(uses)
 
     routes = {
         event: _route(document, value, *path, "routes", event)
@@ -214,6 +215,7 @@ def _namespace(
         packet_middleware=chain("packet_middleware"),
         routes=MappingProxyType(routes),
         limits=_namespace_limits(limits, data.get("limits")),
+        is_whole=path not in document.doubtful,
         **_given(data, _NAMESPACE),
     )
 
@@ -251,4 +253,10 @@ def _use(document: Document, value: Any, *path: str | int) -> Use:
     options = value.get("with") or {}
     stand = {key: document.key_at(*path, "with", key) for key in options}
     at = document.at(*path, "use")
-    return Use(value["use"], at, MappingProxyType(options), MappingProxyType(stand))
+    return Use(
+        name=value["use"],
+        at=at,
+        options=MappingProxyType(options),
+        option_at=MappingProxyType(stand),
+        is_whole=path not in document.doubtful,
+    )

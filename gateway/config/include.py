@@ -31,6 +31,8 @@ class Document:
     everything that was looked for, including globs, missing files and files that values refer to.
     `values` and `keys` are the places of each value and each key; `secrets` are the values that
     must not be shown. `problems` are those found so far; with any, `data` may be incomplete.
+    `doubtful` are the plugins and namespaces of which a part was left out. Files that values name
+    are relative to `folder`.
     """
 
     files: Mapping[Path, bytes]
@@ -40,6 +42,8 @@ class Document:
     keys: Mapping[KeyPath, Place]
     secrets: Secrets
     problems: tuple[Problem, ...]
+    folder: Path
+    doubtful: frozenset[KeyPath] = frozenset()
 
     def at(self, *path: str | int) -> At:
         """Return the path and place of a value."""
@@ -65,7 +69,8 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
 
     Files that values refer to are relative to the folder `beside`, by default that of `file`.
     """
-    reader = _Reader(environ, file.parent if beside is None else beside)
+    folder = file.parent if beside is None else beside
+    reader = _Reader(environ, folder)
     main = _Source(file, At("", Place(str(file))), {os.path.realpath(file): str(file)})
     root, included = reader.read(main)
     waiting = deque(included)
@@ -86,6 +91,7 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
         keys=keys,
         secrets=secrets_in(data, filled),
         problems=tuple(reader.problems),
+        folder=folder,
     )
 
 

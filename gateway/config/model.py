@@ -43,18 +43,23 @@ class At:
     def problem(self, message: str) -> Problem:
         return Problem(self.place, self.path, message)
 
+    def warning(self, message: str) -> Problem:
+        return Problem(self.place, self.path, message, is_warning=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """A plugin by name, and the options it is made with.
 
-    `option_at` has the position of each option.
+    `option_at` has the position of each option. `is_whole` is false when the options have a
+    problem of their own: then only the name can be checked.
     """
 
     name: str
     at: At
     options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     option_at: Mapping[str, At] = field(default_factory=lambda: MappingProxyType({}))
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,10 @@ class RouteConfig:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceConfig:
-    """One namespace; `routes` maps an event, a gateway event or `*` to its handler."""
+    """One namespace; `routes` maps an event, a gateway event or `*` to its handler.
+
+    `is_whole` is false when routes with a problem are left out.
+    """
 
     connection_middleware: tuple[Use, ...] = ()
     packet_middleware: tuple[Use, ...] = ()
@@ -90,6 +98,7 @@ class NamespaceConfig:
     packet_timeout: float = 60.0
     order: Order = "concurrent"
     limits: NamespaceLimits = field(default_factory=NamespaceLimits)
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,8 @@ class GatewayConfig:
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
     files that were read and their content, `digest` is the SHA-256 of what they say with
-    references filled in. `secrets` are the values that must not be shown.
+    references filled in. `secrets` are the values that must not be shown. `warnings` are about
+    what is valid, and most likely not meant.
     """
 
     file: Path
@@ -161,3 +171,4 @@ class GatewayConfig:
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]
     namespaces: Mapping[str, NamespaceConfig]
+    warnings: tuple[Problem, ...] = ()

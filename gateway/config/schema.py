@@ -44,7 +44,9 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
     instance: Any = error.instance
     rule: Any = error.schema
     if error.validator == "additionalProperties":
-        for key in instance.keys() - rule["properties"]:
+        free = rule.get("patternProperties", {})
+        unknown = instance.keys() - rule["properties"]
+        for key in (each for each in unknown if not any(re.search(x, each) for x in free)):
             message = f"unknown key {shown(key)}{guess(key, rule['properties'])}"
             yield document.key_at(*path, key).problem(message)
     elif error.validator == "required":
@@ -65,13 +67,22 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
         yield at.problem(f"{expected(rule)}, got {text}{_hint(rule, instance)}")
 
 
+_NO_SPACE = re.compile(r"([\w./*-]+):[^\s:]+")
+
+
 def _resolved(rule: Mapping[str, Any]) -> Mapping[str, Any]:
     name = rule.get("$ref", "").removeprefix("#/$defs/")
     return {**_schema()["$defs"][name], **rule} if name else rule
 
 
 def _hint(rule: Mapping[str, Any], instance: object) -> str:
-    """Suggest leaving out the quotes when the text would be right without them."""
+    """Suggest a blank, other quotes or a list, when that makes the text right."""
+    if instance == "*" and rule.get("title") == "origin":
+        return '; for any page write cors_origins: "*"'
+    found = _NO_SPACE.fullmatch(str(instance))
+    if found and rule.get("type") in ("object", ["object", "null"]):
+        is_key = found[1] in rule.get("properties", ()) or rule["additionalProperties"]
+        return "; write a space after the ':'" if is_key else ""
     unquoted = typed(instance) if isinstance(instance, str) else instance
     is_right = unquoted != instance and _validator().evolve(schema=rule).is_valid(unquoted)
     return "; leave out the quotes" if is_right else ""
@@ -85,7 +96,8 @@ def _schema() -> Mapping[str, Any]:
 @cache
 def _validator() -> Draft202012Validator:
     types = Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number)
-    rules: Any = {"pattern": _pattern}
+    # What only editors need: options are checked against the plugin itself.
+    rules: Any = {"pattern": _pattern, "dependentSchemas": _nothing}
     extended: Any = extend(Draft202012Validator, rules, type_checker=types)  # type: ignore[no-untyped-call]
     validator: Draft202012Validator = extended(_schema())
     return validator
@@ -94,6 +106,10 @@ def _validator() -> Draft202012Validator:
 def _is_number(_: object, instance: object) -> bool:
     """`.inf` and `.nan` are numbers to YAML, but neither durations nor sizes."""
     return type(instance) is int or (type(instance) is float and math.isfinite(instance))
+
+
+def _nothing(*_: object) -> tuple[ValidationError, ...]:
+    return ()
 
 
 def _pattern(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 from typing import Literal
 
 from gateway.compiler import Build, Snapshot
@@ -107,6 +108,7 @@ class Reloader:
         self._reloaded = reloaded
         self._next: asyncio.Future[Verdict] = _future()
         self._has_ended = False
+        self._warned: tuple[Problem, ...] = ()
 
     async def request(self, trigger: Trigger) -> Verdict:
         """Ask for a reload and return its verdict, which is "failed" once the reloader ended."""
@@ -173,6 +175,10 @@ class Reloader:
         # A service that fails to start may repeat its options, so they are masked before.
         hide(self._serving.build.config.secrets, build.config.secrets)
         plan = await self._serving.apply(build)
+        for warning in build.warnings:
+            if warning not in self._warned:
+                log.warning("%s", warning)
+        self._warned = build.warnings
         reload = build.config.reload
         self._watcher.set(reload.watch, reload.quiet, reload.poll_interval)
         return plan
@@ -191,7 +197,7 @@ class Reloader:
         if verdict.result == "unchanged":
             log.info("reload: nothing has changed")
         elif verdict.result == "failed":
-            lines = "\n".join(f"  {problem}" for problem in verdict.problems)
+            lines = "\n".join(indent(problem.shown, "  ") for problem in verdict.problems)
             log.error("reload failed, generation %d stays:\n%s", verdict.generation, lines)
         else:
             lines = "".join(f"\n  {change}" for change in verdict.plan.changes)

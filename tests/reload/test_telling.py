@@ -200,3 +200,28 @@ async def test_readiness_ends_when_the_daemon_stops_and_health_does_not(
         assert await one.get("/healthz") == {"healthy": True}
         stage.go()
         assert await call == []
+
+
+async def test_a_warning_is_logged_once(gateway, caplog) -> None:
+    config = CONFIG.replace("chat.say", "{use: chat.say, timeout: 20m}")
+    warning = "warning: namespaces./.routes.say.timeout: a reload or a stop cancels this event"
+    async with gateway(config) as one:
+        assert caplog.text.count(warning) == 1
+        one.say("two")
+        await one.reload()
+        assert caplog.text.count(warning) == 1
+        one.config(config.replace("20m", "21m"))
+        await one.reload()
+        assert caplog.text.count(warning) == 1
+
+
+async def test_a_mistake_in_the_file_hides_none_in_a_plugin(gateway, caplog) -> None:
+    async with gateway(CONFIG) as one:
+        one.config(CONFIG + "serve: {}\n")
+        one.plugin("chat", "async def say(ctx)\n    return 1\n")
+        verdict = await one.reload()
+        assert [problem.message for problem in verdict.problems] == [
+            "unknown key 'serve', did you mean 'server'?",
+            "cannot import: SyntaxError: expected ':'",
+        ]
+        assert "      async def say(ctx)\n                        ^" in caplog.text
