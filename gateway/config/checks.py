@@ -12,13 +12,12 @@ from gateway.errors import Problem
 __all__ = ["is_loopback", "problems"]
 
 _UNSENDABLE = {
-    "connect": "connection_middleware handles connections",
     "connect_error": "connection_middleware refuses connections",
     "newListener": "choose another name",
     "removeListener": "choose another name",
 }
 
-_GATEWAY_EVENTS = ("disconnect", "disconnecting", "error")
+_GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
 
 def problems(document: Document) -> Iterator[Problem]:
