@@ -121,13 +121,17 @@ class TestGateway:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         timeout: float = 5.0,
+        beside: TestClient | None = None,
     ) -> TestClient:
         """Connect a new client. Raises `Refused` if the gateway refuses it.
 
         `query` is a query string such as `room=7&debug=1`. `timeout` is in seconds and applies to
-        every wait of the client.
+        every wait of the client. With `beside`, it shares that client's connection, whose headers
+        and query it has too; the two are in different namespaces.
         """
-        client = self.client(namespace, auth=auth, headers=headers, query=query, timeout=timeout)
+        client = self.client(
+            namespace, auth=auth, headers=headers, query=query, timeout=timeout, beside=beside
+        )
         await client.connect()
         return client
 
@@ -139,8 +143,11 @@ class TestGateway:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         timeout: float = 5.0,
+        beside: TestClient | None = None,
     ) -> TestClient:
         """Make a client that is not connected yet, with the arguments of `connect`."""
+        if beside is not None:
+            return TestClient(beside._carrier, namespace, auth, timeout)
         first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
         request = Request(
             method="GET",
@@ -150,7 +157,7 @@ class TestGateway:
             headers={name.lower(): value for name, value in (headers or {}).items()},
         )
         enter = partial(self._server.engine.open, request, "127.0.0.1", is_secure=False)
-        return TestClient(enter, namespace, auth, timeout)
+        return TestClient(_Carrier(enter), namespace, auth, timeout)
 
 
 class TestClient:
@@ -160,20 +167,19 @@ class TestClient:
 
     def __init__(
         self,
-        enter: Callable[[], Session | None],
+        carrier: _Carrier,
         namespace: str,
         auth: Mapping[str, object] | None,
         timeout: float,
     ) -> None:
         self.id = ""
         self.connected = False
-        self._enter = enter
-        self._carrier = _Carrier()
+        self._carrier = carrier
+        self._arrived = carrier.inbox(namespace)
         self._namespace = namespace
         self._auth = auth
         self._timeout = timeout
         self._ids = count()
-        self._kept: list[Packet] = []
 
     async def connect(self) -> None:
         """Connect and wait for the answer.
@@ -181,10 +187,7 @@ class TestClient:
         Raises `Refused`, `TimeoutError`, and `ConnectionError` if the gateway accepts no more
         connections.
         """
-        session = self._enter()
-        if session is None:
-            raise ConnectionError("the gateway takes no more connections: HTTP 503")
-        self._carrier.open(session)
+        self._carrier.open()
         await self._send(CONNECT, None if self._auth is None else dict(self._auth))
         packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
         if packet.packet_type == CONNECT_ERROR:
@@ -257,25 +260,62 @@ class TestClient:
 
     async def _wait(self, wanted: Callable[[Packet], bool], timeout: float | None = None) -> Packet:
         async with asyncio.timeout(self._timeout if timeout is None else timeout):
-            while True:
-                for at, packet in enumerate(self._kept):
-                    if wanted(packet):
-                        return self._kept.pop(at)
-                self._kept.append(await self._carrier.next_packet())
+            return await self._arrived.take(wanted)
+
+
+class _Inbox:
+    """Packets that have arrived for one client and are not taken yet."""
+
+    def __init__(self) -> None:
+        self._packets: list[Packet] = []
+        self._is_closed = False
+        self._changed = asyncio.Event()
+
+    def put(self, packet: Packet) -> None:
+        self._packets.append(packet)
+        self._changed.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._changed.set()
+
+    async def take(self, wanted: Callable[[Packet], bool]) -> Packet:
+        """Wait for a packet. Raises `ConnectionError` once no more can come."""
+        while True:
+            for at, packet in enumerate(self._packets):
+                if wanted(packet):
+                    return self._packets.pop(at)
+            if self._is_closed:
+                raise ConnectionError("the gateway has closed the connection")
+            self._changed.clear()
+            await self._changed.wait()
 
 
 class _Carrier:
-    """A WebSocket in memory: packets from the gateway wait in a queue, which `None` ends."""
+    """A WebSocket in memory, which one or more clients share.
 
-    def __init__(self) -> None:
+    Packets from the gateway wait in an inbox for each namespace.
+    """
+
+    def __init__(self, enter: Callable[[], Session | None]) -> None:
         self.is_closed = False
+        self._enter = enter
         self._session: Session | None = None
-        self._sent: asyncio.Queue[EnginePacket | None] = asyncio.Queue()
+        self._inboxes: dict[str, _Inbox] = {}
+        self._partial: Packet | None = None
 
-    def open(self, session: Session) -> None:
-        """Carry a session from now on."""
-        self._session = session
-        session.open(self)
+    def inbox(self, namespace: str) -> _Inbox:
+        """Make the inbox of a client in a namespace."""
+        inbox = self._inboxes[namespace] = _Inbox()
+        return inbox
+
+    def open(self) -> None:
+        """Open a session, unless it is open. Raises `ConnectionError` if the gateway refuses it."""
+        if self._session is None:
+            self._session = self._enter()
+            if self._session is None:
+                raise ConnectionError("the gateway takes no more connections: HTTP 503")
+            self._session.open(self)
 
     # Called by the session
 
@@ -286,8 +326,14 @@ class _Carrier:
     def send(self, packet: EnginePacket) -> None:
         if packet == PING:
             asyncio.get_running_loop().call_soon(self._pong)
-        else:
-            self._sent.put_nowait(packet)
+        elif isinstance(packet, bytes):
+            assert self._partial is not None
+            if self._partial.add_attachment(packet):
+                self._deliver(self._partial)
+        elif packet.startswith(MESSAGE):
+            self._partial = Packet(encoded_packet=packet.removeprefix(MESSAGE))
+            if not self._partial.attachment_count:
+                self._deliver(self._partial)
 
     def send_many(self, frames: Frames) -> None:
         for packet in frames.packets:
@@ -296,7 +342,8 @@ class _Carrier:
     def close(self) -> None:
         if not self.is_closed:
             self.is_closed = True
-            self._sent.put_nowait(None)
+            for inbox in self._inboxes.values():
+                inbox.close()
 
     # Called by the client
 
@@ -326,24 +373,10 @@ class _Carrier:
         if self._session is not None:
             self._session.resume(self)
 
-    async def next_packet(self) -> Packet:
-        """Wait for the next Socket.IO packet. Raises `ConnectionError` once there are no more."""
-        text = await self._next()
-        while not (isinstance(text, str) and text.startswith(MESSAGE)):
-            text = await self._next()
-        packet = Packet(encoded_packet=text[1:])
-        while len(packet.attachments) < packet.attachment_count:
-            attachment = await self._next()
-            assert isinstance(attachment, bytes)
-            packet.add_attachment(attachment)
-        return packet
-
-    async def _next(self) -> EnginePacket:
-        packet = await self._sent.get()
-        if packet is None:
-            self._sent.put_nowait(None)  # for the next call
-            raise ConnectionError("the gateway has closed the connection")
-        return packet
+    def _deliver(self, packet: Packet) -> None:
+        self._partial = None
+        first = next(iter(self._inboxes.values()))  # its namespace may be written in another way
+        self._inboxes.get(packet.namespace, first).put(packet)
 
     def _pong(self) -> None:
         if self._session is not None:
