@@ -31,6 +31,7 @@ Unit = Literal["count", "size", "seconds", "choice"]
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
 
 LimitName = Literal[
+    "answer_buffer",
     "attachments",
     "bytes_per_second",
     "connections_per_second",
@@ -81,6 +82,7 @@ class Limits:
     handlers: float = _limit(10_000, "count", "the packets in flight")
     handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
     rooms_per_socket: float = _limit(10_000, "count", "the rooms of one socket")
+    answer_buffer: float = _limit(16_000_000, "size", "the bytes of the answers to one call")
     send_buffer: float = _limit(
         4_000_000, "size", "the bytes that wait for a client that does not read"
     )

@@ -64,6 +64,11 @@ class Metrics(Collector):
             limited.add_metric([limit], count)
         yield limited
         yield CounterMetricFamily(
+            "sockgw_volatile_dropped",
+            "Volatile events dropped, by client, because it was not ready.",
+            value=server.hub.dropped,
+        )
+        yield CounterMetricFamily(
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",
             value=server.live.cancelled,

@@ -139,8 +139,8 @@ class Connection(ABC):
         """Send an event. Raises errors of encoding `args`."""
 
     @abstractmethod
-    async def disconnect(self) -> None:
-        """Disconnect the socket from the server's side."""
+    async def disconnect(self, close: bool = False) -> None:
+        """Disconnect the socket from the server's side; with `close`, its connection too."""
 
     @abstractmethod
     def leave_rooms(self) -> None:

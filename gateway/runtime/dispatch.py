@@ -147,7 +147,7 @@ class Dispatcher:
             return
         task = self.live.spawn(generation, self._event(connection, "connect", []))
         if task is not None:
-            self._count(task, connection)
+            self.in_flight.count_while(task, connection)
             if route.cancel_on_disconnect:
                 connection.cancel_on_leave(task)
 
@@ -212,17 +212,13 @@ class Dispatcher:
 
     def _keep(self, task: asyncio.Task[None], connection: Connection, route: Route) -> None:
         """Count a packet that waits for something, and bound its time."""
-        self._count(task, connection)
+        self.in_flight.count_while(task, connection)
         if route.serial is None:
             # Only packets that wait can take too long, so only they get a timer.
             timer = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
             task.add_done_callback(lambda _: timer.cancel())
         if route.cancel_on_disconnect:
             connection.cancel_on_leave(task)
-
-    def _count(self, task: asyncio.Task[None], connection: Connection) -> None:
-        self.in_flight.enter(connection)
-        task.add_done_callback(lambda _: self.in_flight.leave(connection))
 
     def _refuse_packet(
         self, connection: Connection, generation: Generation, event: str, ack: int | None
@@ -250,7 +246,7 @@ class Dispatcher:
             if route.serial is None:
                 await namespace.packet(ctx)
             else:
-                await self._in_turn(connection, namespace, route, ctx)
+                await _in_turn(connection, namespace, route, ctx)
             if ctx.reply is None:
                 reject = unanswered(ctx, route, len(namespace.packet_links))
         except FAULTS as error:
@@ -296,21 +292,6 @@ class Dispatcher:
             failure = {"error": error_payload(reject), "event": ctx.event}
             await connection.emit("error", [failure])
 
-    async def _in_turn(
-        self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
-    ) -> None:
-        """Run a packet's chain once the packets ahead of it in its queue are done."""
-        assert route.serial is not None
-        async with connection.queue(route.serial):
-            limit = asyncio.timeout(route.timeout)
-            try:
-                async with limit:
-                    await namespace.packet(ctx)
-            except TimeoutError:
-                if limit.expired():
-                    raise late(ctx) from None
-                raise
-
     # Generations
 
     def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
@@ -328,6 +309,22 @@ def _context(
 ) -> Context:
     scope, gateway = connection.scope, generation.gateway
     return Context(connection.socket, event, args, generation.service, scope, gateway)
+
+
+async def _in_turn(
+    connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
+) -> None:
+    """Run a packet's chain once the packets ahead of it in its queue are done."""
+    assert route.serial is not None
+    async with connection.queue(route.serial):
+        limit = asyncio.timeout(route.timeout)
+        try:
+            async with limit:
+                await namespace.packet(ctx)
+        except TimeoutError:
+            if limit.expired():
+                raise late(ctx) from None
+            raise
 
 
 def _has_left(connection: Connection, error: BaseException) -> bool:

@@ -54,10 +54,19 @@ class PacketError(ValueError):
 class Packet:
     """One packet. `data` is the payload: `[event, *args]` for an event, a list for an ack.
 
-    A packet with attachments is complete once `add_attachment` has returned `True`.
+    A packet with attachments is complete once `add_attachment` has returned `True`. `size` is that
+    of the messages that it was decoded from.
     """
 
-    __slots__ = ("attachment_count", "attachments", "data", "id", "namespace", "packet_type")
+    __slots__ = (
+        "attachment_count",
+        "attachments",
+        "data",
+        "id",
+        "namespace",
+        "packet_type",
+        "size",
+    )
 
     def __init__(
         self,
@@ -73,7 +82,9 @@ class Packet:
         self.id = id
         self.attachment_count = 0
         self.attachments: list[bytes] = []
+        self.size = 0
         if encoded_packet is not None:
+            self.size = len(encoded_packet)
             self._decode(encoded_packet)
 
     def encode(self) -> list[str | bytes]:
@@ -148,6 +159,7 @@ class Packet:
     def add_attachment(self, attachment: bytes) -> bool:
         """Add the next attachment; `True` if it was the last and `data` is complete."""
         self.attachments.append(attachment)
+        self.size += len(attachment)
         if len(self.attachments) < self.attachment_count:
             return False
         self.data = _fill(self.data, dict(enumerate(self.attachments)))
