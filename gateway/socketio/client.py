@@ -147,7 +147,7 @@ class ConnectedSocket(Member):
         elif self.state is not LEFT:
             for socket in tuple(self.client.sockets.values()):
                 socket._disconnect()
-            self.session.close()
+            self.session.close(apart=True)
 
     def siblings(self) -> tuple[Socket, ...]:
         sockets = self.client.sockets.values()
