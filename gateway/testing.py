@@ -147,7 +147,8 @@ class TestGateway:
     ) -> TestClient:
         """Make a client that is not connected yet, with the arguments of `connect`."""
         if beside is not None:
-            return TestClient(beside._carrier, namespace, auth, timeout)
+            carrier = beside._carrier
+            return TestClient(lambda: carrier.session, namespace, auth, timeout, carrier)
         first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
         request = Request(
             method="GET",
@@ -157,7 +158,7 @@ class TestGateway:
             headers={name.lower(): value for name, value in (headers or {}).items()},
         )
         enter = partial(self._server.engine.open, request, "127.0.0.1", is_secure=False)
-        return TestClient(_Carrier(enter), namespace, auth, timeout)
+        return TestClient(enter, namespace, auth, timeout)
 
 
 class TestClient:
@@ -167,15 +168,17 @@ class TestClient:
 
     def __init__(
         self,
-        carrier: _Carrier,
+        enter: Callable[[], Session | None],
         namespace: str,
         auth: Mapping[str, object] | None,
         timeout: float,
+        carrier: _Carrier | None = None,
     ) -> None:
         self.id = ""
         self.connected = False
-        self._carrier = carrier
-        self._arrived = carrier.inbox(namespace)
+        self._enter = enter
+        self._carrier = carrier or _Carrier()
+        self._arrived = self._carrier.inbox(namespace)
         self._namespace = namespace
         self._auth = auth
         self._timeout = timeout
@@ -187,7 +190,10 @@ class TestClient:
         Raises `Refused`, `TimeoutError`, and `ConnectionError` if the gateway accepts no more
         connections.
         """
-        self._carrier.open()
+        session = self._enter()
+        if session is None:
+            raise ConnectionError("the gateway takes no more connections: HTTP 503")
+        self._carrier.open(session)
         await self._send(CONNECT, None if self._auth is None else dict(self._auth))
         packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
         if packet.packet_type == CONNECT_ERROR:
@@ -297,10 +303,9 @@ class _Carrier:
     Packets from the gateway wait in an inbox for each namespace.
     """
 
-    def __init__(self, enter: Callable[[], Session | None]) -> None:
+    def __init__(self) -> None:
         self.is_closed = False
-        self._enter = enter
-        self._session: Session | None = None
+        self.session: Session | None = None
         self._inboxes: dict[str, _Inbox] = {}
         self._partial: Packet | None = None
 
@@ -309,13 +314,11 @@ class _Carrier:
         inbox = self._inboxes[namespace] = _Inbox()
         return inbox
 
-    def open(self) -> None:
-        """Open a session, unless it is open. Raises `ConnectionError` if the gateway refuses it."""
-        if self._session is None:
-            self._session = self._enter()
-            if self._session is None:
-                raise ConnectionError("the gateway takes no more connections: HTTP 503")
-            self._session.open(self)
+    def open(self, session: Session) -> None:
+        """Carry a session from now on, unless it does so already."""
+        if self.session is None:
+            self.session = session
+            session.open(self)
 
     # Called by the session
 
@@ -349,29 +352,29 @@ class _Carrier:
 
     async def arrive(self, packet: EnginePacket) -> None:
         """Pass a packet to the session, and wait until it accepts the next."""
-        if self._session is None:
+        if self.session is None:
             return
         try:
-            waiting = self._session.receive_on(self, packet)
+            waiting = self.session.receive_on(self, packet)
         except EnginePacketError as error:
-            self._session.count_violation("engine_packet", error)
-            self._session.lost(self, "parse error")
+            self.session.count_violation("engine_packet", error)
+            self.session.lost(self, "parse error")
             return
         if waiting is not None:
             await waiting
 
     def lose(self) -> None:
         self.is_closed = True
-        if self._session is not None:
-            self._session.lost(self, "transport close")
+        if self.session is not None:
+            self.session.lost(self, "transport close")
 
     def pause(self) -> None:
-        if self._session is not None:
-            self._session.pause(self)
+        if self.session is not None:
+            self.session.pause(self)
 
     def resume(self) -> None:
-        if self._session is not None:
-            self._session.resume(self)
+        if self.session is not None:
+            self.session.resume(self)
 
     def _deliver(self, packet: Packet) -> None:
         self._partial = None
@@ -379,5 +382,5 @@ class _Carrier:
         self._inboxes.get(packet.namespace, first).put(packet)
 
     def _pong(self) -> None:
-        if self._session is not None:
-            self._session.receive_on(self, PONG)
+        if self.session is not None:
+            self.session.receive_on(self, PONG)
