@@ -307,7 +307,8 @@ class _Carrier:
         self.is_closed = False
         self.session: Session | None = None
         self._inboxes: dict[str, _Inbox] = {}
-        self._partial: Packet | None = None
+        self._newest = Packet()
+        self._attachments: list[bytes] = []
 
     def inbox(self, namespace: str) -> _Inbox:
         """Make the inbox of a client in a namespace."""
@@ -330,13 +331,11 @@ class _Carrier:
         if packet == PING:
             asyncio.get_running_loop().call_soon(self._pong)
         elif isinstance(packet, bytes):
-            assert self._partial is not None
-            if self._partial.add_attachment(packet):
-                self._deliver(self._partial)
+            self._attachments.append(packet)
+            self._deliver_whole()
         elif packet.startswith(MESSAGE):
-            self._partial = Packet(encoded_packet=packet.removeprefix(MESSAGE))
-            if not self._partial.attachment_count:
-                self._deliver(self._partial)
+            self._newest = Packet(encoded_packet=packet.removeprefix(MESSAGE))
+            self._deliver_whole()
 
     def send_many(self, frames: Frames) -> None:
         for packet in frames.packets:
@@ -376,8 +375,14 @@ class _Carrier:
         if self.session is not None:
             self.session.resume(self)
 
-    def _deliver(self, packet: Packet) -> None:
-        self._partial = None
+    def _deliver_whole(self) -> None:
+        """Deliver the newest packet, if its attachments are there."""
+        packet, attachments = self._newest, self._attachments
+        if len(attachments) < packet.attachment_count:
+            return
+        if attachments:
+            packet.fill(attachments)
+            attachments.clear()
         first = next(iter(self._inboxes.values()))  # its namespace may be written in another way
         self._inboxes.get(packet.namespace, first).put(packet)
 
