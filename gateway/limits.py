@@ -31,6 +31,7 @@ Unit = Literal["count", "size", "seconds", "choice"]
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
 
 LimitName = Literal[
+    "answer_buffer",
     "attachments",
     "auth_size",
     "bytes_per_second",
@@ -89,6 +90,7 @@ class Limits:
     handlers: float = _limit(10_000, "count", "the packets in flight")
     handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
     rooms_per_socket: float = _limit(10_000, "count", "the rooms of one socket")
+    answer_buffer: float = _limit(16_000_000, "size", "the bytes of the answers to one call")
     send_buffer: float = _limit(
         4_000_000, "size", "the bytes that wait for a client that does not read"
     )

@@ -13,7 +13,6 @@ from gateway.errors import Problem
 __all__ = ["is_loopback", "problems"]
 
 _UNSENDABLE = {
-    "connect": "connection_middleware handles connections",
     "connect_error": "connection_middleware refuses connections",
     "newListener": "choose another name",
     "removeListener": "choose another name",
@@ -22,7 +21,7 @@ _UNSENDABLE = {
 _STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:[0-9]{1,5})?")
 """An origin with a `*` that does not stand for the subdomains of a host."""
 
-_GATEWAY_EVENTS = ("disconnect", "disconnecting", "error")
+_GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
 
 def problems(document: Document) -> Iterator[Problem]:

@@ -75,6 +75,11 @@ class Metrics(Collector):
             server.engine.connections,
         )
         yield CounterMetricFamily(
+            "sockgw_volatile_dropped",
+            "Volatile events dropped, by client, because it was not ready.",
+            value=server.hub.dropped,
+        )
+        yield CounterMetricFamily(
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",
             value=server.live.cancelled,

@@ -187,6 +187,7 @@ def test_a_finding_has_its_place_its_severity_and_how_to_mend_it(
         ("handlers", "the packets in flight"),
         ("handlers_per_socket", "the packets of one socket in flight"),
         ("rooms_per_socket", "the rooms of one socket"),
+        ("answer_buffer", "the bytes of the answers to one call"),
         ("send_buffer", "the bytes that wait for a client that does not read"),
         ("send_packets", "the packets that wait for a client that does not read"),
         ("overload_after", "how late the gateway may run"),

@@ -23,6 +23,7 @@ from gateway.config import (
 from gateway.config.model import GatewayConfig
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
 from gateway.limits import Limits, NamespaceLimits
+from gateway.runtime.blueprint import GATEWAY_EVENTS
 from tests.config.conftest import Load
 
 SCHEMA: dict[str, Any] = json.loads(schema_text())
@@ -148,6 +149,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
     without = {path for path, rule in KEYS.items() if "default" not in rule}
     assert without == {
         "/namespaces",
+        *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/plugin/use",
         "/tls/cert",
         "/tls/key",
