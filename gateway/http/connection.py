@@ -343,6 +343,8 @@ class HttpConnection(QueuedProtocol):
         if self._transport.is_closing():
             return None
         tail = (self._parser.tail if self._parser is not None else None) or b""
+        if len(self._rest) > WAITING:
+            self._transport.resume_reading()
         self._forget()
         return self._transport, tail + self._rest
 
