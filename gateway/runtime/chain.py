@@ -18,8 +18,8 @@ from gateway.api import Context, Handler, HandshakeContext, Next, Value
 from gateway.errors import Place, UsageError
 
 __all__ = [
-    "Arguments",
     "C",
+    "Arguments",
     "Chain",
     "Link",
     "answer",

@@ -58,7 +58,7 @@ def findings(folder: Path, config: str) -> list[str]:
         (
             GUARDED + "server: {handshake_middleware: [{use: a, with: {token: hunter2}}]}",
             (
-                "2:57: medium: server.handshake_middleware[0].with.token: a secret is written in "
+                "2:56: medium: server.handshake_middleware[0].with.token: a secret is written in "
                 f"the file; {REFER}"
             ),
         ),
