@@ -43,7 +43,7 @@ from gateway.runtime.blueprint import (
     Route,
 )
 from gateway.runtime.chain import (
-    C,
+    AnyContext,
     Link,
     answer,
     checked,
@@ -249,14 +249,14 @@ class _Compilation:
             limits=config.limits,
         )
 
-    def _links(self, uses: tuple[Use, ...], kind: type[C]) -> tuple[Link[C], ...]:
+    def _links(self, uses: tuple[Use, ...], kind: type[AnyContext]) -> tuple[Link[AnyContext], ...]:
         links = (self._collect(self._link, use, kind) for use in uses)
         return tuple(link for link in links if link is not None)
 
-    def _link(self, use: Use, kind: type[C]) -> Link[C]:
+    def _link(self, use: Use, kind: type[AnyContext]) -> Link[AnyContext]:
         """Make a link of a chain whose context is of a `kind`."""
         plugin = self._resolve(use)
-        run: Callable[[C, Next], Awaitable[None]] = self._made(use, plugin)
+        run: Callable[[AnyContext, Next], Awaitable[None]] = self._made(use, plugin)
         if fault := middleware_fault(run) or _chain_fault(run, kind):
             raise _error(use.at, f"'{plugin.name}': {fault}")
         if self._trace:

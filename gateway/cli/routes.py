@@ -16,7 +16,7 @@ from gateway.compiler import load
 from gateway.config import NamespaceConfig, RouteConfig
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint, Route
-from gateway.runtime.chain import C, Link
+from gateway.runtime.chain import AnyContext, Link
 
 __all__ = ["routes"]
 
@@ -103,7 +103,7 @@ def _row(event: str, kind: Kind, route: Route, config: RouteConfig) -> Row:
     return Row(event, kind, route.handler, file, route.place.line, config.schema is not None)
 
 
-def _names(links: Sequence[Link[C]]) -> tuple[str, ...]:
+def _names(links: Sequence[Link[AnyContext]]) -> tuple[str, ...]:
     return tuple(link.name for link in links)
 
 

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from gateway.engineio.handshake import Gate, HandshakeExchange
 from gateway.engineio.polling import PollExchange, PostExchange
@@ -32,7 +31,7 @@ LOG = logging.getLogger("sockgw.engine")
 WARNED_ADDRESSES = 1000
 """Addresses of outdated clients that are remembered, so that each is logged once."""
 
-NO_DATA: Mapping[str, object] = MappingProxyType({})
+NO_DATA: Mapping[str, object] = {}
 
 Connect = Callable[[Session, Request, Mapping[str, object]], Receiver]
 """Makes the receiver of a session that is being opened.
@@ -140,7 +139,7 @@ class Engine:
         """Open a session; `None` if a limit is met or no new sessions are accepted."""
         if not self.admit(address):
             return None
-        return self.enter(request, address, NO_DATA, is_secure=is_secure)
+        return self.enter(request, address, is_secure, NO_DATA)
 
     def admit(self, address: str) -> bool:
         """Count a session that is to open; false if a limit is met or none are accepted."""
@@ -157,7 +156,7 @@ class Engine:
         self.admission.left(address)
 
     def enter(
-        self, request: Request, address: str, data: Mapping[str, object], *, is_secure: bool
+        self, request: Request, address: str, is_secure: bool, data: Mapping[str, object]
     ) -> Session:
         """Open a session that was admitted; `data` is for its receiver."""
         transport: Transport = "polling"

@@ -39,7 +39,7 @@ class Opener(Protocol):
         """Count a session that was admitted and will not open."""
 
     def enter(
-        self, request: Request, address: str, data: Mapping[str, object], *, is_secure: bool
+        self, request: Request, address: str, is_secure: bool, data: Mapping[str, object]
     ) -> Session:
         """Open a session that was admitted."""
 
@@ -88,7 +88,7 @@ class PendingHandshake:
             return
         engine, address = self._engine, self.address
         if engine.accepting:
-            session = engine.enter(self.request, address, data, is_secure=self.is_secure)
+            session = engine.enter(self.request, address, self.is_secure, data)
             self._carrier.accepted(session, fields)
         else:
             engine.dismiss(address)

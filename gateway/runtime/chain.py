@@ -18,7 +18,7 @@ from gateway.api import Context, Handler, HandshakeContext, Next, Value
 from gateway.errors import Place, UsageError
 
 __all__ = [
-    "C",
+    "AnyContext",
     "Arguments",
     "Chain",
     "Link",
@@ -32,46 +32,46 @@ __all__ = [
 
 log = logging.getLogger("sockgw.flow")
 
-C = TypeVar("C", Context, HandshakeContext)
+AnyContext = TypeVar("AnyContext", Context, HandshakeContext)
 
-Chain: TypeAlias = Callable[[C], Awaitable[None]]
+Chain: TypeAlias = Callable[[AnyContext], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Link(Generic[C]):
+class Link(Generic[AnyContext]):
     """One middleware of a chain, with its place in the YAML."""
 
     name: str
-    run: Callable[[C, Next], Awaitable[None]]
+    run: Callable[[AnyContext, Next], Awaitable[None]]
     place: Place
 
 
-def fold(links: Sequence[Link[C]]) -> Chain[C]:
+def fold(links: Sequence[Link[AnyContext]]) -> Chain[AnyContext]:
     """Compose `links` as koa-compose does, the first outermost.
 
     The last link's `next()` runs the context's end. A link that calls `next()` twice raises
     `UsageError` with its name.
     """
-    chain: Chain[C] | None = None
+    chain: Chain[AnyContext] | None = None
     for depth in reversed(range(len(links))):
         chain = _step(links[depth], depth, chain)
     return chain or _end
 
 
-def _end(ctx: C) -> Awaitable[None]:
+def _end(ctx: AnyContext) -> Awaitable[None]:
     return ctx._end(ctx)
 
 
-def _step(link: Link[C], depth: int, rest: Chain[C] | None) -> Chain[C]:
+def _step(link: Link[AnyContext], depth: int, rest: Chain[AnyContext] | None) -> Chain[AnyContext]:
     run = link.run
 
-    def advance(ctx: C) -> Awaitable[None]:
+    def advance(ctx: AnyContext) -> Awaitable[None]:
         if ctx._at != depth:
             raise UsageError(f"middleware '{link.name}' called next() twice")
         ctx._at = depth + 1
         return ctx._end(ctx) if rest is None else rest(ctx)
 
-    def step(ctx: C) -> Awaitable[None]:
+    def step(ctx: AnyContext) -> Awaitable[None]:
         return run(ctx, partial(advance, ctx))
 
     return step
@@ -112,16 +112,16 @@ def checked(check: Callable[[list[Value]], None], end: Chain[Context]) -> Chain[
     return check_first
 
 
-async def nothing(ctx: C) -> None:
+async def nothing(ctx: AnyContext) -> None:
     """The end of an event without a route, and of a handshake."""
 
 
 def trace_middleware(
-    name: str, run: Callable[[C, Next], Awaitable[None]]
-) -> Callable[[C, Next], Awaitable[None]]:
+    name: str, run: Callable[[AnyContext, Next], Awaitable[None]]
+) -> Callable[[AnyContext, Next], Awaitable[None]]:
     """`run`, with a log line when it begins and one when it ends."""
 
-    async def traced(ctx: C, next: Next) -> None:
+    async def traced(ctx: AnyContext, next: Next) -> None:
         _log_step(ctx, "-> %s", name)
         start = perf_counter()
         try:

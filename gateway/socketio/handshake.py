@@ -14,31 +14,36 @@ from gateway.runtime.handshake import INTERNAL, refusal
 from gateway.runtime.live import Live
 from gateway.runtime.outcome import error_payload, log_fault
 
-__all__ = ["find_gate"]
+__all__ = ["Handshakes"]
 
 
-def find_gate(live: Live) -> Gate | None:
-    """The gate that new handshakes have to pass; `None` without handshake middleware."""
-    generation = live.current
-    if generation is None or generation.blueprint.handshake is None:
-        return None
-    return partial(_begin, live, generation)
+class Handshakes:
+    """Runs handshakes through the handshake chain of the generation in `live`."""
 
+    def __init__(self, live: Live) -> None:
+        self._live = live
 
-def _begin(
-    live: Live, generation: Generation, pending: PendingHandshake
-) -> asyncio.Task[None] | None:
-    request = pending.request
-    handshake = Handshake(
-        query=request.query,
-        headers=request.headers,
-        address=pending.address,
-        url=request.url,
-        time=time.time(),
-        secure=pending.is_secure,
-    )
-    ctx = HandshakeContext(handshake, generation.service, generation.gateway)
-    return live.spawn(generation, _answer(ctx, generation, pending))
+    def find_gate(self) -> Gate | None:
+        """The gate that new handshakes have to pass; `None` without handshake middleware."""
+        generation = self._live.current
+        if generation is None or generation.blueprint.handshake is None:
+            return None
+        return partial(self._begin, generation)
+
+    def _begin(
+        self, generation: Generation, pending: PendingHandshake
+    ) -> asyncio.Task[None] | None:
+        request = pending.request
+        handshake = Handshake(
+            query=request.query,
+            headers=request.headers,
+            address=pending.address,
+            url=request.url,
+            time=time.time(),
+            secure=pending.is_secure,
+        )
+        ctx = HandshakeContext(handshake, generation.service, generation.gateway)
+        return self._live.spawn(generation, _answer(ctx, generation, pending))
 
 
 async def _answer(ctx: HandshakeContext, generation: Generation, pending: PendingHandshake) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from gateway.engineio.engine import Engine
 from gateway.engineio.session import Session
@@ -14,7 +13,7 @@ from gateway.runtime.blueprint import Blueprint, Generation
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.live import Live
 from gateway.socketio.client import Client
-from gateway.socketio.handshake import find_gate
+from gateway.socketio.handshake import Handshakes
 from gateway.socketio.hub import Hub, Serializer
 
 __all__ = ["Server"]
@@ -28,8 +27,8 @@ class Server:
         self.dispatcher = Dispatcher(self.live)
         self.hub = Hub(self.dispatcher, serializer, limits)
         load = self.dispatcher.in_flight.load
-        gate = partial(find_gate, self.live)
-        self.engine = Engine(settings, limits, self._connect, lambda: load.is_high, gate)
+        find_gate = Handshakes(self.live).find_gate
+        self.engine = Engine(settings, limits, self._connect, lambda: load.is_high, find_gate)
 
     async def start(self, blueprint: Blueprint) -> Generation:
         """Start a blueprint's services. Raises `ConfigError` if one fails."""

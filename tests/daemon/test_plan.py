@@ -221,7 +221,13 @@ def test_relative_file_and_absolute_one_are_the_same(
 
 
 def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
-    live = {"host", "port", "tls", "handshake_middleware", *(each.name for each in fields(Settings))}
+    live = {
+        "host",
+        "port",
+        "tls",
+        "handshake_middleware",
+        *(each.name for each in fields(Settings)),
+    }
     keys = {each.name for each in fields(ServerConfig)}
     assert live.isdisjoint(RESTART_KEYS)
     assert keys == (live & keys) | set(RESTART_KEYS)
