@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 from gateway.engineio.handshake import Gate, HandshakeExchange
 from gateway.engineio.polling import PollExchange, PostExchange
+from gateway.engineio.receiver import Receiver
 from gateway.engineio.refusals import HINT, LATER, Refusal, refuse, verify
-from gateway.engineio.session import Receiver, Session, new_id
+from gateway.engineio.session import Session, new_id
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
@@ -200,6 +201,7 @@ class Engine:
         compress = session.settings.compression
         answer, bits = switch_to_websocket(request, key, fields, compress=compress)
         websocket = WebSocketCarrier(session, transport, self, connection.closing, bits)
+        websocket.takes_text_only = bool(request.query.get("b64"))  # the client's `forceBase64`
         self.websockets.add(websocket)
         websocket.open(answer, tail)
 
