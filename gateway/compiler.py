@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
-from gateway.api import Gateway, Handler, Middleware
+from gateway.api import Context, Gateway, Handler, HandshakeContext, Next
 from gateway.builtin._schema import ArgumentsSchema, BadSchema
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
@@ -29,6 +29,7 @@ from gateway.loader import (
     Sources,
     arguments_of,
     bind_options,
+    first_annotation,
     handler_fault,
     make_plugins,
     middleware_fault,
@@ -42,6 +43,7 @@ from gateway.runtime.blueprint import (
     Route,
 )
 from gateway.runtime.chain import (
+    AnyContext,
     Link,
     answer,
     checked,
@@ -194,6 +196,7 @@ class _Compilation:
 
     def blueprint(self) -> Blueprint:
         config = self._config
+        handshake = self._links(config.server.handshake_middleware, HandshakeContext)
         namespaces = {name: self._namespace(name, each) for name, each in config.namespaces.items()}
         services = {
             name: recipe
@@ -211,6 +214,8 @@ class _Compilation:
             instances=MappingProxyType(self._instances),
             install=self._plugins.install,
             limits=config.limits,
+            handshake_links=handshake,
+            handshake=fold(handshake) if handshake else None,
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -222,8 +227,8 @@ class _Compilation:
             return None
 
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
-        connection = self._links(config.connection_middleware)
-        packet = self._links(config.packet_middleware)
+        connection = self._links(config.connection_middleware, Context)
+        packet = self._links(config.packet_middleware, Context)
         routes = {
             event: route
             for event, each in config.routes.items()
@@ -244,14 +249,15 @@ class _Compilation:
             limits=config.limits,
         )
 
-    def _links(self, uses: tuple[Use, ...]) -> tuple[Link, ...]:
-        links = (self._collect(self._link, use) for use in uses)
+    def _links(self, uses: tuple[Use, ...], kind: type[AnyContext]) -> tuple[Link[AnyContext], ...]:
+        links = (self._collect(self._link, use, kind) for use in uses)
         return tuple(link for link in links if link is not None)
 
-    def _link(self, use: Use) -> Link:
+    def _link(self, use: Use, kind: type[AnyContext]) -> Link[AnyContext]:
+        """Make a link of a chain whose context is of a `kind`."""
         plugin = self._resolve(use)
-        run: Middleware = self._made(use, plugin)
-        if fault := middleware_fault(run):
+        run: Callable[[AnyContext, Next], Awaitable[None]] = self._made(use, plugin)
+        if fault := middleware_fault(run) or _chain_fault(run, kind):
             raise _error(use.at, f"'{plugin.name}': {fault}")
         if self._trace:
             run = trace_middleware(plugin.name, run)
@@ -331,6 +337,16 @@ class _Compilation:
             raise ConfigError([]) from None  # the problem of its file says it all
         except PluginError as error:
             raise _error(use.at, error.message) from None
+
+
+def _chain_fault(run: Callable[..., object], kind: type) -> str | None:
+    """Return why middleware is for the other kind of chain, or `None`."""
+    annotated = first_annotation(run)
+    if kind is HandshakeContext and annotated is Context:
+        return "it needs a socket, so it is for connection_middleware or packet_middleware"
+    if kind is Context and annotated is HandshakeContext:
+        return "it takes a handshake, so it is for server.handshake_middleware"
+    return None
 
 
 def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Problem]:

@@ -17,7 +17,8 @@ PACKAGE = ROOT / "gateway"
 ALLOWED = {
     "errors": "",
     "limits": "",
-    "api": "errors",
+    "headers": "errors",
+    "api": "headers errors",
     "public": "api errors",
     "config": "limits errors",
     "loader": "errors",

@@ -64,6 +64,7 @@ class Subject:
         return self.document.around(*path)
 
     def middleware(self) -> Iterator[Use]:
+        yield from self.config.server.handshake_middleware
         for namespace in self.config.namespaces.values():
             yield from namespace.connection_middleware
             yield from namespace.packet_middleware
@@ -128,6 +129,8 @@ def _writable_plugins(subject: Subject) -> Iterator[tuple[At, str]]:
 
 
 def _no_authentication(subject: Subject) -> Iterator[tuple[At, str]]:
+    if subject.config.server.handshake_middleware:
+        return
     for path in subject.document.keys:
         if len(path) != 2 or path[0] != "namespaces":
             continue

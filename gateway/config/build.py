@@ -131,7 +131,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         files=document.files,
         digest=_digest(data),
         secrets=document.secrets,
-        server=ServerConfig(**_given(data.get("server"), {**_SERVER, "tls": _tls(folder)})),
+        server=_server(folder, document),
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
         limits=limits,
         admin=_admin(folder, data),
@@ -163,6 +163,19 @@ def _given(data: Mapping[str, Any] | None, kinds: _Kinds) -> dict[str, Any]:
 
 def _items(data: Mapping[str, Any], key: str) -> ItemsView[str, Any]:
     return (data.get(key) or {}).items()
+
+
+def _server(folder: Path, document: Document) -> ServerConfig:
+    def chain(written: list[Any] | None) -> tuple[Use, ...]:
+        return _chain(document, written, "server", "handshake_middleware")
+
+    kinds = {**_SERVER, "tls": _tls(folder), "handshake_middleware": chain}
+    data: Any = document.data
+    return ServerConfig(**_given(data.get("server"), kinds))
+
+
+def _chain(document: Document, written: list[Any] | None, *path: str | int) -> tuple[Use, ...]:
+    return tuple(_use(document, value, *path, index) for index, value in enumerate(written or ()))
 
 
 def _tls(folder: Path) -> Callable[[Any], TlsConfig | None]:
@@ -202,8 +215,7 @@ def _namespace(
     document: Document, limits: Limits, data: Mapping[str, Any], *path: str | int
 ) -> NamespaceConfig:
     def chain(key: str) -> tuple[Use, ...]:
-        listed = enumerate(data.get(key) or ())
-        return tuple(_use(document, value, *path, key, index) for index, value in listed)
+        return _chain(document, data.get(key), *path, key)
 
     routes = {
         event: _route(document, value, *path, "routes", event)

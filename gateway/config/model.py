@@ -109,6 +109,7 @@ class ServerConfig:
     path: str = "/socket.io/"
     transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
     cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"
+    handshake_middleware: tuple[Use, ...] = ()
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     max_payload: int = 1_000_000

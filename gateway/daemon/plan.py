@@ -75,6 +75,9 @@ def _blocks(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
         before, after = getattr(old, block), getattr(new, block)
         yield from _presence("{}", [block] if before else [], [block] if after else [])
         for key in (each.name for each in fields(after) if before) if after else ():
+            if key == "handshake_middleware":
+                yield from _chain(f"{block}.{key}", getattr(before, key), getattr(after, key))
+                continue
             yield from _key(f"{block}.{key}", (block, key), (old, new), (before, after), folder)
 
 
@@ -93,11 +96,7 @@ def _services(old: Build, new: Build) -> Iterator[str]:
 def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterator[str]:
     old, new = before.namespaces[name], after.namespaces[name]
     for chain in ("connection_middleware", "packet_middleware"):
-        was, now = getattr(old, chain), getattr(new, chain)
-        if _names(was) != _names(now):
-            yield f"~ {name} {chain}: {_names(was)} -> {_names(now)}"
-        elif [use.options for use in was] != [use.options for use in now]:
-            yield f"~ {name} {chain}: options"
+        yield from _chain(f"{name} {chain}", getattr(old, chain), getattr(new, chain))
     at = "namespaces", name
     for key in ("connect_timeout", "packet_timeout", "order"):
         yield from _key(f"{name} {key}", (*at, key), (before, after), (old, new))
@@ -145,6 +144,13 @@ def _key(
             for config, value in zip(configs, (was, now), strict=True)
         )
         yield f"~ {label}: {before} -> {after}"
+
+
+def _chain(label: str, was: tuple[Use, ...], now: tuple[Use, ...]) -> Iterator[str]:
+    if _names(was) != _names(now):
+        yield f"~ {label}: {_names(was)} -> {_names(now)}"
+    elif [use.options for use in was] != [use.options for use in now]:
+        yield f"~ {label}: options"
 
 
 def _names(chain: tuple[Use, ...]) -> str:

@@ -324,6 +324,8 @@ class HttpConnection(QueuedProtocol):
         if self._transport.is_closing():
             return None
         tail = (self._parser.tail if self._parser is not None else None) or b""
+        if len(self._rest) > WAITING:
+            self._transport.resume_reading()
         self._is_over = True
         self._server.forget(self)
         return self._transport, tail + self._rest

@@ -9,6 +9,7 @@
 Knows neither the configuration nor the event loop.
 """
 
+from gateway.loader.annotations import first_annotation
 from gateway.loader.arguments import Arguments, arguments_of
 from gateway.loader.options import BoundOptions, bind_options
 from gateway.loader.plugins import BrokenPlugin, Plugin, PluginSet, load_plugins, make_plugins
@@ -26,6 +27,7 @@ __all__ = [
     "abandon",
     "arguments_of",
     "bind_options",
+    "first_annotation",
     "folder_fault",
     "handler_fault",
     "is_async_callable",

@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.loader.signature import signature_of
 
-__all__ = ["convert", "misfit", "parameters_of"]
+__all__ = ["convert", "first_annotation", "misfit", "parameters_of"]
 
 
 def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
@@ -34,6 +34,16 @@ def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
         parameter.replace(annotation=_resolved(parameter.annotation, names))
         for parameter in signature_of(target).parameters.values()
     )
+
+
+def first_annotation(target: Callable[..., object]) -> object:
+    """Return the annotation of the first parameter, `None` if it cannot be resolved."""
+    first = next(iter(signature_of(target).parameters.values()))
+    single = SimpleNamespace(__annotations__={"value": first.annotation})
+    try:
+        return typing.get_type_hints(single, _names_seen_by(target))["value"]
+    except Exception:  # as in `_resolved`
+        return None
 
 
 def convert(value: object, hint: object) -> object:

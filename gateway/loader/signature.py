@@ -65,7 +65,8 @@ def middleware_fault(middleware: object) -> str | None:
     places = [each for each in parameters if each.kind in BY_POSITION]
     needed = [each for each in places if _is_needed(each)]
     takes_more = any(each.kind is Parameter.VAR_POSITIONAL for each in places)
-    if len(needed) > 2 or (len(places) < 2 and not takes_more):
+    is_swapped = bool(places) and places[0].name == "next"
+    if len(needed) > 2 or (len(places) < 2 and not takes_more) or is_swapped:
         return f"middleware must take (ctx, next), got {_shown(parameters)}"
     return _keyword_fault(parameters)
 

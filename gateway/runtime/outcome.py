@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from types import TracebackType
 
-from gateway.api import Context
+from gateway.api import Context, HandshakeContext
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
 
@@ -45,7 +45,7 @@ FAULTS = (Exception, SystemExit)
 _PACKAGE = Path(__file__).parent.parent
 _OURS = tuple(
     str(_PACKAGE / part)
-    for part in ("api.py", "compiler.py", "runtime", "socketio", "engineio", "http")
+    for part in ("api.py", "compiler.py", "headers.py", "runtime", "socketio", "engineio", "http")
 )
 
 
@@ -107,7 +107,7 @@ def connect_error_data(reject: Reject) -> dict[str, object]:
     return error
 
 
-def log_fault(ctx: Context, where: str, error: BaseException) -> None:
+def log_fault(ctx: Context | HandshakeContext, where: str, error: BaseException) -> None:
     """Log an exception of a plugin, without the gateway's frames in its traceback.
 
     `where` completes `NameError in ...`.

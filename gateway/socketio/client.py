@@ -179,7 +179,8 @@ class ConnectedSocket(Member):
 class Client:
     """The receiver of one session, and its sockets by namespace.
 
-    `request` is the one that opened the session. `bytes` counts the bytes that the client may
+    `request` is the one that opened the session. `data` is what handshake middleware has put into
+    the `data` of each socket. `bytes` counts the bytes that the client may
     still send. A packet for a namespace that the client has left may have crossed our DISCONNECT,
     so it is no violation.
 
@@ -194,6 +195,7 @@ class Client:
         "_partial",
         "_spent",
         "bytes",
+        "data",
         "hub",
         "is_closed",
         "refusals",
@@ -202,10 +204,13 @@ class Client:
         "sockets",
     )
 
-    def __init__(self, session: Session, request: Request, hub: Hub) -> None:
+    def __init__(
+        self, session: Session, request: Request, hub: Hub, data: Mapping[str, object]
+    ) -> None:
         self.session = session
         self.request = request
         self.hub = hub
+        self.data = data
         self.sockets: dict[str, ConnectedSocket] = {}
         self.bytes = TokenBucket()
         self.is_closed = False
@@ -335,6 +340,8 @@ class Client:
             secure=self.session.is_secure,
         )
         socket = ConnectedSocket(self, self.hub.scope(namespace), handshake, packets)
+        if self.data:
+            socket.socket.data.update(self.data)
         self.hub.rooms.add(socket)
         self.sockets[namespace] = socket
         self._stop_join_timer()

@@ -99,6 +99,13 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + "server: {handshake_middleware: [{use: a, with: {token: hunter2}}]}",
+            (
+                "2:56: medium: server.handshake_middleware[0].with.token: a secret is written in "
+                f"the file; {REFER}"
+            ),
+        ),
+        (
             GUARDED + "admin: {socket: a.sock, token: 0123456789abcdefg}",
             f"2:32: medium: admin.token: a secret is written in the file; {REFER}",
         ),
@@ -241,6 +248,7 @@ def test_a_key_that_others_may_read_is_found(here: Path) -> None:
         + "server: {host: 0.0.0.0, tls: {cert: cert.pem, key: none.pem}}\n"
         + "limits: {sockets_per_address: 100}",
         GUARDED + "limits: {sockets_per_address: unlimited}",
+        "namespaces: {/: }\nserver: {handshake_middleware: [gate]}",
         GUARDED + "services: {limits: {use: limits, with: {sockets: unlimited}}}",
         GUARDED + 'admin: {port: 7002, token: "${SECRET}"}',
         GUARDED + "admin: {socket: admin.sock}",

@@ -68,12 +68,17 @@ def test_the_example_of_the_documentation_loads(good: Load) -> None:
 
 
 def test_every_key_of_the_server_is_read(good: Load) -> None:
-    assert good("everything.yaml").server == ServerConfig(
+    server = good("everything.yaml").server
+    assert names(server.handshake_middleware) == ["gate", "limit.PerAddress"]
+    assert server.handshake_middleware[1].options == {"handshakes": 5}
+    assert server.handshake_middleware[0].at.path == "server.handshake_middleware[0]"
+    assert server == ServerConfig(
         host="::",
         port=0,
         path="/realtime/",
         transports=("websocket",),
         cors_origins=("https://example.com", "http://localhost:5173", "capacitor://localhost"),
+        handshake_middleware=server.handshake_middleware,
         ping_interval=0.5,
         ping_timeout=2.5,
         max_payload=64_000,
