@@ -43,7 +43,7 @@ KNOWN_TO = {
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
     "httptools": "http.parser",
-    "jsonschema": "config.schema builtin._schema",
+    "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader socketio.msgpack",
     "orjson": "socketio.json",

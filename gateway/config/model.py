@@ -70,13 +70,17 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """One event's handler. `timeout` and `order` of `None` are the namespace's."""
+    """One event's handler. `timeout` and `order` of `None` are the namespace's.
+
+    `max_values` is the most values that `schema` checks in one packet.
+    """
 
     use: Use
     timeout: float | None = None
     on_disconnect: Literal["continue", "cancel"] = "continue"
     order: Order | None = None
     schema: Schema | None = None
+    max_values: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,17 @@ async def test_metrics_count_traffic_and_reloads(gateway) -> None:
         assert values(await one.get("/metrics"))["sockgw_config_last_reload_successful"] == 1
 
 
+async def test_metrics_count_checks_by_schemas(gateway) -> None:
+    config = ADMIN.replace("say: chat.say", "say: {use: chat.say, schema: []}")
+    async with gateway(config) as one, caller(one.url) as client:
+        await client.call("say")
+        await client.call("say", 1)
+        metrics = values(await one.get("/metrics"))
+    assert metrics['sockgw_schema_checks_total{result="valid"}'] == 1
+    assert metrics['sockgw_schema_checks_total{result="refused"}'] == 1
+    assert metrics["sockgw_schema_seconds_total"] > 0
+
+
 async def test_plan_tells_what_a_reload_would_do_and_does_nothing(gateway) -> None:
     config = CONFIG + "  /going: {routes: {say: chat.say}}\nadmin: {socket: admin.sock}\n"
     async with gateway(config) as one, caller(one.url, "/going") as client:
