@@ -20,7 +20,7 @@ ALLOWED = {
     "api": "errors",
     "public": "api errors",
     "config": "limits errors",
-    "loader": "errors",
+    "loader": "limits errors",
     "runtime": "limits api errors",
     "builtin": "public",
     "compiler": "limits config loader runtime builtin api errors",

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias, Union
 
-from gateway.config.files import FileReader, FileRecord
+from gateway.config.files import FileReader, FileRecord, is_special
 from gateway.config.messages import HIDDEN, KeyPath, dotted, shown
 from gateway.config.model import At
 from gateway.config.references import fill
 from gateway.config.secrets import Secrets, secrets_in
 from gateway.config.yaml import ListNode, MappingNode, Node, Plain, ScalarNode, merge, parse
 from gateway.errors import Place, Problem
+from gateway.limits import LARGEST_FILE
 
 __all__ = ["Data", "Document", "read"]
 
@@ -146,10 +147,10 @@ class _Reader:
 
     def _text(self, source: _Source) -> str | None:
         try:
-            data = self._reader.read(source.file)
+            data = self._read(source)
             text = data.decode("utf-8-sig")
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = error.strerror.lower() if error.strerror else str(error)
             self.problems.append(source.at.problem(f"cannot read {str(source.file)!r}: {reason}"))
             return None
         except UnicodeDecodeError as error:
@@ -159,6 +160,17 @@ class _Reader:
             return None
         self.files[source.file] = data
         return text
+
+    def _read(self, source: _Source) -> bytes:
+        """Read a file. Raises `OSError`, also for one that is too large or may have no end."""
+        is_main = len(source.chain) == 1  # which may be a pipe, as in `sockgw check <(...)`
+        if not is_main and is_special(source.file):
+            self._reader.refuse(source.file)
+            raise OSError("not a file")
+        data = self._reader.read(source.file)
+        if len(data) > LARGEST_FILE:
+            raise OSError(f"larger than {LARGEST_FILE // 1_000_000} MB")
+        return data
 
     def _included(self, node: Node, source: _Source) -> Iterator[_Source]:
         for name, at in self._names(node):

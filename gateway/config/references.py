@@ -99,7 +99,7 @@ class _Filling:
             if os.path.exists(path) and not os.path.isfile(path):
                 self._reader.refuse(path)
                 raise ValueError(f"{written!r} is not a file")
-            data = self._reader.read(path, FILE_LIMIT + 1)
+            data = self._reader.read(path, FILE_LIMIT)
             text = data.decode("utf-8")
         except UnicodeDecodeError:
             raise ValueError(f"{written!r} is not UTF-8") from None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 from pathlib import Path
+
+import pytest
 
 from tests.deadline import deadline
 from tests.reload.calling_client import caller
@@ -91,6 +94,16 @@ async def test_metrics_count_traffic_and_reloads(gateway) -> None:
         one.say("two")
         await one.post("/-/reload")
         assert values(await one.get("/metrics"))["sockgw_config_last_reload_successful"] == 1
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "pipe"])
+async def test_a_plan_of_what_is_no_file_is_refused(gateway, tmp_path, file) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    async with gateway(ADMIN) as one:
+        plan = await one.post("/-/plan", json={"file": str(tmp_path / file)})
+    [problem] = plan["problems"]
+    assert problem["file"] == str(tmp_path / file)
+    assert problem["message"] == "this is not a file"
 
 
 async def test_metrics_count_checks_by_schemas(gateway) -> None:
