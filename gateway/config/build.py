@@ -123,6 +123,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         file=file,
         at=At("", Place(str(file))),
         files=document.files,
+        globs={pattern: len(found or ()) for pattern, found in document.record.globs.items()},
         digest=_digest(data),
         secrets=document.secrets,
         server=ServerConfig(**_given(data.get("server"), {**_SERVER, "tls": _tls(folder)})),

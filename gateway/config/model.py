@@ -150,12 +150,14 @@ class GatewayConfig:
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
     files that were read and their content, `digest` is the SHA-256 of what they say with
-    references filled in. `secrets` are the values that must not be shown.
+    references filled in. `globs` counts the files that each glob of `include` matched, by folder
+    and pattern. `secrets` are the values that must not be shown.
     """
 
     file: Path
     at: At
     files: Mapping[Path, bytes] = field(repr=False)
+    globs: Mapping[tuple[Path, str], int]
     digest: str
     secrets: Secrets
     server: ServerConfig

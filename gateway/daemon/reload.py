@@ -22,7 +22,7 @@ from gateway.daemon.listener import ListenError
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import hide
 from gateway.daemon.metrics import Metrics
-from gateway.daemon.plan import Plan
+from gateway.daemon.plan import Plan, emptied
 from gateway.daemon.serving import Serving
 from gateway.daemon.systemd import Notifier
 from gateway.daemon.watcher import Watcher
@@ -162,6 +162,8 @@ class Reloader:
             if self._serving.serves(build) and not self.degraded:
                 return None
             plan = await self.serve(build)
+        for name in emptied(former, build):
+            log.warning("%s had files and has none now: what they said no longer holds", name)
         if self.degraded:
             log.info("%s is valid again and replaces the last good configuration", self._file)
             self.degraded = None
