@@ -107,6 +107,7 @@ class Reloader:
         self._reloaded = reloaded
         self._next: asyncio.Future[Verdict] = _future()
         self._has_ended = False
+        self._trouble: str | None = None
 
     async def request(self, trigger: Trigger) -> Verdict:
         """Ask for a reload and return its verdict, which is "failed" once the reloader ended."""
@@ -183,8 +184,11 @@ class Reloader:
         """Keep the files of `build` as the last good configuration."""
         try:
             await asyncio.to_thread(self._last_good.keep, build)
+            self._trouble = None
         except OSError as error:
-            log.warning("the accepted configuration could not be kept: %s", error)
+            if error.strerror != self._trouble:  # told once, not with every save
+                self._trouble = error.strerror
+                log.warning("the accepted configuration could not be kept: %s", error)
 
     def _report(self, verdict: Verdict) -> None:
         self.last = verdict
