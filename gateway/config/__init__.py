@@ -60,6 +60,7 @@ def load(path: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
 
 def validate(path: Path, document: Document) -> GatewayConfig:
     """Turn the document that was read from `path` into the config. Raises `ConfigError`."""
+    document = schema.with_types(document)
     problems = [*document.problems]
     # A file that was not read leaves gaps; a value that has a problem needs no second one.
     known = {problem.path for problem in problems} | ({""} if problems else set())

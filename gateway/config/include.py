@@ -31,7 +31,8 @@ class Document:
     `files` are the YAML files that were read and their content, the main one first. `record` has
     everything that was looked for, including globs, missing files and files that values refer to.
     `values` and `keys` are the places of each value and each key; `secrets` are the values that
-    must not be shown. `problems` are those found so far; with any, `data` may be incomplete.
+    must not be shown. `references` are the paths of text in quotes that was nothing but references.
+    `problems` are those found so far; with any, `data` may be incomplete.
     """
 
     files: Mapping[Path, bytes]
@@ -40,6 +41,7 @@ class Document:
     values: Mapping[KeyPath, Place]
     keys: Mapping[KeyPath, Place]
     secrets: Secrets
+    references: frozenset[KeyPath]
     problems: tuple[Problem, ...]
 
     def at(self, *path: str | int) -> At:
@@ -86,6 +88,7 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
         values=values,
         keys=keys,
         secrets=secrets_in(data, filled),
+        references=frozenset(_references(root, ())),
         problems=tuple(reader.problems),
     )
 
@@ -107,6 +110,18 @@ def _unfold(
         return [_unfold(item, (*path, at), *rest) for at, item in enumerate(node.items)]
     keys.update({(*path, key): entry.place for key, entry in node.entries.items()})
     return {key: _unfold(entry.value, (*path, key), *rest) for key, entry in node.entries.items()}
+
+
+def _references(node: Node, path: KeyPath) -> Iterator[KeyPath]:
+    if isinstance(node, ScalarNode):
+        if node.is_reference:
+            yield path
+    elif isinstance(node, ListNode):
+        for at, item in enumerate(node.items):
+            yield from _references(item, (*path, at))
+    else:
+        for key, entry in node.entries.items():
+            yield from _references(entry.value, (*path, key))
 
 
 @dataclass(frozen=True, slots=True)
