@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
 from gateway.api import Context, Gateway, Handler, HandshakeContext, Next
-from gateway.builtin._schema import ArgumentsSchema, BadSchema
+from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
@@ -64,6 +64,7 @@ __all__ = [
     "compile_config",
     "compile_snapshot",
     "load",
+    "schema_cost",
     "take_snapshot",
 ]
 
@@ -177,6 +178,11 @@ def compile_config(
         uninstall()
 
 
+def schema_cost() -> Cost:
+    """What checking arguments against schemas has cost in this process, of routes and built-ins."""
+    return replace(COST)
+
+
 class _Compilation:
     """One run of the compiler: collects problems instead of stopping at the first."""
 
@@ -264,7 +270,7 @@ class _Compilation:
         return Link(plugin.name, run, plugin.place)
 
     def _route(self, event: str, config: RouteConfig, namespace: NamespaceConfig) -> Route:
-        schema = config.schema and self._collect(_schema, config.schema)
+        schema = config.schema and self._collect(_schema, config.schema, config.max_values)
         plugin = self._resolve(config.use)
         handler: Handler = self._made(config.use, plugin)
         if fault := handler_fault(handler):
@@ -356,9 +362,9 @@ def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Prob
             yield at.problem(plugins.faults[folder])
 
 
-def _schema(schema: Schema) -> ArgumentsSchema:
+def _schema(schema: Schema, max_values: int) -> ArgumentsSchema:
     try:
-        return ArgumentsSchema(schema.written)
+        return ArgumentsSchema(schema.written, max_values)
     except BadSchema as error:
         raise _error(schema.at[error.path], error.message) from None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from gateway.cli.line import indented
 from gateway.errors import ConfigError, Problem
 
 __all__ = ["BAD_CONFIG", "file_argument", "show_problems"]
@@ -36,7 +36,7 @@ def _text(problems: tuple[Problem, ...]) -> None:
 
 def _json(problems: tuple[Problem, ...]) -> None:
     entries = [problem.as_dict() for problem in problems]
-    click.echo(json.dumps({"problems": entries}, indent=2, ensure_ascii=False))
+    click.echo(indented({"problems": entries}))
 
 
 def _github(problems: tuple[Problem, ...]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.config import checks, schema
 from gateway.config.build import build
 from gateway.config.checks import is_loopback
-from gateway.config.files import FileRecord
+from gateway.config.files import FileRecord, is_special
 from gateway.config.include import Document, read
 from gateway.config.messages import HIDDEN, with_slash
 from gateway.config.model import (
@@ -41,6 +41,7 @@ __all__ = [
     "Use",
     "is_loopback",
     "is_secret",
+    "is_special",
     "load",
     "read",
     "validate",
@@ -59,6 +60,7 @@ def load(path: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
 
 def validate(path: Path, document: Document) -> GatewayConfig:
     """Turn the document that was read from `path` into the config. Raises `ConfigError`."""
+    document = schema.with_types(document)
     problems = [*document.problems]
     # A file that was not read leaves gaps; a value that has a problem needs no second one.
     known = {problem.path for problem in problems} | ({""} if problems else set())

@@ -117,7 +117,7 @@ def _limits_of(block: type[Limits | NamespaceLimits]) -> _Kinds:
 _LIMITS = _limits_of(Limits)
 _NAMESPACE_LIMITS = _limits_of(NamespaceLimits)
 _NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
-_ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
+_ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str, "max_values": int}
 
 
 def build(file: Path, document: Document) -> GatewayConfig:
@@ -129,6 +129,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         file=file,
         at=At("", Place(str(file))),
         files=document.files,
+        globs={pattern: len(found or ()) for pattern, found in document.record.globs.items()},
         digest=_digest(data),
         secrets=document.secrets,
         server=_server(folder, document),

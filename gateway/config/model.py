@@ -70,13 +70,17 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """One event's handler. `timeout` and `order` of `None` are the namespace's."""
+    """One event's handler. `timeout` and `order` of `None` are the namespace's.
+
+    `max_values` is the most values that `schema` checks in one packet.
+    """
 
     use: Use
     timeout: float | None = None
     on_disconnect: Literal["continue", "cancel"] = "continue"
     order: Order | None = None
     schema: Schema | None = None
+    max_values: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +151,14 @@ class GatewayConfig:
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
     files that were read and their content, `digest` is the SHA-256 of what they say with
-    references filled in. `secrets` are the values that must not be shown.
+    references filled in. `globs` counts the files that each glob of `include` matched, by folder
+    and pattern. `secrets` are the values that must not be shown.
     """
 
     file: Path
     at: At
     files: Mapping[Path, bytes] = field(repr=False)
+    globs: Mapping[tuple[Path, str], int]
     digest: str
     secrets: Secrets
     server: ServerConfig

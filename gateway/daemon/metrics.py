@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.compiler import schema_cost
 from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
 
@@ -23,6 +24,7 @@ class Metrics(Collector):
         self._watcher = watcher
         self._reloads: Counter[tuple[str, str]] = Counter()
         self._last: tuple[str, float] | None = None  # result and time
+        self._before = schema_cost()  # which counts for the whole process
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -37,6 +39,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
+        yield from self._checks()
         yield from self._reloading()
 
     def _traffic(self) -> Iterator[Metric]:
@@ -83,6 +86,21 @@ class Metrics(Collector):
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",
             value=server.live.cancelled,
+        )
+
+    def _checks(self) -> Iterator[Metric]:
+        cost, before = schema_cost(), self._before
+        refused = cost.refused - before.refused
+        checks = CounterMetricFamily(
+            "sockgw_schema_checks", "Checks of arguments by a schema.", labels=["result"]
+        )
+        checks.add_metric(["valid"], cost.checks - before.checks - refused)
+        checks.add_metric(["refused"], refused)
+        yield checks
+        yield CounterMetricFamily(
+            "sockgw_schema_seconds",
+            "Seconds that these checks took.",
+            cost.seconds - before.seconds,
         )
 
     def _reloading(self) -> Iterator[Metric]:

@@ -80,7 +80,7 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert (
         names(Use, "name", "options", "at", "option_at") | {"use", "with"} == properties["plugin"]
     )
-    of_the_file = names(GatewayConfig, "file", "at", "files", "digest", "secrets")
+    of_the_file = names(GatewayConfig, "file", "at", "files", "globs", "digest", "secrets")
     assert of_the_file == SCHEMA["properties"].keys() - {"include"}
 
 

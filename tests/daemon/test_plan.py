@@ -79,11 +79,15 @@ def served(folder: Path, config: str, **plugins: str) -> Build:
         ("hush", "hash", ["~ / route 'tell': options"]),
         (
             "say: chat.say",
-            "say: {use: chat.say, timeout: 20m, on_disconnect: cancel, order: serial}",
+            (
+                "say: {use: chat.say, timeout: 20m, on_disconnect: cancel, order: serial,"
+                " max_values: 9}"
+            ),
             [
                 "~ / route 'say' timeout: unset -> 20m",
                 "~ / route 'say' on_disconnect: continue -> cancel",
                 "~ / route 'say' order: unset -> serial",
+                "~ / route 'say' max_values: 5000 -> 9",
             ],
         ),
         ("say: chat.say", "say: {use: chat.say, schema: []}", ["~ / route 'say' schema"]),
