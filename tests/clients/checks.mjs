@@ -3,9 +3,9 @@
 // `run(io, task, report)` makes the checks of `task` one after the other and reports each of them:
 // {check, got}, or {check, error}. A task is
 //   {url, relay, options, upgrade, checks, patience}
-// `relay` is an address that cuts its connections once the gateway has sent "cut here"; `options`
-// are those of every client; `upgrade` says that a client is to upgrade before its check begins;
-// after `patience` seconds a check has failed.
+// `relay` is an address whose connections end with the event `cut`; `options` are those of every
+// client; `upgrade` says that a client is to upgrade before its check begins; after `patience`
+// seconds a check has failed.
 //
 // A check gives what the client got. Binary is reported as "bytes:" and hexadecimal digits.
 
@@ -55,6 +55,11 @@ const CHECKS = {
     return [await client.call("reply", TEXT), await client.call("reply", ...binary())];
   },
 
+  async empty(visit) {
+    const client = await visit.open();
+    return client.call("reply", bytes(0), "");
+  },
+
   async ask(visit) {
     const client = await visit.open();
     client.socket.on("question", (...args) => args.pop()(...args));
@@ -63,8 +68,8 @@ const CHECKS = {
 
   async large(visit) {
     const client = await visit.open();
-    const text = "€".repeat(100_000);
-    const [same, data] = await client.call("reply", text, bytes(300_000));
+    const text = "€".repeat(50_000);
+    const [same, data] = await client.call("reply", text, bytes(200_000));
     return [same === text, data.byteLength];
   },
 
@@ -260,8 +265,8 @@ function bytes(count) {
 }
 
 function binary() {
-  const deep = { deep: [bytes(0).buffer, { deeper: bytes(2).buffer }] };
-  return [bytes(256).buffer, bytes(5).subarray(2, 4), "between", deep];
+  const deep = { deep: [Uint8Array.of(4).buffer, { deeper: bytes(2).buffer }] };
+  return [bytes(256).buffer, Uint8Array.of(2, 3), "between", deep];
 }
 
 function pack(value) {

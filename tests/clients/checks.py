@@ -20,7 +20,7 @@ import socketio
 
 TEXT = 'plain, "quoted", \\, \0, \n and € 🦄 \u2028'
 AUTH = {"token": "secret", "more": [1, {"a": None}]}
-BINARY = (bytes(range(256)), b"\2\3", "between", {"deep": [b"", {"deeper": b"\0\1"}]})
+BINARY = (bytes(range(256)), b"\2\3", "between", {"deep": [b"\4", {"deeper": b"\0\1"}]})
 EVENTS = ("connect", "connect_error", "disconnect", "echo", "tick")
 OLD = version("python-socketio").startswith("5.0.")
 
@@ -146,14 +146,18 @@ class Checks:
             await self._visitor.call("reply", *BINARY),
         ]
 
+    async def empty(self) -> Any:
+        await self._visitor.open()
+        return await self._visitor.call("reply", b"", "")
+
     async def ask(self) -> Any:
         await self._visitor.open()
         return [[await self._visitor.call("ask", TEXT)], await self._visitor.call("ask", *BINARY)]
 
     async def large(self) -> Any:
         await self._visitor.open()
-        text = "€" * 100_000
-        same, data = await self._visitor.call("reply", text, b"x" * 300_000)
+        text = "€" * 50_000
+        same, data = await self._visitor.call("reply", text, b"x" * 200_000)
         return [same == text, len(data)]
 
     async def burst(self) -> Any:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.clients.install import install
 from tests.clients.programs import CLIENTS, Client, checked
-from tests.clients.relay import CUT, relay
+from tests.clients.relay import relay
 from tests.daemon_in_loop import served
 from tests.deadline import DEADLINE
 from tests.gateway_files import write
@@ -46,6 +46,7 @@ namespaces:
 
 PLUGIN = f"""
 from gateway import Reject
+from tests.clients import relay
 
 async def echo(ctx):
     await ctx.socket.emit("echo", *ctx.args)
@@ -67,7 +68,7 @@ async def kick(ctx):
     await ctx.socket.disconnect()
 
 async def cut(ctx):
-    await ctx.socket.emit("{CUT.decode()}")
+    relay.cut()
 
 async def door(ctx, next):
     if ctx.socket.handshake.auth.get("token") != "secret":
@@ -84,7 +85,7 @@ BINARY = [
     "bytes:" + bytes(range(256)).hex(),
     "bytes:0203",
     "between",
-    {"deep": ["bytes:", {"deeper": "bytes:0001"}]},
+    {"deep": ["bytes:04", {"deeper": "bytes:0001"}]},
 ]
 
 EVERYWHERE: dict[str, Any] = {
@@ -92,7 +93,8 @@ EVERYWHERE: dict[str, Any] = {
     "binary": BINARY,
     "ack": [[TEXT], BINARY],
     "ask": [[TEXT], BINARY],
-    "large": [True, 300_000],
+    "empty": ["bytes:", ""],
+    "large": [True, 200_000],
     "burst": list(range(40)),
     "order": list(range(40)),
     "refused": ["log in first", {"code": "unauthorized", "data": {"try": ["again", 1]}}],
@@ -112,6 +114,8 @@ def expected(client: Client, transport: str) -> dict[str, Any]:
         **EVERYWHERE,
         **(_in_python if client.is_python else _in_javascript)(client, transport),
     }
+    if client.version == (5, 0) and transport != "polling":
+        del row["empty"]  # its decoder drops an empty message
     if client.runtime == "Chrome" and transport == "websocket":
         del row["headers"]  # no browser lets a page set those of a WebSocket
     return row
