@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.clients.gateway import CONFIG, PLUGIN
 from tests.clients.install import install
 from tests.clients.programs import CLIENTS, Client, checked
 from tests.clients.relay import relay
 from tests.daemon_in_loop import served
-from tests.deadline import DEADLINE
 from tests.gateway_files import write
 from tests.ports import free_port
 
@@ -26,58 +26,6 @@ ROWS = [
     for transport in ("polling", "websocket", "upgrade")
     if client.extra != "fetch" or transport != "websocket"  # which would fetch nothing
 ]
-
-CONFIG = """
-server: {serializer: %s, cors_origins: ["http://127.0.0.1:%s"]}
-namespaces:
-  /:
-    routes:
-      echo: plugin.echo
-      reply: plugin.reply
-      ask: plugin.ask
-      count: plugin.count
-      seen: plugin.seen
-      kick: plugin.kick
-      cut: plugin.cut
-  /auth:
-    connection_middleware: [plugin.door]
-    routes: {reply: plugin.reply, who: plugin.who}
-"""
-
-PLUGIN = f"""
-from gateway import Reject
-from tests.clients import relay
-
-async def echo(ctx):
-    await ctx.socket.emit("echo", *ctx.args)
-
-async def reply(ctx):
-    return tuple(ctx.args)
-
-async def ask(ctx):
-    return tuple(await ctx.socket.call("question", *ctx.args, timeout={DEADLINE}))
-
-async def count(ctx, number: int):
-    for n in range(number):
-        await ctx.socket.emit("tick", n)
-
-async def seen(ctx, part: str, name: str):
-    return getattr(ctx.socket.handshake, part).get(name)
-
-async def kick(ctx):
-    await ctx.socket.disconnect()
-
-async def cut(ctx):
-    relay.cut()
-
-async def door(ctx, next):
-    if ctx.socket.handshake.auth.get("token") != "secret":
-        raise Reject("unauthorized", "log in first", {{"try": ["again", 1]}})
-    await next()
-
-async def who(ctx):
-    return dict(ctx.socket.handshake.auth)
-"""
 
 TEXT = 'plain, "quoted", \\, \0, \n and € 🦄 \u2028'
 AUTH = {"token": "secret", "more": [1, {"a": None}]}
