@@ -173,13 +173,8 @@ async def test_binary_by_polling(java: Java) -> None:
 async def test_binary_of_any_length_by_polling(java: Java, size: int) -> None:
     data = b"\xfb" * size
     await java.open()
-    await java.post(
-        b'451-0["reply",{"_placeholder":true,"num":0}]'
-        + SEPARATOR
-        + base64(data)
-        + SEPARATOR
-        + b"3"
-    )
+    event = b'451-0["reply",{"_placeholder":true,"num":0}]'
+    await java.post(event + SEPARATOR + base64(data) + SEPARATOR + b'42["echo",1]')
     packets = (await java.get()).split(SEPARATOR)
     while len(packets) < 3:
         packets += (await java.get()).split(SEPARATOR)
