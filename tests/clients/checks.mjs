@@ -4,8 +4,8 @@
 // {check, got}, or {check, error}. A task is
 //   {url, relay, options, upgrade, checks, patience}
 // `relay` is an address whose connections end with the event `cut`; `options` are those of every
-// client; `upgrade` says that a client is to upgrade before its check begins; after `patience`
-// seconds a check has failed.
+// client; `upgrade` says that a client is to upgrade before its check begins; `patience` is how long
+// all checks together may take, in seconds.
 //
 // A check gives what the client got. Binary is reported as "bytes:" and hexadecimal digits.
 
@@ -13,10 +13,15 @@ const TEXT = 'plain, "quoted", \\, \0, \n and € 🦄 \u2028';
 const AUTH = { token: "secret", more: [1, { a: null }] };
 
 export async function run(io, task, report) {
+  const late = new Promise((_, reject) => {
+    const error = new Error(`nothing came within ${task.patience} s`);
+    setTimeout(() => reject(error), task.patience * 1000);
+  });
+  late.catch(() => {});
   for (const check of task.checks) {
     const visit = new Visit(io, task);
     try {
-      const got = await within(task.patience, CHECKS[check](visit));
+      const got = await Promise.race([CHECKS[check](visit), late]);
       await report({ check, got: pack(got) });
     } catch (error) {
       await report({ check, error: String(error?.message ?? error) });
@@ -250,14 +255,6 @@ class Client {
     waiting.catch(() => {}); // whoever waits is told; nobody may be waiting yet
     return waiting;
   }
-}
-
-function within(seconds, promise) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`nothing came within ${seconds} s`)), seconds * 1000);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 function bytes(count) {

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.js import install as npm
 
-__all__ = ["BUN", "CHROMIUM", "DENO", "HERE", "PYTHONS", "install"]
+__all__ = ["BUN", "CHROMIUM", "DENO", "HERE", "INSTALLED", "PACKAGES", "PYTHONS", "install"]
 
 HERE = Path(__file__).parent
 INSTALLED = HERE / ".installed"
@@ -81,14 +81,15 @@ def _step(version: str) -> Callable[[], None]:
 def _bring(folder: Path, lock: Path, fill: Callable[[], None]) -> None:
     """Empty the folder and fill it, unless that was done with this lock."""
     stamp = INSTALLED / f"{folder.name}.stamp"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    made_for = f"{sys.implementation.cache_tag} {platform.platform()}\n"
+    wanted = made_for + hashlib.sha256(lock.read_bytes()).hexdigest()
     if folder.exists() and stamp.exists() and stamp.read_text() == wanted:
         return
-    print(f"{folder.relative_to(HERE.parent)}: as {lock.name} says", file=sys.stderr)
+    print(f"tests/clients/{folder.relative_to(HERE)}: as {lock.name} says", file=sys.stderr)
     try:
         _fill(folder, fill)
     except subprocess.CalledProcessError:
-        print(f"{folder.relative_to(HERE.parent)}: failed, once more", file=sys.stderr)
+        print(f"tests/clients/{folder.relative_to(HERE)}: failed, once more", file=sys.stderr)
         _fill(folder, fill)
     stamp.write_text(wanted)
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from tests.clients.install import BUN, CHROMIUM, DENO, HERE, PACKAGES, PYTHONS
-from tests.deadline import deadline
+from tests.deadline import DEADLINE
 from tests.js.install import NODE
 
 __all__ = ["CLIENTS", "Client", "Runtime", "Task", "checked"]
@@ -27,7 +27,9 @@ Runtime = Literal["Node", "Bun", "Deno", "Chrome", "python-socketio 5.0", "pytho
 Task = dict[str, Any]
 Reports = dict[str, Any]
 
-LONGEST_LINE = 16 * 1024 * 1024  # bytes; asyncio's own limit is 64 KiB
+LONGEST = 2 * DEADLINE
+"""Seconds after which a client is given up that does not do so itself."""
+
 BUNDLE = PACKAGES / "client4.8/dist/socket.io.js"
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
@@ -106,9 +108,14 @@ async def _in_process(program: list[str | Path], task: Task, environ: dict[str, 
         env={**os.environ, **environ},
         stdout=pipe,
         stderr=pipe,
-        limit=LONGEST_LINE,
     )
-    out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(LONGEST):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     reports = [json.loads(line) for line in out.splitlines()]
     assert process.returncode == 0, f"{reports}\n{err.decode()}"
     return _by_check(reports)
@@ -118,7 +125,7 @@ async def _in_browser(task: Task, port: int) -> Reports:
     reports: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     async with _page(task, port, reports) as url, _chromium(url):
         done = []
-        async with deadline():
+        async with asyncio.timeout(LONGEST):
             while report := await reports.get():
                 done.append(report)
         return _by_check(done)

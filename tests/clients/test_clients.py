@@ -15,6 +15,7 @@ from tests.clients.install import install
 from tests.clients.programs import CLIENTS, Client, checked
 from tests.clients.relay import relay
 from tests.daemon_in_loop import served
+from tests.deadline import DEADLINE
 from tests.gateway_files import write
 from tests.ports import free_port
 
@@ -138,7 +139,7 @@ async def test_a_client_gets_what_it_should(
             },
             "upgrade": transport == "upgrade",
             "checks": list(row),
-            "patience": 4,
+            "patience": DEADLINE,
         }
         assert await checked(client, task, gateways.page_port) == row
 
