@@ -1,4 +1,4 @@
-"""Install npm packages as a `package-lock.json` lists them: here, the clients that the tests drive."""
+"""Install npm packages as a `package-lock.json` lists them: here, the clients the tests drive."""
 
 from __future__ import annotations
 
