@@ -19,8 +19,6 @@ from tests.deadline import DEADLINE
 from tests.gateway_files import write
 from tests.ports import free_port
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 ROWS = [
     pytest.param(client, transport, id=f"{client}-{transport}")
     for client in CLIENTS
@@ -124,6 +122,7 @@ def clients() -> None:
     install()
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("client", "transport"), ROWS)
 async def test_a_client_gets_what_it_should(
     client: Client, transport: str, gateways: Gateways, clients: None
