@@ -170,9 +170,14 @@ const CHECKS = {
 
   async forceBase64(visit) {
     const client = await visit.open("/", { forceBase64: true });
+    const frames = [];
+    const { ws } = client.socket.io.engine.transport;
+    ws?.addEventListener("message", ({ data }) => frames.push(typeof data));
     client.socket.on("question", (...args) => args.pop()(...args));
     client.socket.emit("echo", TEXT, ...binary());
-    return [await client.next("echo"), await client.call("ask", TEXT, ...binary())];
+    const heard = await client.next("echo");
+    const answer = await client.call("ask", TEXT, ...binary());
+    return [heard, answer, frames.every((type) => type === "string")];
   },
 
   async protocols(visit) {

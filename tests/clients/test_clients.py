@@ -76,7 +76,7 @@ def _in_javascript(client: Client, transport: str) -> dict[str, Any]:
         "kicked": "io server disconnect",
         "left": ["io client disconnect", [1], True],
         "reconnect": [cut, [1], True],
-        "forceBase64": [[TEXT, *BINARY], [TEXT, *BINARY]],
+        "forceBase64": [[TEXT, *BINARY], [TEXT, *BINARY], True],
         "protocols": [None if transport == "polling" else "chat", 1],
     }
     if client.version >= (4, 6):
