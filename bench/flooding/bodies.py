@@ -1,0 +1,179 @@
+"""One large message or body in a quiet gateway: for how long nobody else is served."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+import msgpack
+
+from bench.flooding.gateway import Gateway, Program, running
+from bench.flooding.kinds import BODY, KINDS, Transport
+from bench.flooding.processes import started
+from bench.flooding.wire import BINARY, PING, Http, WebSocket, frame, join, post
+from bench.flooding.witness import bystand
+
+__all__ = ["BODIES", "STALL", "Stall", "stalls"]
+
+STALL = 0.05
+"""Seconds for which one body may stop everybody else."""
+
+REST = 0.2
+"""Seconds between two bodies."""
+
+LIMIT = 5.0
+"""Seconds after which the answer to a body is not waited for any longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """The longest call of a bystander, and seconds of CPU time of the gateway, for each round."""
+
+    gateway: str
+    body: str
+    transport: Transport
+    seconds: list[float]
+    cpu: list[float]
+    load: float
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        middle = median(self.seconds)
+        return (f"it stopped everybody for {middle * 1000:,.0f} ms",) if middle > STALL else ()
+
+
+def _many(item: str) -> bytes:
+    """A megabyte of JSON with one item over and over."""
+    count = (BODY - 20) // (len(item.encode()) + 1)
+    return b'42["say",[%b]]' % ",".join([item] * count).encode()
+
+
+def _keys() -> bytes:
+    keys = ",".join(f'"{number:x}":0' for number in range(BODY // 11))
+    return b'42["say",{%b}]' % keys.encode()
+
+
+def _packed(item: object) -> bytes:
+    """The same in MessagePack."""
+    size = len(msgpack.packb(item))
+    many = [item] * ((BODY - 60) // size)
+    packed: bytes = msgpack.packb({"type": 2, "nsp": "/", "data": ["say", many]})
+    return packed
+
+
+_DEPTH = 150
+
+BODIES: Mapping[str, Callable[[], bytes]] = {
+    "{} of JSON": lambda: _many("{}"),
+    "[] of JSON": lambda: _many("[]"),
+    "[[[...]]] of JSON": lambda: _many("[" * _DEPTH + "]" * _DEPTH),
+    "0 of JSON": lambda: _many("0"),
+    "1e9 of JSON": lambda: _many("1e9"),
+    "'' of JSON": lambda: _many('""'),
+    "keys of JSON": _keys,
+    "escapes of JSON": lambda: _many('"' + "\\u00e9" * 100 + '"'),
+    "placeholders of JSON": lambda: _many('{"_placeholder":1}'),
+    "one string of JSON": lambda: b'42["say","%b"]' % (b"x" * (BODY - 20)),
+    "{} of an ack": lambda: _many("{}").replace(b'42["say",', b"431["),
+    "{} of an auth": lambda: _many("{}").replace(b'42["say",', b'40/shut,{"a":')[:-1] + b"}",
+    "{} of a binary event": lambda: _many("{}").replace(
+        b'42["say",', b'451-["say",{"_placeholder":true,"num":0},'
+    )[: BODY - 2],
+}
+"""Messages of a megabyte, by what they are full of."""
+
+PACKED: Mapping[str, Callable[[], bytes]] = {
+    "{} of MessagePack": lambda: _packed({}),
+    "[] of MessagePack": lambda: _packed([]),
+    "0 of MessagePack": lambda: _packed(0),
+    "'' of MessagePack": lambda: _packed(""),
+    "{'a': 0} of MessagePack": lambda: _packed({"a": 0}),
+}
+
+
+def stalls(program: Program, rounds: int) -> Iterator[Stall]:
+    """Send each body some times on each transport."""
+    yield from _of_json(program, rounds)
+    yield from _of_msgpack(program, rounds)
+
+
+def _of_json(program: Program, rounds: int) -> Iterator[Stall]:
+    for name, make in BODIES.items():
+        text = make()
+        yield _measured(program, name, "websocket", rounds, _on_websocket((b"40",), frame(text)))
+        yield _measured(program, name, "polling", rounds, _by_polling((b"40",), text))
+    for name, kind in KINDS.items():
+        if len(kind.stream) < BODY // 2:  # those of one message are above
+            stream = kind.first + kind.stream * (BODY // max(1, len(kind.stream)))
+            if stream:
+                send = _on_websocket(kind.opening, stream)
+                yield _measured(program, name, "websocket", rounds, send)
+            if kind.body and not kind.chunks:
+                send = _by_polling(kind.opening, kind.body)
+                yield _measured(program, name, "polling", rounds, send)
+
+
+def _of_msgpack(program: Program, rounds: int) -> Iterator[Stall]:
+    opening = msgpack.packb({"type": 0, "nsp": "/", "data": None})
+    for name, make in PACKED.items():
+        send = _on_websocket((), frame(opening, BINARY) + frame(make(), BINARY))
+        yield _measured(program, name, "websocket", rounds, send, packed=True)
+
+
+_Send = Callable[[Gateway], None]
+
+
+def _on_websocket(opening: tuple[bytes, ...], stream: bytes) -> _Send:
+    def send(gateway: Gateway) -> None:
+        client = WebSocket(gateway.port)
+        with closing(client.line):
+            client.line.settimeout(LIMIT)
+            client.join(*opening)
+            client.line.sendall(stream + frame(b"end", PING))
+            while client.packet() != b"end":
+                pass
+
+    return send
+
+
+def _by_polling(opening: tuple[bytes, ...], body: bytes) -> _Send:
+    def send(gateway: Gateway) -> None:
+        http = Http(gateway.port)
+        with closing(http.line):
+            http.line.settimeout(LIMIT)
+            http.ask(post(join(http, opening), body))
+
+    return send
+
+
+def _measured(
+    program: Program,
+    body: str,
+    transport: Transport,
+    rounds: int,
+    send: _Send,
+    packed: bool = False,
+) -> Stall:
+    load = os.getloadavg()[0]
+    seconds, cpu = [], []
+    settings = {"server": "{port: 0, serializer: msgpack}"} if packed else {}
+    with (
+        running(program, settings=settings) as gateway,
+        started(partial(bystand, packed=packed), gateway.port, gateway.pid) as bystander,
+    ):
+        for _ in range(rounds):
+            time.sleep(REST)
+            used = gateway.cpu()
+            bystander.send(True)
+            bystander.recv()
+            with suppress(ConnectionError, TimeoutError):  # it may be ended for what it sends
+                send(gateway)
+            bystander.send(True)
+            seconds.append(bystander.recv().worst)
+            cpu.append(gateway.cpu() - used)
+    return Stall(program.checkout.name, body, transport, seconds, cpu, load)
