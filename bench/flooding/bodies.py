@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-import msgpack
+import msgspec
 
 from bench.flooding.gateway import Gateway, Program, running
 from bench.flooding.kinds import BODY, KINDS, Transport
@@ -60,9 +60,9 @@ def _keys() -> bytes:
 
 def _packed(item: object) -> bytes:
     """The same in MessagePack."""
-    size = len(msgpack.packb(item))
+    size = len(msgspec.msgpack.encode(item))
     many = [item] * ((BODY - 60) // size)
-    packed: bytes = msgpack.packb({"type": 2, "nsp": "/", "data": ["say", many]})
+    packed: bytes = msgspec.msgpack.encode({"type": 2, "nsp": "/", "data": ["say", many]})
     return packed
 
 
@@ -119,7 +119,7 @@ def _of_json(program: Program, rounds: int) -> Iterator[Stall]:
 
 
 def _of_msgpack(program: Program, rounds: int) -> Iterator[Stall]:
-    opening = msgpack.packb({"type": 0, "nsp": "/", "data": None})
+    opening = msgspec.msgpack.encode({"type": 0, "nsp": "/", "data": None})
     for name, make in PACKED.items():
         send = _on_websocket((), frame(opening, BINARY) + frame(make(), BINARY))
         yield _measured(program, name, "websocket", rounds, send, packed=True)

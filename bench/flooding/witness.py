@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from statistics import median
 
-import msgpack
+import msgspec
 
 from bench.flooding.wire import BINARY, PATIENCE, WebSocket, frame
 
@@ -46,8 +46,10 @@ class Calls:
 
 OPENING, CALL = frame(b"40"), frame(b'420["say"]')
 
-PACKED_OPENING = frame(msgpack.packb({"type": 0, "nsp": "/"}), BINARY)
-PACKED_CALL = frame(msgpack.packb({"type": 2, "nsp": "/", "data": ["say"], "id": 0}), BINARY)
+PACKED_OPENING = frame(msgspec.msgpack.encode({"type": 0, "nsp": "/"}), BINARY)
+PACKED_CALL = frame(
+    msgspec.msgpack.encode({"type": 2, "nsp": "/", "data": ["say"], "id": 0}), BINARY
+)
 
 
 class _Queue:
