@@ -119,18 +119,20 @@ def program_of(checkout: Checkout) -> Program:
 def running(
     program: Program, config: str = CONFIG, settings: Mapping[str, str] | None = None
 ) -> Iterator[Gateway]:
-    """Run a gateway; `settings` are lines to add to the configuration, by top-level key.
+    """Run a gateway; `settings` replace top-level keys of the configuration.
 
     Raises `RuntimeError` if it does not listen.
     """
-    lines = [f"{key}: {value}" for key, value in (settings or {}).items()]
+    settings = settings or {}
+    lines = [line for line in config.splitlines() if line.partition(":")[0] not in settings]
+    lines += [f"{key}: {value}" for key, value in settings.items()]
     command = (program.python, "-m", "gateway")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # which the gateway inherits
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "plugins").mkdir()
-        (folder / "gateway.yaml").write_text("\n".join([config, *lines, ""]))
+        (folder / "gateway.yaml").write_text("\n".join([*lines, ""]))
         (folder / "plugins" / "plugin.py").write_text(PLUGIN)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 __all__ = [
     "BINARY",
+    "PATIENCE",
     "PING",
     "TEXT",
+    "UPGRADE",
     "Http",
     "WebSocket",
     "connect",

@@ -40,7 +40,7 @@ TRANSPORTS: tuple[Transport, ...] = ("polling", "websocket")
 
 CONFIG = """
 server: {ping_interval: 60s, ping_timeout: 60s, serializer: %s}
-limits: {connections_per_second: unlimited, join_timeout: 10m}
+limits: {connections_per_second: unlimited, overload_after: unlimited, join_timeout: 10m}
 namespaces:
   /:
     routes: {say: plugin.say, ask: plugin.ask, join: plugin.join, fail: plugin.fail}
@@ -114,7 +114,7 @@ class Language:
     def connect(self, namespace: str) -> bytes:
         """CONNECT, as a WebSocket carries it."""
         return (
-            self._packed(type=0, nsp=namespace) if self._is_packed else b"40%b," % _utf8(namespace)
+            self._packed(type=0, nsp=namespace) if self._is_packed else f"40{namespace},".encode()
         )
 
     def call(self, number: int) -> bytes:
@@ -152,7 +152,7 @@ class Fuzzed:
     def __init__(
         self, info: StartupInfo, witness: Line, language: Language, records: Records
     ) -> None:
-        self._port = int(info.url.rpartition(":")[2])
+        self._port = _port(info)
         self._info, self._witness, self._language = info, witness, language
         self._records, self._counts = records, self._counted()
 
@@ -287,8 +287,8 @@ def _split(sent: list[bytes]) -> list[bytes]:
     return [each for packet in sent for each in packet.split(b"\x1e")]
 
 
-def _utf8(text: str) -> bytes:
-    return text.encode()
+def _port(info: StartupInfo) -> int:
+    return int(info.url.rpartition(":")[2])
 
 
 @asynccontextmanager
@@ -303,9 +303,10 @@ async def fuzzed(folder: Path, serializer: Serializer, records: Records) -> Asyn
         running.result()
     try:
         info, language = started.result(), Language(serializer)
-        async with connected(int(info.url.rpartition(":")[2])) as witness:
-            await _WebSocket(witness, language).join()
-            yield Fuzzed(info, witness, language, records)
+        witness = Line(*await asyncio.open_connection("127.0.0.1", _port(info)))
+        await _WebSocket(witness, language).join()
+        yield Fuzzed(info, witness, language, records)
+        witness.writer.transport.abort()
     finally:
         daemon.stop()
         await running
