@@ -18,14 +18,14 @@ from statistics import median
 import msgspec
 
 from bench.checkouts import checkout, this
-from bench.flooding.bodies import Stall, stalls
+from bench.flooding.bodies import Stall, cases, measure_body
 from bench.flooding.cells import Cell, measure
-from bench.flooding.costs import RATES, Cost, measure_body, measure_rate
+from bench.flooding.costs import RATES, Cost, cost_of_body, cost_of_rate
 from bench.flooding.gateway import Program, program_of
 from bench.flooding.kinds import KINDS
 from bench.flooding.tables import costs_table, floods_table, stalls_table
 
-__all__ = ["main"]
+__all__ = ["Floods", "failures", "main"]
 
 PARTS = ("floods", "bodies", "costs")
 TRANSPORTS = ("websocket", "polling")
@@ -54,12 +54,11 @@ def main() -> None:
         _measure(floods, programs, options)
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"bench: {error}")
-    finally:
-        if options.json and "floods" in locals():
-            text = msgspec.json.format(msgspec.json.encode(floods), indent=1)
-            options.json.write_bytes(text + b"\n")
     print(_report(floods))
-    raise SystemExit(any(True for _ in _failures(floods)))
+    if options.json:
+        text = msgspec.json.format(msgspec.json.encode(floods), indent=1)
+        options.json.write_bytes(text + b"\n")
+    raise SystemExit(any(True for _ in failures(floods)))
 
 
 def _options() -> argparse.Namespace:
@@ -85,16 +84,18 @@ def _measure(floods: Floods, programs: Sequence[Program], options: argparse.Name
             for on in options.on:
                 if KINDS[kind].runs_on(on):
                     _flood(floods, programs, kind, on, options)
-    for program in programs:
-        if "bodies" in options.part:
-            for stall in stalls(program, options.rounds):
+    if "bodies" in options.part:
+        for body, on in cases():
+            for program in programs:
+                stall = measure_body(program, body, on, options.rounds)
                 floods.stalls.append(stall)
-                _say(stall.gateway, stall.body, stall.transport, *map(_ms, stall.seconds))
-        if "costs" in options.part:
-            for rate in RATES:
-                floods.costs.append(measure_rate(program, rate, options.seconds))
-                _say(floods.costs[-1].title, f"{floods.costs[-1].share:.0%}")
-            floods.costs.append(measure_body(program))
+                _say(stall.gateway, body, on, *map(_ms, stall.seconds))
+    if "costs" in options.part:
+        for program in programs:
+            costs = [cost_of_rate(program, rate, options.seconds) for rate in RATES]
+            costs.append(cost_of_body(program))
+            floods.costs += costs
+            _say(*(f"{cost.title}: {cost.share:.0%} of a core" for cost in costs))
 
 
 def _flood(
@@ -117,7 +118,7 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1000:,.0f} ms"
 
 
-def _failures(floods: Floods) -> Iterable[str]:
+def failures(floods: Floods) -> Iterable[str]:
     """The bars that this checkout does not reach."""
     for cell in floods.cells:
         if cell.gateway == "this":
@@ -139,7 +140,7 @@ def _report(floods: Floods) -> str:
         costs_table(floods.costs),
         ", ".join(f"{name}: {revision}" for name, revision in floods.revisions.items()),
         f"{os.cpu_count()} cores, load average {loads}",
-        "\n".join(_failures(floods)) or "every bar is reached",
+        "\n".join(failures(floods)) or "every bar is reached",
     )
     return "\n\n".join(filter(None, parts))
 

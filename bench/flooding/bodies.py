@@ -12,13 +12,13 @@ from statistics import median
 
 import msgspec
 
-from bench.flooding.gateway import Gateway, Program, running
+from bench.flooding.gateway import Program, running
 from bench.flooding.kinds import BODY, KINDS, Transport
 from bench.flooding.processes import started
 from bench.flooding.wire import BINARY, PING, Http, WebSocket, frame, join, post
 from bench.flooding.witness import bystand
 
-__all__ = ["BODIES", "STALL", "Stall", "stalls"]
+__all__ = ["BODIES", "PACKED", "STALL", "Stall", "cases", "measure_body"]
 
 STALL = 0.05
 """Seconds for which one body may stop everybody else."""
@@ -49,12 +49,12 @@ class Stall:
 
 def _many(item: str) -> bytes:
     """A megabyte of JSON with one item over and over."""
-    count = (BODY - 20) // (len(item.encode()) + 1)
+    count = (BODY - 60) // (len(item.encode()) + 1)
     return b'42["say",[%b]]' % ",".join([item] * count).encode()
 
 
 def _keys() -> bytes:
-    keys = ",".join(f'"{number:x}":0' for number in range(BODY // 11))
+    keys = ",".join(f'"{number:x}":0' for number in range(BODY // 10))
     return b'42["say",{%b}]' % keys.encode()
 
 
@@ -83,7 +83,7 @@ BODIES: Mapping[str, Callable[[], bytes]] = {
     "{} of an auth": lambda: _many("{}").replace(b'42["say",', b'40/shut,{"a":')[:-1] + b"}",
     "{} of a binary event": lambda: _many("{}").replace(
         b'42["say",', b'451-["say",{"_placeholder":true,"num":0},'
-    )[: BODY - 2],
+    ),
 }
 """Messages of a megabyte, by what they are full of."""
 
@@ -96,71 +96,25 @@ PACKED: Mapping[str, Callable[[], bytes]] = {
 }
 
 
-def stalls(program: Program, rounds: int) -> Iterator[Stall]:
-    """Send each body some times on each transport."""
-    yield from _of_json(program, rounds)
-    yield from _of_msgpack(program, rounds)
-
-
-def _of_json(program: Program, rounds: int) -> Iterator[Stall]:
-    for name, make in BODIES.items():
-        text = make()
-        yield _measured(program, name, "websocket", rounds, _on_websocket((b"40",), frame(text)))
-        yield _measured(program, name, "polling", rounds, _by_polling((b"40",), text))
+def cases() -> Iterator[tuple[str, Transport]]:
+    """Each body, and each transport on which it is sent."""
+    for name in BODIES:
+        yield name, "websocket"
+        yield name, "polling"
     for name, kind in KINDS.items():
-        if len(kind.stream) < BODY // 2:  # those of one message are above
-            stream = kind.first + kind.stream * (BODY // max(1, len(kind.stream)))
-            if stream:
-                send = _on_websocket(kind.opening, stream)
-                yield _measured(program, name, "websocket", rounds, send)
+        if kind.stream and len(kind.stream) < BODY // 2:  # those of one message are above
+            yield name, "websocket"
             if kind.body and not kind.chunks:
-                send = _by_polling(kind.opening, kind.body)
-                yield _measured(program, name, "polling", rounds, send)
+                yield name, "polling"
+    for name in PACKED:
+        yield name, "websocket"
 
 
-def _of_msgpack(program: Program, rounds: int) -> Iterator[Stall]:
-    opening = msgspec.msgpack.encode({"type": 0, "nsp": "/", "data": None})
-    for name, make in PACKED.items():
-        send = _on_websocket((), frame(opening, BINARY) + frame(make(), BINARY))
-        yield _measured(program, name, "websocket", rounds, send, packed=True)
-
-
-_Send = Callable[[Gateway], None]
-
-
-def _on_websocket(opening: tuple[bytes, ...], stream: bytes) -> _Send:
-    def send(gateway: Gateway) -> None:
-        client = WebSocket(gateway.port)
-        with closing(client.line):
-            client.line.settimeout(LIMIT)
-            client.join(*opening)
-            client.line.sendall(stream + frame(b"end", PING))
-            while client.packet() != b"end":
-                pass
-
-    return send
-
-
-def _by_polling(opening: tuple[bytes, ...], body: bytes) -> _Send:
-    def send(gateway: Gateway) -> None:
-        http = Http(gateway.port)
-        with closing(http.line):
-            http.line.settimeout(LIMIT)
-            http.ask(post(join(http, opening), body))
-
-    return send
-
-
-def _measured(
-    program: Program,
-    body: str,
-    transport: Transport,
-    rounds: int,
-    send: _Send,
-    packed: bool = False,
-) -> Stall:
+def measure_body(program: Program, body: str, transport: Transport, rounds: int) -> Stall:
+    """Send a body some times to a gateway of its own."""
     load = os.getloadavg()[0]
-    seconds, cpu = [], []
+    seconds, cpu, packed = [], [], body in PACKED
+    send = _sender(body, transport)
     settings = {"server": "{port: 0, serializer: msgpack}"} if packed else {}
     with (
         running(program, settings=settings) as gateway,
@@ -172,8 +126,49 @@ def _measured(
             bystander.send(True)
             bystander.recv()
             with suppress(ConnectionError, TimeoutError):  # it may be ended for what it sends
-                send(gateway)
+                send(gateway.port)
             bystander.send(True)
             seconds.append(bystander.recv().worst)
             cpu.append(gateway.cpu() - used)
     return Stall(program.checkout.name, body, transport, seconds, cpu, load)
+
+
+_Send = Callable[[int], None]
+
+
+def _sender(body: str, transport: Transport) -> _Send:
+    """Sends a body to a port, and waits until it is done."""
+    if body in PACKED:
+        opening = frame(msgspec.msgpack.encode({"type": 0, "nsp": "/", "data": None}), BINARY)
+        return _on_websocket((), opening + frame(PACKED[body](), BINARY))
+    if body in BODIES:
+        text = BODIES[body]()
+        websocket = transport == "websocket"
+        return _on_websocket((b"40",), frame(text)) if websocket else _by_polling((b"40",), text)
+    kind = KINDS[body]
+    if transport == "polling":
+        return _by_polling(kind.opening, kind.body)
+    return _on_websocket(kind.opening, kind.first + kind.stream * (BODY // len(kind.stream)))
+
+
+def _on_websocket(opening: tuple[bytes, ...], stream: bytes) -> _Send:
+    def send(port: int) -> None:
+        client = WebSocket(port)
+        with closing(client.line):
+            client.line.settimeout(LIMIT)
+            client.join(*opening)
+            client.line.sendall(stream + frame(b"end", PING))
+            while client.packet() != b"end":
+                pass
+
+    return send
+
+
+def _by_polling(opening: tuple[bytes, ...], body: bytes) -> _Send:
+    def send(port: int) -> None:
+        http = Http(port)
+        with closing(http.line):
+            http.line.settimeout(LIMIT)
+            http.ask(post(join(http, opening), body))
+
+    return send

@@ -56,12 +56,13 @@ class Cell:
     @property
     def failures(self) -> tuple[str, ...]:
         """The bars it does not reach."""
+        first = "".join(self.faults[:1])
         found = {
             f"a call took {self.worst * 1000:,.0f} ms": self.worst >= WORST,
             f"{self.busy} of {self.calls} calls were answered busy": self.busy,
             f"{self.lost} calls had no answer": self.lost,
             f"{self.refused} of {self.newcomers} newcomers were refused": self.refused,
-            f"{len(self.faults)} faults in the log: {self.faults[:1]}": self.faults,
+            f"{len(self.faults)} faults in the log, the first: {first}": self.faults,
         }
         return tuple(text for text, is_so in found.items() if is_so)
 

@@ -12,7 +12,7 @@ from bench.flooding.gateway import Gateway, Program, running
 from bench.flooding.kinds import BODY
 from bench.flooding.wire import SEPARATOR, Http, WebSocket, frame, join, post
 
-__all__ = ["RATES", "Cost", "measure_body", "measure_rate"]
+__all__ = ["RATES", "Cost", "cost_of_body", "cost_of_rate"]
 
 RATES = (9_000, 12_000, 20_000)
 """Events a second; the limit is 10,000."""
@@ -23,7 +23,10 @@ TICK = 0.01
 EVENT = b'42["say"]'
 
 BODY_EVENT = b'42["a"]'
-"""Eight bytes with its separator: 125,000 fit into a body."""
+"""Eight bytes with its separator."""
+
+EVENTS = BODY // (len(BODY_EVENT) + 1)
+"""Events of a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Cost:
         return self.cpu / self.seconds
 
 
-def measure_rate(program: Program, rate: int, seconds: float) -> Cost:
+def cost_of_rate(program: Program, rate: int, seconds: float) -> Cost:
     """Send events at a rate, over a WebSocket."""
     load = os.getloadavg()[0]
     with running(program) as gateway:
@@ -56,10 +59,9 @@ def measure_rate(program: Program, rate: int, seconds: float) -> Cost:
             return _cost(program, f"{rate:,} events/s", gateway, used, began, load)
 
 
-def measure_body(program: Program, limit: float = 60.0) -> Cost:
+def cost_of_body(program: Program, events: int = EVENTS, limit: float = 60.0) -> Cost:
     """Send one body full of events, and wait for its answer, up to `limit` seconds."""
     load = os.getloadavg()[0]
-    events = BODY // (len(BODY_EVENT) + 1)
     with running(program) as gateway:
         http = Http(gateway.port)
         with closing(http.line):
