@@ -32,6 +32,7 @@ OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
 
 LimitName = Literal[
     "attachments",
+    "auth_size",
     "bytes_per_second",
     "connections_per_second",
     "depth",
@@ -40,6 +41,7 @@ LimitName = Literal[
     "join_timeout",
     "overload_after",
     "packets_per_second",
+    "refusals",
     "request_timeout",
     "rooms_per_socket",
     "send_buffer",
@@ -74,6 +76,8 @@ class Limits:
     request_timeout: float = _limit(10.0, "seconds")
     join_timeout: float = _limit(45.0, "seconds")
     upgrade_timeout: float = _limit(10.0, "seconds")
+    auth_size: float = _limit(32_000, "size", "the auth of a CONNECT")
+    refusals: float = _limit(20, "count", "the CONNECTs that are refused, one after the other")
     attachments: int = _limit(10, "count")
     depth: int = _limit(200, "count")
     packets_per_second: float = _limit(10_000, "count", "the packets of one socket in a second")

@@ -332,10 +332,13 @@ class _Carrier:
         while not (isinstance(text, str) and text.startswith(MESSAGE)):
             text = await self._next()
         packet = Packet(encoded_packet=text[1:])
-        while len(packet.attachments) < packet.attachment_count:
+        attachments: list[bytes] = []
+        for _ in range(packet.attachment_count):
             attachment = await self._next()
             assert isinstance(attachment, bytes)
-            packet.add_attachment(attachment)
+            attachments.append(attachment)
+        if attachments:
+            packet.fill(attachments)
         return packet
 
     async def _next(self) -> EnginePacket:

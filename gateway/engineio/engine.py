@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from gateway.engineio.polling import PollExchange, PostExchange
+from gateway.engineio.receiver import Receiver
 from gateway.engineio.refusals import HINT, Refusal, refuse, verify
-from gateway.engineio.session import Receiver, Session, new_id
+from gateway.engineio.session import Session, new_id
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
@@ -175,6 +176,7 @@ class Engine:
         compress = session.settings.compression
         answer, bits = switch_to_websocket(request, key, fields, compress=compress)
         websocket = WebSocketCarrier(session, transport, self, connection.closing, bits)
+        websocket.takes_text_only = bool(request.query.get("b64"))  # the client's `forceBase64`
         self.websockets.add(websocket)
         websocket.open(answer, tail)
 

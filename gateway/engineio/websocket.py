@@ -19,7 +19,7 @@ from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketReader
 
 from gateway.engineio.frames import Frames, close_frame, deflated_frame, frame, pong_frame
-from gateway.engineio.packet import Message, Packet, PacketError
+from gateway.engineio.packet import Message, Packet, PacketError, encode_base64
 from gateway.engineio.session import Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.connection import CloseQueue, QueuedProtocol
@@ -51,7 +51,10 @@ class Owner(Protocol):
 
 
 class WebSocketCarrier(QueuedProtocol):
-    """One WebSocket connection. `window_bits` are those of permessage-deflate; 0 without it."""
+    """One WebSocket connection. `window_bits` are those of permessage-deflate; 0 without it.
+
+    If `takes_text_only` is true, binary packets are sent as base64.
+    """
 
     __slots__ = (
         "_corked",
@@ -63,6 +66,7 @@ class WebSocketCarrier(QueuedProtocol):
         "_session",
         "_waiting",
         "_window_bits",
+        "takes_text_only",
     )
 
     def __init__(
@@ -82,6 +86,7 @@ class WebSocketCarrier(QueuedProtocol):
         limit = session.settings.max_payload + 1
         self._reader = WebSocketReader(self._inbox, limit, window_bits > 0, decode_text=True)
         self._is_fresh = True  # nothing has been received yet
+        self.takes_text_only = False
         self._is_closing = False  # the close frame is sent, or the connection is gone
         self._waiting: asyncio.Future[None] | None = None
         # Set while frames are joined: during a read, and at first, to join them to the head.
@@ -106,13 +111,15 @@ class WebSocketCarrier(QueuedProtocol):
         return sum(map(len, self._corked or ())) + self._transport.get_write_buffer_size()
 
     def send(self, packet: Packet) -> None:
+        if self.takes_text_only:
+            packet = encode_base64(packet)
         if self._window_bits and len(packet) >= COMPRESS_FROM:
             self._write(deflated_frame(packet, self._window_bits))
         else:
             self._write(frame(packet))
 
     def send_many(self, frames: Frames) -> None:
-        if self._window_bits:
+        if self._window_bits or self.takes_text_only:
             for packet in frames.packets:
                 self.send(packet)
             return

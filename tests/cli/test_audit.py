@@ -137,6 +137,8 @@ def test_a_finding_has_its_place_its_severity_and_how_to_mend_it(
     [
         ("sockets", "how many may be connected"),
         ("connections_per_second", "how many may connect in a second"),
+        ("auth_size", "the auth of a CONNECT"),
+        ("refusals", "the CONNECTs that are refused, one after the other"),
         ("packets_per_second", "the packets of one socket in a second"),
         ("bytes_per_second", "the bytes of one connection in a second"),
         ("handlers", "the packets in flight"),

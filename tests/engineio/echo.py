@@ -16,7 +16,8 @@ from typing import Any
 from gateway.engineio.engine import Engine
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Reason, Session
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.http.connection import HttpServer
 from gateway.limits import Limits, unit_of

@@ -17,7 +17,8 @@ import aiohttp
 from aiohttp import WSMsgType
 
 from gateway.engineio.packet import Message, Packet
-from gateway.engineio.session import Reason, Session
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Session
 from gateway.http.connection import Exchange, HttpConnection
 from gateway.http.request import Request
 from tests.deadline import deadline, until
@@ -288,9 +289,9 @@ class Wire:
             yield Stream(socket)
 
     @asynccontextmanager
-    async def streaming(self) -> AsyncIterator[Stream]:
+    async def streaming(self, **query: str) -> AsyncIterator[Stream]:
         """A session on WebSocket."""
-        async with self.stream(sid=None) as stream:
+        async with self.stream(sid=None, **query) as stream:
             packet = await stream.frame()
             assert isinstance(packet, str)
             assert packet[0] == "0"

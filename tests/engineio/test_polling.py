@@ -12,7 +12,8 @@ import pytest
 
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Reason, Session
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Session
 from tests.deadline import DEADLINE, deadline
 from tests.engineio.echo import Hooks, echo_engine, serving
 

@@ -64,7 +64,7 @@ FRAMES = [
     ),
     BadFrame(
         "a continuation too many",
-        frame(b"3", TEXT, final=False) + frame(b"", CONTINUATION) + frame(b"", CONTINUATION),
+        frame(b"431[]", TEXT, final=False) + frame(b"", CONTINUATION) + frame(b"", CONTINUATION),
     ),
     BadFrame("a text over the limit", frame(OVER), LARGE, "too_large"),
     BadFrame("bytes over the limit", frame(OVER, BINARY), LARGE, "too_large"),
