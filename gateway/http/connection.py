@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import partial
 from typing import Protocol, cast
 
 from gateway.http.deadlines import Deadlines
@@ -351,9 +352,9 @@ class HttpConnection(QueuedProtocol):
 
     # Reading
 
-    def _run(self) -> None:
+    def _run(self, *, in_next_turn: bool = False) -> None:
         """Handle what waits, until a request has to be answered first or the turn is over."""
-        if self._is_running:
+        if self._is_running and not in_next_turn:
             return
         self._is_running = True
         for _ in range(AT_ONCE):
@@ -369,13 +370,9 @@ class HttpConnection(QueuedProtocol):
             else:
                 break
         else:
-            asyncio.get_running_loop().call_soon(self._run_on)
+            asyncio.get_running_loop().call_soon(partial(self._run, in_next_turn=True))
             return
         self._is_running = False
-
-    def _run_on(self) -> None:
-        self._is_running = False
-        self._run()
 
     def _read(self, data: bytes) -> None:
         if self._parser is None or self._parser.is_between:
