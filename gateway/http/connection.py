@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from functools import partial
 from typing import Protocol, cast
 
 from gateway.http.deadlines import Deadlines
@@ -352,7 +351,7 @@ class HttpConnection(QueuedProtocol):
 
     # Reading
 
-    def _run(self, *, in_next_turn: bool = False) -> None:
+    def _run(self, in_next_turn: bool = False) -> None:
         """Handle what waits, until a request has to be answered first or the turn is over."""
         if self._is_running and not in_next_turn:
             return
@@ -370,7 +369,7 @@ class HttpConnection(QueuedProtocol):
             else:
                 break
         else:
-            asyncio.get_running_loop().call_soon(partial(self._run, in_next_turn=True))
+            asyncio.get_running_loop().call_soon(self._run, True)
             return
         self._is_running = False
 
