@@ -104,6 +104,9 @@ class Report:
         )
 
 
+PING, PONG = b"2", b"3"
+
+
 class Language:
     """The packets of a serializer that are sent and expected word for word."""
 
@@ -201,6 +204,8 @@ class Fuzzed:
                 return ["the witness is gone"]
             if self._language.answers(found[1], number):
                 return []
+            if found[1] == PING:
+                await self._witness.send(frame(PONG))
 
     def _counted(self) -> Counter[str]:
         text = self._info.api.metrics().decode()
