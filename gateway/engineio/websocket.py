@@ -22,7 +22,7 @@ from gateway.engineio.frames import Frames, close_frame, deflated_frame, frame, 
 from gateway.engineio.packet import Message, Packet, PacketError, encode_base64
 from gateway.engineio.session import Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
-from gateway.http.connection import CloseQueue, QueuedProtocol
+from gateway.http.closing import CloseQueue, QueuedProtocol
 
 __all__ = ["Inbox", "ReadSwitch", "Recipient", "WebSocketCarrier"]
 

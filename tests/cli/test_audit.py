@@ -42,6 +42,49 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.com"]}',
+            (
+                "2:24: high: server.cors_origins: https://*.com allows the pages of strangers; "
+                "name a domain of your own, as in https://*.example.com"
+            ),
+        ),
+        (
+            GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.co.uk"]}',
+            (
+                "2:24: high: server.cors_origins: https://*.co.uk allows the pages of strangers; "
+                "name a domain of your own, as in https://*.example.com"
+            ),
+        ),
+        (
+            GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.github.io"]}',
+            (
+                "2:24: high: server.cors_origins: https://*.github.io allows the pages of "
+                "strangers; name a domain of your own, as in https://*.example.com"
+            ),
+        ),
+        (
+            GUARDED + "limits: {keepalive_timeout: 1h}",
+            (
+                "2:29: low: limits.keepalive_timeout: a connection may be idle for 3600 s, and "
+                "takes a file descriptor; a little longer than the proxy in front keeps "
+                "connections is enough"
+            ),
+        ),
+        (
+            GUARDED + "limits: {keepalive_timeout: unlimited}",
+            (
+                "2:29: medium: limits.keepalive_timeout: no limit on how long a connection may be "
+                "idle; remove it to have the default, or write a number"
+            ),
+        ),
+        (
+            GUARDED + "limits: {connections: unlimited}",
+            (
+                "2:23: medium: limits.connections: no limit on how many connections may be open; "
+                "remove it to have the default, or write a number"
+            ),
+        ),
+        (
             JWT % "algorithms: [HS256], key: '${SHORT:-hunter2}'",
             (
                 "4:56: high: namespaces./.connection_middleware[0].with.key: the secret "

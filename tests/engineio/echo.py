@@ -24,7 +24,12 @@ from gateway.limits import Limits, unit_of
 
 UNLIMITED = Limits(
     **{each.name: inf for each in fields(Limits) if unit_of(each) != "choice"}  # type: ignore[arg-type]
-    | {"request_timeout": 10.0, "upgrade_timeout": 10.0, "join_timeout": 45.0}
+    | {
+        "request_timeout": 10.0,
+        "keepalive_timeout": 60.0,
+        "upgrade_timeout": 10.0,
+        "join_timeout": 45.0,
+    }
 )
 
 

@@ -76,16 +76,11 @@ class Server:
     `posts` counts the POST requests, each as its head has come.
     """
 
-    def __init__(
-        self,
-        keepalive: float = 60.0,
-        **options: Any,
-    ) -> None:
+    def __init__(self, **options: Any) -> None:
         self.hooks = Hooks(message=self._received, disconnect=self._left)
         self.engine = echo_engine(self.hooks, **options)
         self.http = self.engine.http_server("/engine.io/")
-        self.http.keepalive = keepalive
-        self.http.routes = {"/engine.io/": self._respond}
+        self.http.routes = dict.fromkeys(self.http.routes, self._respond)
         self.received: list[Message] = []
         self.reasons: dict[str, Reason] = {}
         self.posts = 0
