@@ -58,6 +58,12 @@ def _keys() -> bytes:
     return b'42["say",{%b}]' % keys.encode()
 
 
+def _mixed() -> bytes:
+    """As many arrays as a packet may have, nested, and numbers behind them."""
+    arrays = ",".join(["[" * _DEPTH + "]" * _DEPTH] * (99_000 // _DEPTH))
+    return b'42["say",%b%b]' % (arrays.encode(), b",0" * ((BODY - 60 - len(arrays)) // 2))
+
+
 def _packed(item: object) -> bytes:
     """The same in MessagePack."""
     size = len(msgspec.msgpack.encode(item))
@@ -72,6 +78,7 @@ BODIES: Mapping[str, Callable[[], bytes]] = {
     "{} of JSON": lambda: _many("{}"),
     "[] of JSON": lambda: _many("[]"),
     "[[[...]]] of JSON": lambda: _many("[" * _DEPTH + "]" * _DEPTH),
+    "99,000 arrays, then 0 of JSON": _mixed,
     "0 of JSON": lambda: _many("0"),
     "1e9 of JSON": lambda: _many("1e9"),
     "'' of JSON": lambda: _many('""'),

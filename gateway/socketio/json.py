@@ -36,7 +36,7 @@ LARGE = 2**16
 Every 1,000 arrays or objects would start a collection that finds nothing: half the time it takes.
 """
 
-MAX_NESTED = 150_000
+MAX_NESTED = 100_000
 """The most arrays and objects in a text. More than these stop everybody else for 50 ms: they have
 to be made, walked by the garbage collector, and freed."""
 
