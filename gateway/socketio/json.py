@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import orjson
 
-__all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "is_deep", "loads"]
+__all__ = ["MAX_DEPTH", "MAX_NESTED", "WRITTEN_DEPTH", "check", "dumps", "is_deep", "loads"]
 
 MAX_DEPTH = 200
 """The deepest nesting of arrays and objects that is read, so that it can be written again."""
@@ -36,10 +36,22 @@ LARGE = 2**16
 Every 1,000 arrays or objects would start a collection that finds nothing: half the time it takes.
 """
 
+MAX_NESTED = 100_000
+"""The most arrays and objects in a text. More than these stop everybody else for 50 ms: they have
+to be made, walked by the garbage collector, and freed."""
+
+# The last quote may be missing, or each quote of such a text would be looked through to its end.
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+
 
 def loads(text: str) -> object:
-    """Decode `text`. Raises `ValueError` if it is not strict JSON or nests too deep."""
+    """Decode `text`.
+
+    Raises `ValueError` if it is not strict JSON, nests too deep or has too many arrays and objects.
+    """
     if len(text) >= LARGE and gc.isenabled():
+        if _nested(text) > MAX_NESTED and _nested(_STRINGS.sub("", text)) > MAX_NESTED:
+            raise ValueError("too many arrays and objects")
         gc.disable()
         try:
             return loads(text)
@@ -51,9 +63,14 @@ def loads(text: str) -> object:
         if (mended := _mended(text)) == text:
             raise
         data = orjson.loads(mended)
-    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and is_deep(data):
+    if len(text) > MAX_DEPTH and _nested(text) > MAX_DEPTH and is_deep(data):
         raise ValueError("nested too deep")
     return data
+
+
+def _nested(text: str) -> int:
+    """The arrays and objects in a text, counting brackets in strings too."""
+    return text.count("[") + text.count("{")
 
 
 def dumps(data: object, attachments: list[bytes]) -> bytes:
