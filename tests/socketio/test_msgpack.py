@@ -316,3 +316,16 @@ def test_nothing_is_refused_but_with_a_packet_error(message):
     except PacketError:
         return
     assert isinstance(packet.data, list)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_large_packet_is_held_to_the_same(value: float) -> None:
+    """It is not walked through, so its client hears less of why."""
+    large = [None] * 100_000
+    assert read(event(large)).data == ["a", large]
+    with pytest.raises(PacketError, match="a number that is not finite"):
+        read(event([*large, value]))
+
+
+def test_bytes_that_look_like_nan_are_none() -> None:
+    assert read(event([None, b"\xcb\x7f\xff", None])).data == ["a", [None, b"\xcb\x7f\xff", None]]
