@@ -229,6 +229,10 @@ class Session:
         """Count a limit that the client met; the caller decides what follows."""
         self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
 
+    def charge(self, packets: int = 1) -> Awaitable[None] | None:
+        """Count frames that are no messages; the next message waits for the returned awaitable."""
+        return None
+
     def hold(self, seconds: float) -> None:
         """Excuse a throttled client from answering pings for `seconds`."""
         self._held = self._deadlines.clock() + seconds
