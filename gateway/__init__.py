@@ -1,6 +1,7 @@
 """sockgw, a declarative, hot-reloading Socket.IO gateway: the names that plugins import."""
 
 from gateway.api import (
+    Answers,
     Context,
     Gateway,
     Handler,
@@ -11,6 +12,7 @@ from gateway.api import (
     Services,
     Socket,
     Value,
+    Volatile,
 )
 from gateway.errors import (
     ConfigError,
@@ -23,6 +25,7 @@ from gateway.errors import (
 )
 
 __all__ = [
+    "Answers",
     "ConfigError",
     "Context",
     "Gateway",
@@ -40,4 +43,5 @@ __all__ = [
     "Socket",
     "UsageError",
     "Value",
+    "Volatile",
 ]

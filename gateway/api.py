@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
 
 __all__ = [
+    "Answers",
     "Context",
     "Emitter",
     "Gateway",
@@ -23,6 +25,7 @@ __all__ = [
     "Services",
     "Socket",
     "Value",
+    "Volatile",
     "Wire",
 ]
 
@@ -41,21 +44,32 @@ Handler: TypeAlias = Callable[..., Awaitable[object]]
 Its return value is the ack: a tuple is several arguments, `None` is none.
 """
 
+Transport: TypeAlias = Literal["polling", "websocket"]
+
+RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
+"""A room, or several."""
+
 
 class Wire(Protocol):
     """Sends to one socket. If the socket is gone, nothing is sent and nothing is raised."""
 
-    async def emit(self, event: str, args: Sequence[object]) -> None: ...
+    async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None: ...
 
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]: ...
 
-    async def join(self, room: str) -> None: ...
+    async def join(self, rooms: Sequence[str]) -> None: ...
 
-    async def leave(self, room: str) -> None: ...
+    async def leave(self, rooms: Sequence[str]) -> None: ...
 
-    async def disconnect(self) -> None: ...
+    async def disconnect(self, close: bool = False) -> None: ...
 
     def room_names(self) -> frozenset[str]: ...
+
+    def is_connected(self) -> bool: ...
+
+    def transport(self) -> Transport | None: ...
+
+    def siblings(self) -> tuple[Socket, ...]: ...
 
 
 class Emitter(Protocol):
@@ -63,9 +77,29 @@ class Emitter(Protocol):
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
 
-    async def disconnect_sockets(self, target: Namespace) -> None: ...
+    async def call(
+        self, target: Namespace, event: str, args: Sequence[object], timeout: float
+    ) -> Answers: ...
+
+    async def join(self, target: Namespace, rooms: Sequence[str]) -> None: ...
+
+    async def leave(self, target: Namespace, rooms: Sequence[str]) -> None: ...
+
+    async def disconnect_sockets(self, target: Namespace, close: bool) -> None: ...
 
     def sockets(self, target: Namespace) -> tuple[Socket, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers of several sockets to one `call`.
+
+    `answers` has the arguments of each socket's ack, by socket id. `missing` are the ids of the
+    sockets that did not answer: in time, or because they left.
+    """
+
+    answers: Mapping[str, list[Value]]
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +146,29 @@ class Socket:
         """The rooms that the socket is in, including the one named after its id."""
         return self._wire.room_names()
 
+    @property
+    def connected(self) -> bool:
+        """True from the moment the client is accepted until it is gone."""
+        return self._wire.is_connected()
+
+    @property
+    def transport(self) -> Transport | None:
+        """The transport in use now, which an upgrade changes; `None` once the socket is gone."""
+        return self._wire.transport()
+
+    @property
+    def siblings(self) -> tuple[Socket, ...]:
+        """The other connected sockets of the same connection, each in a namespace of its own."""
+        return self._wire.siblings()
+
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to this client; before `next()`, it is sent once the client is accepted."""
         return self._wire.emit(event, args)
+
+    @property
+    def volatile(self) -> Volatile:
+        """Sends to this client only what it can take at once."""
+        return Volatile(self._wire)
 
     def call(self, event: str, *args: object, timeout: float = 60.0) -> Awaitable[list[Value]]:
         """Send an event and return the arguments of the client's ack.
@@ -124,54 +178,119 @@ class Socket:
         """
         return self._wire.call(event, args, timeout)
 
-    def join(self, room: str) -> Awaitable[None]:
-        """Join a room."""
-        return self._wire.join(room)
+    def join(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Join rooms: all of them, or none.
 
-    def leave(self, room: str) -> Awaitable[None]:
-        """Leave a room."""
-        return self._wire.leave(room)
+        Raises `Reject` with the code `forbidden_room` if one is named after another socket's id,
+        and `too_many_rooms` if the socket would be in more than `limits.rooms_per_socket`.
+        """
+        return self._wire.join(_names(rooms))
 
-    def to(self, *rooms: str) -> Namespace:
+    def leave(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Leave rooms; those that it is not in are ignored."""
+        return self._wire.leave(_names(rooms))
+
+    def to(self, *rooms: RoomNames) -> Namespace:
         """Select the sockets in these rooms, except this one."""
-        return Namespace(self.namespace, self._scope._emitter, rooms, (self.id,))
+        return Namespace(self.namespace, self._scope._emitter, _names(rooms), (self.id,))
 
-    def disconnect(self) -> Awaitable[None]:
-        """Disconnect this socket; before `next()`, refuse the connection."""
-        return self._wire.disconnect()
+    def except_(self, *rooms: RoomNames) -> Namespace:
+        """Select the sockets of the namespace that are not in these rooms, except this one."""
+        excluded = (self.id, *_names(rooms))
+        return Namespace(self.namespace, self._scope._emitter, excluded=excluded)
+
+    @property
+    def broadcast(self) -> Namespace:
+        """The sockets of the namespace, except this one."""
+        return Namespace(self.namespace, self._scope._emitter, excluded=(self.id,))
+
+    def disconnect(self, close: bool = False) -> Awaitable[None]:
+        """Disconnect this socket; before `next()`, refuse the connection.
+
+        With `close`, disconnect all sockets of its connection and close that too.
+        """
+        return self._wire.disconnect(close)
+
+
+class Volatile:
+    """Sends to one client only what it can take at once; see `Socket.volatile`."""
+
+    __slots__ = ("_wire",)
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def emit(self, event: str, *args: object) -> Awaitable[None]:
+        """Send an event, or drop it if the client is not ready for it."""
+        return self._wire.emit(event, args, volatile=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """The sockets of a namespace: all of them, or some after `to` and `except_`.
 
-    Empty `rooms` means the whole namespace; sockets in any room of `excluded` are left out.
+    `rooms` is `None` for the whole namespace, and empty for nobody. Sockets in any room of
+    `excluded` are left out. With `is_volatile`, an event is dropped for clients not ready for it.
     """
 
     name: str
     _emitter: Emitter = field(repr=False)
-    rooms: tuple[str, ...] = ()
+    rooms: tuple[str, ...] | None = None
     excluded: tuple[str, ...] = ()
+    is_volatile: bool = False
 
-    def to(self, *rooms: str) -> Namespace:
+    def to(self, *rooms: RoomNames) -> Namespace:
         """Select the sockets in these rooms, in addition to rooms named before."""
-        return replace(self, rooms=self.rooms + rooms)
+        return replace(self, rooms=(self.rooms or ()) + _names(rooms))
 
-    def except_(self, *rooms: str) -> Namespace:
+    def except_(self, *rooms: RoomNames) -> Namespace:
         """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
-        return replace(self, excluded=self.excluded + rooms)
+        return replace(self, excluded=self.excluded + _names(rooms))
+
+    @property
+    def volatile(self) -> Namespace:
+        """The same sockets; an event that is emitted is dropped for clients not ready for it."""
+        return replace(self, is_volatile=True)
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to each of the sockets, once."""
         return self._emitter.broadcast(self, event, args)
 
+    def call(self, event: str, *args: object, timeout: float = 5.0) -> Awaitable[Answers]:
+        """Send an event to each of the sockets and return their answers.
+
+        It takes until the last has answered or left, at most `timeout` seconds. Sockets without an
+        answer are `missing`; nothing is raised for them.
+        """
+        return self._emitter.call(self, event, args, timeout)
+
+    def join(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Have each of the sockets join rooms.
+
+        A socket that would be in more rooms than `limits.rooms_per_socket` allows joins none of
+        them. Raises `Reject` with the code `forbidden_room` if a room is named after a socket's id.
+        """
+        return self._emitter.join(self, _names(rooms))
+
+    def leave(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Have each of the sockets leave rooms."""
+        return self._emitter.leave(self, _names(rooms))
+
     def sockets(self) -> tuple[Socket, ...]:
         """The sockets connected to this process."""
         return self._emitter.sockets(self)
 
-    def disconnect_sockets(self) -> Awaitable[None]:
-        """Disconnect each of the sockets."""
-        return self._emitter.disconnect_sockets(self)
+    def disconnect_sockets(self, close: bool = False) -> Awaitable[None]:
+        """Disconnect each of the sockets; with `close`, close their connections too."""
+        return self._emitter.disconnect_sockets(self, close)
+
+
+def _names(rooms: tuple[RoomNames, ...]) -> tuple[str, ...]:
+    if len(rooms) == 1 and isinstance(rooms[0], str):
+        return (rooms[0],)
+    several = (list, tuple, set, frozenset)
+    names = (room if isinstance(room, several) else (room,) for room in rooms)
+    return tuple(chain.from_iterable(names))
 
 
 class Gateway:

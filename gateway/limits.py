@@ -31,8 +31,11 @@ Unit = Literal["count", "size", "seconds", "choice"]
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
 
 LimitName = Literal[
+    "answer_buffer",
     "attachments",
+    "auth_size",
     "bytes_per_second",
+    "connections",
     "connections_per_second",
     "depth",
     "handlers",
@@ -40,6 +43,7 @@ LimitName = Literal[
     "join_timeout",
     "overload_after",
     "packets_per_second",
+    "refusals",
     "request_timeout",
     "rooms_per_socket",
     "send_buffer",
@@ -63,17 +67,22 @@ def _limit(default: T, unit: Unit, bounds: str = "") -> T:
 class Limits:
     """The limits of the whole gateway; `inf` means unlimited, times are in seconds.
 
-    `sockets` bounds connections, and also the sockets of all namespaces together. `handlers` bounds
-    packets in flight, `depth` the nesting of arrays and objects in a packet. A gateway whose loop
-    runs more than `overload_after` seconds late accepts nothing new.
+    `sockets` bounds sessions, and also the sockets of all namespaces together. `connections` bounds
+    TCP connections; see `most_connections` for `None`. `handlers` bounds packets in flight,
+    `depth` the nesting of arrays and objects in a packet. A gateway whose loop runs more than
+    `overload_after` seconds late accepts nothing new.
     """
 
     sockets: float = _limit(50_000, "count", "how many may be connected")
     sockets_per_address: float = _limit(inf, "count")
+    connections: float | None = _limit(None, "count", "how many connections may be open")
     connections_per_second: float = _limit(1_000, "count", "how many may connect in a second")
     request_timeout: float = _limit(10.0, "seconds")
+    keepalive_timeout: float = _limit(75.0, "seconds", "how long a connection may be idle")
     join_timeout: float = _limit(45.0, "seconds")
     upgrade_timeout: float = _limit(10.0, "seconds")
+    auth_size: float = _limit(32_000, "size", "the auth of a CONNECT")
+    refusals: float = _limit(20, "count", "the CONNECTs that are refused, one after the other")
     attachments: int = _limit(10, "count")
     depth: int = _limit(200, "count")
     packets_per_second: float = _limit(10_000, "count", "the packets of one socket in a second")
@@ -81,6 +90,7 @@ class Limits:
     handlers: float = _limit(10_000, "count", "the packets in flight")
     handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
     rooms_per_socket: float = _limit(10_000, "count", "the rooms of one socket")
+    answer_buffer: float = _limit(16_000_000, "size", "the bytes of the answers to one call")
     send_buffer: float = _limit(
         4_000_000, "size", "the bytes that wait for a client that does not read"
     )
@@ -89,6 +99,11 @@ class Limits:
     )
     on_slow: OnSlow = field(default="disconnect", metadata={"unit": "choice", "bounds": ""})
     overload_after: float = _limit(1.0, "seconds", "how late the gateway may run")
+
+    @property
+    def most_connections(self) -> float:
+        """`connections`, or by default two for each of `sockets`, as polling needs, and 1,000."""
+        return 2 * self.sockets + 1000 if self.connections is None else self.connections
 
 
 @dataclass(frozen=True, slots=True)

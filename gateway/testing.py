@@ -121,13 +121,17 @@ class TestGateway:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         timeout: float = 5.0,
+        beside: TestClient | None = None,
     ) -> TestClient:
         """Connect a new client. Raises `Refused` if the gateway refuses it.
 
         `query` is a query string such as `room=7&debug=1`. `timeout` is in seconds and applies to
-        every wait of the client.
+        every wait of the client. With `beside`, it shares that client's connection, whose headers
+        and query it has too; the two are in different namespaces.
         """
-        client = self.client(namespace, auth=auth, headers=headers, query=query, timeout=timeout)
+        client = self.client(
+            namespace, auth=auth, headers=headers, query=query, timeout=timeout, beside=beside
+        )
         await client.connect()
         return client
 
@@ -139,8 +143,12 @@ class TestGateway:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         timeout: float = 5.0,
+        beside: TestClient | None = None,
     ) -> TestClient:
         """Make a client that is not connected yet, with the arguments of `connect`."""
+        if beside is not None:
+            carrier = beside._carrier
+            return TestClient(lambda: carrier.session, namespace, auth, timeout, carrier)
         first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
         request = Request(
             method="GET",
@@ -164,16 +172,17 @@ class TestClient:
         namespace: str,
         auth: Mapping[str, object] | None,
         timeout: float,
+        carrier: _Carrier | None = None,
     ) -> None:
         self.id = ""
         self.connected = False
         self._enter = enter
-        self._carrier = _Carrier()
+        self._carrier = carrier or _Carrier()
+        self._arrived = self._carrier.inbox(namespace)
         self._namespace = namespace
         self._auth = auth
         self._timeout = timeout
         self._ids = count()
-        self._kept: list[Packet] = []
 
     async def connect(self) -> None:
         """Connect and wait for the answer.
@@ -257,25 +266,60 @@ class TestClient:
 
     async def _wait(self, wanted: Callable[[Packet], bool], timeout: float | None = None) -> Packet:
         async with asyncio.timeout(self._timeout if timeout is None else timeout):
-            while True:
-                for at, packet in enumerate(self._kept):
-                    if wanted(packet):
-                        return self._kept.pop(at)
-                self._kept.append(await self._carrier.next_packet())
+            return await self._arrived.take(wanted)
+
+
+class _Inbox:
+    """Packets that have arrived for one client and are not taken yet."""
+
+    def __init__(self) -> None:
+        self._packets: list[Packet] = []
+        self._is_closed = False
+        self._changed = asyncio.Event()
+
+    def put(self, packet: Packet) -> None:
+        self._packets.append(packet)
+        self._changed.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._changed.set()
+
+    async def take(self, wanted: Callable[[Packet], bool]) -> Packet:
+        """Wait for a packet. Raises `ConnectionError` once no more can come."""
+        while True:
+            for at, packet in enumerate(self._packets):
+                if wanted(packet):
+                    return self._packets.pop(at)
+            if self._is_closed:
+                raise ConnectionError("the gateway has closed the connection")
+            self._changed.clear()
+            await self._changed.wait()
 
 
 class _Carrier:
-    """A WebSocket in memory: packets from the gateway wait in a queue, which `None` ends."""
+    """A WebSocket in memory, which one or more clients share.
+
+    Packets from the gateway wait in an inbox for each namespace.
+    """
 
     def __init__(self) -> None:
         self.is_closed = False
-        self._session: Session | None = None
-        self._sent: asyncio.Queue[EnginePacket | None] = asyncio.Queue()
+        self.session: Session | None = None
+        self._inboxes: dict[str, _Inbox] = {}
+        self._newest = Packet()
+        self._attachments: list[bytes] = []
+
+    def inbox(self, namespace: str) -> _Inbox:
+        """Make the inbox of a client in a namespace."""
+        inbox = self._inboxes[namespace] = _Inbox()
+        return inbox
 
     def open(self, session: Session) -> None:
-        """Carry a session from now on."""
-        self._session = session
-        session.open(self)
+        """Carry a session from now on, unless it does so already."""
+        if self.session is None:
+            self.session = session
+            session.open(self)
 
     # Called by the session
 
@@ -286,8 +330,12 @@ class _Carrier:
     def send(self, packet: EnginePacket) -> None:
         if packet == PING:
             asyncio.get_running_loop().call_soon(self._pong)
-        else:
-            self._sent.put_nowait(packet)
+        elif isinstance(packet, bytes):
+            self._attachments.append(packet)
+            self._deliver_whole()
+        elif packet.startswith(MESSAGE):
+            self._newest = Packet(encoded_packet=packet.removeprefix(MESSAGE))
+            self._deliver_whole()
 
     def send_many(self, frames: Frames) -> None:
         for packet in frames.packets:
@@ -296,55 +344,48 @@ class _Carrier:
     def close(self) -> None:
         if not self.is_closed:
             self.is_closed = True
-            self._sent.put_nowait(None)
+            for inbox in self._inboxes.values():
+                inbox.close()
 
     # Called by the client
 
     async def arrive(self, packet: EnginePacket) -> None:
         """Pass a packet to the session, and wait until it accepts the next."""
-        if self._session is None:
+        if self.session is None:
             return
         try:
-            waiting = self._session.receive_on(self, packet)
+            waiting = self.session.receive_on(self, packet)
         except EnginePacketError as error:
-            self._session.count_violation("engine_packet", error)
-            self._session.lost(self, "parse error")
+            self.session.count_violation("engine_packet", error)
+            self.session.lost(self, "parse error")
             return
         if waiting is not None:
             await waiting
 
     def lose(self) -> None:
         self.is_closed = True
-        if self._session is not None:
-            self._session.lost(self, "transport close")
+        if self.session is not None:
+            self.session.lost(self, "transport close")
 
     def pause(self) -> None:
-        if self._session is not None:
-            self._session.pause(self)
+        if self.session is not None:
+            self.session.pause(self)
 
     def resume(self) -> None:
-        if self._session is not None:
-            self._session.resume(self)
+        if self.session is not None:
+            self.session.resume(self)
 
-    async def next_packet(self) -> Packet:
-        """Wait for the next Socket.IO packet. Raises `ConnectionError` once there are no more."""
-        text = await self._next()
-        while not (isinstance(text, str) and text.startswith(MESSAGE)):
-            text = await self._next()
-        packet = Packet(encoded_packet=text[1:])
-        while len(packet.attachments) < packet.attachment_count:
-            attachment = await self._next()
-            assert isinstance(attachment, bytes)
-            packet.add_attachment(attachment)
-        return packet
-
-    async def _next(self) -> EnginePacket:
-        packet = await self._sent.get()
-        if packet is None:
-            self._sent.put_nowait(None)  # for the next call
-            raise ConnectionError("the gateway has closed the connection")
-        return packet
+    def _deliver_whole(self) -> None:
+        """Deliver the newest packet, if its attachments are there."""
+        packet, attachments = self._newest, self._attachments
+        if len(attachments) < packet.attachment_count:
+            return
+        if attachments:
+            packet.fill(attachments)
+            attachments.clear()
+        first = next(iter(self._inboxes.values()))  # its namespace may be written in another way
+        self._inboxes.get(packet.namespace, first).put(packet)
 
     def _pong(self) -> None:
-        if self._session is not None:
-            self._session.receive_on(self, PONG)
+        if self.session is not None:
+            self.session.receive_on(self, PONG)

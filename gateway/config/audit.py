@@ -24,6 +24,20 @@ Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 """The worst first."""
 
+LONG_IDLE = 15 * 60.0
+"""Seconds of idleness that no proxy needs: Google's keep connections for 10 minutes."""
+
+_SECOND_LEVEL = frozenset(["ac", "co", "com", "edu", "gov", "ne", "net", "or", "org"])
+_SHARED = frozenset(
+    {
+        *("amazonaws.com", "appspot.com", "azurewebsites.net", "cloudfront.net", "firebaseapp.com"),
+        *("fly.dev", "github.io", "gitlab.io", "glitch.me", "herokuapp.com", "netlify.app"),
+        *("ngrok-free.app", "ngrok.io", "onrender.com", "pages.dev", "surge.sh", "vercel.app"),
+        *("trycloudflare.com", "web.app", "workers.dev"),
+    }
+)
+"""Domains that hosting services give to anyone."""
+
 _SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518, section 3.2
 _JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origin", "builtin.log"
 
@@ -84,6 +98,12 @@ def _any_origin(subject: Subject) -> Iterator[tuple[At, str]]:
         yield subject.at("server", "cors_origins"), "every web page may connect"
 
 
+def _strangers(subject: Subject) -> Iterator[tuple[At, str]]:
+    for at, origin in _origins(subject):
+        if "://*." in origin and _is_for_anyone(urlsplit(origin).hostname or ""):
+            yield at, f"{origin} allows the pages of strangers"
+
+
 def _short_key(subject: Subject) -> Iterator[tuple[At, str]]:
     for use in subject.middleware():
         key, names = use.options.get("key"), use.options.get("algorithms")
@@ -134,6 +154,13 @@ def _unlimited(subject: Subject) -> Iterator[tuple[At, str]]:
                 yield subject.at(*path), f"no limit on {what}"
 
 
+def _long_idle(subject: Subject) -> Iterator[tuple[At, str]]:
+    timeout = subject.config.limits.keepalive_timeout
+    if LONG_IDLE < timeout < inf:
+        message = f"a connection may be idle for {timeout:g} s, and takes a file descriptor"
+        yield subject.at("limits", "keepalive_timeout"), message
+
+
 def _open_token(subject: Subject) -> Iterator[tuple[At, str]]:
     admin = subject.config.admin
     if admin and not admin.socket and not is_loopback(admin.host):
@@ -175,13 +202,20 @@ def _token_in_query(subject: Subject) -> Iterator[tuple[At, str]]:
 
 
 def _local_origin(subject: Subject) -> Iterator[tuple[At, str]]:
+    for at, origin in _origins(subject):
+        if _is_local(origin):
+            yield at, "pages of a development server may connect"
+
+
+def _origins(subject: Subject) -> Iterator[tuple[At, str]]:
+    """Yield the origins that are allowed, with the places of their lists."""
     origins = subject.config.server.cors_origins
-    if isinstance(origins, tuple) and any(map(_is_local, origins)):
-        yield subject.at("server", "cors_origins"), "pages of a development server may connect"
+    for origin in origins if isinstance(origins, tuple) else ():
+        yield subject.at("server", "cors_origins"), origin
     for use in subject.middleware():
         allowed = use.options.get("allow")
-        if use.name == _ORIGIN and isinstance(allowed, list) and any(map(_is_local, allowed)):
-            yield use.option_at["allow"], "pages of a development server may connect"
+        if use.name == _ORIGIN and isinstance(allowed, list):
+            yield from ((use.option_at["allow"], str(origin)) for origin in allowed)
 
 
 def _debug_log(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -201,6 +235,7 @@ class Check:
 
 _CHECKS = (
     Check("high", "list the origins that may, or write same-origin", _any_origin),
+    Check("high", "name a domain of your own, as in https://*.example.com", _strangers),
     Check("high", "make one with: openssl rand -base64 64", _short_key),
     Check("high", "chmod o-w", _writable_files),
     Check("high", "chmod -R o-w", _writable_plugins),
@@ -210,6 +245,7 @@ _CHECKS = (
     Check("medium", "listen on a Unix socket, or on loopback behind TLS", _open_token),
     Check("medium", "write admin: {socket: admin.sock}, or add a token", _open_admin),
     Check("medium", "chmod 600", _readable_key),
+    Check("low", "a little longer than the proxy in front keeps connections is enough", _long_idle),
     Check("low", "add tls, or leave it to a proxy in front", _no_tls),
     Check("low", "write limits: {sockets_per_address: N}, or leave it to a proxy", _one_address),
     Check("low", "write source: auth.token, or a header", _token_in_query),
@@ -231,8 +267,17 @@ def _is_public(subject: Subject, path: tuple[str | int, ...]) -> bool:
     return name == _JWT and not any(str(each).startswith("HS") for each in algorithms or ())
 
 
-def _is_local(origin: object) -> bool:
-    return is_loopback(urlsplit(str(origin)).hostname or "")
+def _is_local(origin: str) -> bool:
+    return is_loopback(urlsplit(origin).hostname or "")
+
+
+def _is_for_anyone(host: str) -> bool:
+    """Tell whether anyone can have a subdomain of this; knows the commonest such domains only."""
+    labels = host.removeprefix("*.").split(".")
+    if len(labels) == 1:
+        return labels != ["localhost"]
+    of_a_country = len(labels) == 2 and len(labels[1]) == 2 and labels[0] in _SECOND_LEVEL
+    return of_a_country or ".".join(labels) in _SHARED
 
 
 log = logging.getLogger("sockgw.server")

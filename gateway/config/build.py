@@ -40,6 +40,7 @@ _Kinds: TypeAlias = Mapping[str, Callable[[Any], object]]
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PORTS = {"http": ":80", "https": ":443"}
 _BYTES = {"KB": 1_000, "MB": 1_000_000}
 _WRITTEN = re.compile(r"([0-9.]+)([a-zA-Z]*)")
 
@@ -67,8 +68,13 @@ def _url_path(written: str) -> str:
 
 
 def _origins(written: str | list[str]) -> str | tuple[str, ...]:
-    """Lower-case the origins, as browsers send them."""
-    return written if isinstance(written, str) else tuple(origin.lower() for origin in written)
+    return written if isinstance(written, str) else tuple(map(_origin, written))
+
+
+def _origin(written: str) -> str:
+    """An origin as browsers send it: in lower case, and without its scheme's default port."""
+    origin = written.lower()
+    return origin.removesuffix(_PORTS.get(origin.partition(":")[0], ""))
 
 
 def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:

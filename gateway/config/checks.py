@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -12,18 +13,21 @@ from gateway.errors import Problem
 __all__ = ["is_loopback", "problems"]
 
 _UNSENDABLE = {
-    "connect": "connection_middleware handles connections",
     "connect_error": "connection_middleware refuses connections",
     "newListener": "choose another name",
     "removeListener": "choose another name",
 }
 
-_GATEWAY_EVENTS = ("disconnect", "disconnecting", "error")
+_STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:[0-9]{1,5})?")
+"""An origin with a `*` that does not stand for the subdomains of a host."""
+
+_GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
 
 def problems(document: Document) -> Iterator[Problem]:
     """Find open admin listeners, namespaces given twice and routes that no packet can take."""
     yield from _open_admin(document)
+    yield from _bad_patterns(document)
     namespaces = _mapping(document.data.get("namespaces"))
     first: dict[str, str] = {}
     for name, namespace in namespaces.items():
@@ -49,6 +53,18 @@ def _open_admin(document: Document) -> Iterator[Problem]:
         text = document.shown(host, "admin", "host").strip("'")
         message = f"{text} can be reached from other machines: add a token"
         yield document.at("admin", "host").problem(message)
+
+
+def _bad_patterns(document: Document) -> Iterator[Problem]:
+    origins = _mapping(document.data.get("server")).get("cors_origins")
+    for index, origin in enumerate(origins if isinstance(origins, list) else ()):
+        if _STARRED.fullmatch(str(origin)):
+            path = ("server", "cors_origins", index)
+            message = (
+                "* stands for the subdomains of a host, as in https://*.example.com, got "
+                f"{document.shown(origin, *path)}"
+            )
+            yield document.at(*path).problem(message)
 
 
 def is_loopback(host: str) -> bool:

@@ -17,15 +17,13 @@ from typing import Protocol, TypeAlias
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
+from gateway.daemon.tls import SecureSite
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpServer
 
 __all__ = ["Address", "AppServer", "BoundAddress", "ListenError", "Listener", "PublicServer"]
 
 BACKLOG = 1024
-
-HANDSHAKE = 10.0
-"""Longest time for a TLS handshake, in seconds: after that the connection is dropped."""
 
 ANSWER = 30.0
 """Longest time for the last answer on a connection, in seconds."""
@@ -73,13 +71,18 @@ class BoundAddress:
     context: ssl.SSLContext | None
 
 
+class Site(Protocol):
+    """An address where connections are accepted."""
+
+    def close(self) -> None:
+        """Stop accepting connections."""
+
+
 class ProtocolServer(Protocol):
     """Makes the connections of a listener: the gateway's own, or aiohttp's for an application."""
 
-    def __call__(self) -> asyncio.Protocol: ...
-
-    async def setup(self) -> None:
-        """Prepare for the first connection."""
+    async def accept_on(self, bound: BoundAddress) -> Site:
+        """Accept connections on an address."""
 
     async def leave(self) -> None:
         """React to a change of address, or its end: open connections came on the former one."""
@@ -93,17 +96,20 @@ class PublicServer:
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
+        self._handshakes: set[asyncio.Task[None]] = set()
 
-    def __call__(self) -> asyncio.Protocol:
-        return self._server()
-
-    async def setup(self) -> None:
-        return None
+    async def accept_on(self, bound: BoundAddress) -> Site:
+        if bound.context is not None:
+            return SecureSite(self._server, bound.sock, bound.context, self._handshakes)
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._server, sock=bound.sock, backlog=BACKLOG)
 
     async def leave(self) -> None:
         return None
 
     async def shutdown(self) -> None:
+        for handshake in self._handshakes:
+            handshake.cancel()
         await self._server.shutdown()
 
 
@@ -118,13 +124,14 @@ class AppServer:
         )
         self._ending: set[asyncio.Task[None]] = set()
 
-    def __call__(self) -> asyncio.Protocol:
-        assert self._runner.server is not None
-        return self._runner.server()
-
-    async def setup(self) -> None:
+    async def accept_on(self, bound: BoundAddress) -> Site:
         if self._runner.server is None:
             await self._runner.setup()
+        assert self._runner.server is not None
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            self._runner.server, sock=bound.sock, ssl=bound.context, backlog=BACKLOG
+        )
 
     async def leave(self) -> None:
         for connection in self._runner.server.connections if self._runner.server else ():
@@ -144,7 +151,7 @@ class Listener:
 
     def __init__(self, server: ProtocolServer) -> None:
         self._server = server
-        self._site: asyncio.Server | None = None
+        self._site: Site | None = None
         self._bound: BoundAddress | None = None
 
     @property
@@ -173,16 +180,8 @@ class Listener:
 
     async def serve(self, bound: BoundAddress) -> None:
         """Accept connections on the bound address, then stop accepting on the former one."""
-        await self._server.setup()
-        loop = asyncio.get_running_loop()
         former, former_site = self._bound, self._site
-        self._site = await loop.create_server(
-            self._server,
-            sock=bound.sock,
-            ssl=bound.context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=HANDSHAKE if bound.context else None,
-        )
+        self._site = await self._server.accept_on(bound)
         self._bound = bound
         if former and former_site:
             await self._leave(former, former_site)
@@ -198,7 +197,7 @@ class Listener:
         await self.stop_accepting()
         await self._server.shutdown()
 
-    async def _leave(self, bound: BoundAddress, site: asyncio.Server) -> None:
+    async def _leave(self, bound: BoundAddress, site: Site) -> None:
         site.close()
         if bound.address.path:
             with suppress(OSError):

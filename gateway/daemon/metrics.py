@@ -63,6 +63,22 @@ class Metrics(Collector):
         for limit, count in server.engine.limits_met.counts.items():
             limited.add_metric([limit], count)
         yield limited
+        faults = CounterMetricFamily(
+            "sockgw_faults", "Faults in the gateway itself.", labels=["kind"]
+        )
+        for fault, count in server.engine.faults.counts.items():
+            faults.add_metric([fault], count)
+        yield faults
+        yield GaugeMetricFamily(
+            "sockgw_connections",
+            "Open TCP connections of the public port.",
+            server.engine.connections,
+        )
+        yield CounterMetricFamily(
+            "sockgw_volatile_dropped",
+            "Volatile events dropped, by client, because it was not ready.",
+            value=server.hub.dropped,
+        )
         yield CounterMetricFamily(
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",

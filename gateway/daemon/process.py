@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.daemon.daemon import Daemon, StartupInfo
+from gateway.http.descriptors import raise_descriptor_limit
 from gateway.runtime.tasks import new_event_loop
 
 __all__ = ["run"]
@@ -37,6 +38,7 @@ def run(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
         _tune_garbage_collector()
         started(info)
 
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(daemon, tuned))
         _leave_threads()

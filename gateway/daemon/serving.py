@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, replace
+from math import inf
 from typing import Any
 
 from gateway.compiler import Build
@@ -15,9 +17,13 @@ from gateway.daemon.listener import Address, BoundAddress, Listener, PublicServe
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.settings import Settings
+from gateway.http.descriptors import descriptors_for_connections
+from gateway.limits import Limits
 from gateway.socketio.server import Server
 
 __all__ = ["Serving"]
+
+log = logging.getLogger("sockgw.server")
 
 
 class Serving:
@@ -39,6 +45,7 @@ class Serving:
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
+        self._told = 0.0
 
     @property
     def generation(self) -> int:
@@ -73,11 +80,28 @@ class Serving:
         self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
         self.sockets.configure(_settings(self.server), build.config.limits)
+        self._tell_of_descriptors(build.config.limits)
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:
             await self.admin.stop_accepting()
         return plan
+
+    def _tell_of_descriptors(self, limits: Limits) -> None:
+        """Log that the limit of descriptors is below `limits.connections`, once for each value.
+
+        It is a warning only if the file asks for that many.
+        """
+        room, connections = descriptors_for_connections(), limits.most_connections
+        if room < connections < inf and connections != self._told:
+            is_default = connections == Limits().most_connections
+            log.log(
+                logging.DEBUG if is_default else logging.WARNING,
+                "the limit of file descriptors has room for %d connections, limits.connections is "
+                "%d: raise it with ulimit -n, or LimitNOFILE= of systemd",
+                *(room, connections),
+            )
+        self._told = connections
 
     def _close_removed(self, removed: Collection[str], build: Build) -> None:
         """Close the sockets of removed namespaces, and spare those of namespaces that are back."""

@@ -84,6 +84,8 @@ class Watcher:
         self._woken = asyncio.Event()
         self._is_look_due = True
         self._trouble = ""
+        self._unseen = ""
+        self._failed_looks = 0
 
     def watch(self, inputs: Inputs) -> None:
         """Compare with these from now on; they have just been read."""
@@ -103,10 +105,13 @@ class Watcher:
             while True:
                 try:
                     await self._step(group)
+                    continue
+                except OSError as error:  # no descriptor is left, or the disk fails
+                    self._tell(error)
                 except Exception:
                     log.exception("a fault in the gateway itself: the files cannot be looked at")
-                    self._is_look_due = True
-                    await asyncio.sleep(RETRY)
+                self._is_look_due = True
+                await asyncio.sleep(RETRY)
 
     async def _step(self, group: asyncio.TaskGroup) -> None:
         """Watch the right folders, look if there is a reason to, and wait for the next reason."""
@@ -137,11 +142,22 @@ class Watcher:
         self._is_look_due = False
         inputs = self._inputs
         now = await asyncio.to_thread(inputs.again)
+        self._tell(None)
         if inputs is not self._inputs:
             self._wake()  # a reload has read the files meanwhile
         elif now != inputs:
             self._inputs = now
             self._changed()
+
+    def _tell(self, error: OSError | None) -> None:
+        """Log that the files cannot be looked at, once for each reason; `None` means they can."""
+        reason = f"{error.filename}: cannot look at it: {error.strerror}" if error else ""
+        if error and reason != self._unseen:
+            log.error("%s; what is served stays", reason)
+        elif self._unseen and not error:
+            log.info("the files can be looked at again (failed looks: %d)", self._failed_looks)
+        self._failed_looks = self._failed_looks + 1 if error else 0
+        self._unseen = reason
 
     def _wake(self) -> None:
         self._is_look_due = True

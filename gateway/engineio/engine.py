@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable
 
 from gateway.engineio.polling import PollExchange, PostExchange
+from gateway.engineio.receiver import Receiver
 from gateway.engineio.refusals import HINT, Refusal, refuse, verify
-from gateway.engineio.session import Receiver, Session, new_id
+from gateway.engineio.session import Session, new_id
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
-from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
+from gateway.engineio.violations import FAULTS, VIOLATIONS, EventCounter, Fault, Violation
 from gateway.engineio.websocket import WebSocketCarrier
 from gateway.http.connection import Exchange, HttpConnection, HttpServer
 from gateway.http.cors import Cors, preflight
@@ -57,10 +58,12 @@ class Engine:
         self.violations: EventCounter[Violation] = EventCounter("violation", VIOLATIONS)
         self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES)
         self.admission = Admission(time.monotonic, is_overloaded)
+        self.faults: EventCounter[Fault] = EventCounter("fault", FAULTS, level=logging.ERROR)
         self.sessions: dict[str, Session] = {}
         self.websockets: set[WebSocketCarrier] = set()
         self.accepting = True
         self._connect = connect
+        self._server: HttpServer | None = None
         self._all_gone: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._warned: set[str] = set()
@@ -74,18 +77,30 @@ class Engine:
         self.cors = Cors(settings.cors_origins)
         for session in self.sessions.values():
             session.receiver.limit(limits)
+        if self._server is not None:
+            self._server.review()
 
     def http_server(self, path: str) -> HttpServer:
-        """Make the HTTP server whose requests to `path` the engine answers."""
-        return HttpServer(
-            {path: self.respond},
+        """Make the HTTP server whose requests to `path`, which ends in a slash, are answered here.
+
+        The slash may be missing: Socket.IO's clients leave it out if `addTrailingSlash` is false.
+        """
+        server = HttpServer(
+            {path: self.respond, path.rstrip("/") or "/": self.respond},
             self.deadlines,
-            request_timeout=lambda: self.limits.request_timeout,
+            bounds=lambda: self.limits,
+            websockets=lambda: len(self.websockets),
             bad_request=lambda address, why: self.violations.record("http", address, why),
-            timed_out=lambda address: self.limits_met.record(
-                "request_timeout", address, "no complete request arrived"
-            ),
+            limit_met=self.limits_met.record,
+            fault=lambda address: self.faults.record("request", address, "it was not answered"),
         )
+        self._server = server
+        return server
+
+    @property
+    def connections(self) -> int:
+        """The number of open TCP connections."""
+        return self._server.count if self._server is not None else 0
 
     async def shutdown(self) -> None:
         """End all sessions, accept no new ones, and wait until all WebSockets are closed."""
@@ -175,6 +190,7 @@ class Engine:
         compress = session.settings.compression
         answer, bits = switch_to_websocket(request, key, fields, compress=compress)
         websocket = WebSocketCarrier(session, transport, self, connection.closing, bits)
+        websocket.takes_text_only = bool(request.query.get("b64"))  # the client's `forceBase64`
         self.websockets.add(websocket)
         websocket.open(answer, tail)
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Protocol
 
+from gateway.engineio.pacing import BUDGET
 from gateway.engineio.packet import PacketError
 from gateway.engineio.reader import FrameError, FrameReader, Ping, Signal
 from gateway.engineio.session import Session
@@ -16,7 +17,7 @@ __all__ = ["Inbox", "Recipient"]
 
 LOG = logging.getLogger("sockgw.engine")
 
-TURN = range(256)
+TURN = range(BUDGET)
 """Frames that one turn of the loop handles, of any kind."""
 
 TURN_SIZE = 2**16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, Protocol
 
 from gateway.engineio.frames import Frames
@@ -86,15 +87,13 @@ class Outbox:
         self._append(Entry(frames, droppable))
         return "dropped"
 
-    def ping(self, *, first: bool) -> None:
-        """Send or add a ping; with `first`, ahead of the entries that wait."""
+    def ping(self) -> None:
+        """Send a ping, or add it ahead of the entries that wait: they may take many polls."""
         if self.sink is not None:
             self.sink.send(PING)
-        elif first:
+        else:
             self._entries.appendleft(Entry(PING))
             self.size += len(PING)
-        else:
-            self._append(Entry(PING))
 
     def attach(self, sink: Sink) -> None:
         """Send all entries to a sink, and what follows too, until `sink` is set to `None`."""
@@ -107,11 +106,13 @@ class Outbox:
         while self._entries:
             self._pop().send_to(sink)
 
-    def take(self) -> list[Packet]:
-        """Remove all entries and return their packets."""
-        packets = [packet for entry in self._entries for packet in entry.packets]
-        self._entries.clear()
-        self.taken, self.size = self.size, 0
+    def take(self, most: float = inf) -> list[Packet]:
+        """Remove entries, and return their packets: up to `most`, or those of one entry."""
+        packets: list[Packet] = []
+        before, entries = self.size, self._entries
+        while entries and (not packets or len(packets) + len(entries[0].packets) <= most):
+            packets += self._pop().packets
+        self.taken = before - self.size
         return packets
 
     def _append(self, entry: Entry) -> None:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from gateway.engineio.settings import Settings, Transport
 
 __all__ = [
+    "BASE64",
     "CLOSE",
     "MESSAGE",
     "NOOP",
@@ -26,7 +27,9 @@ __all__ = [
     "Message",
     "Packet",
     "PacketError",
+    "decode_base64",
     "decode_payload",
+    "encode_base64",
     "encode_payload",
     "handshake",
     "utf8",
@@ -73,7 +76,7 @@ def _facts(
 
 def encode_payload(packets: Iterable[Packet]) -> bytes:
     """Join packets into the body of a poll's answer."""
-    return utf8(SEPARATOR.join(map(_encode, packets)))
+    return utf8(SEPARATOR.join(map(encode_base64, packets)))
 
 
 def decode_payload(body: bytes) -> Iterator[Packet]:
@@ -85,8 +88,11 @@ def decode_payload(body: bytes) -> Iterator[Packet]:
         text = body.decode()
     except UnicodeDecodeError:
         raise PacketError("the body is not UTF-8") from None
-    for packet in text.split(SEPARATOR):
-        yield _decode(packet) if packet.startswith(BASE64) else packet
+    start = 0
+    while (end := text.find(SEPARATOR, start)) >= 0:
+        yield _decoded(text[start:end])
+        start = end + 1
+    yield _decoded(text[start:] if start else text)
 
 
 def utf8(text: str) -> bytes:
@@ -97,14 +103,25 @@ def utf8(text: str) -> bytes:
         return text.encode(errors="replace")
 
 
-def _encode(packet: Packet) -> str:
+def encode_base64(packet: Packet) -> str:
+    """Encode a packet as text: a binary one becomes base64, led by `b`."""
     if isinstance(packet, str):
         return packet
     return BASE64 + binascii.b2a_base64(packet, newline=False).decode("ascii")
 
 
-def _decode(packet: str) -> bytes:
+def _decoded(packet: str) -> Packet:
+    return decode_base64(packet) if packet.startswith(BASE64) else packet
+
+
+def decode_base64(packet: str) -> bytes:
+    """Decode a binary packet that a client sent as text, led by `b`. Raises `PacketError`.
+
+    As in Node, there may be line ends, which Java's clients always send, and the padding may be
+    missing; anything else that is not base64 is refused.
+    """
+    text = packet[1:].replace("\n", "").replace("\r", "")
     try:
-        return binascii.a2b_base64(packet[1:], strict_mode=True)
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise PacketError("a binary packet is not base64") from None

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Awaitable, Iterator
 
+from gateway.engineio.pacing import BUDGET, NEXT_TURN
 from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
 from gateway.engineio.refusals import Refusal, refuse
 from gateway.engineio.session import Polling, Session
@@ -179,11 +180,13 @@ class PostExchange:
             self._connection.abort()
 
     def _receive(self, packets: Iterator[Packet]) -> Awaitable[None] | None:
-        """Pass packets to the session until it makes the next one wait."""
-        for packet in packets:
+        """Pass packets to the session until the next one has to wait."""
+        for count, packet in enumerate(packets, 1):
             waiting = self._session.receive(packet)
             if waiting is not None:
                 return waiting
+            if count == BUDGET:
+                return NEXT_TURN
         return None
 
     async def _go_on(self, packets: Iterator[Packet], waiting: Awaitable[None] | None) -> None:

@@ -10,46 +10,37 @@ import logging
 import secrets
 from collections.abc import Awaitable
 from enum import Enum
-from typing import Literal, Protocol
+from math import inf
+from typing import Protocol
 
 from gateway.engineio.frames import Frames
 from gateway.engineio.outbox import Outbox
+from gateway.engineio.pacing import paced
 from gateway.engineio.packet import (
+    BASE64,
     CLOSE,
     MESSAGE,
     NOOP,
     PONG,
-    Message,
     Packet,
     PacketError,
+    decode_base64,
 )
+from gateway.engineio.receiver import NOBODY, Reason, Receiver
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.timers import Due
 from gateway.engineio.transports import Poll, Post, WebSocket
 from gateway.engineio.upgrade import Upgrade, UpgradeStep
 from gateway.engineio.violations import EventCounter, Violation
 from gateway.http.deadlines import Deadlines
-from gateway.limits import LimitName, Limits
+from gateway.limits import LimitName, Limits, TokenBucket
 
-__all__ = ["Host", "Polling", "Reason", "Receiver", "Session", "State", "new_id"]
+__all__ = ["Host", "Polling", "Session", "State", "new_id"]
 
 LOG = logging.getLogger("sockgw.engine")
 
-Reason = Literal[
-    "client disconnect",
-    "parse error",
-    "ping timeout",
-    "server disconnect",
-    "server shutting down",
-    "slow client",
-    "transport close",
-    "transport error",
-]
-"""The reason why a session ended.
-
-The client closed it, violated the protocol, or stopped answering pings; the server closed it, or is
-shutting down; the client does not read; the connection was closed, or failed.
-"""
+POLL_PACKETS = 15
+"""Most packets in the answer to a poll, besides a CLOSE. Clients of python-socketio take 16."""
 
 
 class State(Enum):
@@ -68,19 +59,6 @@ class State(Enum):
 OPEN = State.OPEN  # read for every message, and enum members are slow to look up
 
 
-class Receiver(Protocol):
-    """The client that a session belongs to, above the engine."""
-
-    def receive(self, message: Message) -> Awaitable[None] | None:
-        """Handle a message. The next one waits for the returned awaitable. Must not raise."""
-
-    def closed(self, reason: Reason) -> None:
-        """Note the end of a session that was accepted; called once."""
-
-    def limit(self, limits: Limits) -> None:
-        """Apply limits that have changed."""
-
-
 class Host(Protocol):
     """The engine as its sessions see it."""
 
@@ -94,41 +72,28 @@ class Host(Protocol):
         """Remove a session from the table, so that no request finds it."""
 
 
-class _Nobody:
-    """The receiver of a session that is not accepted yet, or that is over."""
-
-    def receive(self, message: Message) -> None:
-        return None
-
-    def closed(self, reason: Reason) -> None:
-        return None
-
-    def limit(self, limits: Limits) -> None:
-        return None
-
-
-NOBODY: Receiver = _Nobody()
-
-
 class Session:
     """One client, on its current transport.
 
     `settings` are those of its handshake. `address` is the client's address; `is_secure` is true
     if it came over TLS. `receiver` gets the messages of the client. `polling` has the requests of
     long-polling; it is `None` for a session that began on a WebSocket or is over. `upgrade` is the
-    attempt in progress, if any. Messages to a session that is over are dropped.
+    attempt in progress, if any. `packets` counts those that the client may still send, besides
+    events. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
         "_deadlines",
         "_held",
         "_host",
+        "_pings",
         "_websocket",
         "address",
         "id",
         "is_secure",
         "last",
         "outbox",
+        "packets",
         "polling",
         "receiver",
         "settings",
@@ -159,6 +124,8 @@ class Session:
         self._host = host
         self._deadlines = host.deadlines
         self._held = 0.0
+        self.packets = TokenBucket()
+        self._pings = 0  # that the client has not answered
         self._websocket: WebSocket | None = None  # set once it is the transport
         self.upgrade: Upgrade | None = None
         self._deadlines.set(self, Due.PING, self.settings.ping_interval)
@@ -183,19 +150,29 @@ class Session:
         """
         if (sink := self.outbox.sink) is not None:
             sink.send_many(frames)
-        elif self.state in {State.OPENING, State.OPEN}:
-            self._keep(frames, droppable)
+            return
+        if self.state not in {State.OPENING, State.OPEN}:
+            return
+        kept = self.outbox.keep(frames, droppable, self._host.limits)
+        if kept != "kept":
+            self.count_limit("send_buffer", f"{self.buffered} bytes are not read: {kept}")
+        if kept == "disconnected":
+            self.end("slow client")
+        if self.polling is not None:
+            self.polling.answer_if_ready()
 
-    def close(self, reason: Reason = "server disconnect") -> None:
+    def close(self, reason: Reason = "server disconnect", *, apart: bool = False) -> None:
         """End the session once the client has received everything sent before.
 
-        On polling that takes one more poll, which may take as long as the answer to a ping.
+        On polling that takes one more poll, which may take as long as the answer to a ping. With
+        `apart` it takes two: Socket.IO's client notices a close before the packets it comes with.
         """
         if self.state is State.OPEN and self._websocket is None:
             self.state = State.CLOSING
             self._deadlines.set(self, Due.CLOSE, self.settings.ping_timeout)
             self._deadlines.cancel(self, Due.PING, Due.PONG)
             if self.polling is not None:
+                self.polling.closes_apart = apart
                 self.polling.wake()
             self._report_end(reason)
         elif self.state is not State.CLOSING:
@@ -230,21 +207,24 @@ class Session:
         self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
 
     def charge(self, packets: int = 1) -> Awaitable[None] | None:
-        """Count frames that are no messages; the next message waits for the returned awaitable."""
-        return None
+        """Charge packets or frames that are not events to `packets_per_second`.
+
+        The next message waits for the returned awaitable.
+        """
+        bucket = self.packets
+        bucket.tokens -= packets
+        if bucket.tokens >= 0:
+            return None
+
+        def rate() -> float:
+            closed = self.state is State.CLOSED
+            return inf if closed else self._host.limits.packets_per_second
+
+        return paced(bucket, rate, self, "packets_per_second")
 
     def hold(self, seconds: float) -> None:
         """Excuse a throttled client from answering pings for `seconds`."""
         self._held = self._deadlines.clock() + seconds
-
-    def _keep(self, frames: Frames, droppable: bool) -> None:
-        kept = self.outbox.keep(frames, droppable, self._host.limits)
-        if kept != "kept":
-            self.count_limit("send_buffer", f"{self.buffered} bytes are not read: {kept}")
-        if kept == "disconnected":
-            self.end("slow client")
-        if self.polling is not None:
-            self.polling.answer_if_ready()
 
     def _report_end(self, reason: Reason) -> None:
         receiver, self.receiver = self.receiver, NOBODY  # breaks a reference cycle
@@ -262,6 +242,9 @@ class Session:
         clients may not send; the caller then ends the session.
         """
         if self.state is not OPEN:
+            if packet == CLOSE:
+                self.last = NOOP
+                self.end("client disconnect")
             return None
         if isinstance(packet, bytes):
             return self.receiver.receive(packet)
@@ -269,14 +252,19 @@ class Session:
         if kind == MESSAGE:
             return self.receiver.receive(packet[1:])
         if kind == PONG:
+            if not self._pings:
+                raise PacketError("a pong without a ping")
+            self._pings -= 1
             self._deadlines.set(self, Due.PING, self.settings.ping_interval)
             self._deadlines.cancel(self, Due.PONG)
-        elif kind == CLOSE:
+            return self.charge()
+        if kind == CLOSE:
             self.last = NOOP
             self.end("client disconnect")
-        else:
-            raise PacketError(f"a client may not send packets of type {kind!r}")
-        return None
+            return None
+        if kind == BASE64:
+            return self.receiver.receive(decode_base64(packet))
+        raise PacketError(f"a client may not send packets of type {kind!r}")
 
     def lost(self, carrier: Poll | WebSocket, reason: Reason) -> None:
         """Handle the loss of the connection of a poll or a WebSocket."""
@@ -289,7 +277,8 @@ class Session:
         """Act on a deadline that has passed."""
         if due == Due.PING:
             self._deadlines.set_after(when, self, Due.PONG, self.settings.ping_timeout)
-            self.outbox.ping(first=self._websocket is not None)
+            self._pings += 1
+            self.outbox.ping()
             if self.polling is not None:
                 self.polling.answer_if_ready()
         elif due == Due.PONG and when < self._held + self.settings.ping_timeout:
@@ -376,15 +365,18 @@ class Polling:
     At most one GET waits, one answer is being written, and one POST is read. A client should have
     read the answer to one GET before it sends the next. If it does not, its GET waits, whatever
     connection it came on: the answers would pile up in memory.
+
+    `closes_apart` is true if a session that closes says so in an answer without other packets.
     """
 
-    __slots__ = ("_answering", "_deadlines", "_post", "_session", "_waiting")
+    __slots__ = ("_answering", "_deadlines", "_post", "_session", "_waiting", "closes_apart")
 
     def __init__(self, session: Session, deadlines: Deadlines) -> None:
         self._session, self._deadlines = session, deadlines
         self._waiting: Poll | None = None
         self._answering: Poll | None = None
         self._post: Post | None = None
+        self.closes_apart = False
 
     def __contains__(self, carrier: object) -> bool:
         """True for a GET in progress."""
@@ -419,8 +411,10 @@ class Polling:
         self._waiting, self._answering = None, poll
         if session.upgrade is not None:
             self._deadlines.cancel(session, Due.NOOP, Due.LATER_NOOP)
-        packets = session.outbox.take()
-        if session.state is State.CLOSING:
+        packets = session.outbox.take(inf if session.state is State.CLOSED else POLL_PACKETS)
+        if session.state is State.CLOSING and not (
+            session.outbox or (packets and self.closes_apart)
+        ):
             session.end("server disconnect")  # which has the poll expire
         elif session.state is State.CLOSED:
             poll.expire_soon()

@@ -1,4 +1,4 @@
-"""Counts of violations and of limits met: they come too often to log each one."""
+"""Counts of violations, limits met and faults: they come too often to log each one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, Literal, TypeVar, get_args
 
-__all__ = ["VIOLATIONS", "EventCounter", "Violation"]
+__all__ = ["FAULTS", "VIOLATIONS", "EventCounter", "Fault", "Violation"]
 
 LOG = logging.getLogger("sockgw.engine")
 
@@ -36,6 +36,11 @@ an Engine.IO packet or a Socket.IO packet that the protocol does not allow.
 
 VIOLATIONS: tuple[Violation, ...] = get_args(Violation)
 
+Fault = Literal["request"]
+"""Faults in the gateway itself. `request`: an exception instead of an answer."""
+
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
 INTERVAL = 1.0
 """Shortest time between two log lines of one kind, in seconds."""
 
@@ -49,15 +54,21 @@ class EventCounter(Generic[K]):
     """Counts events by kind, and logs at most one line a second for each kind.
 
     Each line gives the number of events that were not logged since the last one. `counts` has
-    every kind from the start, `word` begins each line, `clock` returns seconds.
+    every kind from the start, `word` begins each line, `clock` returns seconds. Lines at the
+    `level` ERROR have the traceback of the exception that is being handled.
     """
 
     def __init__(
-        self, word: str, kinds: Iterable[K], clock: Callable[[], float] = time.monotonic
+        self,
+        word: str,
+        kinds: Iterable[K],
+        clock: Callable[[], float] = time.monotonic,
+        level: int = logging.INFO,
     ) -> None:
         self.counts: dict[K, int] = dict.fromkeys(kinds, 0)
         self._word = word
         self._clock = clock
+        self._level = level
         self._unlogged: dict[K, int] = {}
         self._silent_until: dict[K, float] = {}
 
@@ -75,4 +86,6 @@ class EventCounter(Generic[K]):
         left_out = self._unlogged.pop(kind, 0)
         more = f" ({left_out} more of this kind were not logged)" if left_out else ""
         reason = str(why).partition("\n")[0][:LENGTH]
-        LOG.info("%s %s by %s: %s%s", self._word, kind, who, reason, more)
+        text = "%s %s by %s: %s%s"
+        is_error = self._level >= logging.ERROR
+        LOG.log(self._level, text, self._word, kind, who, reason, more, exc_info=is_error)

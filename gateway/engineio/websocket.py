@@ -21,11 +21,11 @@ from gateway.engineio.frames import (
     pong_frame,
 )
 from gateway.engineio.inbox import Inbox
-from gateway.engineio.packet import Packet
+from gateway.engineio.packet import Packet, encode_base64
 from gateway.engineio.reader import FrameError, FrameReader
 from gateway.engineio.session import Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
-from gateway.http.connection import CloseQueue, QueuedProtocol
+from gateway.http.closing import CloseQueue, QueuedProtocol
 
 __all__ = ["WebSocketCarrier"]
 
@@ -44,7 +44,10 @@ class Owner(Protocol):
 
 
 class WebSocketCarrier(QueuedProtocol):
-    """One WebSocket connection. `window_bits` are those of permessage-deflate; 0 without it."""
+    """One WebSocket connection. `window_bits` are those of permessage-deflate; 0 without it.
+
+    If `takes_text_only` is true, binary packets are sent as base64.
+    """
 
     __slots__ = (
         "_corked",
@@ -53,6 +56,7 @@ class WebSocketCarrier(QueuedProtocol):
         "_owner",
         "_session",
         "_window_bits",
+        "takes_text_only",
     )
 
     def __init__(
@@ -68,6 +72,7 @@ class WebSocketCarrier(QueuedProtocol):
         self._window_bits = window_bits
         reader = FrameReader(session.settings.max_payload, inflates=window_bits > 0)
         self._inbox = Inbox(self, session, transport, reader)
+        self.takes_text_only = False
         self._is_closing = False  # the close frame is sent, or the connection is gone
         # Set while frames are joined: during a read, and at first, to join them to the head.
         self._corked: list[bytes] | None = None
@@ -91,13 +96,15 @@ class WebSocketCarrier(QueuedProtocol):
         return sum(map(len, self._corked or ())) + self._transport.get_write_buffer_size()
 
     def send(self, packet: Packet) -> None:
+        if self.takes_text_only:
+            packet = encode_base64(packet)
         if self._window_bits and len(packet) >= COMPRESS_FROM:
             self._write(deflated_frame(packet, self._window_bits))
         else:
             self._write(frame(packet))
 
     def send_many(self, frames: Frames) -> None:
-        if self._window_bits:
+        if self._window_bits or self.takes_text_only:
             for packet in frames.packets:
                 self.send(packet)
             return

@@ -10,14 +10,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
+from gateway.http.closing import CloseQueue, QueuedProtocol
 from gateway.http.deadlines import Deadlines
+from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.parser import END, BadRequest, Event, Parser
 from gateway.http.request import Request, read_plain
 from gateway.http.response import CONTINUE, NOT_FOUND, Answer, encode
 
-__all__ = ["CloseQueue", "Due", "Exchange", "HttpConnection", "HttpServer", "QueuedProtocol"]
+__all__ = ["Bounds", "Due", "Exchange", "HttpConnection", "HttpServer"]
 
 WAITING = 2**16
 """Bytes that may wait behind the request in progress before the connection stops reading."""
@@ -25,23 +27,15 @@ WAITING = 2**16
 READ_AT_ONCE = 2**14
 """Bytes that are parsed at a time: parsed requests take many times the memory of their bytes."""
 
-KEEPALIVE = 3630.0
-"""Seconds that a connection may be idle between requests: longer than any proxy keeps one open.
-
-The check runs at this interval, so an idle connection is closed after at most twice as long.
-"""
-
 LINGER = 2.0
 """Seconds that a client gets to read the last answer on a connection and close it."""
 
 BAD_REQUEST = Answer(400)
 EXPECTATION_FAILED = Answer(417, closes=True)
+INTERNAL_ERROR = Answer(500, closes=True)
 
 CONTINUES = "100-continue"
 """The one expectation that there is: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1"""
-
-CLOSED_AT_ONCE = 64
-"""Connections that are closed per turn of the loop."""
 
 
 class Due(IntEnum):
@@ -50,7 +44,22 @@ class Due(IntEnum):
     REQUEST = 100
     """The head of a request has to arrive, or the rest of one that is already answered."""
     IDLE = 101
-    """Another request has to arrive."""
+    """Another request has to arrive, on the connection that has been idle longest."""
+    UNREAD = 102
+    """The client has to read what was written."""
+
+
+class Bounds(Protocol):
+    """The limits of connections; times are in seconds, `inf` means unlimited."""
+
+    @property
+    def request_timeout(self) -> float: ...
+
+    @property
+    def keepalive_timeout(self) -> float: ...
+
+    @property
+    def most_connections(self) -> float: ...
 
 
 class Exchange(Protocol):
@@ -82,147 +91,116 @@ Respond = Callable[[Request, "HttpConnection"], Exchange | None]
 class HttpServer:
     """Makes the connections of one port. `routes` maps paths to the functions that answer them.
 
-    `request_timeout` returns the seconds that a client gets to send the head of a request.
-    `bad_request` is called with a client's address and the reason when it does not send HTTP,
-    `timed_out` with its address when no request arrives in time.
+    `bounds` returns the limits that apply now, `websockets` the number of connections that became
+    WebSockets and are still open. `bad_request` is called with a client's address and the reason
+    when it does not send HTTP, `limit_met` when a limit is met, and `fault` with the address when
+    an exception is being handled that left a request unanswered.
+
+    `idle` has the connections without a request, not even a part of one, and the times since
+    when, the longest idle first. `handshakes` are connections whose TLS handshake is under way.
     """
 
     def __init__(
         self,
         routes: Mapping[str, Respond],
         deadlines: Deadlines,
-        request_timeout: Callable[[], float],
+        bounds: Callable[[], Bounds],
+        websockets: Callable[[], int],
         bad_request: Callable[[str, str], None],
-        timed_out: Callable[[str], None],
+        limit_met: Callable[[Literal["connections", "request_timeout"], str, str], None],
+        fault: Callable[[str], None],
     ) -> None:
         self.routes = routes
         self.deadlines = deadlines
-        self.request_timeout = request_timeout
+        self.bounds = bounds
+        self.websockets = websockets
         self.bad_request = bad_request
-        self.timed_out = timed_out
+        self.limit_met = limit_met
+        self.fault = fault
         self.closing = CloseQueue()
-        self.keepalive = KEEPALIVE
         self.connections: set[HttpConnection] = set()
+        self.handshakes: set[HttpConnection] = set()
+        # No OrderedDict: every request leaves and enters it, which costs a third in a dict.
+        self.idle: dict[HttpConnection, float] = {}
+        self._is_armed = False  # the deadline IDLE is set
 
     def __call__(self) -> HttpConnection:
         return HttpConnection(self)
+
+    @property
+    def count(self) -> int:
+        """The number of open connections, of every kind."""
+        return len(self.connections) + len(self.handshakes) + self.websockets()
+
+    def has_room(self, address: str) -> bool:
+        """True if one more connection may stay; the one that has been idle longest makes room."""
+        if self.count < min(self.bounds().most_connections, descriptors_for_connections()):
+            return True
+        if not self.idle:
+            self.limit_met("connections", address, "a new connection was closed: none is idle")
+            return False
+        idle = next(iter(self.idle))
+        self.limit_met("connections", address, "the connection that was idle longest made room")
+        self.forget(idle)
+        idle.abort()
+        return True
 
     def expect_rest(self, connection: HttpConnection) -> None:
         """Start the deadline for the rest of a request."""
         if not connection.is_timed:
             connection.is_timed = True
-            self.deadlines.set(connection, Due.REQUEST, self.request_timeout())
+            self.deadlines.set(connection, Due.REQUEST, self.bounds().request_timeout)
 
     def expect_nothing(self, connection: HttpConnection) -> None:
         """Cancel that deadline: the request is complete."""
-        if connection.is_timed:
-            connection.is_timed = False
-            self.deadlines.cancel(connection, Due.REQUEST)
+        connection.is_timed = False
+        self.deadlines.cancel(connection, Due.REQUEST)
+
+    def expect_reading(self, connection: HttpConnection) -> None:
+        """Start the deadline for the client to read what was written."""
+        connection.is_unread = True
+        self.deadlines.set(connection, Due.UNREAD, self.bounds().keepalive_timeout)
+
+    def expect_request(self, connection: HttpConnection) -> None:
+        """Note that a connection is idle from now on."""
+        self.idle[connection] = self.deadlines.clock()
+        if not self._is_armed:
+            self.review()
+
+    def review(self) -> None:
+        """Close the connections that have been idle for too long, and set the next deadline.
+
+        Call it when the bounds have changed.
+        """
+        timeout, now = self.bounds().keepalive_timeout, self.deadlines.clock()
+        while self.idle:
+            connection, since = next(iter(self.idle.items()))
+            if since + timeout > now:
+                break
+            del self.idle[connection]
+            connection.close()
+            connection.cut_later(LINGER)
+        self.deadlines.cancel(self, Due.IDLE)
+        self._is_armed = bool(self.idle)
+        if self._is_armed:
+            self.deadlines.set(self, Due.IDLE, since + timeout - now)
+
+    def due(self, due: int, when: float) -> None:
+        self.review()
+
+    def forget(self, connection: HttpConnection) -> None:
+        """Note that a connection is gone, or is no longer HTTP."""
+        self.connections.discard(connection)
+        self.idle.pop(connection, None)
+        connection.cut_no_more()
+        if connection.is_timed or connection.is_unread:
+            self.deadlines.cancel(connection)
 
     async def shutdown(self) -> None:
         """Close all connections, after the polls that were woken in this turn are answered."""
         await asyncio.sleep(0)
         for connection in tuple(self.connections):
             connection.close()
-
-
-class CloseQueue:
-    """Closes connections a few at a time.
-
-    Each connection takes its session, its sockets and their chains with it. Closing thousands in
-    one turn of the loop would stall all other clients.
-    """
-
-    def __init__(self) -> None:
-        self._queue: deque[Callable[[], None]] = deque()
-
-    def add(self, close: Callable[[], None]) -> None:
-        if not self._queue:
-            asyncio.get_running_loop().call_soon(self._close_some)
-        self._queue.append(close)
-
-    def _close_some(self) -> None:
-        try:
-            for _ in range(min(CLOSED_AT_ONCE, len(self._queue))):
-                self._queue.popleft()()
-        finally:  # one that raises must not hold up all others
-            if self._queue:
-                asyncio.get_running_loop().call_soon(self._close_some)
-
-
-class QueuedProtocol(asyncio.Protocol):
-    """A connection that closes through a `CloseQueue`."""
-
-    __slots__ = ("_closing", "_cut", "_is_queued", "_transport")
-
-    _transport: asyncio.Transport
-
-    def __init__(self, closing: CloseQueue) -> None:
-        self._closing = closing
-        self._is_queued = False
-        self._cut: asyncio.TimerHandle | None = None
-
-    @property
-    def address(self) -> str:
-        """The client's address; empty on a Unix socket."""
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
-
-    @property
-    def closing(self) -> CloseQueue:
-        """The queue that the connection closes through."""
-        return self._closing
-
-    @property
-    def is_secure(self) -> bool:
-        """True for a connection over TLS."""
-        return self._transport.get_extra_info("sslcontext") is not None
-
-    def close(self) -> None:
-        """Close the connection once everything written has been sent."""
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Drop the connection at once."""
-        self._transport.abort()
-
-    def cut_later(self, seconds: float) -> None:
-        """Drop the connection in `seconds`, if it is still open by then."""
-        if self._cut is None:
-            self._cut = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
-
-    def cut_no_more(self) -> None:
-        """Cancel `cut_later`."""
-        if self._cut is not None:
-            self._cut.cancel()
-            self._cut = None
-
-    def linger(self, seconds: float) -> None:
-        """End the output, and read on for up to `seconds` before the connection is dropped.
-
-        Closing with unread bytes makes TCP reset the connection, and the client may lose what was
-        written last: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
-        """
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        self.cut_later(seconds)
-
-    def lost(self) -> None:
-        """Clean up after the connection is gone; called once."""
-        raise NotImplementedError
-
-    def eof_received(self) -> bool | None:
-        if self._transport.get_extra_info("sslcontext"):  # TLS cannot be half closed
-            return None
-        self._is_queued = True
-        self._closing.add(self._transport.close)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._is_queued:
-            self.lost()
-        else:
-            self._closing.add(self.lost)
 
 
 class HttpConnection(QueuedProtocol):
@@ -236,7 +214,7 @@ class HttpConnection(QueuedProtocol):
         "_events",
         "_exchange",
         "_is_answered",
-        "_is_kept",
+        "_is_last",
         "_is_over",
         "_is_paused",
         "_is_reading",
@@ -245,8 +223,8 @@ class HttpConnection(QueuedProtocol):
         "_request",
         "_rest",
         "_server",
-        "_was_used",
         "is_timed",
+        "is_unread",
     )
 
     def __init__(self, server: HttpServer) -> None:
@@ -261,10 +239,10 @@ class HttpConnection(QueuedProtocol):
         self._body: bytearray | None = None  # the body so far, unless it is discarded
         self._is_reading = False  # in the middle of a body, discarded or not
         self._is_answered = False
+        self._is_last = False  # the connection closes after the answer
         self._is_paused = False  # the client does not read fast enough
         self.is_timed = False  # the deadline REQUEST is set
-        self._is_kept = False  # the first request is over, and the deadline IDLE is set
-        self._was_used = True  # since the last check for idleness
+        self.is_unread = False  # the deadline UNREAD is set
         self._is_over = False  # nothing more is read here
 
     # Called by the transport
@@ -272,8 +250,16 @@ class HttpConnection(QueuedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, because uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
-        self._server.expect_rest(self)
+        server = self._server
+        if self in server.handshakes:
+            server.handshakes.discard(self)
+        elif not server.has_room(self.address):
+            self._is_over = True
+            self.abort()
+            return
+        server.connections.add(self)
+        server.expect_rest(self)
+        server.expect_request(self)
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
@@ -291,26 +277,27 @@ class HttpConnection(QueuedProtocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.lost()
-        self._forget()
+        self._is_over = True
+        self._server.forget(self)
 
     def pause_writing(self) -> None:
         self._is_paused = True
+        self._server.expect_reading(self)
 
     def resume_writing(self) -> None:
-        self._is_paused = False
+        self._is_paused = self.is_unread = False
+        self._server.deadlines.cancel(self, Due.UNREAD)
         if self._is_answered:
             self._written()
 
     def due(self, due: int, when: float) -> None:
         """Close the connection if the deadline that has passed was not met."""
-        if due == Due.REQUEST:
-            self._server.timed_out(self.address)
-            self._transport.close()
-        elif self._request is None and not self._was_used:
-            self._transport.close()
-        else:
-            self._was_used = False
-            self._server.deadlines.set(self, Due.IDLE, self._server.keepalive)
+        if due == Due.UNREAD:
+            self.abort()
+            return
+        self._server.limit_met("request_timeout", self.address, "no complete request arrived")
+        self.close()
+        self.cut_later(LINGER)
 
     # Called to answer
 
@@ -325,13 +312,7 @@ class HttpConnection(QueuedProtocol):
         keeps = request.keeps_alive and not answer.closes
         data = encode(answer, keeps_alive=keeps, has_body=request.method != "HEAD")
         self._transport.write(data)
-        if not keeps:
-            exchange, self._exchange = self._exchange, None
-            if exchange is not None:
-                exchange.written()
-            self._close()
-            return
-        self._is_answered = True
+        self._is_answered, self._is_last = True, not keeps
         if not self._is_paused:
             self._written()
 
@@ -343,7 +324,8 @@ class HttpConnection(QueuedProtocol):
         if self._transport.is_closing():
             return None
         tail = (self._parser.tail if self._parser is not None else None) or b""
-        self._forget()
+        self._is_over = True
+        self._server.forget(self)
         return self._transport, tail + self._rest
 
     # Reading
@@ -383,6 +365,7 @@ class HttpConnection(QueuedProtocol):
             self._events = deque()
         self._events += events
         if not events and self._request is None:
+            self._server.idle.pop(self, None)
             self._server.expect_rest(self)
 
     def _take(self, event: Event) -> None:
@@ -397,10 +380,12 @@ class HttpConnection(QueuedProtocol):
                 self._exchange.too_large()
 
     def _begin(self, request: Request) -> None:
-        self._server.expect_nothing(self)
-        self._request, self._was_used = request, True
-        self._is_reading, self._is_answered = request.body is None, False
-        respond = self._server.routes.get(request.path)
+        server = self._server
+        server.idle.pop(self, None)
+        if self.is_timed:
+            server.expect_nothing(self)
+        self._request, self._is_reading = request, request.body is None
+        respond = server.routes.get(request.path)
         if respond is None:
             self.answer(NOT_FOUND)
             return
@@ -408,14 +393,17 @@ class HttpConnection(QueuedProtocol):
         if expected and expected.lower() != CONTINUES:
             self.answer(EXPECTATION_FAILED)
             return
-        exchange = respond(request, self)
-        if exchange is None:
-            return
-        self._exchange = exchange
-        if request.body is None:
-            self._await_body(request, exchange)
-        else:
-            exchange.finish(request.body)
+        try:
+            exchange = respond(request, self)
+            if exchange is None:
+                return
+            self._exchange = exchange
+            if request.body is None:
+                self._await_body(request, exchange)
+            else:
+                exchange.finish(request.body)
+        except Exception:
+            self._fault()
 
     def _await_body(self, request: Request, exchange: Exchange) -> None:
         if request.headers.get("expect"):
@@ -431,9 +419,23 @@ class HttpConnection(QueuedProtocol):
         self._is_reading = False
         body, self._body = self._body, None
         if body is not None and self._exchange is not None:
-            self._exchange.finish(bytes(body))
+            try:
+                self._exchange.finish(bytes(body))
+            except Exception:
+                self._fault()
         elif self._is_answered and not self._is_paused:
             self._finish()
+
+    def _fault(self) -> None:
+        """Answer a request that met a fault in the gateway itself, and close the connection."""
+        self._server.fault(self.address)
+        exchange, self._exchange = self._exchange, None
+        if self._is_over or self._is_answered:
+            self.abort()
+        else:
+            self.answer(INTERNAL_ERROR)
+        if exchange is not None:
+            exchange.lost()
 
     def _fail(self, error: BadRequest) -> None:
         """Refuse bytes that are not HTTP, and everything after them."""
@@ -455,7 +457,9 @@ class HttpConnection(QueuedProtocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.written()
-        if self._is_reading:
+        if self._is_last:
+            self._close()
+        elif self._is_reading:
             self._body = None
             self._server.expect_rest(self)
         else:
@@ -464,14 +468,15 @@ class HttpConnection(QueuedProtocol):
     def _finish(self) -> None:
         """End the request and go on to the next."""
         self._request, self._is_answered = None, False
-        self._server.expect_nothing(self)
-        if not self._is_kept:
-            self._is_kept = True
-            self._server.deadlines.set(self, Due.IDLE, self._server.keepalive)
+        server = self._server
+        if self.is_timed:
+            server.expect_nothing(self)
+        if self._parser is None or self._parser.is_between:
+            server.expect_request(self)
+        else:
+            server.expect_rest(self)
         if self._events or self._rest:
             self._run()
-        elif self._parser is not None and not self._parser.is_between:
-            self._server.expect_rest(self)
 
     def _close(self) -> None:
         """Close the connection after the last answer."""
@@ -481,10 +486,5 @@ class HttpConnection(QueuedProtocol):
             self.linger(LINGER)
         else:
             self._transport.close()
-
-    def _forget(self) -> None:
-        self._is_over = True
-        self._server.connections.discard(self)
-        self.cut_no_more()
-        if self.is_timed or self._is_kept:
-            self._server.deadlines.cancel(self)
+            if self._transport.get_write_buffer_size():
+                self._server.expect_reading(self)

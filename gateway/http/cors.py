@@ -6,6 +6,8 @@ leave their origin to the server.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Set as AbstractSet
 from typing import Literal
 
 from gateway.http.request import Request
@@ -16,32 +18,58 @@ __all__ = ["Cors", "preflight"]
 MAX_AGE = 7200
 """Seconds for which a browser need not ask again: the most that Chromium keeps."""
 
+LONGEST = 300
+"""Characters of the longest origin that is compared with patterns; a host name has up to 253."""
+
+SUBDOMAIN = re.compile(r"([a-z][a-z0-9+.-]*://)((?:[a-z0-9_-]+\.)+[a-z0-9_-]+(?::[0-9]{1,5})?)")
+"""An origin whose host is a name of several labels: its scheme, its host with the port."""
+
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Cors:
-    """The setting `cors_origins`, applied to requests."""
+    """The setting `cors_origins`, applied to requests.
+
+    An origin such as `https://*.example.com` stands for all subdomains, at any depth, but not for
+    `https://example.com`. Scheme and port must be the same.
+    """
 
     def __init__(self, origins: Literal["same-origin", "*"] | tuple[str, ...]) -> None:
-        self._origins = origins
+        self._allows_all = origins == "*"
+        listed = frozenset(() if isinstance(origins, str) else origins)
+        self._patterns = frozenset(each for each in listed if "://*." in each)
+        self._listed = listed - self._patterns
 
     def fields(self, request: Request, *, secure: bool) -> str | None:
         """The header fields for the answer; `None` if the page's origin is not allowed.
 
         A request without an Origin does not come from a page of another origin. Only pages of
-        origins that are listed by name may send cookies.
+        origins that are listed may send cookies.
         """
-        if self._origins == "*":
+        if self._allows_all:
             return "Access-Control-Allow-Origin: *\r\n"
         origin = request.headers.get("origin")
         if origin is None:
             return "Vary: Origin\r\n"
         fields = f"Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\n"
-        if self._origins != "same-origin" and origin in self._origins:
+        if origin in self._listed or (self._patterns and _fits(origin, self._patterns)):
             return f"{fields}Access-Control-Allow-Credentials: true\r\n"
         scheme = "https" if secure else "http"
         own = _own_origin(scheme, request.headers.get("host"))
         return fields if origin.lower() == own else None
+
+
+def _fits(origin: str, patterns: AbstractSet[str]) -> bool:
+    """True if one of the patterns stands for the origin; looks each parent domain up."""
+    found = SUBDOMAIN.fullmatch(origin) if len(origin) <= LONGEST else None
+    if found is None:
+        return False
+    scheme, rest = found.groups()
+    while rest:
+        rest = rest.partition(".")[2]
+        if f"{scheme}*.{rest}" in patterns:
+            return True
+    return False
 
 
 def _own_origin(scheme: str, host: str | None) -> str:

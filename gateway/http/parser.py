@@ -25,6 +25,9 @@ FIELD_SIZE = 8190
 
 FRAMING = ("content-length", "transfer-encoding")
 
+VERSIONS = frozenset({"1.0", "1.1"})
+"""Versions whose requests are read; llhttp knows 0.9 and 2.0 as well."""
+
 FIELDS = 128
 """Header fields of a request."""
 
@@ -146,6 +149,8 @@ class Parser:
             raise BadRequest("the head is too large")
 
     def _request(self) -> Request:
+        if self._parser.get_http_version() not in VERSIONS:
+            raise BadRequest("a version other than HTTP/1.0 and HTTP/1.1")
         headers: dict[str, str] = {}
         for name, value in self._fields:
             key = name.decode("ascii").lower()

@@ -17,7 +17,7 @@ from gateway.runtime.chain import Chain, Link
 
 __all__ = ["GATEWAY_EVENTS", "Blueprint", "Generation", "NamespaceBlueprint", "Recipe", "Route"]
 
-GATEWAY_EVENTS = frozenset({"disconnect", "disconnecting", "error"})
+GATEWAY_EVENTS = frozenset({"connect", "disconnect", "disconnecting", "error"})
 """Events that the gateway itself routes; clients cannot send them."""
 
 

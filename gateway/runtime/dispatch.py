@@ -73,7 +73,7 @@ class Dispatcher:
             chain = self._connection_chain(connection, generation, namespace)
             connection.task = self.live.pin(generation, chain)
         else:
-            connection.accept()
+            self._accept(connection)
 
     def refuse(self, connection: Connection, reject: Reject) -> None:
         """Refuse a socket that is not accepted yet; from now on its `next()` returns at once."""
@@ -131,7 +131,25 @@ class Dispatcher:
 
     async def _stay(self, connection: Connection) -> None:
         if connection.state is CONNECTING:
-            await connection.stay()
+            gone = connection.gone()
+            self._accept(connection)
+            await gone
+
+    def _accept(self, connection: Connection) -> None:
+        """Accept a socket, then run its `connect` route up to where it first waits.
+
+        A client can rejoin again and again, so a route that waits counts as a packet in flight.
+        """
+        connection.accept()
+        generation, namespace = self._newest(connection)
+        route = namespace.events.get("connect")
+        if route is None or connection.state is not ACCEPTED:  # sending to it may have ended it
+            return
+        task = self.live.spawn(generation, self._event(connection, "connect", []))
+        if task is not None:
+            self.in_flight.count_while(task, connection)
+            if route.cancel_on_disconnect:
+                connection.cancel_on_leave(task)
 
     def _run_disconnect_routes(self) -> None:
         """Run disconnect routes one at a time.
@@ -162,6 +180,8 @@ class Dispatcher:
             async with asyncio.timeout(route.timeout):
                 await route.end(ctx)
         except FAULTS as error:
+            if event == "connect" and _has_left(connection, error):
+                return
             log_fault(ctx, f"in the route of the gateway event '{event}'", error)
 
     # Packets
@@ -192,8 +212,7 @@ class Dispatcher:
 
     def _keep(self, task: asyncio.Task[None], connection: Connection, route: Route) -> None:
         """Count a packet that waits for something, and bound its time."""
-        self.in_flight.enter(connection)
-        task.add_done_callback(lambda _: self.in_flight.leave(connection))
+        self.in_flight.count_while(task, connection)
         if route.serial is None:
             # Only packets that wait can take too long, so only they get a timer.
             timer = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
@@ -227,12 +246,12 @@ class Dispatcher:
             if route.serial is None:
                 await namespace.packet(ctx)
             else:
-                await self._in_turn(connection, namespace, route, ctx)
+                await _in_turn(connection, namespace, route, ctx)
             if ctx.reply is None:
                 reject = unanswered(ctx, route, len(namespace.packet_links))
         except FAULTS as error:
-            if isinstance(error, ConnectionError) and connection.state is LEFT:
-                return  # its client left while a handler waited for its answer
+            if _has_left(connection, error):
+                return
             reject = outcome_of(ctx, error)
         except asyncio.CancelledError as error:
             if connection.state is LEFT:
@@ -273,21 +292,6 @@ class Dispatcher:
             failure = {"error": error_payload(reject), "event": ctx.event}
             await connection.emit("error", [failure])
 
-    async def _in_turn(
-        self, connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
-    ) -> None:
-        """Run a packet's chain once the packets ahead of it in its queue are done."""
-        assert route.serial is not None
-        async with connection.queue(route.serial):
-            limit = asyncio.timeout(route.timeout)
-            try:
-                async with limit:
-                    await namespace.packet(ctx)
-            except TimeoutError:
-                if limit.expired():
-                    raise late(ctx) from None
-                raise
-
     # Generations
 
     def _newest(self, connection: Connection) -> tuple[Generation, NamespaceBlueprint]:
@@ -305,6 +309,27 @@ def _context(
 ) -> Context:
     scope, gateway = connection.scope, generation.gateway
     return Context(connection.socket, event, args, generation.service, scope, gateway)
+
+
+async def _in_turn(
+    connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
+) -> None:
+    """Run a packet's chain once the packets ahead of it in its queue are done."""
+    assert route.serial is not None
+    async with connection.queue(route.serial):
+        limit = asyncio.timeout(route.timeout)
+        try:
+            async with limit:
+                await namespace.packet(ctx)
+        except TimeoutError:
+            if limit.expired():
+                raise late(ctx) from None
+            raise
+
+
+def _has_left(connection: Connection, error: BaseException) -> bool:
+    """True if an error says that the client left while a handler waited for its answer."""
+    return isinstance(error, ConnectionError) and connection.state is LEFT
 
 
 def _is_cancelled() -> bool:

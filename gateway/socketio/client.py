@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from math import inf
-from typing import Final
 
 from gateway.api import Handshake, Namespace, Socket, Value
 from gateway.engineio.frames import Frames
+from gateway.engineio.pacing import paced
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Reason, Session, new_id
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Session, new_id
 from gateway.errors import Reject, UsageError
 from gateway.http.request import Request
 from gateway.limits import LimitName, Limits, TokenBucket
@@ -27,17 +28,19 @@ from gateway.socketio.packet import (
     CONNECT,
     CONNECT_ERROR,
     DISCONNECT,
+    HEAVY,
     Packet,
     PacketError,
+    weight,
 )
+from gateway.socketio.partial import Partial
 from gateway.socketio.rooms import Member
 
-__all__ = ["Client", "ConnectedSocket", "paced"]
+__all__ = ["Client", "ConnectedSocket"]
 
 LOG = logging.getLogger("sockgw.socketio")
 
-STEP = 1.0
-"""Longest sleep before a throttled session checks its rate again, in seconds."""
+AUTH_TOO_LARGE = Reject("too_large", "auth is larger than this server allows")
 
 REASONS: Mapping[str, str] = {
     "client disconnect": "transport close",
@@ -50,10 +53,10 @@ class ConnectedSocket(Member):
     """One socket of a client.
 
     `packets` counts the packets that the client may still send. `_early` holds events emitted
-    before CONNECT was sent, `_calls` the acks that plugins wait for, by id; `None` means none.
+    before CONNECT was sent; `None` means none.
     """
 
-    __slots__ = ("_calls", "_early", "_last_id", "client", "packets")
+    __slots__ = ("_early", "client", "packets")
 
     def __init__(
         self, client: Client, scope: Namespace, handshake: Handshake, packets: TokenBucket
@@ -63,8 +66,6 @@ class ConnectedSocket(Member):
         self.client = client
         self.packets = packets
         self._early: list[Frames] | None = None
-        self._calls: dict[int, asyncio.Future[list[Value]]] | None = None
-        self._last_id = 0
 
     # Packets from the client
 
@@ -81,18 +82,10 @@ class ConnectedSocket(Member):
             return None
         return self.client.throttle_packets(self.socket.namespace, packets)
 
-    def answer(self, data: list[Value], id: int) -> None:
-        """Handle the ack of an event; an ack that nobody waits for is ignored."""
-        call = self._calls.pop(id, None) if self._calls else None
-        if call is not None and not call.done():
-            call.set_result(data)
-
     def lost(self, reason: str) -> None:
         """End the socket, which is gone; `reason` is one of Socket.IO's."""
         self._forget()
-        for call in (self._calls or {}).values():
-            if not call.done():
-                call.set_exception(ConnectionError("the client left before it answered"))
+        self.answer_none()
         self.client.hub.dispatcher.left(self, reason)
 
     # Called by the dispatcher
@@ -100,6 +93,7 @@ class ConnectedSocket(Member):
     def send_connect(self) -> None:
         hub, early = self.client.hub, self._early
         self._early = None
+        self.client.refusals = 0
         hub.rooms.admit(self)
         connected = {"sid": self.socket.id}
         self.session.send_many(hub.packet.frames(CONNECT, connected, self.socket.namespace))
@@ -116,17 +110,15 @@ class ConnectedSocket(Member):
         if self.state is ACCEPTED:
             self.session.send_many(frames)
 
-    def leave_rooms(self) -> None:
-        self.rooms, self.is_in_own_room = None, False
-        self.socket._wire = GONE  # breaks a reference cycle
-
     def count_limit(self, limit: LimitName) -> None:
         self.session.count_limit(limit, f"a packet in {self.socket.namespace} is refused")
 
     # Called by plugins
 
-    async def emit(self, event: str, args: Sequence[object]) -> None:
+    async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None:
         frames = self.client.hub.event(event, args, self.socket.namespace)
+        if volatile and not self.client.hub.ready((self,)):
+            return
         if self.state is ACCEPTED:
             self.session.send_many(frames, droppable=True)
         elif self.state is not LEFT:
@@ -139,34 +131,34 @@ class ConnectedSocket(Member):
             raise ConnectionError("the client is gone")
         if self.state is not ACCEPTED:
             raise UsageError("call() before next(): the client is not there to answer yet")
-        if self._calls is None:
-            self._calls = {}
-        self._last_id += 1
-        ack = self._last_id
-        answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
-        self._calls[ack] = answer
-        try:
-            self._send(self.client.hub.event(event, args, self.socket.namespace, ack))
-            async with asyncio.timeout(timeout):
-                return await answer
-        finally:
-            self._calls.pop(ack, None)
+        answers = await self.client.hub.ask((self,), event, args, timeout)
+        if not answers.missing:
+            return answers.answers[self.socket.id]
+        if self.is_connected():
+            raise TimeoutError
+        raise ConnectionError("the client left before it answered")
 
-    async def join(self, room: str) -> None:
-        if self.state is LEFT:
-            return
-        hub = self.client.hub
-        limit = hub.dispatcher.limits(self).rooms_per_socket
-        rooms = self.rooms or ()
-        if len(rooms) >= limit and room not in rooms and room != self.socket.id:
-            self.session.count_limit("rooms_per_socket", f"{limit} in {self.socket.namespace}")
-            raise Reject("too_many_rooms", f"a socket may be in {limit} rooms")
-        hub.rooms.join(self, room)
+    async def join(self, rooms: Sequence[str]) -> None:
+        if self.state is not LEFT:
+            hub = self.client.hub
+            hub.rooms.join(self, rooms, hub.dispatcher.limits(self).rooms_per_socket)
 
-    async def leave(self, room: str) -> None:
-        self.client.hub.rooms.leave(self, room)
+    async def leave(self, rooms: Sequence[str]) -> None:
+        self.client.hub.rooms.leave(self, rooms)
 
-    async def disconnect(self) -> None:
+    async def disconnect(self, close: bool = False) -> None:
+        if not close:
+            self._disconnect()
+        elif self.state is not LEFT:
+            for socket in tuple(self.client.sockets.values()):
+                socket._disconnect()
+            self.session.close(apart=True)
+
+    def siblings(self) -> tuple[Socket, ...]:
+        sockets = self.client.sockets.values()
+        return tuple(each.socket for each in sockets if each is not self and each.is_connected())
+
+    def _disconnect(self) -> None:
         if self.state is ACCEPTED:
             packet = self.client.hub.packet
             self._send(packet.frames(DISCONNECT, None, self.socket.namespace))
@@ -175,10 +167,6 @@ class ConnectedSocket(Member):
             refusal = Reject("refused", "connection refused")
             self.client.hub.dispatcher.refuse(self, refusal)
 
-    def room_names(self) -> frozenset[str]:
-        own = (self.socket.id,) if self.is_in_own_room else ()
-        return frozenset((*own, *(self.rooms or ())))
-
     def _send(self, frames: Frames) -> None:
         if self.state is ACCEPTED:
             self.session.send_many(frames)
@@ -186,31 +174,6 @@ class ConnectedSocket(Member):
     def _forget(self) -> None:
         self.client.hub.rooms.remove(self)
         self.client.leave(self)
-
-
-class _Gone:
-    """The wire of a socket that is gone: it sends nothing and is in no room."""
-
-    async def emit(self, event: str, args: Sequence[object]) -> None:
-        return None
-
-    async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
-        raise ConnectionError("the client is gone")
-
-    async def join(self, room: str) -> None:
-        return None
-
-    async def leave(self, room: str) -> None:
-        return None
-
-    async def disconnect(self) -> None:
-        return None
-
-    def room_names(self) -> frozenset[str]:
-        return frozenset()
-
-
-GONE: Final = _Gone()
 
 
 class Client:
@@ -225,6 +188,7 @@ class Client:
     """
 
     __slots__ = (
+        "_join_by",
         "_join_timer",
         "_left",
         "_partial",
@@ -232,6 +196,7 @@ class Client:
         "bytes",
         "hub",
         "is_closed",
+        "refusals",
         "request",
         "session",
         "sockets",
@@ -247,15 +212,18 @@ class Client:
         self._left: frozenset[str] = frozenset()
         # Kept, so that leaving and rejoining a namespace does not evade `packets_per_second`.
         self._spent: dict[str, TokenBucket] | None = None
-        self._partial: Packet | None = None  # attachments are missing
+        self._partial: Partial | None = None  # attachments are missing
+        self.refusals = 0  # since a socket was accepted
         self._join_timer: asyncio.TimerHandle | None = None
+        self._join_by = 0.0
         self._await_join(hub.limits.join_timeout)
 
     # Called by the session
 
     def receive(self, message: Message) -> Awaitable[None] | None:
         """Handle a message. The next one waits for the returned awaitable."""
-        self.bytes.tokens -= len(message)
+        self.bytes.tokens -= (size := len(message))
+        is_heavy = size > HEAVY and self._partial is None  # attachments are light
         try:
             socket = self.sockets.get("/") if self._partial is None else None
             if socket is not None and (event := self.hub.plain_event(message)) is not None:
@@ -269,6 +237,8 @@ class Client:
         except Exception:
             LOG.exception("a fault in the gateway itself")
             return None
+        if is_heavy and waiting is None:
+            waiting = self.session.charge(weight(message))
         if self.bytes.tokens < 0 and waiting is None:
             return paced(self.bytes, self._byte_rate, self.session, "bytes_per_second")
         return waiting
@@ -279,6 +249,8 @@ class Client:
         for socket in tuple(self.sockets.values()):
             socket.lost(REASONS.get(reason, reason))
         self._stop_join_timer()
+        if self._partial is not None:
+            self._partial.timer.cancel()
 
     def limit(self, limits: Limits) -> None:
         """Apply changed limits.
@@ -287,7 +259,12 @@ class Client:
         """
         sockets = self.sockets.values()
         spent = (self._spent or {}).values()
-        for bucket in (self.bytes, *(socket.packets for socket in sockets), *spent):
+        for bucket in (
+            self.bytes,
+            self.session.packets,
+            *(socket.packets for socket in sockets),
+            *spent,
+        ):
             bucket.tokens = min(bucket.tokens, 0.0)
         if not sockets and limits.join_timeout != self.hub.limits.join_timeout:
             self._await_join(limits.join_timeout)
@@ -304,26 +281,37 @@ class Client:
             return
         self._left |= {namespace}
         self._remember(namespace, socket.packets)
-        if not self.sockets:
+        if self.sockets:
+            return
+        if socket.state is ACCEPTED:
             self._await_join(self.hub.limits.join_timeout)
+        else:  # a refusal does not give it more time
+            self._start_join_timer()
 
-    def refuse(self, namespace: str, message: str, data: object) -> None:
-        """Send CONNECT_ERROR with a message and its `data`."""
-        refusal = {"message": message, "data": data}
+    def refuse(self, namespace: str, message: str, data: object = None) -> None:
+        """Send CONNECT_ERROR with a message and its `data`; end a session that had too many."""
+        refusal = {"message": message} if data is None else {"message": message, "data": data}
         self.session.send_many(self.hub.packet.frames(CONNECT_ERROR, refusal, namespace))
+        self.refusals += 1
+        if self.refusals >= self.hub.limits.refusals:
+            self.session.count_limit("refusals", f"{self.refusals} CONNECTs in a row are refused")
+            self.session.close()
 
     def throttle_packets(self, namespace: str, packets: TokenBucket) -> Awaitable[None] | None:
         """Slow the session down. Its next message waits for the returned awaitable."""
         rate = partial(self._packet_rate, namespace)
         return paced(packets, rate, self.session, "packets_per_second")
 
-    def _connect(self, namespace: str, auth: dict[str, Value]) -> Awaitable[None] | None:
+    def _connect(self, namespace: str, auth: dict[str, Value], size: int) -> Awaitable[None] | None:
         if namespace in self.sockets:
             raise PacketError(f"a second CONNECT to {namespace!r}")
         if not self.hub.dispatcher.serves(namespace):
-            refusal = {"message": "Invalid namespace"}
-            self.session.send_many(self.hub.packet.frames(CONNECT_ERROR, refusal, namespace))
-            return None
+            self.refuse(namespace, "Invalid namespace")
+            return self.session.charge()
+        if size > self.hub.limits.auth_size:
+            self.session.count_limit("auth_size", f"{size} bytes in {namespace}")
+            self.refuse(namespace, AUTH_TOO_LARGE.message, connect_error_data(AUTH_TOO_LARGE))
+            return self.session.charge()
         packets = (self._spent or {}).get(namespace) or TokenBucket()
         packets.tokens -= 1
         limit = self.hub.limit(namespace, self.session.address)
@@ -362,41 +350,42 @@ class Client:
     def _take(self, message: Message) -> Awaitable[None] | None:
         packet = self._whole(message)
         if packet is None:
-            return None
+            return self.session.charge()
         namespace, data = packet.namespace, packet.data
         if packet.packet_type == CONNECT:
-            return self._connect(namespace, data or {})
+            return self._connect(namespace, data or {}, len(message))
         socket = self.sockets.get(namespace)
         if socket is None:
-            return None
+            return self.session.charge()
         if packet.packet_type == DISCONNECT:
             socket.lost("client namespace disconnect")
         elif packet.packet_type in (ACK, BINARY_ACK):
             assert packet.id is not None
-            socket.answer(data, packet.id)
+            socket.answer(data, packet.id, packet.size)
         else:
             return socket.event(data, packet.id)
-        return None
+        return self.session.charge()
 
     def _whole(self, message: Message) -> Packet | None:
         """The packet that a message completes; `None` while attachments are missing."""
-        packet = self._partial
-        if packet is None:
-            packet = self.hub.packet(encoded_packet=message)
-            packet.check_arrival()
-            self._check_size(packet)
-            if packet.packet_type != CONNECT:
-                self._check_joined(packet.namespace)
-            if packet.attachment_count:
-                self._partial = packet
-                return None
+        if self._partial is not None:
+            packet = self._partial.add(message)
+            if packet is not None:
+                self._partial.timer.cancel()
+                self._partial = None
             return packet
-        if isinstance(message, str):
-            raise PacketError("text where an attachment is expected")
-        if not packet.add_attachment(message):
-            return None
-        self._partial = None
-        return packet
+        packet = self.hub.packet(encoded_packet=message)
+        packet.check_arrival()
+        self._check_size(packet)
+        name = packet.namespace
+        if packet.packet_type != CONNECT and name not in self.sockets and name not in self._left:
+            raise PacketError(f"a packet for {name!r} before its CONNECT")
+        if not packet.attachment_count:
+            return packet
+        later = asyncio.get_running_loop().call_later
+        timer = later(self.hub.limits.request_timeout, self._never_completed)
+        self._partial = Partial(packet, message, self.session.settings.max_payload, timer)
+        return None
 
     def _check_size(self, packet: Packet) -> None:
         limits = self.hub.limits
@@ -410,15 +399,17 @@ class Client:
         self.session.count_limit(limit, why)
         raise PacketError(why)
 
-    def _check_joined(self, namespace: str) -> None:
-        if namespace not in self.sockets and namespace not in self._left:
-            raise PacketError(f"a packet for {namespace!r} before its CONNECT")
-
     # Timers and rates
 
     def _await_join(self, seconds: float) -> None:
+        """Give the client so many seconds, from now on, to join a namespace."""
+        self._join_by = asyncio.get_running_loop().time() + seconds
+        self._start_join_timer()
+
+    def _start_join_timer(self) -> None:
         self._stop_join_timer()
-        self._join_timer = asyncio.get_running_loop().call_later(seconds, self._never_joined)
+        loop = asyncio.get_running_loop()
+        self._join_timer = loop.call_at(self._join_by, self._never_joined)
 
     def _stop_join_timer(self) -> None:
         if self._join_timer is not None:
@@ -428,6 +419,10 @@ class Client:
     def _never_joined(self) -> None:
         self.session.count_limit("join_timeout", "in no namespace")
         self.session.end("server disconnect")
+
+    def _never_completed(self) -> None:
+        self.session.count_limit("request_timeout", "the attachments of a packet did not arrive")
+        self.session.end("parse error")
 
     def _byte_rate(self) -> float:
         return inf if self.is_closed else self.hub.limits.bytes_per_second
@@ -439,23 +434,3 @@ class Client:
             return inf
         found = current.blueprint.namespaces.get(namespace)
         return inf if found is None else found.limits.packets_per_second
-
-
-def paced(
-    bucket: TokenBucket, rate: Callable[[], float], session: Session, limit: LimitName
-) -> Awaitable[None] | None:
-    """Slow down a session that has sent more than `rate` per second.
-
-    Its next message waits for the returned awaitable. The wait checks the rate again and again: a
-    reload may change it, and a client that is gone has no limit.
-    """
-    if not bucket.refill(rate(), time.monotonic()):
-        return None
-    session.count_limit(limit, f"more than {rate()} per second; it is read more slowly")
-    return _pace(bucket, rate, session)
-
-
-async def _pace(bucket: TokenBucket, rate: Callable[[], float], session: Session) -> None:
-    while wait := min(bucket.refill(rate(), time.monotonic()), STEP):
-        session.hold(wait)
-        await asyncio.sleep(wait)

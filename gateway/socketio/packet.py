@@ -7,11 +7,12 @@ for packets that are refused, socket.io-parser 4.2.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.api import Value
 from gateway.engineio.frames import Frames
-from gateway.engineio.packet import MESSAGE
+from gateway.engineio.packet import MESSAGE, Message
 from gateway.socketio import json as strict
 
 __all__ = [
@@ -22,16 +23,27 @@ __all__ = [
     "CONNECT_ERROR",
     "DISCONNECT",
     "EVENT",
+    "HEAVY",
     "MAX_ATTACHMENTS",
     "RESERVED",
     "Packet",
     "PacketError",
+    "weight",
 ]
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
 MAX_ATTACHMENTS = 10
 """The most attachments that socket.io-parser allows in a packet, on either side."""
+
+HEAVY = 4096
+"""Size from which a message counts as more than one packet, by what it holds."""
+
+VALUES = 100
+"""Values of a heavy message that count as one packet: about what reading them costs."""
+
+SHORT_VALUES = bytes((*range(0x80, 0xA0), 0xC0))
+"""The bytes of MessagePack that are whole values, or begin maps and arrays."""
 
 RESERVED = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
@@ -54,10 +66,11 @@ class PacketError(ValueError):
 class Packet:
     """One packet. `data` is the payload: `[event, *args]` for an event, a list for an ack.
 
-    A packet with attachments is complete once `add_attachment` has returned `True`.
+    A packet with attachments is complete once it is filled with them. `size` is that of the
+    messages that it was decoded from.
     """
 
-    __slots__ = ("attachment_count", "attachments", "data", "id", "namespace", "packet_type")
+    __slots__ = ("attachment_count", "data", "id", "namespace", "packet_type", "size")
 
     def __init__(
         self,
@@ -72,8 +85,9 @@ class Packet:
         self.namespace = namespace or "/"
         self.id = id
         self.attachment_count = 0
-        self.attachments: list[bytes] = []
+        self.size = 0
         if encoded_packet is not None:
+            self.size = len(encoded_packet)
             self._decode(encoded_packet)
 
     def encode(self) -> list[str | bytes]:
@@ -145,13 +159,10 @@ class Packet:
         else:
             raise PacketError("a client cannot send CONNECT_ERROR")
 
-    def add_attachment(self, attachment: bytes) -> bool:
-        """Add the next attachment; `True` if it was the last and `data` is complete."""
-        self.attachments.append(attachment)
-        if len(self.attachments) < self.attachment_count:
-            return False
-        self.data = _fill(self.data, dict(enumerate(self.attachments)))
-        return True
+    def fill(self, attachments: Sequence[bytes]) -> None:
+        """Put the attachments into `data`. Raises `PacketError` if they do not fit."""
+        self.data = _fill(self.data, dict(enumerate(attachments)))
+        self.size += sum(map(len, attachments))
 
     def _decode(self, text: str | bytes) -> None:
         if not isinstance(text, str):
@@ -223,3 +234,16 @@ def _fill(data: object, attachments: dict[int, bytes]) -> object:
             return attachments.pop(number)
         return {key: _fill(value, attachments) for key, value in data.items()}
     return data
+
+
+def weight(message: Message) -> int:
+    """The packets that a heavy message counts as.
+
+    It is judged by its bytes, because by the time they are read the work is done; text that only
+    looks like many values is read more slowly too.
+    """
+    if isinstance(message, str):
+        values = message.count(",") + message.count("[") + message.count("{")
+    else:
+        values = len(message) - len(message.translate(None, SHORT_VALUES))
+    return values // VALUES

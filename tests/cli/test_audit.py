@@ -42,6 +42,49 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.com"]}',
+            (
+                "2:24: high: server.cors_origins: https://*.com allows the pages of strangers; "
+                "name a domain of your own, as in https://*.example.com"
+            ),
+        ),
+        (
+            GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.co.uk"]}',
+            (
+                "2:24: high: server.cors_origins: https://*.co.uk allows the pages of strangers; "
+                "name a domain of your own, as in https://*.example.com"
+            ),
+        ),
+        (
+            GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.github.io"]}',
+            (
+                "2:24: high: server.cors_origins: https://*.github.io allows the pages of "
+                "strangers; name a domain of your own, as in https://*.example.com"
+            ),
+        ),
+        (
+            GUARDED + "limits: {keepalive_timeout: 1h}",
+            (
+                "2:29: low: limits.keepalive_timeout: a connection may be idle for 3600 s, and "
+                "takes a file descriptor; a little longer than the proxy in front keeps "
+                "connections is enough"
+            ),
+        ),
+        (
+            GUARDED + "limits: {keepalive_timeout: unlimited}",
+            (
+                "2:29: medium: limits.keepalive_timeout: no limit on how long a connection may be "
+                "idle; remove it to have the default, or write a number"
+            ),
+        ),
+        (
+            GUARDED + "limits: {connections: unlimited}",
+            (
+                "2:23: medium: limits.connections: no limit on how many connections may be open; "
+                "remove it to have the default, or write a number"
+            ),
+        ),
+        (
             JWT % "algorithms: [HS256], key: '${SHORT:-hunter2}'",
             (
                 "4:56: high: namespaces./.connection_middleware[0].with.key: the secret "
@@ -137,11 +180,14 @@ def test_a_finding_has_its_place_its_severity_and_how_to_mend_it(
     [
         ("sockets", "how many may be connected"),
         ("connections_per_second", "how many may connect in a second"),
+        ("auth_size", "the auth of a CONNECT"),
+        ("refusals", "the CONNECTs that are refused, one after the other"),
         ("packets_per_second", "the packets of one socket in a second"),
         ("bytes_per_second", "the bytes of one connection in a second"),
         ("handlers", "the packets in flight"),
         ("handlers_per_socket", "the packets of one socket in flight"),
         ("rooms_per_socket", "the rooms of one socket"),
+        ("answer_buffer", "the bytes of the answers to one call"),
         ("send_buffer", "the bytes that wait for a client that does not read"),
         ("send_packets", "the packets that wait for a client that does not read"),
         ("overload_after", "how late the gateway may run"),

@@ -90,6 +90,8 @@ def test_every_key_of_the_limits_is_read(good: Load) -> None:
         request_timeout=1.0,
         join_timeout=2.0,
         upgrade_timeout=3.0,
+        auth_size=1_000,
+        refusals=7,
         attachments=5,
         depth=30,
         packets_per_second=40,
@@ -97,6 +99,7 @@ def test_every_key_of_the_limits_is_read(good: Load) -> None:
         handlers=50,
         handlers_per_socket=inf,
         rooms_per_socket=60,
+        answer_buffer=5_000_000,
         send_buffer=inf,
         send_packets=70,
         on_slow="drop_oldest",
@@ -130,8 +133,8 @@ def test_every_part_of_a_schema_knows_its_place(good: Load) -> None:
     assert schema.written == [{"type": "string"}, {"enum": ["a", "b"]}]
     whole, part = schema.at[()], schema.at[1, "enum", 0]
     path = "namespaces.chat.routes.message.schema"
-    assert (whole.path, whole.place) == (path, Place("everything.yaml", 45, 47))
-    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 45, 72))
+    assert (whole.path, whole.place) == (path, Place("everything.yaml", 48, 47))
+    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 48, 72))
 
 
 def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
@@ -180,8 +183,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 31, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 31, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 34, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 34, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 

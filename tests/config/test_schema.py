@@ -23,6 +23,7 @@ from gateway.config import (
 from gateway.config.model import GatewayConfig
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
 from gateway.limits import Limits, NamespaceLimits
+from gateway.runtime.blueprint import GATEWAY_EVENTS
 from tests.config.conftest import Load
 
 SCHEMA: dict[str, Any] = json.loads(schema_text())
@@ -141,10 +142,14 @@ def test_a_key_has_examples_that_are_right(path: str) -> None:
 
 
 def test_every_default_but_an_optional_one_is_told() -> None:
-    """A route's are the namespace's, a namespace's limits the gateway's; others are required."""
+    """A route's are the namespace's, a namespace's limits the gateway's; others are required.
+
+    Connections depend on the sockets.
+    """
     without = {path for path, rule in KEYS.items() if "default" not in rule}
     assert without == {
         "/namespaces",
+        *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/plugin/use",
         "/tls/cert",
         "/tls/key",
@@ -152,6 +157,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/route/timeout",
         "/route/order",
         "/route/schema",
+        "/limits/connections",
         "/namespace_limits/handlers_per_socket",
         "/namespace_limits/packets_per_second",
         "/namespace_limits/rooms_per_socket",

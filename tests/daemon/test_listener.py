@@ -7,6 +7,7 @@ The certificates in `tls/` are self-signed for localhost and valid for a century
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,14 +26,15 @@ import uvloop
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
-from gateway.daemon import listener as listener_module
+from gateway.daemon import tls
 from gateway.daemon.listener import Address, AppServer, Listener, ListenError, PublicServer
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.deadlines import Deadlines
 from gateway.http.request import Request
 from gateway.http.response import Answer
+from gateway.limits import Limits
 from tests.certificates import TLS, der, presented
-from tests.deadline import DEADLINE
+from tests.deadline import DEADLINE, until
 from tests.engineio.echo import echo_engine
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -56,7 +59,15 @@ def plain_or_secure() -> PublicServer:
         connection.answer(Answer(200, "Content-Type: text/plain\r\n", kind))
 
     deadlines = Deadlines(time.monotonic, lambda when: None)
-    server = HttpServer({"/": respond}, deadlines, lambda: 60.0, print, print)
+    server = HttpServer(
+        {"/": respond},
+        deadlines,
+        Limits,
+        lambda: 0,
+        bad_request=print,
+        limit_met=print,
+        fault=print,
+    )
     return PublicServer(server)
 
 
@@ -385,7 +396,7 @@ def test_listener_that_was_never_bound_has_no_url() -> None:
 def test_a_client_that_begins_no_tls_handshake_is_dropped(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener_module, "HANDSHAKE", 0.1)
+    monkeypatch.setattr(tls, "HANDSHAKE", 0.1)
 
     async def test() -> None:
         listener = Listener(plain_or_secure())
@@ -397,3 +408,47 @@ def test_a_client_that_begins_no_tls_handshake_is_dropped(
         await listener.close()
 
     run(test)
+
+
+async def test_a_handshake_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F20: asyncio gives it a minute."""
+    loop, given = asyncio.get_running_loop(), []
+    plain = loop.connect_accepted_socket
+
+    async def recorded(*args: Any, **how: Any) -> Any:
+        given.append(how["ssl_handshake_timeout"])
+        return await plain(*args, **how)
+
+    monkeypatch.setattr(loop, "connect_accepted_socket", recorded)
+    listener = Listener(plain_or_secure())
+    await moved(listener, address(0, "one"))
+    assert await presented(listener.url) == der("one")
+    await listener.close()
+    assert given == [10.0]
+
+
+class Exhausted(socket.socket):
+    """A socket that listens; at first no descriptor is left for what it would accept."""
+
+    refusals = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.refusals += 1
+        if self.refusals == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def test_accepting_over_tls_goes_on_when_there_are_descriptors_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tls, "RETRY", 0.01)
+    server = echo_engine().http_server("/")
+    bound = Listener(PublicServer(server)).bind(address(0, "one"))
+    assert bound.context is not None
+    sock = Exhausted(bound.sock.family, bound.sock.type, bound.sock.proto, bound.sock.detach())
+    site = tls.SecureSite(server, sock, bound.context, set())
+    assert await presented(bound.url) == der("one")
+    assert sock.refusals > 1
+    site.close()
+    await until(lambda: not server.connections)

@@ -206,7 +206,9 @@ async def test_each_step_is_a_line_with_counts(tmp_path: Path) -> None:
 
 
 async def test_where_nothing_is_under_way_there_is_little_to_say(tmp_path: Path) -> None:
-    config = CONFIG.replace("services: {first: plugin.First, second: plugin.Second}\n", "")
+    config = CONFIG.replace(
+        "services: {first: plugin.First, second: plugin.Second}\n", "limits: {connections: 10}\n"
+    )
     async with daemon(tmp_path, config=config) as one:
         one.signal()
         status, lines = await one.ended()

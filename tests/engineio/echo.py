@@ -16,14 +16,20 @@ from typing import Any
 from gateway.engineio.engine import Engine
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Reason, Session
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.http.connection import HttpServer
 from gateway.limits import Limits, unit_of
 
 UNLIMITED = Limits(
     **{each.name: inf for each in fields(Limits) if unit_of(each) != "choice"}  # type: ignore[arg-type]
-    | {"request_timeout": 10.0, "upgrade_timeout": 10.0, "join_timeout": 45.0}
+    | {
+        "request_timeout": 10.0,
+        "keepalive_timeout": 60.0,
+        "upgrade_timeout": 10.0,
+        "join_timeout": 45.0,
+    }
 )
 
 

@@ -17,7 +17,8 @@ import aiohttp
 from aiohttp import WSMsgType
 
 from gateway.engineio.packet import Message, Packet
-from gateway.engineio.session import Reason, Session
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Session
 from gateway.http.connection import Exchange, HttpConnection
 from gateway.http.request import Request
 from tests.deadline import deadline, until
@@ -75,16 +76,11 @@ class Server:
     `posts` counts the POST requests, each as its head has come.
     """
 
-    def __init__(
-        self,
-        keepalive: float = 60.0,
-        **options: Any,
-    ) -> None:
+    def __init__(self, **options: Any) -> None:
         self.hooks = Hooks(message=self._received, disconnect=self._left)
         self.engine = echo_engine(self.hooks, **options)
         self.http = self.engine.http_server("/engine.io/")
-        self.http.keepalive = keepalive
-        self.http.routes = {"/engine.io/": self._respond}
+        self.http.routes = dict.fromkeys(self.http.routes, self._respond)
         self.received: list[Message] = []
         self.reasons: dict[str, Reason] = {}
         self.posts = 0
@@ -288,9 +284,9 @@ class Wire:
             yield Stream(socket)
 
     @asynccontextmanager
-    async def streaming(self) -> AsyncIterator[Stream]:
+    async def streaming(self, **query: str) -> AsyncIterator[Stream]:
         """A session on WebSocket."""
-        async with self.stream(sid=None) as stream:
+        async with self.stream(sid=None, **query) as stream:
             packet = await stream.frame()
             assert isinstance(packet, str)
             assert packet[0] == "0"

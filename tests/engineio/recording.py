@@ -8,7 +8,8 @@ from typing import Any
 
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message, Packet
-from gateway.engineio.session import Polling, Reason, Session
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Polling, Session
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
 from gateway.http.deadlines import Deadlines

@@ -159,7 +159,7 @@ async def test_target_may_be_written_in_many_ways(
 
 
 @pytest.mark.parametrize(
-    "target", ["/engine.io", "/engine.io/x", "/", "/socket.io/", "/ENGINE.IO/"]
+    "target", ["/engine.iox", "/engine.io//", "/engine.io/x", "/", "/socket.io/", "/ENGINE.IO/"]
 )
 async def test_other_paths_are_not_the_engines(
     server: Server, connection: Connection, target: str

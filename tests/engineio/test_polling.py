@@ -12,7 +12,8 @@ import pytest
 
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.engineio.session import Reason, Session
+from gateway.engineio.receiver import Reason
+from gateway.engineio.session import Session
 from tests.deadline import DEADLINE, deadline
 from tests.engineio.echo import Hooks, echo_engine, serving
 
@@ -59,12 +60,11 @@ class Line:
 class Served:
     """An engine that echoes, at `port`."""
 
-    def __init__(self, keepalive: float = 60.0, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.reasons: asyncio.Queue[Reason] = asyncio.Queue()
         self.hooks = Hooks(disconnect=lambda session, reason: self.reasons.put_nowait(reason))
         self.engine = echo_engine(self.hooks, **options)
         self.http = self.engine.http_server("/engine.io/")
-        self.http.keepalive = keepalive
         self.port = 0
         self._lines: list[Line] = []
 
@@ -277,7 +277,7 @@ async def test_shutdown_answers_the_polls_that_wait() -> None:
 
 
 async def test_poll_may_wait_for_longer_than_a_connection_may_be_idle() -> None:
-    async with serve(keepalive=0.05, ping_interval=0.3) as served:
+    async with serve(keepalive_timeout=0.05, ping_interval=0.3) as served:
         line = await served.line()
         await line.open()
         line.ask("GET")

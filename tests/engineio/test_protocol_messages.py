@@ -34,6 +34,35 @@ class TestMessages:
         assert (answer.status, answer.body) == (200, "ok")
         assert await wire.receive(len(packets)) == packets
 
+    @pytest.mark.parametrize(
+        ("sent", "read"),
+        [
+            ("bAQID\n", "bAQID"),
+            ("bAQ==\r\n", "bAQ=="),
+            ("bAQ", "bAQ=="),
+            ("bAQ\nID\nBA", "bAQIDBA=="),
+        ],
+    )
+    async def test_base64_may_have_line_ends_and_no_padding(
+        self, wire: Wire, sent: str, read: str
+    ) -> None:
+        """Java's `Base64.DEFAULT` ends each 76th character, and the whole, with a line end."""
+        await wire.open()
+        assert (await wire.post(f"4a\x1e{sent}\x1e4b")).body == "ok"
+        assert await wire.receive(3) == ["4a", read, "4b"]
+
+    async def test_polling_carries_at_most_16_packets_in_an_answer(self, wire: Wire) -> None:
+        """More make clients of python-socketio close their session."""
+        await wire.open()
+        packets = [f"4{number}" for number in range(100)]
+        await wire.post("\x1e".join(packets))
+        got: list[Packet] = []
+        while len(got) < len(packets):
+            some = (await wire.poll()).packets
+            assert len(some) <= 16
+            got += some
+        assert got == packets
+
     @pytest.mark.parametrize("kind", ["text/plain;charset=UTF-8", "application/octet-stream", ""])
     async def test_payload_is_text_whatever_it_is_called(self, wire: Wire, kind: str) -> None:
         await wire.open()
@@ -50,6 +79,15 @@ class TestMessages:
         async with wire.streaming() as stream:
             await stream.send(packet)
             assert await stream.receive() == packet
+
+    async def test_websocket_takes_bytes_as_base64(self, wire: Wire) -> None:
+        """Clients with `forceBase64` send them so; those that say `b64` get them so too."""
+        async with wire.streaming() as stream:
+            await stream.send("bAQID")
+            assert await stream.receive() == b"\x01\x02\x03"
+        async with wire.streaming(b64="1") as stream:
+            await stream.send("bAQID", b"\x04", "4text")
+            assert [await stream.receive() for _ in range(3)] == ["bAQID", "bBA==", "4text"]
 
     async def test_websocket_keeps_the_order(self, wire: Wire) -> None:
         packets: list[Packet] = [f"4{n}" if n % 3 else bytes([n]) for n in range(100)]
@@ -71,7 +109,7 @@ class TestMessages:
             "\x1e4a",
             "7",
             "b!",
-            "bAQI",
+            "bAQIDB",
             b"4\xff",
         ],
     )
@@ -99,7 +137,7 @@ class TestMessages:
         assert (await wire.post("4a\x1eb!\x1e4c")).status == 400
         assert server.received == ["a"]
 
-    @pytest.mark.parametrize("packet", ["abc", "", "0", "2", "2probe", "5", "6", "7", "bAQID"])
+    @pytest.mark.parametrize("packet", ["abc", "", "0", "2", "2probe", "5", "6", "7", "b!"])
     async def test_websocket_invalid_packet_closes_the_session(
         self, server: Server, wire: Wire, packet: str
     ) -> None:

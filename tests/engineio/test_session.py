@@ -207,15 +207,25 @@ class TestHeartbeat:
         host.pass_time(0.001)
         assert host.ends == ["ping timeout"]
 
-    def test_pong_that_nobody_asked_for_puts_the_ping_off(
-        self, host: RecordingHost, streaming: Session, websocket: RecordingWebSocket
+    def test_pong_that_nobody_asked_for_is_refused(
+        self, host: RecordingHost, streaming: Session
     ) -> None:
-        host.pass_time(24)
-        streaming.receive("3")
-        host.pass_time(24)
-        assert websocket.sent == []
-        host.pass_time(1)
-        assert websocket.sent == ["2"]
+        with pytest.raises(PacketError, match="a pong without a ping"):
+            streaming.receive("3")
+        host.pass_time(25)
+        assert streaming.receive("3") is None
+        with pytest.raises(PacketError, match="a pong without a ping"):
+            streaming.receive("3")
+
+    def test_each_ping_may_be_answered(self, host: RecordingHost, streaming: Session) -> None:
+        """A client whose pong waited behind throttled packets was sent another ping."""
+        host.pass_time(25)
+        streaming.hold(19)
+        host.pass_time(20)
+        for _ in range(2):
+            assert streaming.receive("3") is None
+        with pytest.raises(PacketError):
+            streaming.receive("3")
 
     def test_late_ping_does_not_move_the_pong(
         self, host: RecordingHost, streaming: Session

@@ -169,7 +169,7 @@ async def test_a_connection_on_which_no_whole_request_comes_is_closed(some: str)
 
 async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
     async with (
-        Server(request_timeout=0.05, keepalive=0.2) as server,
+        Server(request_timeout=0.05, keepalive_timeout=0.2) as server,
         connected(server.port, POLL) as (reader, _),
     ):
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
@@ -178,7 +178,7 @@ async def test_a_connection_that_is_kept_may_be_silent_for_longer() -> None:
 
 async def test_a_websocket_may_be_silent_for_longer_than_a_connection() -> None:
     async with (
-        Server(keepalive=0.05) as server,
+        Server(keepalive_timeout=0.05) as server,
         connected(server.port, WEBSOCKET) as (reader, writer),
     ):
         await reader.readuntil(b"}")

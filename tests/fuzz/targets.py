@@ -48,12 +48,12 @@ def packet(data: bytes) -> None:
     if decoded is None:
         assert plain is None
         return
-    for attachment in attachments[: decoded.attachment_count]:
-        try:
-            decoded.add_attachment(attachment)
-        except PacketError:
-            return
-    if len(decoded.attachments) < decoded.attachment_count:
+    if len(attachments) < decoded.attachment_count:
+        return
+    try:
+        if decoded.attachment_count:
+            decoded.fill(attachments[: decoded.attachment_count])
+    except PacketError:
         return
     if plain is not None:
         assert plain == (decoded.data, decoded.id)
@@ -92,9 +92,8 @@ def _same(found: Packet) -> None:
             raise
         return
     again = kind(encoded_packet=text)
-    for attachment in attachments:
-        assert isinstance(attachment, bytes)
-        again.add_attachment(attachment)
+    if attachments:
+        again.fill([attachment for attachment in attachments if isinstance(attachment, bytes)])
     assert (again.data, again.id) == (data, found.id)
 
 

@@ -70,7 +70,7 @@ FRAMES = [
     BadFrame("a part that is no UTF-8", frame(b'42["\xff', final=False), TEXT_CODE),
     BadFrame(
         "a continuation too many",
-        frame(b"3", TEXT, final=False) + frame(b"", CONTINUATION) + frame(b"", CONTINUATION),
+        frame(b"431[]", TEXT, final=False) + frame(b"", CONTINUATION) + frame(b"", CONTINUATION),
     ),
     BadFrame("a text over the limit", frame(OVER), LARGE, "too_large"),
     BadFrame("bytes over the limit", frame(OVER, BINARY), LARGE, "too_large"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.http.connection import CloseQueue
+from gateway.http.closing import CloseQueue
 
 
 async def test_one_that_raises_does_not_hold_up_the_others() -> None:

@@ -121,7 +121,8 @@ async def test_a_reload_changes_the_limits_of_who_is_there(bound: Bound) -> None
 async def test_unlimited_is_no_limit(bound: Bound) -> None:
     keys = (
         "sockets sockets_per_address connections_per_second packets_per_second bytes_per_second "
-        "handlers handlers_per_socket rooms_per_socket send_buffer send_packets overload_after"
+        "handlers handlers_per_socket rooms_per_socket send_buffer send_packets overload_after "
+        "auth_size refusals"
     )
     async with bound(", ".join(f"{key}: unlimited" for key in keys.split())) as one:
         async with AsyncExitStack() as stack:

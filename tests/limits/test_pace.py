@@ -11,8 +11,8 @@ from typing import Literal
 
 import pytest
 
+from gateway.engineio import pacing
 from gateway.limits import TokenBucket
-from gateway.socketio import client
 from tests.raw_client import raw
 from tests.reload.edited_daemon import Running, running, until
 
@@ -20,7 +20,6 @@ Transport = Literal["polling", "websocket"]
 
 CONFIG = """
 reload: {{watch: "off"}}
-server: {{ping_interval: 100ms, ping_timeout: 100ms}}
 limits: {{{limits}}}
 namespaces:
   /: {{routes: {{say: plugin.say}}}}
@@ -51,11 +50,16 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
         yield daemon
 
 
-async def test_it_is_not_taken_for_gone_meanwhile(daemon: Running, transport: Transport) -> None:
+async def test_it_is_not_taken_for_gone_meanwhile(tmp_path: Path, transport: Transport) -> None:
     """Its pongs come behind its packets, which take longer than it has to answer a ping."""
-    async with raw(daemon.url, transport) as client:
+    pings = "server: {ping_interval: 100ms, ping_timeout: 1s}"
+    config = pings + CONFIG.format(limits="packets_per_second: 5")
+    async with (
+        running(tmp_path, config, plugin=PLUGIN) as daemon,
+        raw(daemon.url, transport) as client,
+    ):
         await client.join()
-        await client.send(*(['42["say",0]'] * 9), '421["say",1]')
+        await client.send(*(['42["say",0]'] * 14), '421["say",1]')
         assert await client.receive() == "431[1]"
 
 
@@ -123,11 +127,11 @@ class Held:
 
 
 async def test_who_has_left_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "STEP", 0.001)
+    monkeypatch.setattr(pacing, "LONGEST", 0.001)
     bucket, session, rates = TokenBucket(), Held(), iter([1_000_000, 1_000_000, 2, 1, inf])
     bucket.refill(1_000_000, time.monotonic())
     bucket.tokens = -1e12
-    waiting = client.paced(bucket, lambda: next(rates), session, "bytes_per_second")  # type: ignore[arg-type]
+    waiting = pacing.paced(bucket, lambda: next(rates), session, "bytes_per_second")
     assert waiting is not None
     await waiting
     more = "more than 1000000 per second; it is read more slowly"

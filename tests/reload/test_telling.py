@@ -77,6 +77,7 @@ async def test_metrics_count_traffic_and_reloads(gateway) -> None:
         await one.post("/-/reload")
         metrics = values(await one.get("/metrics"))
         assert metrics.pop("sockgw_config_last_reload_timestamp_seconds") > 1e9
+        assert metrics.pop("sockgw_connections") >= 1
         assert {name: value for name, value in metrics.items() if value} == {
             'sockgw_sockets{namespace="/"}': 1,
             'sockgw_packets_total{outcome="ok"}': 1,

@@ -64,6 +64,10 @@ def read(messages: list[Any], packet_class: type = Packet) -> Any:
     """Decode the messages of one packet."""
     text, *attachments = messages
     packet = packet_class(encoded_packet=text)
+    if isinstance(packet, Packet):
+        if attachments:
+            packet.fill(attachments)
+        return packet
     for attachment in attachments:
         packet.add_attachment(attachment)
     return packet
