@@ -1,16 +1,20 @@
 """sockgw, a declarative, hot-reloading Socket.IO gateway: the names that plugins import."""
 
 from gateway.api import (
+    Answers,
     Context,
     Gateway,
     Handler,
     Handshake,
+    HandshakeContext,
+    HandshakeMiddleware,
     Middleware,
     Namespace,
     Next,
     Services,
     Socket,
     Value,
+    Volatile,
 )
 from gateway.errors import (
     ConfigError,
@@ -23,12 +27,15 @@ from gateway.errors import (
 )
 
 __all__ = [
+    "Answers",
     "ConfigError",
     "Context",
     "Gateway",
     "GatewayError",
     "Handler",
     "Handshake",
+    "HandshakeContext",
+    "HandshakeMiddleware",
     "Middleware",
     "Namespace",
     "Next",
@@ -40,4 +47,5 @@ __all__ = [
     "Socket",
     "UsageError",
     "Value",
+    "Volatile",
 ]

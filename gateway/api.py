@@ -9,20 +9,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
+
+from gateway.headers import AnswerHeaders, SameSite
 
 __all__ = [
+    "Answers",
     "Context",
     "Emitter",
     "Gateway",
     "Handler",
     "Handshake",
+    "HandshakeContext",
+    "HandshakeMiddleware",
     "Middleware",
     "Namespace",
     "Next",
     "Services",
     "Socket",
     "Value",
+    "Volatile",
     "Wire",
 ]
 
@@ -35,27 +42,41 @@ Next: TypeAlias = Callable[[], Awaitable[None]]
 Middleware: TypeAlias = "Callable[[Context, Next], Awaitable[None]]"
 """One link of a connection chain or a packet chain."""
 
+HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext, Next], Awaitable[None]]"
+"""One link of the handshake chain."""
+
 Handler: TypeAlias = Callable[..., Awaitable[object]]
 """Answers one event. It is called with the context, then the event's arguments if it declares any.
 
 Its return value is the ack: a tuple is several arguments, `None` is none.
 """
 
+Transport: TypeAlias = Literal["polling", "websocket"]
+
+RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
+"""A room, or several."""
+
 
 class Wire(Protocol):
     """Sends to one socket. If the socket is gone, nothing is sent and nothing is raised."""
 
-    async def emit(self, event: str, args: Sequence[object]) -> None: ...
+    async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None: ...
 
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]: ...
 
-    async def join(self, room: str) -> None: ...
+    async def join(self, rooms: Sequence[str]) -> None: ...
 
-    async def leave(self, room: str) -> None: ...
+    async def leave(self, rooms: Sequence[str]) -> None: ...
 
-    async def disconnect(self) -> None: ...
+    async def disconnect(self, close: bool = False) -> None: ...
 
     def room_names(self) -> frozenset[str]: ...
+
+    def is_connected(self) -> bool: ...
+
+    def transport(self) -> Transport | None: ...
+
+    def siblings(self) -> tuple[Socket, ...]: ...
 
 
 class Emitter(Protocol):
@@ -63,9 +84,29 @@ class Emitter(Protocol):
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
 
-    async def disconnect_sockets(self, target: Namespace) -> None: ...
+    async def call(
+        self, target: Namespace, event: str, args: Sequence[object], timeout: float
+    ) -> Answers: ...
+
+    async def join(self, target: Namespace, rooms: Sequence[str]) -> None: ...
+
+    async def leave(self, target: Namespace, rooms: Sequence[str]) -> None: ...
+
+    async def disconnect_sockets(self, target: Namespace, close: bool) -> None: ...
 
     def sockets(self, target: Namespace) -> tuple[Socket, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers of several sockets to one `call`.
+
+    `answers` has the arguments of each socket's ack, by socket id. `missing` are the ids of the
+    sockets that did not answer: in time, or because they left.
+    """
+
+    answers: Mapping[str, list[Value]]
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +126,16 @@ class Handshake:
     url: str = ""
     time: float = 0.0
     secure: bool = False
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that the client sent; of two with one name, the first."""
+        cookies: dict[str, str] = {}
+        for pair in self.headers.get("cookie", "").split(";"):
+            name, equals, value = pair.strip(" \t").partition("=")
+            if equals:
+                cookies.setdefault(name, value)
+        return cookies
 
 
 class Socket:
@@ -112,9 +163,29 @@ class Socket:
         """The rooms that the socket is in, including the one named after its id."""
         return self._wire.room_names()
 
+    @property
+    def connected(self) -> bool:
+        """True from the moment the client is accepted until it is gone."""
+        return self._wire.is_connected()
+
+    @property
+    def transport(self) -> Transport | None:
+        """The transport in use now, which an upgrade changes; `None` once the socket is gone."""
+        return self._wire.transport()
+
+    @property
+    def siblings(self) -> tuple[Socket, ...]:
+        """The other connected sockets of the same connection, each in a namespace of its own."""
+        return self._wire.siblings()
+
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to this client; before `next()`, it is sent once the client is accepted."""
         return self._wire.emit(event, args)
+
+    @property
+    def volatile(self) -> Volatile:
+        """Sends to this client only what it can take at once."""
+        return Volatile(self._wire)
 
     def call(self, event: str, *args: object, timeout: float = 60.0) -> Awaitable[list[Value]]:
         """Send an event and return the arguments of the client's ack.
@@ -124,54 +195,119 @@ class Socket:
         """
         return self._wire.call(event, args, timeout)
 
-    def join(self, room: str) -> Awaitable[None]:
-        """Join a room."""
-        return self._wire.join(room)
+    def join(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Join rooms: all of them, or none.
 
-    def leave(self, room: str) -> Awaitable[None]:
-        """Leave a room."""
-        return self._wire.leave(room)
+        Raises `Reject` with the code `forbidden_room` if one is named after another socket's id,
+        and `too_many_rooms` if the socket would be in more than `limits.rooms_per_socket`.
+        """
+        return self._wire.join(_names(rooms))
 
-    def to(self, *rooms: str) -> Namespace:
+    def leave(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Leave rooms; those that it is not in are ignored."""
+        return self._wire.leave(_names(rooms))
+
+    def to(self, *rooms: RoomNames) -> Namespace:
         """Select the sockets in these rooms, except this one."""
-        return Namespace(self.namespace, self._scope._emitter, rooms, (self.id,))
+        return Namespace(self.namespace, self._scope._emitter, _names(rooms), (self.id,))
 
-    def disconnect(self) -> Awaitable[None]:
-        """Disconnect this socket; before `next()`, refuse the connection."""
-        return self._wire.disconnect()
+    def except_(self, *rooms: RoomNames) -> Namespace:
+        """Select the sockets of the namespace that are not in these rooms, except this one."""
+        excluded = (self.id, *_names(rooms))
+        return Namespace(self.namespace, self._scope._emitter, excluded=excluded)
+
+    @property
+    def broadcast(self) -> Namespace:
+        """The sockets of the namespace, except this one."""
+        return Namespace(self.namespace, self._scope._emitter, excluded=(self.id,))
+
+    def disconnect(self, close: bool = False) -> Awaitable[None]:
+        """Disconnect this socket; before `next()`, refuse the connection.
+
+        With `close`, disconnect all sockets of its connection and close that too.
+        """
+        return self._wire.disconnect(close)
+
+
+class Volatile:
+    """Sends to one client only what it can take at once; see `Socket.volatile`."""
+
+    __slots__ = ("_wire",)
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def emit(self, event: str, *args: object) -> Awaitable[None]:
+        """Send an event, or drop it if the client is not ready for it."""
+        return self._wire.emit(event, args, volatile=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """The sockets of a namespace: all of them, or some after `to` and `except_`.
 
-    Empty `rooms` means the whole namespace; sockets in any room of `excluded` are left out.
+    `rooms` is `None` for the whole namespace, and empty for nobody. Sockets in any room of
+    `excluded` are left out. With `is_volatile`, an event is dropped for clients not ready for it.
     """
 
     name: str
     _emitter: Emitter = field(repr=False)
-    rooms: tuple[str, ...] = ()
+    rooms: tuple[str, ...] | None = None
     excluded: tuple[str, ...] = ()
+    is_volatile: bool = False
 
-    def to(self, *rooms: str) -> Namespace:
+    def to(self, *rooms: RoomNames) -> Namespace:
         """Select the sockets in these rooms, in addition to rooms named before."""
-        return replace(self, rooms=self.rooms + rooms)
+        return replace(self, rooms=(self.rooms or ()) + _names(rooms))
 
-    def except_(self, *rooms: str) -> Namespace:
+    def except_(self, *rooms: RoomNames) -> Namespace:
         """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
-        return replace(self, excluded=self.excluded + rooms)
+        return replace(self, excluded=self.excluded + _names(rooms))
+
+    @property
+    def volatile(self) -> Namespace:
+        """The same sockets; an event that is emitted is dropped for clients not ready for it."""
+        return replace(self, is_volatile=True)
 
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to each of the sockets, once."""
         return self._emitter.broadcast(self, event, args)
 
+    def call(self, event: str, *args: object, timeout: float = 5.0) -> Awaitable[Answers]:
+        """Send an event to each of the sockets and return their answers.
+
+        It takes until the last has answered or left, at most `timeout` seconds. Sockets without an
+        answer are `missing`; nothing is raised for them.
+        """
+        return self._emitter.call(self, event, args, timeout)
+
+    def join(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Have each of the sockets join rooms.
+
+        A socket that would be in more rooms than `limits.rooms_per_socket` allows joins none of
+        them. Raises `Reject` with the code `forbidden_room` if a room is named after a socket's id.
+        """
+        return self._emitter.join(self, _names(rooms))
+
+    def leave(self, *rooms: RoomNames) -> Awaitable[None]:
+        """Have each of the sockets leave rooms."""
+        return self._emitter.leave(self, _names(rooms))
+
     def sockets(self) -> tuple[Socket, ...]:
         """The sockets connected to this process."""
         return self._emitter.sockets(self)
 
-    def disconnect_sockets(self) -> Awaitable[None]:
-        """Disconnect each of the sockets."""
-        return self._emitter.disconnect_sockets(self)
+    def disconnect_sockets(self, close: bool = False) -> Awaitable[None]:
+        """Disconnect each of the sockets; with `close`, close their connections too."""
+        return self._emitter.disconnect_sockets(self, close)
+
+
+def _names(rooms: tuple[RoomNames, ...]) -> tuple[str, ...]:
+    if len(rooms) == 1 and isinstance(rooms[0], str):
+        return (rooms[0],)
+    several = (list, tuple, set, frozenset)
+    names = (room if isinstance(room, several) else (room,) for room in rooms)
+    return tuple(chain.from_iterable(names))
 
 
 class Gateway:
@@ -285,3 +421,58 @@ class Context:
         if "request_id" in self.state:
             facts["request_id"] = str(self.state["request_id"])
         return _Log(LOG, facts)
+
+
+class HandshakeContext:
+    """The context of one handshake on its way through the handshake chain.
+
+    `handshake` has no `auth` yet: that comes with each namespace. `headers` are added to the
+    answer, whether it accepts or refuses. `data` is copied into the `data` of each socket that the
+    client opens on this connection.
+    """
+
+    __slots__ = ("_at", "_end", "data", "gateway", "handshake", "headers", "service")
+
+    def __init__(self, handshake: Handshake, service: Services, gateway: Gateway) -> None:
+        self.handshake = handshake
+        self.service = service
+        self.gateway = gateway
+        self.headers = AnswerHeaders()
+        self.data: dict[str, object] = {}
+        self._at = 0  # the number of links that have called next()
+        self._end: Callable[[HandshakeContext], Awaitable[None]]  # run by the last next()
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        http_only: bool = True,
+        same_site: SameSite = "lax",
+    ) -> None:
+        """Set a cookie on the answer, in place of one with the same name, path and domain.
+
+        `max_age` is in seconds: 0 removes the cookie, with `None` it lasts until the browser is
+        closed. `secure` of `None` is true over TLS, and for `same_site="none"`, which needs it.
+        """
+        if secure is None:
+            secure = self.handshake.secure or same_site == "none"
+        self.headers.set_cookie(
+            name,
+            value,
+            max_age=max_age,
+            path=path,
+            domain=domain,
+            secure=secure,
+            http_only=http_only,
+            same_site=same_site,
+        )
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that adds the client's address to each record."""
+        return _Log(LOG, {"address": self.handshake.address, "event": "handshake"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,8 @@ from gateway.agreement import (
     schema_doubts,
     schema_faults,
 )
-from gateway.api import Gateway, Handler, Middleware
-from gateway.builtin._schema import ArgumentsSchema, BadSchema
+from gateway.api import Context, Gateway, Handler, HandshakeContext, Next
+from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
@@ -40,6 +40,7 @@ from gateway.loader import (
     arguments_of,
     bind_options,
     doubts,
+    first_annotation,
     handler_fault,
     make_plugins,
     method_fault,
@@ -54,6 +55,7 @@ from gateway.runtime.blueprint import (
     Route,
 )
 from gateway.runtime.chain import (
+    AnyContext,
     Link,
     answer,
     checked,
@@ -74,6 +76,7 @@ __all__ = [
     "compile_config",
     "compile_snapshot",
     "load",
+    "schema_cost",
     "take_snapshot",
 ]
 
@@ -203,6 +206,11 @@ def compile_config(
     return Build(config, plugins, blueprint, warnings)
 
 
+def schema_cost() -> Cost:
+    """What checking arguments against schemas has cost in this process, of routes and built-ins."""
+    return replace(COST)
+
+
 class _Compilation:
     """One run of the compiler: collects problems instead of stopping at the first."""
 
@@ -226,6 +234,7 @@ class _Compilation:
     def blueprint(self) -> Blueprint:
         """Return the blueprint, which is of no use when there are `problems`."""
         config = self._config
+        handshake = self._links(config.server.handshake_middleware, HandshakeContext)
         namespaces = {name: self._namespace(name, each) for name, each in config.namespaces.items()}
         services = {
             name: recipe
@@ -240,6 +249,8 @@ class _Compilation:
             instances=MappingProxyType(self._instances),
             install=self._plugins.install,
             limits=config.limits,
+            handshake_links=handshake,
+            handshake=fold(handshake) if handshake else None,
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -253,8 +264,8 @@ class _Compilation:
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
         self.problems += event_faults(name, config)
         self.warnings += event_doubts(config)
-        connection = self._links(config.connection_middleware)
-        packet = self._links(config.packet_middleware)
+        connection = self._links(config.connection_middleware, Context)
+        packet = self._links(config.packet_middleware, Context)
         routes = {
             event: route
             for event, each in config.routes.items()
@@ -275,22 +286,25 @@ class _Compilation:
             limits=config.limits,
         )
 
-    def _links(self, uses: tuple[Use, ...]) -> tuple[Link, ...]:
-        links = (self._collect(self._link, use) for use in uses)
+    def _links(self, uses: tuple[Use, ...], kind: type[AnyContext]) -> tuple[Link[AnyContext], ...]:
+        links = (self._collect(self._link, use, kind) for use in uses)
         return tuple(link for link in links if link is not None)
 
-    def _link(self, use: Use) -> Link:
+    def _link(self, use: Use, kind: type[AnyContext]) -> Link[AnyContext]:
+        """Make a link of a chain whose context is of a `kind`."""
         plugin = self._resolve(use, "middleware")
-        run: Middleware = self._made(use, plugin)
+        run: Callable[[AnyContext, Next], Awaitable[None]] = self._made(use, plugin)
         if fault := middleware_fault(run):
             raise _unfit(use, plugin, fault)
+        if fault := _chain_fault(run, kind):
+            raise _error(use.at, f"'{plugin.name}': {fault}")
         self._doubt(use, plugin, doubts(run, "middleware"))
         if self._trace:
             run = trace_middleware(plugin.name, run)
         return Link(plugin.name, run, plugin.place)
 
     def _route(self, event: str, config: RouteConfig, namespace: NamespaceConfig) -> Route:
-        schema = config.schema and self._collect(_schema, config.schema)
+        schema = config.schema and self._collect(_schema, config.schema, config.max_values)
         plugin = self._resolve(config.use, "handler")
         handler: Handler = self._made(config.use, plugin)
         if fault := handler_fault(handler):
@@ -387,6 +401,16 @@ class _Compilation:
         self.warnings += (use.at.warning(f"'{plugin.name}': {each}") for each in found)
 
 
+def _chain_fault(run: Callable[..., object], kind: type) -> str | None:
+    """Return why middleware is for the other kind of chain, or `None`."""
+    annotated = first_annotation(run)
+    if kind is HandshakeContext and annotated is Context:
+        return "it needs a socket, so it is for connection_middleware or packet_middleware"
+    if kind is Context and annotated is HandshakeContext:
+        return "it takes a handshake, so it is for server.handshake_middleware"
+    return None
+
+
 def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Problem]:
     for folder, at in config.plugins:
         is_default = at.place == config.at.place
@@ -405,9 +429,9 @@ def _as_written(config: GatewayConfig, problem: Problem) -> Problem:
     return replace(problem, message=message, place=replace(problem.place, file=file))
 
 
-def _schema(schema: Schema) -> ArgumentsSchema:
+def _schema(schema: Schema, max_values: int) -> ArgumentsSchema:
     try:
-        return ArgumentsSchema(schema.written)
+        return ArgumentsSchema(schema.written, max_values)
     except BadSchema as error:
         raise _error(schema.at[error.path], error.message) from None
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from http import HTTPStatus
 
 __all__ = [
     "ConfigError",
@@ -26,6 +27,8 @@ __all__ = [
     "UsageError",
     "did_you_mean",
 ]
+
+_ERRORS = frozenset(status for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -132,13 +135,19 @@ class Reject(GatewayError):
     `{"error": {"code", "message", "data"}}`.
 
     `code` is a short word for programs, `message` a sentence for people, `data` any value that can
-    be sent.
+    be sent. `status` is the HTTP status of a refused handshake, which has no other answer yet;
+    raises `UsageError` unless it is one of an error.
     """
 
-    def __init__(self, code: str, message: str = "", data: object = None) -> None:
+    def __init__(
+        self, code: str, message: str = "", data: object = None, *, status: int = 403
+    ) -> None:
+        if status not in _ERRORS:
+            raise UsageError(f"status {status} is no HTTP status of an error, 400 to 511")
         self.code = code
         self.message = message or code
         self.data = data
+        self.status = status
         super().__init__(code, self.message)
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, Literal, TypeVar, get_args
 
 __all__ = [
+    "LARGEST_FILE",
     "LIMIT_NAMES",
     "LimitName",
     "Limits",
@@ -25,12 +26,16 @@ __all__ = [
 
 T = TypeVar("T")
 
+LARGEST_FILE = 4_000_000
+"""Bytes of a YAML file or a plugin file; of one that is larger no more is read."""
+
 Unit = Literal["count", "size", "seconds", "choice"]
 """The way a limit is written: a whole number, bytes, a duration, or one of several words."""
 
 OnSlow = Literal["disconnect", "drop_oldest", "drop_newest"]
 
 LimitName = Literal[
+    "answer_buffer",
     "attachments",
     "auth_size",
     "bytes_per_second",
@@ -89,6 +94,7 @@ class Limits:
     handlers: float = _limit(10_000, "count", "the packets in flight")
     handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
     rooms_per_socket: float = _limit(10_000, "count", "the rooms of one socket")
+    answer_buffer: float = _limit(16_000_000, "size", "the bytes of the answers to one call")
     send_buffer: float = _limit(
         4_000_000, "size", "the bytes that wait for a client that does not read"
     )

@@ -13,8 +13,9 @@ real, including the Engine.IO sessions. So tests can cover limits, violations an
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +29,7 @@ from urllib.parse import parse_qsl
 from gateway.api import Value
 from gateway.compiler import Build, load
 from gateway.engineio.frames import Frames
+from gateway.engineio.handshake import PendingHandshake
 from gateway.engineio.packet import MESSAGE, PING, PONG
 from gateway.engineio.packet import Packet as EnginePacket
 from gateway.engineio.packet import PacketError as EnginePacketError
@@ -35,6 +37,7 @@ from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.errors import GatewayError
 from gateway.http.request import Request
+from gateway.http.response import Answer
 from gateway.limits import Limits
 from gateway.socketio.packet import (
     ACK,
@@ -50,6 +53,9 @@ from gateway.socketio.server import Server
 
 __all__ = ["Event", "Refused", "TestClient", "TestGateway"]
 
+ADDRESS = "127.0.0.1"
+FULL = "the gateway takes no more connections: HTTP 503"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -61,12 +67,25 @@ class Event:
 
 
 class Refused(GatewayError):
-    """A refused connection, which clients see as `connect_error`."""
+    """A refused connection, which clients see as `connect_error`.
 
-    def __init__(self, message: str, data: Value) -> None:
+    `status` is the HTTP status of a handshake that was refused, `None` if a connection chain has
+    refused. `data` has the code in both cases.
+    """
+
+    def __init__(self, message: str, data: Value, status: int | None = None) -> None:
         self.message = message
         self.data = data
+        self.status = status
         super().__init__(message, data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session that has opened, and the header fields that handshake middleware has added."""
+
+    session: Session
+    fields: str = ""
 
 
 class TestGateway:
@@ -121,13 +140,17 @@ class TestGateway:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         timeout: float = 5.0,
+        beside: TestClient | None = None,
     ) -> TestClient:
         """Connect a new client. Raises `Refused` if the gateway refuses it.
 
         `query` is a query string such as `room=7&debug=1`. `timeout` is in seconds and applies to
-        every wait of the client.
+        every wait of the client. With `beside`, it shares that client's connection, whose headers
+        and query it has too; the two are in different namespaces.
         """
-        client = self.client(namespace, auth=auth, headers=headers, query=query, timeout=timeout)
+        client = self.client(
+            namespace, auth=auth, headers=headers, query=query, timeout=timeout, beside=beside
+        )
         await client.connect()
         return client
 
@@ -139,8 +162,18 @@ class TestGateway:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         timeout: float = 5.0,
+        beside: TestClient | None = None,
     ) -> TestClient:
         """Make a client that is not connected yet, with the arguments of `connect`."""
+        if beside is not None:
+            carrier = beside._carrier
+
+            async def share() -> _Opened:
+                if carrier.session is None:
+                    raise ConnectionError("the connection of the other client is not open")
+                return _Opened(carrier.session)
+
+            return TestClient(share, namespace, auth, timeout, carrier)
         first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
         request = Request(
             method="GET",
@@ -149,31 +182,55 @@ class TestGateway:
             url=f"/socket.io/?{query}",
             headers={name.lower(): value for name, value in (headers or {}).items()},
         )
-        enter = partial(self._server.engine.open, request, "127.0.0.1", is_secure=False)
-        return TestClient(enter, namespace, auth, timeout)
+        return TestClient(partial(self._enter, request), namespace, auth, timeout)
+
+    async def _enter(self, request: Request) -> _Opened:
+        """Open a session, as soon as the handshake middleware lets it pass. Raises `Refused`."""
+        engine = self._server.engine
+        gate = engine.find_gate()
+        if gate is None:
+            session = engine.open(request, ADDRESS, is_secure=False)
+            if session is None:
+                raise ConnectionError(FULL)
+            return _Opened(session)
+        if not engine.admit(ADDRESS):
+            raise ConnectionError(FULL)
+        answer = _HandshakeAnswer()
+        pending = PendingHandshake(engine, answer, request, ADDRESS, is_secure=False)
+        pending.begin(gate)
+        try:
+            return await answer.opened
+        finally:
+            pending.cancel()
 
 
 class TestClient:
-    """One client in one namespace. `connected` turns false when the gateway ends it."""
+    """One client in one namespace. `connected` turns false when the gateway ends it.
+
+    `headers` and `cookies` are those that handshake middleware has set on the answer.
+    """
 
     __test__ = False
 
     def __init__(
         self,
-        enter: Callable[[], Session | None],
+        enter: Callable[[], Awaitable[_Opened]],
         namespace: str,
         auth: Mapping[str, object] | None,
         timeout: float,
+        carrier: _Carrier | None = None,
     ) -> None:
         self.id = ""
         self.connected = False
+        self.headers: dict[str, str] = {}
+        self.cookies: dict[str, str] = {}
         self._enter = enter
-        self._carrier = _Carrier()
+        self._carrier = carrier or _Carrier()
+        self._arrived = self._carrier.inbox(namespace)
         self._namespace = namespace
         self._auth = auth
         self._timeout = timeout
         self._ids = count()
-        self._kept: list[Packet] = []
 
     async def connect(self) -> None:
         """Connect and wait for the answer.
@@ -181,10 +238,10 @@ class TestClient:
         Raises `Refused`, `TimeoutError`, and `ConnectionError` if the gateway accepts no more
         connections.
         """
-        session = self._enter()
-        if session is None:
-            raise ConnectionError("the gateway takes no more connections: HTTP 503")
-        self._carrier.open(session)
+        async with asyncio.timeout(self._timeout):
+            opened = await self._enter()
+        self._read(opened.fields)
+        self._carrier.open(opened.session)
         await self._send(CONNECT, None if self._auth is None else dict(self._auth))
         packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
         if packet.packet_type == CONNECT_ERROR:
@@ -252,30 +309,92 @@ class TestClient:
         """Read again."""
         self._carrier.resume()
 
+    def _read(self, fields: str) -> None:
+        for line in fields.splitlines():
+            name, _, value = line.partition(": ")
+            if name == "Set-Cookie":
+                cookie, _, value = value.partition(";")[0].partition("=")
+                self.cookies[cookie] = value
+            else:
+                self.headers[name] = value
+
     async def _send(self, kind: int, data: object, ack: int | None = None) -> None:
         await self.send(*Packet(kind, data, self._namespace, ack).encode())
 
     async def _wait(self, wanted: Callable[[Packet], bool], timeout: float | None = None) -> Packet:
         async with asyncio.timeout(self._timeout if timeout is None else timeout):
-            while True:
-                for at, packet in enumerate(self._kept):
-                    if wanted(packet):
-                        return self._kept.pop(at)
-                self._kept.append(await self._carrier.next_packet())
+            return await self._arrived.take(wanted)
+
+
+class _Inbox:
+    """Packets that have arrived for one client and are not taken yet."""
+
+    def __init__(self) -> None:
+        self._packets: list[Packet] = []
+        self._is_closed = False
+        self._changed = asyncio.Event()
+
+    def put(self, packet: Packet) -> None:
+        self._packets.append(packet)
+        self._changed.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._changed.set()
+
+    async def take(self, wanted: Callable[[Packet], bool]) -> Packet:
+        """Wait for a packet. Raises `ConnectionError` once no more can come."""
+        while True:
+            for at, packet in enumerate(self._packets):
+                if wanted(packet):
+                    return self._packets.pop(at)
+            if self._is_closed:
+                raise ConnectionError("the gateway has closed the connection")
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class _HandshakeAnswer:
+    """The answer to a handshake."""
+
+    def __init__(self) -> None:
+        self.opened: asyncio.Future[_Opened] = asyncio.get_running_loop().create_future()
+
+    def accepted(self, session: Session, fields: str) -> None:
+        self.opened.set_result(_Opened(session, fields))
+
+    def refused(self, answer: Answer) -> None:
+        if not answer.body:
+            self.opened.set_exception(ConnectionError(FULL))
+            return
+        reason = json.loads(answer.body)
+        message = reason.pop("message")
+        self.opened.set_exception(Refused(message, reason, answer.status))
 
 
 class _Carrier:
-    """A WebSocket in memory: packets from the gateway wait in a queue, which `None` ends."""
+    """A WebSocket in memory, which one or more clients share.
+
+    Packets from the gateway wait in an inbox for each namespace.
+    """
 
     def __init__(self) -> None:
         self.is_closed = False
-        self._session: Session | None = None
-        self._sent: asyncio.Queue[EnginePacket | None] = asyncio.Queue()
+        self.session: Session | None = None
+        self._inboxes: dict[str, _Inbox] = {}
+        self._newest = Packet()
+        self._attachments: list[bytes] = []
+
+    def inbox(self, namespace: str) -> _Inbox:
+        """Make the inbox of a client in a namespace."""
+        inbox = self._inboxes[namespace] = _Inbox()
+        return inbox
 
     def open(self, session: Session) -> None:
-        """Carry a session from now on."""
-        self._session = session
-        session.open(self)
+        """Carry a session from now on, unless it does so already."""
+        if self.session is None:
+            self.session = session
+            session.open(self)
 
     # Called by the session
 
@@ -286,8 +405,12 @@ class _Carrier:
     def send(self, packet: EnginePacket) -> None:
         if packet == PING:
             asyncio.get_running_loop().call_soon(self._pong)
-        else:
-            self._sent.put_nowait(packet)
+        elif isinstance(packet, bytes):
+            self._attachments.append(packet)
+            self._deliver_whole()
+        elif packet.startswith(MESSAGE):
+            self._newest = Packet(encoded_packet=packet.removeprefix(MESSAGE))
+            self._deliver_whole()
 
     def send_many(self, frames: Frames) -> None:
         for packet in frames.packets:
@@ -296,58 +419,48 @@ class _Carrier:
     def close(self) -> None:
         if not self.is_closed:
             self.is_closed = True
-            self._sent.put_nowait(None)
+            for inbox in self._inboxes.values():
+                inbox.close()
 
     # Called by the client
 
     async def arrive(self, packet: EnginePacket) -> None:
         """Pass a packet to the session, and wait until it accepts the next."""
-        if self._session is None:
+        if self.session is None:
             return
         try:
-            waiting = self._session.receive_on(self, packet)
+            waiting = self.session.receive_on(self, packet)
         except EnginePacketError as error:
-            self._session.count_violation("engine_packet", error)
-            self._session.lost(self, "parse error")
+            self.session.count_violation("engine_packet", error)
+            self.session.lost(self, "parse error")
             return
         if waiting is not None:
             await waiting
 
     def lose(self) -> None:
         self.is_closed = True
-        if self._session is not None:
-            self._session.lost(self, "transport close")
+        if self.session is not None:
+            self.session.lost(self, "transport close")
 
     def pause(self) -> None:
-        if self._session is not None:
-            self._session.pause(self)
+        if self.session is not None:
+            self.session.pause(self)
 
     def resume(self) -> None:
-        if self._session is not None:
-            self._session.resume(self)
+        if self.session is not None:
+            self.session.resume(self)
 
-    async def next_packet(self) -> Packet:
-        """Wait for the next Socket.IO packet. Raises `ConnectionError` once there are no more."""
-        text = await self._next()
-        while not (isinstance(text, str) and text.startswith(MESSAGE)):
-            text = await self._next()
-        packet = Packet(encoded_packet=text[1:])
-        attachments: list[bytes] = []
-        for _ in range(packet.attachment_count):
-            attachment = await self._next()
-            assert isinstance(attachment, bytes)
-            attachments.append(attachment)
+    def _deliver_whole(self) -> None:
+        """Deliver the newest packet, if its attachments are there."""
+        packet, attachments = self._newest, self._attachments
+        if len(attachments) < packet.attachment_count:
+            return
         if attachments:
             packet.fill(attachments)
-        return packet
-
-    async def _next(self) -> EnginePacket:
-        packet = await self._sent.get()
-        if packet is None:
-            self._sent.put_nowait(None)  # for the next call
-            raise ConnectionError("the gateway has closed the connection")
-        return packet
+            attachments.clear()
+        first = next(iter(self._inboxes.values()))  # its namespace may be written in another way
+        self._inboxes.get(packet.namespace, first).put(packet)
 
     def _pong(self) -> None:
-        if self._session is not None:
-            self._session.receive_on(self, PONG)
+        if self.session is not None:
+            self.session.receive_on(self, PONG)

@@ -11,6 +11,8 @@ import inspect
 import json
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -119,6 +121,22 @@ async def test_python_without_a_name_runs(here: Path, block: Block) -> None:
 @pytest.mark.parametrize("block", of("python", named=True))
 def test_python_of_a_file_stands_beside_its_gateway(block: Block) -> None:
     assert (block.document, block.section) in GATEWAYS
+
+
+def test_python_is_typed(tmp_path: Path) -> None:
+    """With `mypy --strict`, as plugin authors may have it."""
+    for number, block in enumerate(BLOCKS):
+        if block.language == "python":
+            name = re.sub(r"\W+", "_", f"{block.document}_{number}")
+            (tmp_path / f"{name}.py").write_text(block.text)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 @pytest.mark.parametrize("block", of("json"))

@@ -66,6 +66,14 @@ async def test_what_does_not_fit_is_refused_behind_the_packet_chain(tmp_path: Pa
         assert await client.call("count") == [{"packets": 3}]
 
 
+async def test_more_values_than_the_bound_are_refused(tmp_path: Path) -> None:
+    routes = {"say": {"use": "chat.say", "schema": [{"type": "array"}], "max_values": 3}}
+    async with serving(tmp_path, {"routes": routes}) as gateway:
+        client = await gateway.connect()
+        assert await client.call("say", [1, 2]) == [[1, 2]]
+        assert await client.call("say", [1, 2, 3]) == refusal("args: more than 3 values")
+
+
 async def test_what_the_packet_chain_makes_of_the_arguments_is_checked(tmp_path: Path) -> None:
     async with serving(tmp_path) as gateway:
         assert await (await gateway.connect()).call("say", 0) == ["zero"]

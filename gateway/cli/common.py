@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from gateway.cli.line import indented
 from gateway.errors import ConfigError
 
 __all__ = ["BAD_CONFIG", "counted", "file_argument", "show_problems"]
@@ -47,7 +47,7 @@ def _json(error: ConfigError) -> None:
         "problems": [problem.as_dict() for problem in error.problems],
         "warnings": [warning.as_dict() for warning in error.warnings],
     }
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    click.echo(indented(answer))
 
 
 def _github(error: ConfigError) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.config import checks, schema
 from gateway.config.build import build
 from gateway.config.checks import is_loopback
-from gateway.config.files import FileRecord
+from gateway.config.files import FileRecord, is_special
 from gateway.config.include import Document, read
 from gateway.config.messages import HIDDEN, with_slash
 from gateway.config.model import (
@@ -45,6 +45,7 @@ __all__ = [
     "distinct",
     "is_loopback",
     "is_secret",
+    "is_special",
     "load",
     "read",
     "tls_faults",
@@ -70,6 +71,7 @@ def validate(path: Path, document: Document) -> tuple[GatewayConfig | None, tupl
 
     With problems, the config has what is left without them; `None` if that is too little to check.
     """
+    document = schema.with_types(document)
     problems = [*document.problems]
     # A file that was not read leaves gaps; a value that has a problem needs no second one.
     known = {problem.path for problem in problems} | ({""} if problems else set())

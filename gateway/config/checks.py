@@ -19,7 +19,6 @@ _SOCKET_PATH = 107
 """Bytes: `sun_path` of Linux, without the zero at its end (unix(7))."""
 
 _UNSENDABLE = {
-    "connect": "connection_middleware handles connections",
     "connect_error": "connection_middleware refuses connections",
     "newListener": "choose another name",
     "removeListener": "choose another name",
@@ -28,7 +27,7 @@ _UNSENDABLE = {
 _STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:[0-9]{1,5})?")
 """An origin with a `*` that does not stand for the subdomains of a host."""
 
-_GATEWAY_EVENTS = ("disconnect", "disconnecting", "error")
+_GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
 
 def problems(document: Document) -> Iterator[Problem]:
@@ -133,7 +132,7 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
                 message = f"{event!r} begins or ends with a blank; clients must send it so"
                 yield document.key_at(*at).warning(message)
             if event == "connection":
-                message = "an event that clients send; connection_middleware runs when one connects"
+                message = "an event that clients send; the gateway's own is 'connect'"
                 yield document.key_at(*at).warning(message)
             if route.timeout and route.timeout > config.reload.drain:
                 yield document.at(*at, "timeout").warning(_cut_short(config.reload.drain))

@@ -75,13 +75,17 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """One event's handler. `timeout` and `order` of `None` are the namespace's."""
+    """One event's handler. `timeout` and `order` of `None` are the namespace's.
+
+    `max_values` is the most values that `schema` checks in one packet.
+    """
 
     use: Use
     timeout: float | None = None
     on_disconnect: Literal["continue", "cancel"] = "continue"
     order: Order | None = None
     schema: Schema | None = None
+    max_values: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class ServerConfig:
     path: str = "/socket.io/"
     transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
     cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"
+    handshake_middleware: tuple[Use, ...] = ()
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     max_payload: int = 1_000_000
@@ -155,13 +160,15 @@ class GatewayConfig:
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
     files that were read and their content, `digest` is the SHA-256 of what they say with
-    references filled in. `secrets` are the values that must not be shown. `warnings` are about
-    what is valid, and most likely not meant.
+    references filled in. `globs` counts the files that each glob of `include` matched, by folder
+    and pattern. `secrets` are the values that must not be shown. `warnings` are about what is
+    valid, and most likely not meant.
     """
 
     file: Path
     at: At
     files: Mapping[Path, bytes] = field(repr=False)
+    globs: Mapping[tuple[Path, str], int]
     digest: str
     secrets: Secrets
     server: ServerConfig

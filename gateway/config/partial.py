@@ -14,7 +14,7 @@ from gateway.errors import Problem
 __all__ = ["sound_part"]
 
 _UNREAD = ("", "include")
-_SETTINGS = ("timeout", "on_disconnect", "order", "schema")
+_SETTINGS = ("timeout", "on_disconnect", "order", "schema", "max_values")
 
 
 def sound_part(document: Document, problems: Iterable[Problem]) -> Document | None:
@@ -55,6 +55,8 @@ def _plugin(path: KeyPath) -> KeyPath | None:
     match path:
         case ("services", _, *_):
             return path[:2]
+        case ("server", "handshake_middleware", int(), *_):
+            return path[:3]
         case ("namespaces", _, "routes", _, *_):
             return path[:4]
         case ("namespaces", _, "connection_middleware" | "packet_middleware", int(), *_):

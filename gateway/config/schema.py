@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from gateway.config.include import Document
-from gateway.config.messages import expected, guess, shown
-from gateway.config.yaml import typed
+from gateway.config.messages import KeyPath, expected, guess, shown
+from gateway.config.yaml import Plain, typed
 from gateway.errors import Problem
 
-__all__ = ["problems", "schema_text"]
+__all__ = ["problems", "schema_text", "with_types"]
 
 INSTALLED = Path(__file__).parents[1] / "schema" / "gateway.schema.json"
 CHECKOUT = Path(__file__).parents[2] / "schema" / "gateway.schema.json"
@@ -37,6 +38,29 @@ def problems(document: Document) -> Iterator[Problem]:
     """Yield the problems the schema finds in a document, in no order."""
     for error in _validator().iter_errors(document.data):
         yield from _explain(error, document)
+
+
+def with_types(document: Document) -> Document:
+    """Read references in quotes as numbers or booleans, where text is wrong and those are right.
+
+    Between brackets references must be in quotes: `server: {port: "${PORT:-3210}"}`.
+    """
+    right: dict[KeyPath, Plain] = {}
+    errors = _validator().iter_errors(document.data) if document.references else ()
+    for error in errors:
+        path, rule = tuple(error.absolute_path), error.schema
+        if path in document.references and _is_right_unquoted(rule, error.instance):
+            right[path] = typed(str(error.instance))
+    return replace(document, data=_with(document.data, (), right)) if right else document
+
+
+def _with(data: Any, path: KeyPath, values: Mapping[KeyPath, Plain]) -> Any:
+    """Copy data with other values at some paths."""
+    if isinstance(data, dict):
+        return {key: _with(value, (*path, key), values) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_with(value, (*path, at), values) for at, value in enumerate(data)]
+    return values.get(path, data)
 
 
 def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
@@ -83,9 +107,12 @@ def _hint(rule: Mapping[str, Any], instance: object) -> str:
     if found and rule.get("type") in ("object", ["object", "null"]):
         is_key = found[1] in rule.get("properties", ()) or rule["additionalProperties"]
         return "; write a space after the ':'" if is_key else ""
+    return "; leave out the quotes" if _is_right_unquoted(rule, instance) else ""
+
+
+def _is_right_unquoted(rule: Any, instance: object) -> bool:
     unquoted = typed(instance) if isinstance(instance, str) else instance
-    is_right = unquoted != instance and _validator().evolve(schema=rule).is_valid(unquoted)
-    return "; leave out the quotes" if is_right else ""
+    return unquoted != instance and _validator().evolve(schema=rule).is_valid(unquoted)
 
 
 @cache

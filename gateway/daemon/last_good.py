@@ -45,17 +45,21 @@ class LastGood:
     def keep(self, build: Build) -> None:
         """Replace the copy by the files `build` was made from, as they were read.
 
-        Blocks, so call it in a thread. Raises `OSError`.
+        Blocks, so call it in a thread. Raises `OSError`, and leaves the former copy then.
         """
         if self._folder is None:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)  # it may have been there before
         fresh = Path(tempfile.mkdtemp(dir=self._folder))
-        main = fresh / self._copy(build, fresh)
-        note = fresh / "main"
-        note.write_text(str(main.relative_to(self._folder)))
-        os.replace(note, self._folder / "main")
+        try:
+            main = fresh / self._copy(build, fresh)
+            note = fresh / "main"
+            note.write_text(str(main.relative_to(self._folder)))
+            os.replace(note, self._folder / "main")
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)  # on a full disk it would take what is left
+            raise
         last = self.file
         for each in self._folder.iterdir():
             if each.is_dir() and not (last and last.is_relative_to(each)):

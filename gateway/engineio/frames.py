@@ -1,4 +1,4 @@
-"""WebSocket frames as a server writes them: final, unmasked.
+"""WebSocket frames as a server writes them, final and unmasked, and the codes of close frames.
 
 https://www.rfc-editor.org/rfc/rfc6455#section-5.2
 """
@@ -8,12 +8,25 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
+from enum import IntEnum
 
 from gateway.engineio.packet import MESSAGE, Message, Packet, utf8
 
-__all__ = ["Frames", "close_frame", "deflated_frame", "frame", "pong_frame"]
+__all__ = ["CloseCode", "Frames", "close_frame", "deflated_frame", "frame", "pong_frame"]
 
 FIN_TEXT, FIN_BINARY, FIN_CLOSE, FIN_PONG, RSV1 = 0x81, 0x82, 0x88, 0x8A, 0x40
+
+
+class CloseCode(IntEnum):
+    """The codes that the gateway closes a WebSocket with.
+
+    https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+    """
+
+    OK = 1000
+    PROTOCOL_ERROR = 1002
+    INVALID_DATA = 1007
+    TOO_BIG = 1009
 
 
 class Frames:
@@ -87,7 +100,7 @@ def deflated_frame(packet: Packet, window_bits: int) -> bytes:
     return _head(first | RSV1, len(data)) + data
 
 
-def close_frame(code: int) -> bytes:
+def close_frame(code: CloseCode) -> bytes:
     """The frame that starts or confirms the closing handshake."""
     return struct.pack("!BBH", FIN_CLOSE, 2, code)
 

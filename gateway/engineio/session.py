@@ -161,16 +161,18 @@ class Session:
         if self.polling is not None:
             self.polling.answer_if_ready()
 
-    def close(self, reason: Reason = "server disconnect") -> None:
+    def close(self, reason: Reason = "server disconnect", *, apart: bool = False) -> None:
         """End the session once the client has received everything sent before.
 
-        On polling that takes one more poll, which may take as long as the answer to a ping.
+        On polling that takes one more poll, which may take as long as the answer to a ping. With
+        `apart` it takes two: Socket.IO's client notices a close before the packets it comes with.
         """
         if self.state is State.OPEN and self._websocket is None:
             self.state = State.CLOSING
             self._deadlines.set(self, Due.CLOSE, self.settings.ping_timeout)
             self._deadlines.cancel(self, Due.PING, Due.PONG)
             if self.polling is not None:
+                self.polling.closes_apart = apart
                 self.polling.wake()
             self._report_end(reason)
         elif self.state is not State.CLOSING:
@@ -240,6 +242,9 @@ class Session:
         clients may not send; the caller then ends the session.
         """
         if self.state is not OPEN:
+            if packet == CLOSE:
+                self.last = NOOP
+                self.end("client disconnect")
             return None
         if isinstance(packet, bytes):
             return self.receiver.receive(packet)
@@ -360,15 +365,18 @@ class Polling:
     At most one GET waits, one answer is being written, and one POST is read. A client should have
     read the answer to one GET before it sends the next. If it does not, its GET waits, whatever
     connection it came on: the answers would pile up in memory.
+
+    `closes_apart` is true if a session that closes says so in an answer without other packets.
     """
 
-    __slots__ = ("_answering", "_deadlines", "_post", "_session", "_waiting")
+    __slots__ = ("_answering", "_deadlines", "_post", "_session", "_waiting", "closes_apart")
 
     def __init__(self, session: Session, deadlines: Deadlines) -> None:
         self._session, self._deadlines = session, deadlines
         self._waiting: Poll | None = None
         self._answering: Poll | None = None
         self._post: Post | None = None
+        self.closes_apart = False
 
     def __contains__(self, carrier: object) -> bool:
         """True for a GET in progress."""
@@ -404,7 +412,9 @@ class Polling:
         if session.upgrade is not None:
             self._deadlines.cancel(session, Due.NOOP, Due.LATER_NOOP)
         packets = session.outbox.take(inf if session.state is State.CLOSED else POLL_PACKETS)
-        if session.state is State.CLOSING and not session.outbox:
+        if session.state is State.CLOSING and not (
+            session.outbox or (packets and self.closes_apart)
+        ):
             session.end("server disconnect")  # which has the poll expire
         elif session.state is State.CLOSED:
             poll.expire_soon()

@@ -9,7 +9,7 @@
 Knows neither the configuration nor the event loop.
 """
 
-from gateway.loader.annotations import unchecked
+from gateway.loader.annotations import first_annotation, unchecked
 from gateway.loader.arguments import Arguments, arguments_of
 from gateway.loader.options import BoundOptions, bind_options
 from gateway.loader.plugins import (
@@ -42,6 +42,7 @@ __all__ = [
     "arguments_of",
     "bind_options",
     "doubts",
+    "first_annotation",
     "folder_fault",
     "handler_fault",
     "is_async_callable",

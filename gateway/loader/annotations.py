@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.loader.signature import signature_of
 
-__all__ = ["convert", "misfit", "parameters_of", "unchecked"]
+__all__ = ["convert", "first_annotation", "misfit", "parameters_of", "unchecked"]
 
 
 def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
@@ -45,6 +45,16 @@ def unchecked(target: Callable[..., object]) -> Mapping[str, str]:
     names = _names_seen_by(target)
     reasons = {each.name: _resolved(each.annotation, names)[1] for each in parameters}
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def first_annotation(target: Callable[..., object]) -> object:
+    """Return the annotation of the first parameter, `None` if it cannot be resolved."""
+    first = next(iter(signature_of(target).parameters.values()))
+    single = SimpleNamespace(__annotations__={"value": first.annotation})
+    try:
+        return typing.get_type_hints(single, _names_seen_by(target))["value"]
+    except Exception:  # as in `_resolved`
+        return None
 
 
 def convert(value: object, hint: object) -> object:

@@ -40,6 +40,7 @@ BY_POSITION = (
 
 _SUBJECT = {"handler": "a handler", "middleware": "middleware"}
 _CONTEXT = ("ctx", "context")
+_CONTEXTS = ("Context", "HandshakeContext")
 _NEXT = ("Next", "Callable")
 _VALUES = ("bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple")
 
@@ -178,7 +179,7 @@ def _body(middleware: Callable[..., object], places: list[Parameter]) -> Body:
 
 def _must_be_context(parameter: Parameter) -> bool:
     """True only of what cannot be an option or an argument of an event, as `context` may be."""
-    return parameter.name == "ctx" or _type_name(parameter) == "Context"
+    return parameter.name == "ctx" or _type_name(parameter) in _CONTEXTS
 
 
 def _is_context(parameter: Parameter) -> bool:

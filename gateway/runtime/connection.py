@@ -84,11 +84,10 @@ class Connection(ABC):
             task.cancel()
         return former
 
-    async def stay(self) -> None:
-        """Accept the socket and wait until it is gone; the end of a connection chain."""
-        gone = self._gone = asyncio.get_running_loop().create_future()
-        self.accept()
-        await gone
+    def gone(self) -> asyncio.Future[None]:
+        """Make the future that the end of a connection chain waits for, until `unwind`."""
+        self._gone = asyncio.get_running_loop().create_future()
+        return self._gone
 
     def unwind(self) -> None:
         """Let the chain go on after `next()`, unless a middleware has cancelled that wait."""
@@ -140,8 +139,8 @@ class Connection(ABC):
         """Send an event. Raises errors of encoding `args`."""
 
     @abstractmethod
-    async def disconnect(self) -> None:
-        """Disconnect the socket from the server's side."""
+    async def disconnect(self, close: bool = False) -> None:
+        """Disconnect the socket from the server's side; with `close`, its connection too."""
 
     @abstractmethod
     def leave_rooms(self) -> None:

@@ -94,6 +94,11 @@ class InFlight:
             return "overload_after"
         return "handlers" if self.count >= CROWDED * generation.blueprint.limits.handlers else None
 
+    def count_while(self, task: asyncio.Task[None], connection: Connection) -> None:
+        """Count a packet that waits, until its task is done."""
+        self.enter(connection)
+        task.add_done_callback(lambda _: self.leave(connection))
+
     def enter(self, connection: Connection) -> None:
         """Count a packet that waits."""
         connection.in_flight += 1

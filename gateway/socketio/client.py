@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from math import inf
-from typing import Final
 
 from gateway.api import Handshake, Namespace, Socket, Value
 from gateway.engineio.frames import Frames
@@ -54,10 +53,10 @@ class ConnectedSocket(Member):
     """One socket of a client.
 
     `packets` counts the packets that the client may still send. `_early` holds events emitted
-    before CONNECT was sent, `_calls` the acks that plugins wait for, by id; `None` means none.
+    before CONNECT was sent; `None` means none.
     """
 
-    __slots__ = ("_calls", "_early", "_last_id", "client", "packets")
+    __slots__ = ("_early", "client", "packets")
 
     def __init__(
         self, client: Client, scope: Namespace, handshake: Handshake, packets: TokenBucket
@@ -67,8 +66,6 @@ class ConnectedSocket(Member):
         self.client = client
         self.packets = packets
         self._early: list[Frames] | None = None
-        self._calls: dict[int, asyncio.Future[list[Value]]] | None = None
-        self._last_id = 0
 
     # Packets from the client
 
@@ -85,18 +82,10 @@ class ConnectedSocket(Member):
             return None
         return self.client.throttle_packets(self.socket.namespace, packets)
 
-    def answer(self, data: list[Value], id: int) -> None:
-        """Handle the ack of an event; an ack that nobody waits for is ignored."""
-        call = self._calls.pop(id, None) if self._calls else None
-        if call is not None and not call.done():
-            call.set_result(data)
-
     def lost(self, reason: str) -> None:
         """End the socket, which is gone; `reason` is one of Socket.IO's."""
         self._forget()
-        for call in (self._calls or {}).values():
-            if not call.done():
-                call.set_exception(ConnectionError("the client left before it answered"))
+        self.answer_none()
         self.client.hub.dispatcher.left(self, reason)
 
     # Called by the dispatcher
@@ -121,17 +110,15 @@ class ConnectedSocket(Member):
         if self.state is ACCEPTED:
             self.session.send_many(frames)
 
-    def leave_rooms(self) -> None:
-        self.rooms, self.is_in_own_room = None, False
-        self.socket._wire = GONE  # breaks a reference cycle
-
     def count_limit(self, limit: LimitName) -> None:
         self.session.count_limit(limit, f"a packet in {self.socket.namespace} is refused")
 
     # Called by plugins
 
-    async def emit(self, event: str, args: Sequence[object]) -> None:
+    async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None:
         frames = self.client.hub.event(event, args, self.socket.namespace)
+        if volatile and not self.client.hub.ready((self,)):
+            return
         if self.state is ACCEPTED:
             self.session.send_many(frames, droppable=True)
         elif self.state is not LEFT:
@@ -144,34 +131,34 @@ class ConnectedSocket(Member):
             raise ConnectionError("the client is gone")
         if self.state is not ACCEPTED:
             raise UsageError("call() before next(): the client is not there to answer yet")
-        if self._calls is None:
-            self._calls = {}
-        self._last_id += 1
-        ack = self._last_id
-        answer: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
-        self._calls[ack] = answer
-        try:
-            self._send(self.client.hub.event(event, args, self.socket.namespace, ack))
-            async with asyncio.timeout(timeout):
-                return await answer
-        finally:
-            self._calls.pop(ack, None)
+        answers = await self.client.hub.ask((self,), event, args, timeout)
+        if not answers.missing:
+            return answers.answers[self.socket.id]
+        if self.is_connected():
+            raise TimeoutError
+        raise ConnectionError("the client left before it answered")
 
-    async def join(self, room: str) -> None:
-        if self.state is LEFT:
-            return
-        hub = self.client.hub
-        limit = hub.dispatcher.limits(self).rooms_per_socket
-        rooms = self.rooms or ()
-        if len(rooms) >= limit and room not in rooms and room != self.socket.id:
-            self.session.count_limit("rooms_per_socket", f"{limit} in {self.socket.namespace}")
-            raise Reject("too_many_rooms", f"a socket may be in {limit} rooms")
-        hub.rooms.join(self, room)
+    async def join(self, rooms: Sequence[str]) -> None:
+        if self.state is not LEFT:
+            hub = self.client.hub
+            hub.rooms.join(self, rooms, hub.dispatcher.limits(self).rooms_per_socket)
 
-    async def leave(self, room: str) -> None:
-        self.client.hub.rooms.leave(self, room)
+    async def leave(self, rooms: Sequence[str]) -> None:
+        self.client.hub.rooms.leave(self, rooms)
 
-    async def disconnect(self) -> None:
+    async def disconnect(self, close: bool = False) -> None:
+        if not close:
+            self._disconnect()
+        elif self.state is not LEFT:
+            for socket in tuple(self.client.sockets.values()):
+                socket._disconnect()
+            self.session.close(apart=True)
+
+    def siblings(self) -> tuple[Socket, ...]:
+        sockets = self.client.sockets.values()
+        return tuple(each.socket for each in sockets if each is not self and each.is_connected())
+
+    def _disconnect(self) -> None:
         if self.state is ACCEPTED:
             packet = self.client.hub.packet
             self._send(packet.frames(DISCONNECT, None, self.socket.namespace))
@@ -179,10 +166,6 @@ class ConnectedSocket(Member):
         elif self.state is not LEFT:
             refusal = Reject("refused", "connection refused")
             self.client.hub.dispatcher.refuse(self, refusal)
-
-    def room_names(self) -> frozenset[str]:
-        own = (self.socket.id,) if self.is_in_own_room else ()
-        return frozenset((*own, *(self.rooms or ())))
 
     def _send(self, frames: Frames) -> None:
         if self.state is ACCEPTED:
@@ -193,35 +176,11 @@ class ConnectedSocket(Member):
         self.client.leave(self)
 
 
-class _Gone:
-    """The wire of a socket that is gone: it sends nothing and is in no room."""
-
-    async def emit(self, event: str, args: Sequence[object]) -> None:
-        return None
-
-    async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
-        raise ConnectionError("the client is gone")
-
-    async def join(self, room: str) -> None:
-        return None
-
-    async def leave(self, room: str) -> None:
-        return None
-
-    async def disconnect(self) -> None:
-        return None
-
-    def room_names(self) -> frozenset[str]:
-        return frozenset()
-
-
-GONE: Final = _Gone()
-
-
 class Client:
     """The receiver of one session, and its sockets by namespace.
 
-    `request` is the one that opened the session. `bytes` counts the bytes that the client may
+    `request` is the one that opened the session. `data` is what handshake middleware has put into
+    the `data` of each socket. `bytes` counts the bytes that the client may
     still send. A packet for a namespace that the client has left may have crossed our DISCONNECT,
     so it is no violation.
 
@@ -236,6 +195,7 @@ class Client:
         "_partial",
         "_spent",
         "bytes",
+        "data",
         "hub",
         "is_closed",
         "refusals",
@@ -244,10 +204,13 @@ class Client:
         "sockets",
     )
 
-    def __init__(self, session: Session, request: Request, hub: Hub) -> None:
+    def __init__(
+        self, session: Session, request: Request, hub: Hub, data: Mapping[str, object]
+    ) -> None:
         self.session = session
         self.request = request
         self.hub = hub
+        self.data = data
         self.sockets: dict[str, ConnectedSocket] = {}
         self.bytes = TokenBucket()
         self.is_closed = False
@@ -377,6 +340,8 @@ class Client:
             secure=self.session.is_secure,
         )
         socket = ConnectedSocket(self, self.hub.scope(namespace), handshake, packets)
+        if self.data:
+            socket.socket.data.update(self.data)
         self.hub.rooms.add(socket)
         self.sockets[namespace] = socket
         self._stop_join_timer()
@@ -403,7 +368,7 @@ class Client:
             socket.lost("client namespace disconnect")
         elif packet.packet_type in (ACK, BINARY_ACK):
             assert packet.id is not None
-            socket.answer(data, packet.id)
+            socket.answer(data, packet.id, packet.size)
         else:
             return socket.event(data, packet.id)
         return self.session.charge()

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal
 
-from gateway.api import Gateway, Namespace, Socket, Value
+from gateway.api import Answers, Gateway, Namespace, Socket, Value
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
-from gateway.errors import UsageError
+from gateway.errors import Reject, UsageError
 from gateway.limits import LimitName, Limits
 from gateway.runtime.dispatch import Dispatcher
+from gateway.socketio.calls import Call
 from gateway.socketio.json import MAX_DEPTH
 from gateway.socketio.msgpack import MsgPackPacket
 from gateway.socketio.packet import EVENT, RESERVED, Packet
-from gateway.socketio.rooms import Rooms
+from gateway.socketio.rooms import Member, Rooms
 
 __all__ = ["Hub", "Serializer"]
 
@@ -30,7 +32,8 @@ class Hub:
     """The emitter of the gateway; plugins use it through `gateway`.
 
     `packet` is the class that encodes and decodes packets, `plain_event` a fast way to decode most
-    events. `limits` apply to every client.
+    events. `limits` apply to every client. `dropped` counts volatile events, once for each client
+    that was not ready.
     """
 
     limits: Limits
@@ -42,6 +45,7 @@ class Hub:
         self.configure(limits)
         self.rooms = Rooms()
         self.gateway = Gateway(self)
+        self.dropped = 0
         self._scopes: dict[str, Namespace] = {}
 
     def configure(self, limits: Limits) -> None:
@@ -79,16 +83,63 @@ class Hub:
             raise UsageError(f"event '{event}' is reserved: clients take it for Socket.IO's own")
         return self.packet.frames(EVENT, [event, *args], namespace, id)
 
+    def ready(self, members: Iterable[Member]) -> list[Member]:
+        """Those that can take a volatile event at once; the others are counted."""
+        members = tuple(members)
+        ready = [each for each in members if each.is_ready()]
+        self.dropped += len(members) - len(ready)
+        return ready
+
+    async def ask(
+        self, members: Sequence[Member], event: str, args: Sequence[object], timeout: float
+    ) -> Answers:
+        """Send an event to accepted sockets of one namespace, and wait for their answers."""
+        if not members:
+            return Answers({})
+        ack = max(member.last_ack for member in members) + 1  # new to all, so encoded once
+        frames = self.event(event, args, members[0].socket.namespace, ack)
+        call = Call((member.socket.id for member in members), self.limits.answer_buffer)
+        try:
+            for member in members:
+                member.expect(ack, call)
+            for member in members:
+                member.session.send_many(frames)
+            return await call.answers(timeout)
+        finally:
+            for member in members:
+                member.expect_no_more(ack)
+
     # The emitter
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None:
         frames = self.event(event, args, target.name)
-        for member in self.rooms.find(target):
+        members = self.rooms.find(target)
+        if target.is_volatile:
+            members = self.ready(members)
+        for member in members:
             member.session.send_many(frames, droppable=True)
 
-    async def disconnect_sockets(self, target: Namespace) -> None:
+    async def call(
+        self, target: Namespace, event: str, args: Sequence[object], timeout: float
+    ) -> Answers:
+        if target.is_volatile:
+            raise UsageError("call() cannot be volatile: it waits for every answer")
+        return await self.ask(self.rooms.find(target), event, args, timeout)
+
+    async def join(self, target: Namespace, rooms: Sequence[str]) -> None:
+        self.rooms.check_free(rooms)
         for member in self.rooms.find(target):
-            await member.disconnect()
+            with suppress(Reject):  # too many rooms, which is counted
+                limit = self.dispatcher.limits(member).rooms_per_socket
+                self.rooms.join(member, rooms, limit)
+
+    async def leave(self, target: Namespace, rooms: Sequence[str]) -> None:
+        for member in self.rooms.find(target):
+            self.rooms.leave(member, rooms)
+
+    async def disconnect_sockets(self, target: Namespace, close: bool) -> None:
+        for member in self.rooms.find(target):
+            await member.disconnect(close)
 
     def sockets(self, target: Namespace) -> tuple[Socket, ...]:
         return tuple(member.socket for member in self.rooms.find(target))

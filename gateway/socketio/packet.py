@@ -66,10 +66,11 @@ class PacketError(ValueError):
 class Packet:
     """One packet. `data` is the payload: `[event, *args]` for an event, a list for an ack.
 
-    A packet with attachments is complete once it is filled with them.
+    A packet with attachments is complete once it is filled with them. `size` is that of the
+    messages that it was decoded from.
     """
 
-    __slots__ = ("attachment_count", "data", "id", "namespace", "packet_type")
+    __slots__ = ("attachment_count", "data", "id", "namespace", "packet_type", "size")
 
     def __init__(
         self,
@@ -84,7 +85,9 @@ class Packet:
         self.namespace = namespace or "/"
         self.id = id
         self.attachment_count = 0
+        self.size = 0
         if encoded_packet is not None:
+            self.size = len(encoded_packet)
             self._decode(encoded_packet)
 
     def encode(self) -> list[str | bytes]:
@@ -159,6 +162,7 @@ class Packet:
     def fill(self, attachments: Sequence[bytes]) -> None:
         """Put the attachments into `data`. Raises `PacketError` if they do not fit."""
         self.data = _fill(self.data, dict(enumerate(attachments)))
+        self.size += sum(map(len, attachments))
 
     def _decode(self, text: str | bytes) -> None:
         if not isinstance(text, str):

@@ -3,32 +3,126 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
-from gateway.api import Namespace, Socket
+from gateway.api import Namespace, Socket, Value
 from gateway.engineio.session import Session
+from gateway.engineio.settings import Transport
 from gateway.errors import Reject
 from gateway.limits import LimitName, Limits, NamespaceLimits
-from gateway.runtime.connection import ACCEPTED, Connection
+from gateway.runtime.connection import ACCEPTED, LEFT, Connection
+from gateway.socketio.calls import Call
 
 __all__ = ["Member", "Rooms"]
+
+READY = 2**14
+"""Most bytes that may wait for a client that is ready for a volatile event."""
 
 
 class Member(Connection):
     """A socket as the rooms see it.
 
     `session` carries its packets. `rooms` are those that it has joined, `None` for none.
-    `is_in_own_room` is false once it has left the room that is named after its id.
+    `is_in_own_room` is false once it has left the room that is named after its id. `calls` are
+    those that it has yet to answer, by ack id; `None` means none. `last_ack` is the newest such id.
     """
 
-    __slots__ = ("is_in_own_room", "rooms", "session")
+    __slots__ = ("calls", "is_in_own_room", "last_ack", "rooms", "session")
 
     def __init__(self, socket: Socket, scope: Namespace, session: Session) -> None:
         super().__init__(socket, scope)
         self.session = session
         self.rooms: set[str] | None = None
         self.is_in_own_room = True
+        self.calls: dict[int, Call] | None = None
+        self.last_ack = 0
 
+    def is_ready(self) -> bool:
+        """True if a packet would leave at once: the client reads, and little waits before it.
+
+        On polling, a GET has to wait for packets.
+        """
+        session, polling = self.session, self.session.polling
+        reads = session.outbox.sink is not None or (polling is not None and polling.is_ready)
+        return reads and self.state is ACCEPTED and session.buffered <= READY
+
+    def leave_rooms(self) -> None:
+        self.rooms, self.is_in_own_room = None, False
+        self.socket._wire = GONE  # breaks a reference cycle
+
+    # Read by plugins
+
+    def room_names(self) -> frozenset[str]:
+        own = (self.socket.id,) if self.is_in_own_room else ()
+        return frozenset((*own, *(self.rooms or ())))
+
+    def is_connected(self) -> bool:
+        return self.state is ACCEPTED
+
+    def transport(self) -> Transport | None:
+        return None if self.state is LEFT else self.session.transport
+
+    # Calls
+
+    def expect(self, id: int, call: Call) -> None:
+        """Expect an ack that answers a call; `id` is above `last_ack`."""
+        if self.calls is None:
+            self.calls = {}
+        self.calls[id] = call
+        self.last_ack = id
+
+    def expect_no_more(self, id: int) -> None:
+        """Ignore an ack, should it still come."""
+        if self.calls is not None:
+            self.calls.pop(id, None)
+
+    def answer(self, data: list[Value], id: int, size: int) -> None:
+        """Handle an ack of `size` bytes; one that nobody waits for is ignored."""
+        call = self.calls.pop(id, None) if self.calls else None
+        if call is not None and not call.take(self.socket.id, data, size):
+            where = f"an answer in {self.socket.namespace} is dropped"
+            self.session.count_limit("answer_buffer", where)
+
+    def answer_none(self) -> None:
+        """Let calls wait no longer for this socket, which is gone."""
+        calls, self.calls = self.calls, None
+        for call in (calls or {}).values():
+            call.give_up(self.socket.id)
+
+
+class _Gone:
+    """The wire of a socket that is gone: it sends nothing and is in no room."""
+
+    async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None:
+        return None
+
+    async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
+        raise ConnectionError("the client is gone")
+
+    async def join(self, rooms: Sequence[str]) -> None:
+        return None
+
+    async def leave(self, rooms: Sequence[str]) -> None:
+        return None
+
+    async def disconnect(self, close: bool = False) -> None:
+        return None
+
+    def room_names(self) -> frozenset[str]:
+        return frozenset()
+
+    def is_connected(self) -> bool:
+        return False
+
+    def transport(self) -> None:
+        return None
+
+    def siblings(self) -> tuple[Socket, ...]:
+        return ()
+
+
+GONE: Final = _Gone()
 
 _Members = dict[Member, None]
 """An ordered set."""
@@ -97,31 +191,45 @@ class Rooms:
         for room in member.rooms or ():
             self._displace(member, room)
 
-    def join(self, member: Member, room: str) -> None:
-        """Add a socket to a room. Raises `Reject` for a room that is another socket's own."""
-        if room == member.socket.id:
+    def join(self, member: Member, rooms: Collection[str], limit: float) -> None:
+        """Add a socket to rooms: to all of them, or to none. It may be in `limit` rooms.
+
+        Raises `Reject` for too many rooms, and for a room that is another socket's own.
+        """
+        own, joined = member.socket.id, member.rooms or ()
+        new = {room for room in rooms if room not in joined and room != own}
+        if new and len(joined) + len(new) > limit:
+            where = f"{limit} in {member.socket.namespace}"
+            member.session.count_limit("rooms_per_socket", where)
+            raise Reject("too_many_rooms", f"a socket may be in {limit} rooms")
+        self.check_free(new)
+        if own in rooms:
             member.is_in_own_room = True
-            return
-        if room in self._by_id:
-            raise Reject("forbidden_room", "the room belongs to another socket")
         if member.rooms is None:
             member.rooms = set()
-        member.rooms.add(room)
+        member.rooms |= new
         if member.state is ACCEPTED:
-            self._place(member, room)
+            for room in new:
+                self._place(member, room)
 
-    def leave(self, member: Member, room: str) -> None:
-        """Remove a socket from a room, if it is in it."""
-        if room == member.socket.id:
-            member.is_in_own_room = False
-        elif member.rooms is not None and room in member.rooms:
-            member.rooms.remove(room)
-            self._displace(member, room)
+    def check_free(self, rooms: Iterable[str]) -> None:
+        """Raise `Reject` if one of the rooms is a socket's own."""
+        if any(room in self._by_id for room in rooms):
+            raise Reject("forbidden_room", "the room belongs to another socket")
 
-    def find(self, target: Namespace) -> Collection[Member]:
+    def leave(self, member: Member, rooms: Iterable[str]) -> None:
+        """Remove a socket from rooms, if it is in them."""
+        for room in rooms:
+            if room == member.socket.id:
+                member.is_in_own_room = False
+            elif member.rooms is not None and room in member.rooms:
+                member.rooms.remove(room)
+                self._displace(member, room)
+
+    def find(self, target: Namespace) -> Sequence[Member]:
         """The accepted sockets of a target, each once."""
         namespace, names = target.name, target.rooms
-        if not names:
+        if names is None:
             found = self._namespaces.get(namespace, {})
         elif len(names) == 1:
             found = self._members(namespace, names[0])

@@ -94,7 +94,9 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
         == properties["plugin"]
         == properties["middleware"]
     )
-    of_the_file = names(GatewayConfig, "file", "at", "files", "digest", "secrets", "warnings")
+    of_the_file = names(
+        GatewayConfig, "file", "at", "files", "globs", "digest", "secrets", "warnings"
+    )
     assert of_the_file == SCHEMA["properties"].keys() - {"include"}
 
 
@@ -167,10 +169,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/admin/socket",
         "/admin/token",
         "/middleware/use",
-        "/namespace/routes/*",
-        "/namespace/routes/disconnect",
-        "/namespace/routes/disconnecting",
-        "/namespace/routes/error",
+        *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/plugin/use",
         "/server/tls",
         "/tls/cert",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,29 @@ def test_everything_that_was_read_is_kept_where_it_can_be_loaded(tmp_path, state
     again = load(copy, state)
     assert again.config.reload.quiet == 7
     assert again.blueprint.digest == build.blueprint.digest
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond a few bytes, as on a disk without room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, state) -> None:
+    file = write(tmp_path, CONFIG, chat="async def say(ctx): pass")
+    last_good, build = kept(file, state)
+    before = sorted((tmp_path / "state").rglob("*"))
+    for _ in range(3):
+        with full_disk(), pytest.raises(OSError, match="File too large"):
+            last_good.keep(build)
+    assert sorted((tmp_path / "state").rglob("*")) == before
+    assert last_good.file is not None
+    assert load(last_good.file, state).blueprint.digest == build.blueprint.digest
 
 
 def test_nobody_else_may_read_it(tmp_path, state) -> None:

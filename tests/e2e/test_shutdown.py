@@ -33,6 +33,7 @@ namespaces:
       quick: plugin.quick
       block: plugin.block
       block_thread: plugin.block_thread
+      interrupt: plugin.interrupt
       disconnect: plugin.left
 """
 
@@ -89,6 +90,11 @@ async def quick(ctx):
 async def block(ctx):
     note("block begins")
     time.sleep(60)
+
+async def interrupt(ctx, waits):
+    if waits:
+        await asyncio.sleep(0)
+    raise KeyboardInterrupt
 
 async def block_thread(ctx):
     await asyncio.to_thread(in_thread)
@@ -384,6 +390,19 @@ async def test_a_second_signal_ends_it_while_a_handler_blocks(
     assert (status, lines[-1]) in [
         (128 + by, f"WARNING {by.name} again: ending at once") for by in last
     ]
+
+
+@pytest.mark.parametrize("waits", ["true", "false"])
+async def test_an_interrupt_that_a_handler_raises_ends_it_in_order(
+    tmp_path: Path, waits: str
+) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url)
+        await client.send(f'42["interrupt",{waits}]')
+        status, lines = await one.ended()
+        assert one.journal[-1] == "left: server shutting down"
+    assert status == 1
+    assert "INFO    services: 2 closed" in lines
 
 
 async def test_a_thread_that_blocks_does_not_hold_up_the_process(tmp_path: Path) -> None:

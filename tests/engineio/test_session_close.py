@@ -102,6 +102,28 @@ class TestClose:
         assert host.forgotten == [session]
         assert host.ends == ["server disconnect"]
 
+    def test_close_apart_from_the_last_packets_waits_for_two_polls(
+        self, host: RecordingHost, session: Session
+    ) -> None:
+        say(session, "last")
+        session.close(apart=True)
+        assert take(session) == ["4last"]
+        assert host.forgotten == []
+        assert take(session) == ["1"]
+        assert host.forgotten == [session]
+        assert host.ends == ["server disconnect"]
+
+    def test_a_client_that_closes_too_is_not_waited_for(
+        self, host: RecordingHost, session: Session
+    ) -> None:
+        session.close(apart=True)
+        request = poll(session)
+        session.receive("1")
+        assert host.forgotten == [session]
+        assert answer(session, request) == ["6"]
+        assert host.ends == ["server disconnect"]
+        assert host.armed is None
+
     def test_close_by_the_server_ends_the_poll_that_waits(
         self, host: RecordingHost, session: Session
     ) -> None:

@@ -42,7 +42,7 @@ FRAMES = [
     BadFrame("a close of one byte", frame(b"\x03", CLOSE)),
     *(
         BadFrame(f"a close with code {code}", close(code))
-        for code in (0, 999, 1004, 1005, 1015, 1016, 1100, 2000, 2999)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)
     ),
     BadFrame("a close whose reason is no UTF-8", close(1000, b"\xff\xfe"), TEXT_CODE),
     BadFrame("text that is no UTF-8", frame(b'42["\xff"]'), TEXT_CODE),
@@ -62,6 +62,12 @@ FRAMES = [
     BadFrame(
         "bytes inside a text", frame(b"42", TEXT, final=False) + frame(b"x", BINARY)
     ),
+    BadFrame(
+        "a text inside an empty text", frame(b"", TEXT, final=False) + frame(EVENT, TEXT)
+    ),
+    BadFrame("a length that is not the shortest", frame(EVENT, length=b"\x7e\x00\x08")),
+    BadFrame("half a text that is no UTF-8", frame(b'42["\xff' + b"x" * 99)[:20], TEXT_CODE),
+    BadFrame("a part that is no UTF-8", frame(b'42["\xff', final=False), TEXT_CODE),
     BadFrame(
         "a continuation too many",
         frame(b"431[]", TEXT, final=False) + frame(b"", CONTINUATION) + frame(b"", CONTINUATION),

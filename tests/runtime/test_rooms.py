@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.testing import Event
 
 CONFIG = """
@@ -160,3 +162,86 @@ async def test_reserved_events_cannot_be_emitted(scenario, caplog):
             assert answer["error"]["code"] == "internal"
             assert f"event '{event}' is reserved" in caplog.text
         assert await heard(client) == []
+
+
+async def test_broadcast_and_except_leave_the_sender_out(scenario):
+    async with scenario(CONFIG, plugin=PLUGIN) as gateway:
+        sender, blue = await connect(gateway, "red"), await connect(gateway, "blue")
+        green = await connect(gateway, "green")
+        await sender.call("do", "await ctx.socket.broadcast.emit('all')")
+        await sender.call("do", "await ctx.socket.except_('blue').emit('not blue')")
+        await sender.call("do", "await ctx.socket.except_(['blue', 'green']).emit('nobody')")
+        assert await heard(sender) == []
+        assert await heard(blue) == ["all"]
+        assert await heard(green) == ["all", "not blue"]
+
+
+@pytest.mark.parametrize("rooms", ["'red', 'blue'", "['red', 'blue']", "{'red'}, 'blue'"])
+async def test_rooms_come_one_by_one_or_together(scenario, rooms):
+    async with scenario(CONFIG, plugin=PLUGIN) as gateway:
+        client, other = await connect(gateway, "x"), await connect(gateway, "y")
+        joined = (
+            f"await ctx.socket.join({rooms}); return sorted(ctx.socket.rooms - {{ctx.socket.id}})"
+        )
+        assert await client.call("do", joined) == [["blue", "red", "x"]]
+        await other.call("do", f"await ctx.namespace.to({rooms}).emit('to')")
+        await other.call("do", f"await ctx.socket.to({rooms}).emit('socket to')")
+        await other.call("do", f"await ctx.namespace.except_({rooms}).emit('except')")
+        assert await heard(client) == ["to", "socket to"]
+        assert await heard(other) == ["except"]
+        left = (
+            f"await ctx.socket.leave({rooms}); return sorted(ctx.socket.rooms - {{ctx.socket.id}})"
+        )
+        assert await client.call("do", left) == [["x"]]
+
+
+async def test_no_room_is_nobody(scenario):
+    """An empty list that somebody worked out is not everybody."""
+    async with scenario(CONFIG, plugin=PLUGIN) as gateway:
+        client = await connect(gateway, "red")
+        for target in ("namespace.to([])", "namespace.to()", "socket.to(())"):
+            await client.call("do", f"await ctx.{target}.emit('hi')")
+        await client.call("do", "await ctx.namespace.to([]).to('red').emit('red')")
+        assert await heard(client) == ["red"]
+
+
+async def test_all_rooms_are_joined_or_none(scenario, tmp_path):
+    config = "limits: {rooms_per_socket: 3}" + CONFIG
+    async with scenario(config, plugin=PLUGIN) as gateway:
+        client, other = await connect(gateway, "a"), await connect(gateway, "b")
+        rooms = "return sorted(ctx.socket.rooms - {ctx.socket.id})"
+        for names, code in (
+            (["b", "c", "d"], "too_many_rooms"),
+            (["b", other.id], "forbidden_room"),
+        ):
+            [answer] = await client.call("do", f"await ctx.socket.join({names})")
+            assert answer["error"]["code"] == code
+            assert await client.call("do", rooms) == [["a"]]
+        await client.call("do", "await ctx.socket.join('a', 'b', 'c', 'c', ctx.socket.id)")
+        assert await client.call("do", rooms) == [["a", "b", "c"]]
+        assert gateway._server.engine.limits_met.counts["rooms_per_socket"] == 1
+
+
+async def test_a_target_joins_and_leaves(scenario):
+    config = "limits: {rooms_per_socket: 3}" + CONFIG
+    async with scenario(config, plugin=PLUGIN) as gateway:
+        red, blue = await connect(gateway, "red"), await connect(gateway, "blue")
+        full = await connect(gateway, "red", "x", "y")
+        await blue.call("do", "await ctx.namespace.to('red').join(['new', 'newer'])")
+        await blue.call("do", "await ctx.namespace.to('new').emit('hi')")
+        assert await heard(red) == ["hi"]
+        assert await heard(blue) == []
+        assert await heard(full) == []
+        assert gateway._server.engine.limits_met.counts["rooms_per_socket"] == 1
+        await blue.call("do", "await ctx.namespace.leave('new', 'red')")
+        rooms = "return sorted(ctx.socket.rooms - {ctx.socket.id})"
+        assert await red.call("do", rooms) == [["newer"]]
+        assert await full.call("do", rooms) == [["x", "y"]]
+
+
+async def test_a_target_cannot_join_the_room_of_a_socket(scenario):
+    async with scenario(CONFIG, plugin=PLUGIN) as gateway:
+        victim, spy = await connect(gateway, "a"), await connect(gateway, "b")
+        [answer] = await spy.call("do", f"await ctx.namespace.join('c', '{victim.id}')")
+        assert answer["error"]["code"] == "forbidden_room"
+        assert await spy.call("do", "return len(ctx.namespace.to('c').sockets())") == [0]

@@ -1,0 +1,218 @@
+"""What has come on a WebSocket and is not handled yet, and how much of it one turn handles."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Protocol
+
+from gateway.engineio.pacing import BUDGET
+from gateway.engineio.packet import PacketError
+from gateway.engineio.reader import FrameError, FrameReader, Ping, Signal
+from gateway.engineio.session import Session
+from gateway.engineio.transports import WebSocket
+
+__all__ = ["Inbox", "Recipient"]
+
+LOG = logging.getLogger("sockgw.engine")
+
+TURN = range(BUDGET)
+"""Frames that one turn of the loop handles, of any kind."""
+
+TURN_SIZE = 2**16
+"""Bytes after which a turn is over as well."""
+
+UNREAD = 2**16
+"""Bytes that may wait before the connection stops reading."""
+
+
+class Recipient(WebSocket, Protocol):
+    """The carrier as its inbox sees it, called in the order of arrival. Must not raise."""
+
+    def pinged(self, payload: bytes) -> None:
+        """Answer a ping frame."""
+
+    def closed(self) -> None:
+        """Handle a close frame, which starts or completes the closing handshake."""
+
+    def failed(self, error: FrameError) -> None:
+        """Handle bytes that are not valid; nothing follows them."""
+
+    def go_on(self) -> None:
+        """Call `read`: what waits can be handled now."""
+
+
+class Inbox:
+    """The frames of a WebSocket, handled in the call that received them, or later.
+
+    They wait behind a message that is still being handled. They wait while `is_unread`: the client
+    does not read what it is sent; only a close frame, or a bad one, is then handled if it is next.
+    And they wait for the next turn of the loop when a turn has handled enough, for all others have
+    their turn in between. What waits is bounded: beyond that, the connection is not read.
+    """
+
+    __slots__ = (
+        "_is_over",
+        "_is_paused",
+        "_reader",
+        "_recipient",
+        "_session",
+        "_transport",
+        "_turn",
+        "_uncharged",
+        "_waiting",
+        "is_unread",
+    )
+
+    def __init__(
+        self,
+        recipient: Recipient,
+        session: Session,
+        transport: asyncio.Transport,
+        reader: FrameReader,
+    ) -> None:
+        self._recipient, self._session = recipient, session
+        self._transport, self._reader = transport, reader
+        self._waiting: asyncio.Future[None] | None = None  # the message that is being handled
+        self._turn: asyncio.Handle | None = None  # the next one, if frames wait for it
+        self._uncharged = 0  # frames that the session was not charged for yet
+        self._is_paused = False  # the connection is not read
+        self._is_over = False  # nothing is handled any more
+        self.is_unread = False
+
+    def feed(self, data: bytes) -> None:
+        """Handle what was received, or let it wait."""
+        if self._waiting or self._turn or self.is_unread or self._is_over:
+            self._keep(data)
+        else:
+            self._reader.feed(data)
+            self._read()
+
+    def read(self) -> None:
+        """Handle what waits, if nothing holds it up any more."""
+        if self._waiting or self._turn or self.is_unread or self._is_over:
+            self._settle()
+        else:
+            self._read()
+
+    def end(self, *, cancel: bool) -> None:
+        """Handle nothing more; with `cancel`, cut short the message that is being handled."""
+        self._is_over = True
+        self._recipient = None  # type: ignore[assignment]  # breaks a reference cycle
+        if self._turn is not None:
+            self._turn.cancel()
+        if self._waiting is not None and cancel:
+            self._waiting.cancel()
+
+    def _read(self) -> None:
+        """Handle what waits, as much as one turn of the loop may."""
+        reader, recipient, receive = self._reader, self._recipient, self._session.receive_on
+        stop = reader.at + TURN_SIZE
+        try:
+            for _ in TURN:
+                event = reader.next()
+                if isinstance(event, (str, bytes)):
+                    waiting = receive(recipient, event)
+                    if waiting is not None:
+                        self._wait_for(waiting)
+                        break
+                elif event is None:
+                    break
+                else:
+                    self._handle(event)
+                if self.is_unread or self._is_over:
+                    break
+                if reader.at >= stop:
+                    self._take_turns()
+                    break
+            else:
+                self._take_turns()
+        except FrameError as error:
+            self._fail(error)
+        except PacketError as error:
+            self._session.count_violation("engine_packet", error)
+            self._session.lost(recipient, "parse error")
+            self._take_turns()  # its close frame is still to come
+        if self._uncharged or self._is_paused or self.is_unread:
+            self._settle()
+
+    def _keep(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        self._reader.feed(data)
+        self._settle()
+        if self._reader.unread > UNREAD:
+            self._pause()
+
+    def _handle(self, event: Ping | Signal) -> None:
+        """Handle a frame that is no message."""
+        self._uncharged += 1
+        if isinstance(event, Ping):
+            self._recipient.pinged(event.payload)
+        elif event is Signal.CLOSE:
+            self._is_over = True
+            self._recipient.closed()
+
+    def _fail(self, error: FrameError) -> None:
+        self._is_over = True
+        self._recipient.failed(error)
+
+    def _settle(self) -> None:
+        """Charge for frames, look for the end, read the connection again: all of it rare."""
+        if self._is_over:
+            return
+        if self._uncharged and self._waiting is None:
+            charged, self._uncharged = self._uncharged, 0
+            waiting = self._session.charge(charged)
+            if waiting is not None:
+                self._wait_for(waiting)
+        if self._turn is not None:
+            return
+        if self.is_unread and self._waiting is None:
+            self._look_for_the_end()
+        if self._is_paused and not self._is_over and self._reader.unread <= UNREAD:
+            self._is_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _look_for_the_end(self) -> None:
+        """Handle the next frame if it is the last."""
+        try:
+            if self._reader.peek() is Signal.CLOSE:
+                self._handle(Signal.CLOSE)
+        except FrameError as error:
+            self._fail(error)
+
+    def _pause(self) -> None:
+        if not self._is_paused and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    # Waiting
+
+    def _take_turns(self) -> None:
+        """Go on in the next turn of the loop. Until then the connection is not read.
+
+        uvloop would go on reading what is there, for many turns' worth.
+        """
+        self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
+        self._pause()
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._recipient.go_on()
+
+    def _wait_for(self, waiting: Awaitable[None]) -> None:
+        self._waiting = asyncio.ensure_future(waiting)
+        self._waiting.add_done_callback(self._waited)
+
+    def _waited(self, waiting: asyncio.Future[None]) -> None:
+        self._waiting = None
+        if not waiting.cancelled() and waiting.exception() is None:
+            if not self._is_over:
+                self._recipient.go_on()
+            return
+        if not waiting.cancelled():
+            LOG.error("a message failed", exc_info=waiting.exception())
+        self._transport.abort()
