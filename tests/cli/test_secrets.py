@@ -117,7 +117,10 @@ async def served(file: Path, *options: str) -> AsyncIterator[tuple[Run, str]]:
             yield run, f"http://{urlsplit(await run.url()).netloc}"
             return
         assert run.process.stderr is not None
-        line = (await run.process.stderr.readline()).decode()
+        line = ""
+        while "http" not in line:
+            line = (await run.process.stderr.readline()).decode()
+            assert line
         yield run, line[line.index("http") :].partition('"')[0]
 
 
