@@ -9,7 +9,16 @@ from typing import Protocol
 
 from gateway.engineio.pacing import BUDGET
 from gateway.engineio.packet import PacketError
-from gateway.engineio.reader import FrameError, FrameReader, Ping, Signal
+from gateway.engineio.reader import (
+    FIN_TEXT,
+    SIZES,
+    FrameError,
+    FrameReader,
+    Ping,
+    Signal,
+    not_utf8,
+    unmask,
+)
 from gateway.engineio.session import Session
 from gateway.engineio.transports import WebSocket
 
@@ -86,15 +95,14 @@ class Inbox:
         if self._waiting or self._turn or self.is_unread or self._is_over:
             self._keep(data)
         else:
-            self._reader.feed(data)
-            self._read()
+            self._read(data)
 
     def read(self) -> None:
         """Handle what waits, if nothing holds it up any more."""
         if self._waiting or self._turn or self.is_unread or self._is_over:
             self._settle()
         else:
-            self._read()
+            self._read(b"")
 
     def end(self, *, cancel: bool) -> None:
         """Handle nothing more; with `cancel`, cut short the message that is being handled."""
@@ -105,37 +113,87 @@ class Inbox:
         if self._waiting is not None and cancel:
             self._waiting.cancel()
 
-    def _read(self) -> None:
-        """Handle what waits, as much as one turn of the loop may."""
-        reader, recipient, receive = self._reader, self._recipient, self._session.receive_on
-        stop = reader.at + TURN_SIZE
+    def _read(self, data: bytes) -> None:
+        """Handle what waits and what was received, as much as one turn of the loop may."""
+        reader, size = self._reader, len(data) - 6
         try:
-            for _ in TURN:
-                event = reader.next()
-                if isinstance(event, (str, bytes)):
-                    waiting = receive(recipient, event)
-                    if waiting is not None:
-                        self._wait_for(waiting)
-                        break
-                elif event is None:
-                    break
-                else:
-                    self._handle(event)
-                if self.is_unread or self._is_over:
-                    break
-                if reader.at >= stop:
-                    self._take_turns()
-                    break
+            if (
+                size >= 0
+                and SIZES[data[1]] == size
+                and data[0] == FIN_TEXT
+                and reader.is_fresh
+                and not reader.data
+            ):
+                text = bytearray(data[6:])  # most reads: one frame of short text
+                unmask(data[2:6], text)
+                waiting = self._session.receive_on(self._recipient, text.decode())
+                if waiting is not None:
+                    self._wait_for(waiting)
             else:
-                self._take_turns()
+                if reader.data:
+                    reader.feed(data)
+                else:
+                    reader.data = data
+                if self._read_all():
+                    self._take_turns()
+        except UnicodeDecodeError:
+            self._fail(not_utf8())
         except FrameError as error:
             self._fail(error)
         except PacketError as error:
             self._session.count_violation("engine_packet", error)
-            self._session.lost(recipient, "parse error")
+            self._session.lost(self._recipient, "parse error")
             self._take_turns()  # its close frame is still to come
         if self._uncharged or self._is_paused or self.is_unread:
             self._settle()
+
+    def _read_all(self) -> bool:
+        """Handle what can be handled now; true if a turn's worth was."""
+        reader, recipient, receive = self._reader, self._recipient, self._session.receive_on
+        data, at = reader.data, reader.at
+        end = len(data)
+        is_long = end - at >= TURN_SIZE
+        last = at + TURN_SIZE if is_long else end
+        for _ in TURN:
+            if at >= last and (at < end or reader.is_fresh):
+                break
+            body = at + 6
+            if body < end and data[at] == FIN_TEXT and reader.is_fresh:
+                stop = body + SIZES[data[at + 1]]
+                if stop <= end:  # `FrameReader.next`, inlined: most frames
+                    text = bytearray(data[body:stop])
+                    unmask(data[at + 2 : body], text)
+                    reader.at = at = stop
+                    waiting = receive(recipient, text.decode())
+                    if waiting is not None:
+                        self._wait_for(waiting)
+                        break
+                    if self.is_unread:
+                        break
+                    continue
+            if not self._read_one():
+                break
+            at = reader.at
+        else:
+            return not self._is_over
+        at = reader.at
+        if at == end:
+            reader.data, reader.at = b"", 0
+        return is_long and at >= last and not self._is_over
+
+    def _read_one(self) -> bool:
+        """Handle the next frame; false if the one after it cannot be handled yet."""
+        event = self._reader.next()
+        if event is None:
+            return False
+        if isinstance(event, (str, bytes)):
+            waiting = self._session.receive_on(self._recipient, event)
+            if waiting is not None:
+                self._wait_for(waiting)
+                return False
+        else:
+            self._handle(event)
+        return not (self.is_unread or self._is_over)
 
     def _keep(self, data: bytes) -> None:
         if self._is_over:

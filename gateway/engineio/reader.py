@@ -16,12 +16,22 @@ from io import StringIO
 from typing import Protocol, TypeAlias
 
 # In C, and private to aiohttp: `tests/engineio/test_reader.py` checks what we rely on.
-from aiohttp._websocket.helpers import websocket_mask
+from aiohttp._websocket.helpers import websocket_mask as unmask
 
 from gateway.engineio.frames import CloseCode
 from gateway.engineio.packet import Message
 
-__all__ = ["Event", "FrameError", "FrameReader", "Ping", "Signal"]
+__all__ = [
+    "FIN_TEXT",
+    "SIZES",
+    "Event",
+    "FrameError",
+    "FrameReader",
+    "Ping",
+    "Signal",
+    "not_utf8",
+    "unmask",
+]
 
 FIN, RSV1, OPCODE = 0x80, 0x40, 0x0F
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -29,6 +39,9 @@ FIN_TEXT, FIN_CLOSE = FIN | TEXT, FIN | CLOSE
 
 MASKED = 0x80
 """The bit of a masked frame, in its second byte."""
+
+SIZES = tuple(byte - MASKED if MASKED <= byte <= 253 else 2**31 for byte in range(256))
+"""Sizes of short payloads by the second byte of a masked frame; of any other, more than may be."""
 
 SHORT = 125
 """Size of the largest payload whose length is in the second byte, in bytes."""
@@ -59,6 +72,11 @@ class FrameError(ValueError):
         self.code = code
 
 
+def not_utf8() -> FrameError:
+    """The error of text that is not UTF-8."""
+    return FrameError(CloseCode.INVALID_DATA, "text that is not UTF-8")
+
+
 class Signal(Enum):
     """A frame without content: a close frame, a pong, or a part of a message but the last."""
 
@@ -82,29 +100,28 @@ class FrameReader:
     """Reads the frames of one client. Call `feed` with what comes, then `next` until it is `None`.
 
     `limit` is the size of the largest message, in bytes, compressed or not; `inflates` is true if
-    permessage-deflate was agreed on. `at` counts the bytes of the buffer that are read. A frame is
-    read as it comes, so the buffer never has more than what `next` was not called for, and part of
-    a head or of a control frame.
+    permessage-deflate was agreed on. `data` is what was fed and may be read, from `at` on: a frame
+    is read as it comes, so this is what `next` was not called for, or part of a head or a control
+    frame. While `is_fresh` no frame or message is begun, so `data[at]` is the first byte of one.
     """
 
     __slots__ = (
         "_content",
-        "_data",
         "_first",
         "_front",
         "_inflater",
-        "_is_fresh",
         "_left",
         "_limit",
         "_mask",
         "_size",
         "_starts",
         "at",
+        "data",
+        "is_fresh",
     )
 
     def __init__(self, limit: int, *, inflates: bool = False) -> None:
-        self.at = 0
-        self._data = b""
+        self.data, self.at = b"", 0
         self._limit = limit
         self._starts = STARTS | CONTROLS | (DEFLATED_STARTS if inflates else frozenset())
         self._inflater: _Inflater | None = None  # kept between messages: they share a window
@@ -114,40 +131,34 @@ class FrameReader:
         self._content: _Content | None = None  # of the message that is being read
         self._size = 0  # of that message, in bytes on the wire
         self._front: Event | None = None  # it was looked at, and is next
-        self._is_fresh = True  # nothing is begun: none of the above
+        self.is_fresh = True  # none of the above is begun
 
     @property
     def unread(self) -> int:
         """Bytes that were fed and not read."""
-        return len(self._data) - self.at
+        return len(self.data) - self.at
 
     def feed(self, data: bytes) -> None:
         """Add what came behind what was fed before."""
-        if self.at < len(self._data):
-            data = self._data[self.at :] + data
-        self._data, self.at = data, 0
+        if self.data:
+            data = self.data[self.at :] + data
+        self.data, self.at = data, 0
 
     def next(self) -> Event | None:
-        """The next frame; `None` until more bytes have come. Raises `FrameError`."""
-        data, at = self._data, self.at
-        body = at + 6
+        """The next frame; `None` until more bytes have come. Raises `FrameError`.
+
+        An inbox reads short text without calling this.
+        """
         try:
-            if self._is_fresh and body <= len(data) and data[at] == FIN_TEXT:
-                end = body + data[at + 1] - MASKED
-                if body <= end <= len(data) and end <= body + SHORT:
-                    text = bytearray(data[body:end])
-                    websocket_mask(data[at + 2 : body], text)
-                    self.at = end
-                    return text.decode()
             return self._next()
         except UnicodeDecodeError:
-            raise FrameError(CloseCode.INVALID_DATA, "text that is not UTF-8") from None
+            raise not_utf8() from None
 
     def peek(self) -> Event | None:
         """The next frame, without reading it; `None` and errors are those of `next`."""
         if self._front is None:
             self._front = self.next()
-            self._is_fresh = False
+            self.is_fresh = False
         return self._front
 
     def _next(self) -> Event | None:
@@ -159,15 +170,16 @@ class FrameReader:
             event = self._read_control(self._first) if control else self._read_data(self._first)
         if event is not None:
             self._first = None
-        self._is_fresh = self._first is None and self._content is None
+        self.is_fresh = self._first is None and self._content is None
         return event
 
     # Heads
 
     def _read_head(self) -> bool:
         """Read the head of a frame; false if it is incomplete."""
-        head = self._data[self.at : self.at + 14]
+        head = self.data[self.at : self.at + 14]
         if not head:
+            self.data, self.at = b"", 0
             return False
         first = head[0]
         allowed = self._starts if self._content is None else CONTINUATIONS | CONTROLS
@@ -207,8 +219,8 @@ class FrameReader:
 
     def _take(self) -> bytearray:
         """The part of the payload that has come, unmasked."""
-        data = bytearray(memoryview(self._data)[self.at : self.at + self._left])
-        websocket_mask(self._mask, data)
+        data = bytearray(memoryview(self.data)[self.at : self.at + self._left])
+        unmask(self._mask, data)
         return data
 
     def _read_control(self, first: int) -> Event | None:

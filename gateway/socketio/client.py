@@ -227,10 +227,10 @@ class Client:
 
     def receive(self, message: Message) -> Awaitable[None] | None:
         """Handle a message. The next one waits for the returned awaitable."""
-        self.bytes.tokens -= (size := len(message))
-        is_heavy = size > HEAVY and self._partial is None  # attachments are light
+        size, bucket, is_whole = len(message), self.bytes, self._partial is None
+        bucket.tokens -= size
         try:
-            socket = self.sockets.get("/") if self._partial is None else None
+            socket = self.sockets.get("/") if is_whole else None
             if socket is not None and (event := self.hub.plain_event(message)) is not None:
                 waiting = socket.event(*event)
             else:
@@ -242,10 +242,10 @@ class Client:
         except Exception:
             LOG.exception("a fault in the gateway itself")
             return None
-        if is_heavy and waiting is None:
+        if size > HEAVY and is_whole and waiting is None:  # attachments are light
             waiting = self.session.charge(weight(message))
-        if self.bytes.tokens < 0 and waiting is None:
-            return paced(self.bytes, self._byte_rate, self.session, "bytes_per_second")
+        if bucket.tokens < 0 and waiting is None:
+            return paced(bucket, self._byte_rate, self.session, "bytes_per_second")
         return waiting
 
     def closed(self, reason: Reason) -> None:

@@ -118,7 +118,7 @@ async def served(file: Path, *options: str) -> AsyncIterator[tuple[Run, str]]:
             return
         assert run.process.stderr is not None
         line = ""
-        while "listening on" not in line:  # few file descriptors may be told before
+        while "http" not in line:
             line = (await run.process.stderr.readline()).decode()
             assert line
         yield run, line[line.index("http") :].partition('"')[0]

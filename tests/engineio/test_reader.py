@@ -149,7 +149,7 @@ def test_each_byte_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         unmasked += len(data)
         websocket_mask(mask, data)
 
-    monkeypatch.setattr(module, "websocket_mask", count)
+    monkeypatch.setattr(module, "unmask", count)
     reader = FrameReader(LIMIT)
     for byte in frame(b"x" * 50_000, final=False) + frame(b"x" * 50_000, CONTINUATION):
         reader.feed(bytes([byte]))
