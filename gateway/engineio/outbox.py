@@ -108,8 +108,11 @@ class Outbox:
 
     def take(self, most: float = inf) -> list[Packet]:
         """Remove entries, and return their packets: up to `most`, or those of one entry."""
-        packets: list[Packet] = []
         before, entries = self.size, self._entries
+        if len(entries) == 1:  # most polls
+            self.taken, self.size = before, 0
+            return list(entries.popleft().packets)
+        packets: list[Packet] = []
         while entries and (not packets or len(packets) + len(entries[0].packets) <= most):
             packets += self._pop().packets
         self.taken = before - self.size
