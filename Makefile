@@ -19,6 +19,7 @@ run: $(VENV)/run ## Serve gateway.yaml, the example of this repository
 
 test: $(VENV)/test ## Run the tests; some of them: make test ARGS=tests/runtime
 	$(BIN)/python tests/js/install.py
+	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -W error -X dev -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/test ## Check style and format
@@ -41,7 +42,8 @@ lock: $(VENV)/made ## Bring constraints.txt to the newest versions that pyprojec
 include bench/Makefile.inc
 
 clean: ## Remove what was installed, built and cached
-	rm -rf $(VENV) tests/js/node_modules build dist .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) tests/js/node_modules tests/clients/node_modules \
+		tests/clients/.installed build dist .mypy_cache .pytest_cache .ruff_cache \
 		.hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -18,11 +18,11 @@ from statistics import fmean
 
 import msgspec
 
+from bench.checkouts import Checkout, checkout, this
 from bench.counters import COUNTERS, Counter, best
-from bench.load import BUILD
 from bench.lockstep import WORKS, Work
 from bench.peers import Peer, Shape
-from bench.python import ROOT, find, gateway_venv
+from bench.python import find, gateway_venv
 from bench.report import grid
 from bench.trial import Bench
 
@@ -30,14 +30,6 @@ __all__ = ["count", "main"]
 
 REST = 0.5
 """Seconds without CPU time after which a process is at rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkout:
-    """A tree of files with a gateway; `name` is what the table calls it."""
-
-    name: str
-    folder: Path
 
 
 @dataclass(slots=True)
@@ -58,14 +50,14 @@ def main() -> None:
     options = _options()
     try:
         counter = COUNTERS[options.counter]() if options.counter else best()
-        checkouts = [Checkout("this", ROOT)]
+        checkouts = [this()]
         if options.against:
-            checkouts.append(_checkout(options.against))
+            checkouts.append(checkout(options.against))
         counts = Counts(counter.name, str(find()))
-        for checkout in checkouts:
-            counts.revisions[checkout.name] = _revision(checkout)
-            counts.counts[checkout.name] = {
-                name: _count(counter, checkout, WORKS[name], options.times) for name in options.only
+        for each in checkouts:
+            counts.revisions[each.name] = each.revision
+            counts.counts[each.name] = {
+                name: _count(counter, each, WORKS[name], options.times) for name in options.only
             }
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"bench: {error}")
@@ -86,35 +78,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--counter", choices=COUNTERS, help="the first that works is the default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="for the counts")
     return parser.parse_args()
-
-
-def _checkout(against: str) -> Checkout:
-    """A folder as it is, or the files of a revision of this repository."""
-    if (Path(against) / "gateway").is_dir():
-        return Checkout(against, Path(against).resolve())
-    git = ["git", "-C", str(ROOT)]
-    found = subprocess.run(
-        [*git, "rev-parse", "--verify", "--short", f"{against}^{{commit}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if found.returncode:
-        raise RuntimeError(f"'{against}' is no folder with a gateway, and no revision")
-    revision = found.stdout.strip()
-    folder = BUILD / "checkouts" / revision
-    if not folder.exists():
-        archive = subprocess.run([*git, "archive", revision], check=True, capture_output=True)
-        folder.mkdir(parents=True)
-        subprocess.run(["tar", "-x", "-C", folder], check=True, input=archive.stdout)
-    return Checkout(revision, folder)
-
-
-def _revision(checkout: Checkout) -> str:
-    if checkout.folder.is_relative_to(BUILD):
-        return checkout.name
-    describe = ["git", "-C", str(checkout.folder), "describe", "--always", "--dirty"]
-    return subprocess.run(describe, check=False, capture_output=True, text=True).stdout.strip()
 
 
 def _count(counter: Counter, checkout: Checkout, work: Work, times: int) -> list[float]:

@@ -24,7 +24,8 @@ HEADINGS = {
     "namespace": "namespaces.NAME",
     "namespace_limits": "limits of a namespace",
     "route": "namespaces.NAME.routes.EVENT",
-    "plugin": "services.NAME, and middleware",
+    "plugin": "services.NAME",
+    "middleware": "middleware, an item of a chain",
 }
 VARIABLE = r"\$\{.*\}"  # the text that editors let pass where a number is due
 KINDS = {
@@ -45,7 +46,7 @@ def render(page: str) -> str:
 
 
 def _reference() -> Iterator[str]:
-    blocks = {name: rule for name, rule in SCHEMA["$defs"].items() if "properties" in rule}
+    blocks = {name: rule for name, rule in SCHEMA["$defs"].items() if rule.get("properties")}
     yield from _block("Top level", SCHEMA)
     for name, rule in blocks.items():
         yield from _block(HEADINGS.get(name, name), rule)
@@ -56,7 +57,8 @@ def _reference() -> Iterator[str]:
 
 
 def _block(heading: str, rule: Rule) -> Iterator[str]:
-    yield from (f"## {heading}", "", rule["description"], "")
+    mark = "##" if not heading.startswith("builtin.") else "###"
+    yield from (f"{mark} {heading}", "", rule["description"], "")
     yield from ("| Key | Value | Default | Description |", "| --- | --- | --- | --- |")
     for key, written in rule["properties"].items():
         value = _target(written) | written

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
 
+from gateway.headers import AnswerHeaders, SameSite
+
 __all__ = [
     "Answers",
     "Context",
@@ -19,6 +21,8 @@ __all__ = [
     "Gateway",
     "Handler",
     "Handshake",
+    "HandshakeContext",
+    "HandshakeMiddleware",
     "Middleware",
     "Namespace",
     "Next",
@@ -37,6 +41,9 @@ Next: TypeAlias = Callable[[], Awaitable[None]]
 
 Middleware: TypeAlias = "Callable[[Context, Next], Awaitable[None]]"
 """One link of a connection chain or a packet chain."""
+
+HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext, Next], Awaitable[None]]"
+"""One link of the handshake chain."""
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
 """Answers one event. It is called with the context, then the event's arguments if it declares any.
@@ -119,6 +126,16 @@ class Handshake:
     url: str = ""
     time: float = 0.0
     secure: bool = False
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that the client sent; of two with one name, the first."""
+        cookies: dict[str, str] = {}
+        for pair in self.headers.get("cookie", "").split(";"):
+            name, equals, value = pair.strip(" \t").partition("=")
+            if equals:
+                cookies.setdefault(name, value)
+        return cookies
 
 
 class Socket:
@@ -404,3 +421,58 @@ class Context:
         if "request_id" in self.state:
             facts["request_id"] = str(self.state["request_id"])
         return _Log(LOG, facts)
+
+
+class HandshakeContext:
+    """The context of one handshake on its way through the handshake chain.
+
+    `handshake` has no `auth` yet: that comes with each namespace. `headers` are added to the
+    answer, whether it accepts or refuses. `data` is copied into the `data` of each socket that the
+    client opens on this connection.
+    """
+
+    __slots__ = ("_at", "_end", "data", "gateway", "handshake", "headers", "service")
+
+    def __init__(self, handshake: Handshake, service: Services, gateway: Gateway) -> None:
+        self.handshake = handshake
+        self.service = service
+        self.gateway = gateway
+        self.headers = AnswerHeaders()
+        self.data: dict[str, object] = {}
+        self._at = 0  # the number of links that have called next()
+        self._end: Callable[[HandshakeContext], Awaitable[None]]  # run by the last next()
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        http_only: bool = True,
+        same_site: SameSite = "lax",
+    ) -> None:
+        """Set a cookie on the answer, in place of one with the same name, path and domain.
+
+        `max_age` is in seconds: 0 removes the cookie, with `None` it lasts until the browser is
+        closed. `secure` of `None` is true over TLS, and for `same_site="none"`, which needs it.
+        """
+        if secure is None:
+            secure = self.handshake.secure or same_site == "none"
+        self.headers.set_cookie(
+            name,
+            value,
+            max_age=max_age,
+            path=path,
+            domain=domain,
+            secure=secure,
+            http_only=http_only,
+            same_site=same_site,
+        )
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that adds the client's address to each record."""
+        return _Log(LOG, {"address": self.handshake.address, "event": "handshake"})

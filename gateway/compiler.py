@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
+import os
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,16 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
-from gateway.api import Gateway, Handler, Middleware
-from gateway.builtin._schema import ArgumentsSchema, BadSchema
+from gateway.agreement import (
+    event_doubts,
+    event_faults,
+    handler_doubts,
+    option_doubts,
+    schema_doubts,
+    schema_faults,
+)
+from gateway.api import Context, Gateway, Handler, HandshakeContext, Next
+from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
@@ -26,11 +35,15 @@ from gateway.loader import (
     BrokenPlugin,
     Plugin,
     PluginSet,
+    Role,
     Sources,
     arguments_of,
     bind_options,
+    doubts,
+    first_annotation,
     handler_fault,
     make_plugins,
+    method_fault,
     middleware_fault,
     read_sources,
 )
@@ -42,6 +55,7 @@ from gateway.runtime.blueprint import (
     Route,
 )
 from gateway.runtime.chain import (
+    AnyContext,
     Link,
     answer,
     checked,
@@ -62,6 +76,7 @@ __all__ = [
     "compile_config",
     "compile_snapshot",
     "load",
+    "schema_cost",
     "take_snapshot",
 ]
 
@@ -87,8 +102,8 @@ class Inputs:
 class Snapshot:
     """A gateway.yaml and everything it leads to as it was at one moment; no plugin code has run.
 
-    `config` is `None` when there are `problems`; then the plugin folders are unknown, and
-    `sources` is empty.
+    With `problems`, `config` is the part without them; `None` if nothing can be checked. Then the
+    plugin folders are unknown, and `sources` is empty.
     """
 
     file: Path
@@ -101,11 +116,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A file that can be served: its config, the plugins it names, and the blueprint of both."""
+    """A file that can be served: its config, the plugins it names, and the blueprint of both.
+
+    `warnings` are about what can be served, and is most likely not meant.
+    """
 
     config: GatewayConfig
     plugins: PluginSet
     blueprint: Blueprint
+    warnings: tuple[Problem, ...]
 
 
 def load(
@@ -126,18 +145,20 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     Files that values refer to are relative to `beside`, by default the folder of `file`.
     """
     document = configs.read(file, environ, beside)
-    try:
-        config = configs.validate(file, document)
-    except ConfigError as error:
-        sources = read_sources(())
-        inputs = Inputs(document.record, (), sources.digest)
-        return Snapshot(file, document, None, error.problems, sources, inputs)
-    folders = tuple(folder for folder, _ in config.plugins)
+    config, problems = configs.validate(file, document)
+    folders = tuple(folder for folder, _ in config.plugins) if config else ()
     sources = read_sources(folders)
-    tls = config.server.tls
+    tls = config.server.tls if config else None
     record = document.record.including(*((tls.cert, tls.key) if tls else ()))
     inputs = Inputs(record, folders, sources.digest)
-    return Snapshot(file, document, config, (), sources, inputs)
+    problems = (*problems, *_tls_problems(tls, document))
+    return Snapshot(file, document, config, problems, sources, inputs)
+
+
+def _tls_problems(tls: configs.TlsConfig | None, document: configs.Document) -> Iterator[Problem]:
+    for fault in configs.tls_faults(tls) if tls else ():
+        written = fault.replace(f"{document.folder.absolute()}{os.sep}", "")
+        yield document.around("server", "tls").problem(written)
 
 
 def compile_snapshot(
@@ -151,10 +172,11 @@ def compile_snapshot(
     """
     if snapshot.config is None:
         raise ConfigError(snapshot.problems)
-    config = snapshot.config
     plugins = make_plugins(snapshot.sources, former.plugins if former else None)
     made = former.blueprint.instances if former else {}
-    return Build(config, plugins, compile_config(config, plugins, trace=trace, made=made))
+    return compile_config(
+        snapshot.config, plugins, trace=trace, made=made, problems=snapshot.problems
+    )
 
 
 def compile_config(
@@ -163,16 +185,30 @@ def compile_config(
     *,
     trace: bool = False,
     made: Mapping[Hashable, object] = MappingProxyType({}),
-) -> Blueprint:
+    problems: Iterable[Problem] = (),
+) -> Build:
     """Compile `config` with `plugins`. Raises `ConfigError` with every problem found.
 
-    `made` are the instances of the former blueprint, which may be used again.
+    `made` are the instances of the former blueprint, which may be used again. `problems` are
+    those of the file itself.
     """
+    compilation = _Compilation(config, plugins, trace, made)
     uninstall = plugins.install()  # annotations and pickles are looked up in sys.modules
     try:
-        return _Compilation(config, plugins, trace, made).blueprint()
+        blueprint = compilation.blueprint()
     finally:
         uninstall()
+    told = partial(_as_written, config)
+    warnings = tuple(configs.distinct(map(told, compilation.warnings)))
+    found = [*problems, *map(told, compilation.problems)]
+    if found:
+        raise ConfigError(configs.distinct(found), warnings)
+    return Build(config, plugins, blueprint, warnings)
+
+
+def schema_cost() -> Cost:
+    """What checking arguments against schemas has cost in this process, of routes and built-ins."""
+    return replace(COST)
 
 
 class _Compilation:
@@ -190,19 +226,21 @@ class _Compilation:
         self._trace = trace
         self._former = made
         self._instances: dict[Hashable, Any] = {}
-        self._problems = [*plugins.problems, *_folder_problems(config, plugins)]
+        folder_problems = list(_folder_problems(config, plugins))
+        self._lacks_folders = bool(folder_problems)
+        self.problems = [*plugins.problems, *folder_problems]
+        self.warnings = [*config.warnings]
 
     def blueprint(self) -> Blueprint:
+        """Return the blueprint, which is of no use when there are `problems`."""
         config = self._config
+        handshake = self._links(config.server.handshake_middleware, HandshakeContext)
         namespaces = {name: self._namespace(name, each) for name, each in config.namespaces.items()}
         services = {
             name: recipe
             for name, use in config.services.items()
             if (recipe := self._collect(self._recipe, name, use)) is not None
         }
-        if self._problems:
-            mask = config.secrets.mask
-            raise ConfigError(replace(each, message=mask(each.message)) for each in self._problems)
         digest = hashlib.sha256(f"{config.digest} {self._plugins.digest}".encode())
         return Blueprint(
             digest=digest.hexdigest(),
@@ -211,6 +249,8 @@ class _Compilation:
             instances=MappingProxyType(self._instances),
             install=self._plugins.install,
             limits=config.limits,
+            handshake_links=handshake,
+            handshake=fold(handshake) if handshake else None,
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -218,12 +258,14 @@ class _Compilation:
         try:
             return part(*args, **kwargs)
         except ConfigError as error:
-            self._problems += error.problems
+            self.problems += error.problems
             return None
 
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
-        connection = self._links(config.connection_middleware)
-        packet = self._links(config.packet_middleware)
+        self.problems += event_faults(name, config)
+        self.warnings += event_doubts(config)
+        connection = self._links(config.connection_middleware, Context)
+        packet = self._links(config.packet_middleware, Context)
         routes = {
             event: route
             for event, each in config.routes.items()
@@ -244,26 +286,35 @@ class _Compilation:
             limits=config.limits,
         )
 
-    def _links(self, uses: tuple[Use, ...]) -> tuple[Link, ...]:
-        links = (self._collect(self._link, use) for use in uses)
+    def _links(self, uses: tuple[Use, ...], kind: type[AnyContext]) -> tuple[Link[AnyContext], ...]:
+        links = (self._collect(self._link, use, kind) for use in uses)
         return tuple(link for link in links if link is not None)
 
-    def _link(self, use: Use) -> Link:
-        plugin = self._resolve(use)
-        run: Middleware = self._made(use, plugin)
+    def _link(self, use: Use, kind: type[AnyContext]) -> Link[AnyContext]:
+        """Make a link of a chain whose context is of a `kind`."""
+        plugin = self._resolve(use, "middleware")
+        run: Callable[[AnyContext, Next], Awaitable[None]] = self._made(use, plugin)
         if fault := middleware_fault(run):
+            raise _unfit(use, plugin, fault)
+        if fault := _chain_fault(run, kind):
             raise _error(use.at, f"'{plugin.name}': {fault}")
+        self._doubt(use, plugin, doubts(run, "middleware"))
         if self._trace:
             run = trace_middleware(plugin.name, run)
         return Link(plugin.name, run, plugin.place)
 
     def _route(self, event: str, config: RouteConfig, namespace: NamespaceConfig) -> Route:
-        schema = config.schema and self._collect(_schema, config.schema)
-        plugin = self._resolve(config.use)
+        schema = config.schema and self._collect(_schema, config.schema, config.max_values)
+        plugin = self._resolve(config.use, "handler")
         handler: Handler = self._made(config.use, plugin)
         if fault := handler_fault(handler):
-            raise _error(config.use.at, f"'{plugin.name}': {fault}")
-        end = answer(handler, arguments_of(handler))
+            raise _unfit(config.use, plugin, fault)
+        arguments = arguments_of(handler)
+        if schema and config.schema:
+            self.problems += schema_faults(config.schema, arguments, plugin.name)
+            self.warnings += schema_doubts(config.schema)
+        self._doubt(config.use, plugin, handler_doubts(plugin, handler, arguments))
+        end = answer(handler, arguments)
         if schema:
             end = checked(schema.check, end)
         if self._trace:
@@ -278,11 +329,13 @@ class _Compilation:
         )
 
     def _recipe(self, name: str, use: Use) -> Recipe:
-        plugin = self._resolve(use)
+        plugin = self._resolve(use, "service")
         if not plugin.is_factory or plugin.method:
             raise _error(
                 use.at, f"'{plugin.name}' is no factory: a service is made by a class or a def"
             )
+        if not use.is_whole:
+            raise ConfigError([])  # its options have a problem of their own
         bound = self._bound(use, plugin, given=("gateway",))
         key = (name, *_key(use, plugin))
         return Recipe(
@@ -293,6 +346,10 @@ class _Compilation:
 
     def _made(self, use: Use, plugin: Plugin) -> Callable[..., Any]:
         """Return the plugin that `use` names, or what its factory makes of the options."""
+        if fault := method_fault(plugin):
+            self.problems.append(use.at.problem(f"'{plugin.name}': {fault}"))
+        if not use.is_whole:
+            raise ConfigError([])  # its options have a problem of their own
         if not plugin.is_factory:
             if use.options:
                 at = next(iter(use.option_at.values()), use.at)
@@ -303,34 +360,55 @@ class _Compilation:
             former = self._former  # whose instances may well count as false: an empty cache
             self._instances[key] = former[key] if key in former else self._make(use, plugin)
         made: Callable[..., Any] = self._instances[key]
-        if plugin.method:
-            made = getattr(made, plugin.method)
-        return made
+        if fault:
+            raise ConfigError([])
+        return getattr(made, plugin.method) if plugin.method else made
 
     def _make(self, use: Use, plugin: Plugin) -> Any:
         bound = self._bound(use, plugin)
         try:
             return plugin.target(**bound.kwargs)
         except FAULTS as error:
+            if plugin.is_hidden:
+                raise _unfit(use, plugin, "") from error
             reason = f"{type(error).__name__}: {error}"
             raise _error(use.at, f"'{plugin.name}' could not be made: {reason}") from error
 
     def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> BoundOptions:
         bound = bind_options(plugin.target, use.options, given)
+        self._doubt(use, plugin, option_doubts(plugin, use.options))
         if bound.faults:
+            # Without options, it is most likely meant to be the middleware or handler itself.
+            advice = plugin.is_def and not use.options and not given
+            what = "; a plain 'def' is a factory: is an 'async def' meant?" if advice else ""
             raise ConfigError(
-                use.option_at.get(option or "", use.at).problem(f"'{plugin.name}': {fault}")
+                use.option_at.get(option or "", use.at).problem(f"'{plugin.name}': {fault}{what}")
                 for option, fault in bound.faults
             )
         return bound
 
-    def _resolve(self, use: Use) -> Plugin:
+    def _resolve(self, use: Use, role: Role) -> Plugin:
         try:
-            return self._plugins.resolve(use.name)
+            return self._plugins.resolve(use.name, role)
         except BrokenPlugin:
             raise ConfigError([]) from None  # the problem of its file says it all
         except PluginError as error:
+            if error.place is None and self._lacks_folders and not use.name.startswith("builtin."):
+                raise ConfigError([]) from None  # it may well be in a folder that is not there
             raise _error(use.at, error.message) from None
+
+    def _doubt(self, use: Use, plugin: Plugin, found: Iterable[str]) -> None:
+        self.warnings += (use.at.warning(f"'{plugin.name}': {each}") for each in found)
+
+
+def _chain_fault(run: Callable[..., object], kind: type) -> str | None:
+    """Return why middleware is for the other kind of chain, or `None`."""
+    annotated = first_annotation(run)
+    if kind is HandshakeContext and annotated is Context:
+        return "it needs a socket, so it is for connection_middleware or packet_middleware"
+    if kind is Context and annotated is HandshakeContext:
+        return "it takes a handshake, so it is for server.handshake_middleware"
+    return None
 
 
 def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Problem]:
@@ -340,15 +418,40 @@ def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Prob
             yield at.problem(plugins.faults[folder])
 
 
-def _schema(schema: Schema) -> ArgumentsSchema:
+def _as_written(config: GatewayConfig, problem: Problem) -> Problem:
+    """Mask secrets, and name plugin files as the file names their folder."""
+    message, file = config.secrets.mask(problem.message), problem.place.file
+    for folder, _ in config.plugins:
+        root = os.path.abspath(folder)
+        message = message.replace(root, str(folder))
+        if file.startswith(root + os.sep):
+            file = str(folder) + file.removeprefix(root)
+    return replace(problem, message=message, place=replace(problem.place, file=file))
+
+
+def _schema(schema: Schema, max_values: int) -> ArgumentsSchema:
     try:
-        return ArgumentsSchema(schema.written)
+        return ArgumentsSchema(schema.written, max_values)
     except BadSchema as error:
         raise _error(schema.at[error.path], error.message) from None
 
 
 def _error(at: At, message: str) -> ConfigError:
     return ConfigError([at.problem(message)])
+
+
+def _unfit(use: Use, plugin: Plugin, fault: str) -> ConfigError:
+    """Say why a plugin cannot be used, or more likely why it does not seem to fit."""
+    if plugin.is_hidden:
+        fault = (
+            f"the decorator at {plugin.place} hides what it is: write '@functools.wraps(function)' "
+            "above the function that it returns"
+        )
+    elif plugin.methods:
+        fault = f"it is a class: name a method of it, such as {plugin.methods[0]}"
+    elif fault.endswith(" NoneType"):
+        fault += "; a plain 'def' is a factory, which must return one"
+    return _error(use.at, f"'{plugin.name}': {fault}")
 
 
 def _masked(at: At, secrets: Secrets, message: str) -> Problem:

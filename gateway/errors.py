@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from http import HTTPStatus
 
 __all__ = [
     "ConfigError",
@@ -26,6 +27,8 @@ __all__ = [
     "UsageError",
     "did_you_mean",
 ]
+
+_ERRORS = frozenset(status for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -52,24 +55,43 @@ class Problem:
 
     `path` is the dotted path in the configuration (`namespaces./chat.routes.chat`), or "" if the
     problem concerns the whole file. `message` says what is wrong and what to write instead.
+    `excerpt` shows the source and points into it; "" shows nothing. A warning refuses nothing.
     """
 
     place: Place
     path: str
     message: str
+    excerpt: str = ""
+    is_warning: bool = False
 
     def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """The problem without its place."""
+        kind = "warning: " if self.is_warning else ""
         where = f"{self.path}: " if self.path else ""
-        return f"{self.place}: {where}{self.message}"
+        return f"{kind}{where}{self.message}"
+
+    @property
+    def shown(self) -> str:
+        """The problem and, on lines of its own, its excerpt."""
+        return f"{self}\n{self.excerpt}" if self.excerpt else str(self)
 
     def as_dict(self) -> dict[str, str | int]:
-        """Return the problem as JSON has it: `file`, `line`, `column`, `path` and `message`."""
+        """Return the problem as JSON has it: `file`, `line`, `column`, `path` and `message`.
+
+        One with an excerpt has its `excerpt`, too.
+        """
+        excerpt = {"excerpt": self.excerpt} if self.excerpt else {}
         return {
             "file": self.place.file,
             "line": self.place.line,
             "column": self.place.column,
             "path": self.path,
             "message": self.message,
+            **excerpt,
         }
 
 
@@ -78,10 +100,14 @@ class GatewayError(Exception):
 
 
 class ConfigError(GatewayError):
-    """The configuration is invalid. `problems` has all its problems, sorted by place."""
+    """The configuration is invalid.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `problems` has all its problems, `warnings` all its warnings, each sorted by place.
+    """
+
+    def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
         self.problems = tuple(sorted(set(problems)))
+        self.warnings = tuple(sorted(set(warnings)))
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -109,13 +135,19 @@ class Reject(GatewayError):
     `{"error": {"code", "message", "data"}}`.
 
     `code` is a short word for programs, `message` a sentence for people, `data` any value that can
-    be sent.
+    be sent. `status` is the HTTP status of a refused handshake, which has no other answer yet;
+    raises `UsageError` unless it is one of an error.
     """
 
-    def __init__(self, code: str, message: str = "", data: object = None) -> None:
+    def __init__(
+        self, code: str, message: str = "", data: object = None, *, status: int = 403
+    ) -> None:
+        if status not in _ERRORS:
+            raise UsageError(f"status {status} is no HTTP status of an error, 400 to 511")
         self.code = code
         self.message = message or code
         self.data = data
+        self.status = status
         super().__init__(code, self.message)
 
     def __str__(self) -> str:

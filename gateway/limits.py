@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, Literal, TypeVar, get_args
 
 __all__ = [
+    "LARGEST_FILE",
     "LIMIT_NAMES",
     "LimitName",
     "Limits",
@@ -24,6 +25,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+LARGEST_FILE = 4_000_000
+"""Bytes of a YAML file or a plugin file; of one that is larger no more is read."""
 
 Unit = Literal["count", "size", "seconds", "choice"]
 """The way a limit is written: a whole number, bytes, a duration, or one of several words."""

@@ -13,8 +13,9 @@ real, including the Engine.IO sessions. So tests can cover limits, violations an
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +29,7 @@ from urllib.parse import parse_qsl
 from gateway.api import Value
 from gateway.compiler import Build, load
 from gateway.engineio.frames import Frames
+from gateway.engineio.handshake import PendingHandshake
 from gateway.engineio.packet import MESSAGE, PING, PONG
 from gateway.engineio.packet import Packet as EnginePacket
 from gateway.engineio.packet import PacketError as EnginePacketError
@@ -35,6 +37,7 @@ from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.errors import GatewayError
 from gateway.http.request import Request
+from gateway.http.response import Answer
 from gateway.limits import Limits
 from gateway.socketio.packet import (
     ACK,
@@ -50,6 +53,9 @@ from gateway.socketio.server import Server
 
 __all__ = ["Event", "Refused", "TestClient", "TestGateway"]
 
+ADDRESS = "127.0.0.1"
+FULL = "the gateway takes no more connections: HTTP 503"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -61,12 +67,25 @@ class Event:
 
 
 class Refused(GatewayError):
-    """A refused connection, which clients see as `connect_error`."""
+    """A refused connection, which clients see as `connect_error`.
 
-    def __init__(self, message: str, data: Value) -> None:
+    `status` is the HTTP status of a handshake that was refused, `None` if a connection chain has
+    refused. `data` has the code in both cases.
+    """
+
+    def __init__(self, message: str, data: Value, status: int | None = None) -> None:
         self.message = message
         self.data = data
+        self.status = status
         super().__init__(message, data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session that has opened, and the header fields that handshake middleware has added."""
+
+    session: Session
+    fields: str = ""
 
 
 class TestGateway:
@@ -148,7 +167,13 @@ class TestGateway:
         """Make a client that is not connected yet, with the arguments of `connect`."""
         if beside is not None:
             carrier = beside._carrier
-            return TestClient(lambda: carrier.session, namespace, auth, timeout, carrier)
+
+            async def share() -> _Opened:
+                if carrier.session is None:
+                    raise ConnectionError("the connection of the other client is not open")
+                return _Opened(carrier.session)
+
+            return TestClient(share, namespace, auth, timeout, carrier)
         first_of_each = dict(reversed(parse_qsl(query, keep_blank_values=True)))
         request = Request(
             method="GET",
@@ -157,18 +182,39 @@ class TestGateway:
             url=f"/socket.io/?{query}",
             headers={name.lower(): value for name, value in (headers or {}).items()},
         )
-        enter = partial(self._server.engine.open, request, "127.0.0.1", is_secure=False)
-        return TestClient(enter, namespace, auth, timeout)
+        return TestClient(partial(self._enter, request), namespace, auth, timeout)
+
+    async def _enter(self, request: Request) -> _Opened:
+        """Open a session, as soon as the handshake middleware lets it pass. Raises `Refused`."""
+        engine = self._server.engine
+        gate = engine.find_gate()
+        if gate is None:
+            session = engine.open(request, ADDRESS, is_secure=False)
+            if session is None:
+                raise ConnectionError(FULL)
+            return _Opened(session)
+        if not engine.admit(ADDRESS):
+            raise ConnectionError(FULL)
+        answer = _HandshakeAnswer()
+        pending = PendingHandshake(engine, answer, request, ADDRESS, is_secure=False)
+        pending.begin(gate)
+        try:
+            return await answer.opened
+        finally:
+            pending.cancel()
 
 
 class TestClient:
-    """One client in one namespace. `connected` turns false when the gateway ends it."""
+    """One client in one namespace. `connected` turns false when the gateway ends it.
+
+    `headers` and `cookies` are those that handshake middleware has set on the answer.
+    """
 
     __test__ = False
 
     def __init__(
         self,
-        enter: Callable[[], Session | None],
+        enter: Callable[[], Awaitable[_Opened]],
         namespace: str,
         auth: Mapping[str, object] | None,
         timeout: float,
@@ -176,6 +222,8 @@ class TestClient:
     ) -> None:
         self.id = ""
         self.connected = False
+        self.headers: dict[str, str] = {}
+        self.cookies: dict[str, str] = {}
         self._enter = enter
         self._carrier = carrier or _Carrier()
         self._arrived = self._carrier.inbox(namespace)
@@ -190,10 +238,10 @@ class TestClient:
         Raises `Refused`, `TimeoutError`, and `ConnectionError` if the gateway accepts no more
         connections.
         """
-        session = self._enter()
-        if session is None:
-            raise ConnectionError("the gateway takes no more connections: HTTP 503")
-        self._carrier.open(session)
+        async with asyncio.timeout(self._timeout):
+            opened = await self._enter()
+        self._read(opened.fields)
+        self._carrier.open(opened.session)
         await self._send(CONNECT, None if self._auth is None else dict(self._auth))
         packet = await self._wait(lambda p: p.packet_type in (CONNECT, CONNECT_ERROR))
         if packet.packet_type == CONNECT_ERROR:
@@ -261,6 +309,15 @@ class TestClient:
         """Read again."""
         self._carrier.resume()
 
+    def _read(self, fields: str) -> None:
+        for line in fields.splitlines():
+            name, _, value = line.partition(": ")
+            if name == "Set-Cookie":
+                cookie, _, value = value.partition(";")[0].partition("=")
+                self.cookies[cookie] = value
+            else:
+                self.headers[name] = value
+
     async def _send(self, kind: int, data: object, ack: int | None = None) -> None:
         await self.send(*Packet(kind, data, self._namespace, ack).encode())
 
@@ -295,6 +352,24 @@ class _Inbox:
                 raise ConnectionError("the gateway has closed the connection")
             self._changed.clear()
             await self._changed.wait()
+
+
+class _HandshakeAnswer:
+    """The answer to a handshake."""
+
+    def __init__(self) -> None:
+        self.opened: asyncio.Future[_Opened] = asyncio.get_running_loop().create_future()
+
+    def accepted(self, session: Session, fields: str) -> None:
+        self.opened.set_result(_Opened(session, fields))
+
+    def refused(self, answer: Answer) -> None:
+        if not answer.body:
+            self.opened.set_exception(ConnectionError(FULL))
+            return
+        reason = json.loads(answer.body)
+        message = reason.pop("message")
+        self.opened.set_exception(Refused(message, reason, answer.status))
 
 
 class _Carrier:

@@ -36,9 +36,9 @@ class Report:
     """One thing that happened to a client, `at` seconds after the driver's start.
 
     Besides the server's events: `connect` ({id, transport, extensions}), `connect_error`
-    ({message, data, description}), `disconnect` (reason), `upgrade` ({transport}), `engine_close`
-    (reason), `reconnect_attempt`, `reconnect`, `reconnect_failed`, `ping`, and the `ack` or
-    `ack_timeout` of the `call` with that number.
+    ({message, data, description, body}), `disconnect` (reason), `upgrade` ({transport}),
+    `engine_close` (reason), `reconnect_attempt`, `reconnect`, `reconnect_failed`, `ping`, and the
+    `ack` or `ack_timeout` of the `call` with that number.
     """
 
     event: str

@@ -66,6 +66,14 @@ async def test_what_does_not_fit_is_refused_behind_the_packet_chain(tmp_path: Pa
         assert await client.call("count") == [{"packets": 3}]
 
 
+async def test_more_values_than_the_bound_are_refused(tmp_path: Path) -> None:
+    routes = {"say": {"use": "chat.say", "schema": [{"type": "array"}], "max_values": 3}}
+    async with serving(tmp_path, {"routes": routes}) as gateway:
+        client = await gateway.connect()
+        assert await client.call("say", [1, 2]) == [[1, 2]]
+        assert await client.call("say", [1, 2, 3]) == refusal("args: more than 3 values")
+
+
 async def test_what_the_packet_chain_makes_of_the_arguments_is_checked(tmp_path: Path) -> None:
     async with serving(tmp_path) as gateway:
         assert await (await gateway.connect()).call("say", 0) == ["zero"]
@@ -119,7 +127,7 @@ def test_a_bad_schema_is_a_problem_at_its_part(tmp_path: Path) -> None:
     assert told == [
         (
             f"11:25: {routes}.say.schema[1].properties.x.type: "
-            "not a JSON Schema: 'strng' is not valid under any of the given schemas"
+            "not a JSON Schema: there is no type 'strng', did you mean 'string'?"
         ),
         f"12:19: {routes}.draw.use: no plugin 'chat.sya', did you mean 'chat.say'?",
         (f"12:52: {routes}.draw.schema.items.$ref: the schema has no '#/$defs/point' to refer to"),
@@ -136,7 +144,8 @@ def test_a_value_from_a_reference_is_not_told(tmp_path: Path) -> None:
         load(write(tmp_path, config, chat=CHAT), {"KIND": "hunter2"})
     [problem] = caught.value.problems
     assert problem.message == (
-        "not a JSON Schema: '***' is not valid under any of the given schemas"
+        "not a JSON Schema: there is no type '***'; "
+        "types: array, boolean, integer, null, number, object, string"
     )
 
 

@@ -121,9 +121,10 @@ def _gateway(shape: Shape) -> Path:
         "routes": routes,
     }
     names = ["/", *(f"/n{number}" for number in range(1, shape.namespaces))]
+    unlimited = ("connections_per_second", "bytes_per_second", "overload_after")
     document: dict[str, object] = {
         "plugins": str(HERE / "sockgw/plugins"),
-        "limits": dict.fromkeys(("connections_per_second", "bytes_per_second"), "unlimited"),
+        "limits": dict.fromkeys(unlimited, "unlimited"),
         "namespaces": dict.fromkeys(names, namespace),
     }
     if shape.still:

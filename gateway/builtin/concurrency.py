@@ -35,8 +35,9 @@ def concurrency(
 ) -> Middleware:
     """Packet middleware that lets at most `limit` packets run at once.
 
-    `queue` more wait for their turn, in the order they came; the rest get the error `busy`. Time
-    spent waiting counts towards the packet's time-out.
+    The limit is for the whole gateway, or `per` namespace or socket. `queue` more wait for their
+    turn, in the order they came; the rest get the error `busy`. Time spent waiting counts towards
+    the packet's time-out.
     """
     if limit < 1:
         raise ValueError("option 'limit' must be at least 1")

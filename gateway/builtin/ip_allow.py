@@ -11,8 +11,9 @@ __all__ = ["ip_allow"]
 def ip_allow(allow: list[str], trusted_proxies: tuple[str, ...] = ()) -> Middleware:
     """Connection middleware that checks the client's address.
 
-    Both options are CIDRs. `X-Forwarded-For` counts as far as `trusted_proxies` wrote it; without
-    them it is ignored. A client whose address cannot be parsed is refused.
+    Networks in `allow` may connect. Both options are CIDRs. `X-Forwarded-For` counts as far as
+    `trusted_proxies` wrote it; without them it is ignored. A client whose address cannot be parsed
+    is refused.
     """
     if not allow:
         raise ValueError("option 'allow' is empty: nobody could connect")

@@ -38,11 +38,13 @@ def jwt(
 ) -> Middleware:
     """Connection middleware that puts a token's claims into `socket.data["claims"]`.
 
-    `sub` goes into `socket.data["user"]`. Exactly one of `key`, `key_file` (a secret for HS, else a
-    public key in PEM form), `jwks_file` and `jwks_url` is needed. Files are read again when they
-    change. A URL is fetched again after `max_age` seconds, or when a token names an unknown key,
-    but never twice within `pause` seconds. `require` lists required claims, `source` is where the
-    client sends its token.
+    Tokens must be signed with one of the `algorithms`, and name an `issuer` and an `audience` that
+    are listed, if any are; `leeway` is how many seconds clocks may differ. `sub` goes into
+    `socket.data["user"]`. Exactly one of `key`, `key_file` (a secret for HS, else a public key in
+    PEM form), `jwks_file` and `jwks_url` is needed. Files are read again when they change. A URL is
+    fetched again after `max_age` seconds, or when a token names an unknown key, but never twice
+    within `pause` seconds. `require` lists required claims, `source` is where the client sends its
+    token.
 
     Raises `ModuleNotFoundError` if PyJWT is not installed.
     """

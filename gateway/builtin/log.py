@@ -16,7 +16,8 @@ def log(level: Literal["debug", "info"] = "info") -> Middleware:
     """Packet middleware that logs the event, its outcome and its duration.
 
     The outcome is `ok`, the code of a `Reject`, `cancelled` or `internal`. Arguments and replies
-    are not logged, and only 64 characters of the event's name, because clients choose it.
+    are not logged, and only 64 characters of the event's name, because clients choose it. The lines
+    are logged at `level`.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
 

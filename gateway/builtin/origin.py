@@ -20,10 +20,10 @@ _SUBDOMAINS = r"(?:[a-z0-9_-]+\.)+"
 def origin(allow: list[str], missing: Literal["allow", "refuse"] = "allow") -> Middleware:
     """Connection middleware that checks `Origin`: a page's scheme, host and port.
 
-    `https://*.example.com` allows subdomains at any depth, not `example.com` itself. `missing` says
-    what to do with a client that sends no `Origin`: programs send none, and browsers send none when
-    a page polls its own origin. Such a client is not a page from another origin, and a program
-    can send any origin.
+    Pages of the origins in `allow` may connect; `https://*.example.com` allows subdomains at any
+    depth, not `example.com` itself. `missing` says what to do with a client that sends no `Origin`:
+    programs send none, and browsers send none when a page polls its own origin. Such a client is
+    not a page from another origin, and a program can send any origin.
     """
     if not allow:
         raise ValueError("option 'allow' is empty: no page could connect")

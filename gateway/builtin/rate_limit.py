@@ -14,6 +14,12 @@ __all__ = ["Buckets", "rate_limit"]
 
 By = Literal["socket", "user", "address", "event"]
 
+MOST_KEYS = 100_000
+"""Buckets of one limit: about 13 MB."""
+
+MOST_EVENTS = 1_000
+"""Events with buckets of their own: clients make up names."""
+
 _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
 
@@ -24,11 +30,18 @@ class Buckets:
     A bucket is one number, the time at which it is full (the generic cell rate algorithm). It is in
     whole nanoseconds, because with floats a burst would sometimes lack its last token. A bucket
     that nobody has used for as long as filling takes is full, and is forgotten.
+
+    There are `most` buckets. For more, those that were not used for longest are forgotten, or if
+    `shared`, the keys that have none yet share one.
     """
 
-    def __init__(self, each: int, burst: int) -> None:
+    def __init__(
+        self, each: int, burst: int, most: int = MOST_KEYS, *, shared: bool = False
+    ) -> None:
         self._each = each
         self._filling = each * burst
+        self._most = most
+        self._shared = shared
         self._recent: dict[Hashable, int] = {}
         self._former: dict[Hashable, int] = {}
         self._turn = 0
@@ -39,14 +52,28 @@ class Buckets:
     def take(self, key: Hashable, now: int) -> int:
         """Take a token: 0, or the nanoseconds until one is available."""
         if now >= self._turn:
-            self._former, self._recent = self._recent, {}
             self._turn = now + self._filling
+            self._forget()
+        if key not in self._recent:
+            key = self._admitted(key)
         full = self._recent.get(key) or self._former.get(key, 0)
         full = max(full, now) + self._each
         if (wait := full - self._filling - now) > 0:
             return wait
         self._recent[key] = full
         return 0
+
+    def _admitted(self, key: Hashable) -> Hashable:
+        """Make room for a key; `None`, the key of the shared bucket, if there is none."""
+        if self._shared:
+            return key if key in self._former or len(self) < self._most else None
+        if len(self._recent) >= self._most // 2:
+            self._forget()
+        return key
+
+    def _forget(self) -> None:
+        """Forget the buckets that were not used since this was called last."""
+        self._former, self._recent = self._recent, {}
 
 
 def rate_limit(
@@ -61,8 +88,9 @@ def rate_limit(
 
     The limit is `rate` in `per` seconds, with up to `burst` at once (`None`: `rate`). `by` says
     what has a bucket: a socket; a `user`, which is `socket.data["user"]` or else the address; an
-    `address`, in IPv6 its /64; an `event`, from all senders. Only `events` count; empty means all.
-    `trusted_proxies` is as in `builtin.ip_allow`.
+    `address`, in IPv6 its /64; an `event`, from all senders, where all have one together after the
+    first 1,000. Only `events` count; empty means all. `trusted_proxies` is as in
+    `builtin.ip_allow`.
 
     Over the limit, the error is `rate_limited`; its `data` has the seconds to wait as
     `retry_after`.
@@ -70,7 +98,10 @@ def rate_limit(
     for option, value in (("rate", rate), ("per", per), ("burst", burst)):
         if value is not None and value <= 0:
             raise ValueError(f"option {option!r} must be more than 0")
-    buckets = Buckets(max(1, round(per * _SECOND / rate)), burst or max(1, int(rate)))
+    is_made_up = by == "event"
+    most = MOST_EVENTS if is_made_up else MOST_KEYS
+    each = max(1, round(per * _SECOND / rate))
+    buckets = Buckets(each, burst or max(1, int(rate)), most, shared=is_made_up)
     key_of = _key(by, trusted_proxies)
     counted = frozenset(events)
 

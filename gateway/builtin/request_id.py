@@ -17,8 +17,8 @@ def request_id(header: str | None = None) -> Middleware:
     """Packet and connection middleware that sets `ctx.state["request_id"]`, shown on log lines.
 
     If this is in the connection chain with the same options, a packet's id begins with the id of
-    its connection, `socket.data["request_id"]`. That is generated, or taken from `header` of the
-    client's first request if present. Nothing in a packet can choose it.
+    its connection, `socket.data["request_id"]`. The id of a connection is generated, or taken from
+    `header` of the client's first request if present. Nothing in a packet can choose it.
     """
     prefix = token_hex(4)
     new_number = count(1).__next__

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from gateway.cli.common import BAD_CONFIG, show_problems
+from gateway.cli.line import printable
 from gateway.client.admin import AdminClient, AdminError
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Problem
 
 __all__ = ["asks_daemon", "near", "show_changes", "show_near", "show_pending"]
 
@@ -46,7 +47,7 @@ def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[...,
                 daemon = replace(daemon, token=token or daemon.token)
                 run(file=file, format=format, daemon=daemon, **rest)
             except AdminError as error:
-                raise click.ClickException(str(error)) from None
+                raise click.ClickException(printable(str(error))) from None
             except ConfigError as error:
                 show_near(error, format)
                 raise SystemExit(BAD_CONFIG) from None
@@ -61,23 +62,32 @@ def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[...,
 def show_changes(changes: Iterable[str]) -> None:
     """Print changes, one a line, in the colour of their `+`, `-` or `~`."""
     for change in changes:
-        click.secho(f"  {near(change)}", fg=_COLOURS[change[0]])
+        click.secho(f"  {near(printable(change))}", fg=_COLOURS.get(change[:1]))
 
 
 def show_pending(keys: Collection[str]) -> None:
     """Print the keys that wait for a restart, if any."""
     if keys:
-        click.secho(f"pending restart: {', '.join(keys)}", fg="yellow")
+        click.secho(f"pending restart: {printable(', '.join(keys))}", fg="yellow")
 
 
 def show_near(error: ConfigError, format: str) -> None:
     """Print problems, with the daemon's paths relative to the current folder."""
-    show_problems(
-        ConfigError(
-            replace(problem, place=replace(problem.place, file=near(problem.place.file)))
-            for problem in error.problems
-        ),
-        format,
+    near_by = (
+        replace(problem, place=replace(problem.place, file=near(problem.place.file)))
+        for problem in error.problems
+    )
+    shown = near_by if format == "json" else map(_printable, near_by)
+    show_problems(ConfigError(shown), format)
+
+
+def _printable(problem: Problem) -> Problem:
+    return replace(
+        problem,
+        place=replace(problem.place, file=printable(problem.place.file)),
+        path=printable(problem.path),
+        message=printable(problem.message),
+        excerpt="\n".join(map(printable, problem.excerpt.split("\n"))),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
+from gateway.cli.common import BAD_CONFIG, counted, file_argument, show_problems
 from gateway.compiler import load
 from gateway.errors import ConfigError
 
@@ -22,23 +22,22 @@ __all__ = ["check"]
     default="text",
     help="Output for people, programs, or annotations of a pull request.",
 )
-def check(file: Path, format: str) -> None:
+@click.option("--strict", is_flag=True, help="Exit with 78 if there are warnings, too.")
+def check(file: Path, format: str, strict: bool) -> None:
     """Check FILE and its plugins as `run` does, without starting anything.
 
-    Exits with 0 if `run` would serve FILE, else with 78.
+    Exits with 0 if `run` would serve FILE, else with 78. A warning is about something that can be
+    served, and is most likely not meant.
     """
     try:
-        blueprint = load(file, os.environ).blueprint
+        build = load(file, os.environ)
     except ConfigError as error:
         show_problems(error, format)
         raise SystemExit(BAD_CONFIG) from None
-    if format == "json":
-        click.echo('{\n  "problems": []\n}')
-    elif format == "text":
-        routes = sum(n.route_count for n in blueprint.namespaces.values())
-        names = len(blueprint.namespaces)
-        click.echo(f"{file} is valid: {_count(names, 'namespace')}, {_count(routes, 'route')}")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    show_problems(ConfigError((), build.warnings), format)
+    if strict and build.warnings:
+        raise SystemExit(BAD_CONFIG)
+    if format == "text":
+        namespaces = build.blueprint.namespaces.values()
+        routes = counted(sum(each.route_count for each in namespaces), "route")
+        click.echo(f"{file} is valid: {counted(len(namespaces), 'namespace')}, {routes}")

@@ -22,6 +22,7 @@ from gateway.socketio.packet import RESERVED
 
 __all__ = [
     "document",
+    "indented",
     "packet",
     "parse_argument",
     "parse_event",
@@ -100,6 +101,12 @@ def _json_end(line: str) -> int | None:
 def printable(text: str) -> str:
     """Escape control characters, so that `text` cannot change the terminal."""
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def indented(value: object) -> str:
+    """Format a value for programs and people: JSON on several lines."""
+    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
+    return "\n".join(map(printable, lines))
 
 
 def document(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 
 from gateway.cli.asking import asks_daemon, show_changes, show_pending
 from gateway.cli.common import file_argument
+from gateway.cli.line import indented, printable
 from gateway.client.admin import AdminClient
 
 __all__ = ["plan"]
@@ -35,10 +35,10 @@ def plan(file: Path, daemon: AdminClient, format: str) -> None:
     changes, closed = asyncio.run(daemon.plan(file.absolute()))
     if format == "json":
         answer = {**asdict(changes), "closed": closed, "problems": []}
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        click.echo(indented(answer))
         return
     click.echo("a reload would change:" if changes.changes else "a reload would change nothing")
     show_changes(changes.changes)
-    lost = f"{closed} socket{'' if closed == 1 else 's'} of {', '.join(changes.removed)}"
+    lost = f"{closed} socket{'' if closed == 1 else 's'} of {printable(', '.join(changes.removed))}"
     click.secho(f"it would close {lost if closed else 'no socket'}", fg="red" if closed else None)
     show_pending(changes.pending)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import click
 
 from gateway.cli.asking import asks_daemon, show_changes, show_near, show_pending
 from gateway.cli.common import BAD_CONFIG, file_argument
+from gateway.cli.line import indented
 from gateway.client.admin import AdminClient
 from gateway.daemon.admin import verdict_json
 from gateway.daemon.reload import Verdict
@@ -35,7 +35,7 @@ def reload(file: Path, daemon: AdminClient, format: str) -> None:
     """
     verdict = asyncio.run(daemon.reload())
     if format == "json":
-        click.echo(json.dumps(verdict_json(verdict), indent=2, ensure_ascii=False))
+        click.echo(indented(verdict_json(verdict)))
     else:
         _show(verdict, format)
     if verdict.result == "failed":

@@ -16,7 +16,7 @@ from gateway.compiler import load
 from gateway.config import NamespaceConfig, RouteConfig
 from gateway.errors import ConfigError
 from gateway.runtime.blueprint import NamespaceBlueprint, Route
-from gateway.runtime.chain import Link
+from gateway.runtime.chain import AnyContext, Link
 
 __all__ = ["routes"]
 
@@ -70,10 +70,14 @@ def routes(file: Path, format: str) -> None:
         raise SystemExit(BAD_CONFIG) from None
     namespaces = build.config.namespaces
     tables = [_table(namespaces[name], each) for name, each in build.blueprint.namespaces.items()]
+    handshake = _names(build.blueprint.handshake_links)
     if format == "json":
         entries = [asdict(table) for table in tables]
-        click.echo(json.dumps({"namespaces": entries}, indent=2, ensure_ascii=False))
+        told = {"handshake_chain": handshake, "namespaces": entries}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
+        if handshake:
+            click.echo(f"{click.style('HANDSHAKE CHAIN', bold=True)}  {' -> '.join(handshake)}\n")
         _show([line for table in tables for line in _lines(table)])
 
 
@@ -99,7 +103,7 @@ def _row(event: str, kind: Kind, route: Route, config: RouteConfig) -> Row:
     return Row(event, kind, route.handler, file, route.place.line, config.schema is not None)
 
 
-def _names(links: Sequence[Link]) -> tuple[str, ...]:
+def _names(links: Sequence[Link[AnyContext]]) -> tuple[str, ...]:
     return tuple(link.name for link in links)
 
 

@@ -67,6 +67,8 @@ def _say(started: StartupInfo) -> None:
     click.echo(f"sockgw {version('sockgw')} serves {build.config.file}")
     path = "" if server.path == "/socket.io/" else f"  path {server.path}"
     click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")
+    if links := build.blueprint.handshake_links:
+        click.echo(f"  handshake  {' -> '.join(link.name for link in links)}")
     rows = [_row(namespace) for namespace in build.blueprint.namespaces.values()]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for name, chains, routes in rows:

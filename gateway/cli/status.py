@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from gateway.cli.asking import asks_daemon, near
 from gateway.cli.common import file_argument
-from gateway.client.admin import AdminClient, problems_in
+from gateway.cli.line import indented, printable
+from gateway.client.admin import AdminClient, problems_in, readable
 
 __all__ = ["status"]
+
+_Line: TypeAlias = tuple[str, str, str | None]
+"""A name, a text and the colour of the text."""
 
 
 @click.command(short_help="Show the status of the daemon that serves FILE.")
@@ -34,50 +37,50 @@ def status(file: Path, daemon: AdminClient, format: str) -> None:
     """
     facts = asyncio.run(daemon.status())
     if format == "json":
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        click.echo(indented(facts))
         return
-    click.secho(f"generation {facts['generation']} serves at {facts['url']}", bold=True)
-    for name, text in _lines(facts):
-        click.echo(f"  {name:<16}{near(text)}")
+    with readable(daemon.url):
+        serves = f"generation {facts['generation']} serves at {facts['url']}"
+        lines = list(_lines(facts))
+    click.secho(printable(serves), bold=True)
+    for name, text, color in lines:
+        shown = near(printable(text))
+        click.echo(f"  {name:<16}{click.style(shown, fg=color) if color else shown}")
 
 
-def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The lines of the status: a name and its text."""
-    yield "file", facts["file"]
-    yield "digest", facts["digest"][:12]
-    yield "since", _time(facts["since"])
-    yield "started", _time(facts["started"])
+def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
+    yield "file", facts["file"], None
+    yield "digest", facts["digest"][:12], None
+    yield "since", _time(facts["since"]), None
+    yield "started", _time(facts["started"]), None
     if facts["degraded"]:
-        yield (
-            "degraded",
-            _bad("the file is broken; serving the last accepted one instead:"),
-        )
-        yield from (("", _bad(problem)) for problem in facts["degraded"])
+        yield "degraded", "the file is broken; serving the last accepted one instead:", "red"
+        yield from (("", problem, "red") for problem in facts["degraded"])
     yield from _last_reload(facts["last_reload"])
-    yield "sockets", _counts(facts["sockets"]) or "none"
-    yield "generations", f"{_counts(facts['generations'])} tasks"
-    yield "services", ", ".join(facts["services"]) or "none"
+    yield "sockets", _counts(facts["sockets"]) or "none", None
+    yield "generations", f"{_counts(facts['generations'])} tasks", None
+    yield "services", ", ".join(facts["services"]) or "none", None
     if facts["pending"]:
-        yield "pending restart", click.style(", ".join(facts["pending"]), fg="yellow")
-    yield "watcher", _watcher(**facts["watcher"])
+        yield "pending restart", ", ".join(facts["pending"]), "yellow"
+    yield "watcher", *_watcher(**facts["watcher"])
 
 
-def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[_Line]:
     if verdict is None:
-        yield "last reload", "none"
+        yield "last reload", "none", None
         return
     text = f"{verdict['result']} at {_time(verdict['at'])}, by {verdict['trigger']}"
-    yield "last reload", _bad(text) if verdict["result"] == "failed" else text
-    yield from (("", _bad(str(problem))) for problem in problems_in(verdict))
+    yield "last reload", text, "red" if verdict["result"] == "failed" else None
+    yield from (("", str(problem), "red") for problem in problems_in(verdict))
 
 
-def _watcher(mode: str, up: bool) -> str:
+def _watcher(mode: str, up: bool) -> tuple[str, str | None]:
     if mode == "off":
-        return "off"
+        return "off", None
     if up:
-        return f"{mode}, file events arrive"
+        return f"{mode}, file events arrive", None
     text = f"{mode}, no file events: checking periodically"
-    return text if mode == "poll" else click.style(text, fg="yellow")
+    return text, None if mode == "poll" else "yellow"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -86,7 +89,3 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _bad(text: str) -> str:
-    return click.style(text, fg="red")

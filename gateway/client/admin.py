@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Verdict
 from gateway.errors import ConfigError, GatewayError, Place, Problem
 
-__all__ = ["AdminClient", "AdminError", "problems_in"]
+__all__ = ["AdminClient", "AdminError", "problems_in", "readable"]
 
 CONNECT = 5.0
 """Seconds until a listener that does not accept counts as absent; answers have no limit."""
@@ -59,15 +60,16 @@ class AdminClient:
     async def reload(self) -> Verdict:
         """Let the daemon reload; return its verdict."""
         _, answer = await self._ask("POST", "/-/reload")
-        return Verdict(
-            trigger=answer["trigger"],
-            result=answer["result"],
-            generation=answer["generation"],
-            at=answer["at"],
-            seconds=answer["seconds"],
-            plan=_plan(answer),
-            problems=problems_in(answer),
-        )
+        with readable(self.url):
+            return Verdict(
+                trigger=answer["trigger"],
+                result=answer["result"],
+                generation=answer["generation"],
+                at=answer["at"],
+                seconds=float(answer["seconds"]),
+                plan=_plan(answer),
+                problems=problems_in(answer),
+            )
 
     async def plan(self, file: Path) -> tuple[Plan, int]:
         """Return what serving `file` would change, and how many sockets that would close.
@@ -76,9 +78,10 @@ class AdminClient:
         token it compares only its own file. Raises `ConfigError` when it would not serve `file`.
         """
         status, answer = await self._ask("POST", "/-/plan", {"file": str(file)})
-        if status != 200:
-            raise ConfigError(problems_in(answer))
-        return _plan(answer), answer["closed"]
+        with readable(self.url):
+            if status != 200:
+                raise ConfigError(problems_in(answer))
+            return _plan(answer), int(answer["closed"])
 
     async def _ask(
         self, method: str, path: str, body: Mapping[str, str] | None = None
@@ -96,7 +99,8 @@ class AdminClient:
                 session.request(method, base + path, json=body) as response,
             ):
                 if response.status in (200, 409):
-                    return response.status, await response.json()
+                    with readable(self.url):
+                        return response.status, dict(await response.json())
                 raise AdminError(await self._refusal(response))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise AdminError(f"no daemon can be reached at {self.url}") from None
@@ -109,19 +113,31 @@ class AdminClient:
         if response.status == 401:
             return f"the daemon at {self.url} takes another token; give it with --token"
         if response.status == 403:
-            match await response.json():
+            with readable(self.url):
+                answer = await response.json()
+            match answer:
                 case {"error": str(reason)}:
                     return f"the daemon at {self.url} refuses: {reason}"
         return f"{self.url} is no admin listener of sockgw"
+
+
+@contextmanager
+def readable(url: str) -> Iterator[None]:
+    """Turn what an answer of an unknown shape leads to into an `AdminError`."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise AdminError(f"{url} gave an answer that is not sockgw's") from None
 
 
 def problems_in(answer: Mapping[str, Any]) -> tuple[Problem, ...]:
     """Return the problems in a verdict or in the answer to a plan."""
     return tuple(
         Problem(
-            Place(problem["file"], problem["line"], problem["column"]),
-            problem["path"],
-            problem["message"],
+            Place(_text(problem["file"]), int(problem["line"]), int(problem["column"])),
+            _text(problem["path"]),
+            _text(problem["message"]),
+            _text(problem.get("excerpt", "")),
         )
         for problem in answer["problems"]
     )
@@ -134,9 +150,15 @@ def _block(file: Path, environ: Mapping[str, str]) -> AdminConfig | None:
         last_good = LastGood(file, environ)
         if last_good.file is None:
             raise
-        kept = config.load(last_good.file, environ, last_good.beside)
-        return last_good.in_place(kept).admin
+        return config.load(last_good.file, environ, last_good.beside).admin
 
 
 def _plan(answer: Mapping[str, Any]) -> Plan:
-    return Plan(*(tuple(answer[key]) for key in ("changes", "removed", "pending")))
+    keys = ("changes", "removed", "pending")
+    return Plan(*(tuple(map(_text, answer[key])) for key in keys))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value

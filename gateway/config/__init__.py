@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.config import checks, schema
 from gateway.config.build import build
 from gateway.config.checks import is_loopback
-from gateway.config.files import FileRecord
+from gateway.config.files import FileRecord, is_special
 from gateway.config.include import Document, read
 from gateway.config.messages import HIDDEN, with_slash
 from gateway.config.model import (
@@ -22,7 +23,9 @@ from gateway.config.model import (
     TlsConfig,
     Use,
 )
+from gateway.config.partial import sound_part
 from gateway.config.secrets import Secrets, is_secret
+from gateway.config.tls import tls_faults
 from gateway.errors import ConfigError, Place, Problem
 
 __all__ = [
@@ -39,10 +42,13 @@ __all__ = [
     "ServerConfig",
     "TlsConfig",
     "Use",
+    "distinct",
     "is_loopback",
     "is_secret",
+    "is_special",
     "load",
     "read",
+    "tls_faults",
     "validate",
     "with_slash",
 ]
@@ -54,22 +60,31 @@ def load(path: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
     Files that values refer to are relative to the folder `beside`, by default that of `path`.
     Raises `ConfigError` with every problem there is. Places name the files as `path` does.
     """
-    return validate(path, read(path, environ, beside))
+    config, problems = validate(path, read(path, environ, beside))
+    if problems or config is None:
+        raise ConfigError(problems)
+    return config
 
 
-def validate(path: Path, document: Document) -> GatewayConfig:
-    """Turn the document that was read from `path` into the config. Raises `ConfigError`."""
+def validate(path: Path, document: Document) -> tuple[GatewayConfig | None, tuple[Problem, ...]]:
+    """Turn the document that was read from `path` into the config, and return its problems.
+
+    With problems, the config has what is left without them; `None` if that is too little to check.
+    """
+    document = schema.with_types(document)
     problems = [*document.problems]
     # A file that was not read leaves gaps; a value that has a problem needs no second one.
     known = {problem.path for problem in problems} | ({""} if problems else set())
     found = [*schema.problems(document), *checks.problems(document)]
     problems += (problem for problem in found if problem.path not in known)
-    if problems:
-        raise ConfigError(_distinct(problems))
-    return build(path, document)
+    sound = sound_part(document, problems) if problems else document
+    config = build(path, sound) if sound else None
+    if config:
+        config = replace(config, warnings=tuple(checks.warnings(document, config)))
+    return config, tuple(distinct(problems))
 
 
-def _distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
+def distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
     """Keep each mistake once; aliases may repeat it at many paths."""
     first: dict[tuple[Place, str], Problem] = {}
     for problem in sorted(problems):

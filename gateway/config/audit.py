@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ _SHARED = frozenset(
 """Domains that hosting services give to anyone."""
 
 _SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518, section 3.2
+_ATOM = r"(?:\[(?:[^\]\\]|\\.)+\]|\\.|[^()\[\]\\|*+?{}])"
+_NESTED = re.compile(
+    rf"(?<!\\)\((?:\?:)?(?:{_ATOM}[*+?])*{_ATOM}[*+](?:{_ATOM}[*+?])*\)(?:[*+]|\{{\d+,)"
+)
+"""A group that is repeated, and consists of repetitions alone, in a regular expression.
+
+In how many ways it matches a text doubles with each character. In `(-a+)*` there is but one.
+"""
+
 _JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origin", "builtin.log"
 
 
@@ -64,6 +74,7 @@ class Subject:
         return self.document.around(*path)
 
     def middleware(self) -> Iterator[Use]:
+        yield from self.config.server.handshake_middleware
         for namespace in self.config.namespaces.values():
             yield from namespace.connection_middleware
             yield from namespace.packet_middleware
@@ -128,6 +139,8 @@ def _writable_plugins(subject: Subject) -> Iterator[tuple[At, str]]:
 
 
 def _no_authentication(subject: Subject) -> Iterator[tuple[At, str]]:
+    if subject.config.server.handshake_middleware:
+        return
     for path in subject.document.keys:
         if len(path) != 2 or path[0] != "namespaces":
             continue
@@ -159,6 +172,17 @@ def _long_idle(subject: Subject) -> Iterator[tuple[At, str]]:
     if LONG_IDLE < timeout < inf:
         message = f"a connection may be idle for {timeout:g} s, and takes a file descriptor"
         yield subject.at("limits", "keepalive_timeout"), message
+
+
+def _slow_pattern(subject: Subject) -> Iterator[tuple[At, str]]:
+    message = "a repetition of repetitions: a few characters of a client can take seconds"
+    for path in subject.document.values:
+        if "namespaces" not in path[:1] or not {"schema", "events"} & set(path[2:-1]):
+            continue
+        if path[-1] == "pattern" and _NESTED.search(str(subject.value(path))):
+            yield subject.at(*path), message
+        elif path[-2] == "patternProperties" and _NESTED.search(str(path[-1])):
+            yield subject.document.key_at(*path), message
 
 
 def _open_token(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -242,6 +266,7 @@ _CHECKS = (
     Check("medium", "add builtin.jwt, builtin.api_key or your own", _no_authentication),
     Check("medium", "write ${VAR} or ${file:PATH}, and change the secret", _literal_secret),
     Check("medium", "remove it to have the default, or write a number", _unlimited),
+    Check("medium", "write it without, such as a+ for (a+)+", _slow_pattern),
     Check("medium", "listen on a Unix socket, or on loopback behind TLS", _open_token),
     Check("medium", "write admin: {socket: admin.sock}, or add a token", _open_admin),
     Check("medium", "chmod 600", _readable_key),

@@ -117,21 +117,22 @@ def _limits_of(block: type[Limits | NamespaceLimits]) -> _Kinds:
 _LIMITS = _limits_of(Limits)
 _NAMESPACE_LIMITS = _limits_of(NamespaceLimits)
 _NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
-_ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str}
+_ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str, "max_values": int}
 
 
 def build(file: Path, document: Document) -> GatewayConfig:
     """The config of a document in which neither the schema nor the rules find a problem."""
     data: Any = document.data
-    folder = file.absolute().parent
+    folder = document.folder.absolute()
     limits = Limits(**_given(data.get("limits"), _LIMITS))
     return GatewayConfig(
         file=file,
         at=At("", Place(str(file))),
         files=document.files,
+        globs={pattern: len(found or ()) for pattern, found in document.record.globs.items()},
         digest=_digest(data),
         secrets=document.secrets,
-        server=ServerConfig(**_given(data.get("server"), {**_SERVER, "tls": _tls(folder)})),
+        server=_server(folder, document),
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
         limits=limits,
         admin=_admin(folder, data),
@@ -163,6 +164,20 @@ def _given(data: Mapping[str, Any] | None, kinds: _Kinds) -> dict[str, Any]:
 
 def _items(data: Mapping[str, Any], key: str) -> ItemsView[str, Any]:
     return (data.get(key) or {}).items()
+
+
+def _server(folder: Path, document: Document) -> ServerConfig:
+    def chain(written: list[Any] | None) -> tuple[Use, ...]:
+        return _chain(document, written, "server", "handshake_middleware")
+
+    kinds = {**_SERVER, "tls": _tls(folder), "handshake_middleware": chain}
+    data: Any = document.data
+    return ServerConfig(**_given(data.get("server"), kinds))
+
+
+def _chain(document: Document, written: list[Any] | None, *path: str | int) -> tuple[Use, ...]:
+    listed = enumerate(written or ())
+    return tuple(_use(document, each, *path, index) for index, each in listed if each)
 
 
 def _tls(folder: Path) -> Callable[[Any], TlsConfig | None]:
@@ -202,8 +217,7 @@ def _namespace(
     document: Document, limits: Limits, data: Mapping[str, Any], *path: str | int
 ) -> NamespaceConfig:
     def chain(key: str) -> tuple[Use, ...]:
-        listed = enumerate(data.get(key) or ())
-        return tuple(_use(document, value, *path, key, index) for index, value in listed)
+        return _chain(document, data.get(key), *path, key)
 
     routes = {
         event: _route(document, value, *path, "routes", event)
@@ -214,6 +228,7 @@ def _namespace(
         packet_middleware=chain("packet_middleware"),
         routes=MappingProxyType(routes),
         limits=_namespace_limits(limits, data.get("limits")),
+        is_whole=path not in document.doubtful,
         **_given(data, _NAMESPACE),
     )
 
@@ -251,4 +266,10 @@ def _use(document: Document, value: Any, *path: str | int) -> Use:
     options = value.get("with") or {}
     stand = {key: document.key_at(*path, "with", key) for key in options}
     at = document.at(*path, "use")
-    return Use(value["use"], at, MappingProxyType(options), MappingProxyType(stand))
+    return Use(
+        name=value["use"],
+        at=at,
+        options=MappingProxyType(options),
+        option_at=MappingProxyType(stand),
+        is_whole=path not in document.doubtful,
+    )

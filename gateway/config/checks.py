@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import keyword
+import os
 import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 from gateway.config.include import Data, Document
 from gateway.config.messages import with_slash
+from gateway.config.model import AdminConfig, GatewayConfig, ServerConfig
 from gateway.errors import Problem
 
-__all__ = ["is_loopback", "problems"]
+__all__ = ["is_loopback", "problems", "warnings"]
+
+_SOCKET_PATH = 107
+"""Bytes: `sun_path` of Linux, without the zero at its end (unix(7))."""
 
 _UNSENDABLE = {
     "connect_error": "connection_middleware refuses connections",
@@ -25,8 +31,14 @@ _GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
 
 def problems(document: Document) -> Iterator[Problem]:
-    """Find open admin listeners, namespaces given twice and routes that no packet can take."""
+    """Find listeners, services, namespaces and routes that cannot be as they are written."""
     yield from _open_admin(document)
+    yield from _addresses(document)
+    yield from _long_socket(document)
+    for name in _mapping(document.data.get("services")):
+        if keyword.iskeyword(name):
+            message = f"'ctx.service.{name}' is no Python: {name!r} is a keyword; rename it"
+            yield document.key_at("services", name).problem(message)
     yield from _bad_patterns(document)
     namespaces = _mapping(document.data.get("namespaces"))
     first: dict[str, str] = {}
@@ -49,10 +61,88 @@ def problems(document: Document) -> Iterator[Problem]:
 def _open_admin(document: Document) -> Iterator[Problem]:
     admin = _mapping(document.data.get("admin"))
     host = admin.get("host", "localhost")
-    if "token" not in admin and "socket" not in admin and not is_loopback(str(host)):
+    is_open = "token" not in admin and "socket" not in admin and not is_loopback(str(host))
+    if is_open and not _more_than_a_host(str(host)):
         text = document.shown(host, "admin", "host").strip("'")
         message = f"{text} can be reached from other machines: add a token"
         yield document.at("admin", "host").problem(message)
+
+
+def _addresses(document: Document) -> Iterator[Problem]:
+    """Find hosts that are more than a host, and one port for two listeners."""
+    for block in ("server", "admin"):
+        host = _mapping(document.data.get(block)).get("host")
+        if isinstance(host, str) and (advice := _more_than_a_host(host)):
+            text = document.shown(host, block, "host")
+            message = f"expected a host name or an address, got {text}; {advice}"
+            yield document.at(block, "host").problem(message)
+    server, admin = (_mapping(document.data.get(block)) for block in ("server", "admin"))
+    if "admin" not in document.data or admin.get("socket"):
+        return
+    port, other = server.get("port", ServerConfig().port), admin.get("port", AdminConfig().port)
+    hosts = {_plain_host(block.get("host")) for block in (server, admin)}
+    if port == other != 0 and (len(hosts) == 1 or hosts & {"0.0.0.0", "::"}):
+        message = f"port {port} is the server's; write another one"
+        yield document.around("admin", "port").problem(message)
+
+
+def _long_socket(document: Document) -> Iterator[Problem]:
+    written = _mapping(document.data.get("admin")).get("socket")
+    if isinstance(written, str):
+        size = len(os.fsencode(document.folder.absolute() / written))
+        if size > _SOCKET_PATH:
+            message = f"the path has {size} bytes, and a Unix socket's {_SOCKET_PATH} at most"
+            yield document.at("admin", "socket").problem(message)
+
+
+def _more_than_a_host(host: str) -> str:
+    """Return what to write instead of a host with a scheme, brackets or a port, or `""`."""
+    found = _ADDRESS.fullmatch(host)
+    if found is None:
+        return ""
+    plain = found["bracketed"] or found["host"]
+    port = f" and port: {found['port']}" if found["port"] else ""
+    return f"write host: {_quoted(plain)}{port}"
+
+
+_ADDRESS = re.compile(
+    r"(?=.*(?:://|[][]|^[^:]*:[0-9]+$))"  # anything but a plain name or address
+    r"(?:[a-z]+://)?(?:\[(?P<bracketed>[^]]+)\]|(?P<host>[^]:/[]+))(?::(?P<port>[0-9]+))?/?"
+)
+
+
+def _quoted(host: str) -> str:
+    return f'"{host}"' if ":" in host else host
+
+
+def _plain_host(host: Data) -> str:
+    return "127.0.0.1" if host in (None, "localhost") else str(host)
+
+
+def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
+    """Find what is valid, and most likely not meant; `config` is the document's sound part."""
+    for name in _mapping(document.data.get("namespaces")):
+        namespace = config.namespaces.get(with_slash(name))
+        if "*" in name:
+            message = f"'*' is no pattern here: clients must ask for {name!r} itself"
+            yield document.key_at("namespaces", name).warning(message)
+        for event, route in namespace.routes.items() if namespace else ():
+            at = "namespaces", name, "routes", event
+            if event.strip() != event:
+                message = f"{event!r} begins or ends with a blank; clients must send it so"
+                yield document.key_at(*at).warning(message)
+            if event == "connection":
+                message = "an event that clients send; the gateway's own is 'connect'"
+                yield document.key_at(*at).warning(message)
+            if route.timeout and route.timeout > config.reload.drain:
+                yield document.at(*at, "timeout").warning(_cut_short(config.reload.drain))
+
+
+def _cut_short(drain: float) -> str:
+    return (
+        f"a reload or a stop cancels this event after {drain:g} s, the value of reload.drain; "
+        "raise that, or lower this"
+    )
 
 
 def _bad_patterns(document: Document) -> Iterator[Problem]:

@@ -13,12 +13,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["FileReader", "FileRecord", "Pattern"]
+from gateway.limits import LARGEST_FILE
+
+__all__ = ["FileReader", "FileRecord", "Pattern", "is_special"]
 
 Pattern: TypeAlias = tuple[Path, str]
 """A folder and a glob in it."""
-
-CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,11 @@ class FileReader:
         """Everything looked for so far."""
         return FileRecord(dict(self._files), dict(self._globs))
 
-    def read(self, path: Path, limit: int = -1) -> bytes:
-        """Return the content, of which no more than `limit` bytes are kept. Raises `OSError`."""
+    def read(self, path: Path, limit: int = LARGEST_FILE) -> bytes:
+        """Return the content, of which no more than `limit` bytes and one are kept.
+
+        Raises `OSError`.
+        """
         if path not in self._read:
             self._files[path] = ""
             try:
@@ -133,10 +136,16 @@ def _fail(error: OSError) -> None:
 
 def _is_something_else(path: Path) -> bool:
     """True for a folder, a pipe or a device: something that is there and no regular file."""
+    return is_special(path) or path.is_dir()
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path leads to a pipe, a device or a socket, which may have no end."""
     try:
-        return not stat.S_ISREG(path.stat().st_mode)
+        mode = path.stat().st_mode
     except OSError:
         return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _digest(path: Path) -> str:
@@ -150,10 +159,13 @@ def _digest(path: Path) -> str:
 
 
 def _read(file: BufferedReader, limit: int) -> tuple[bytes, str]:
-    """Return the first `limit` bytes and the digest of the whole, `""` for a pipe or device."""
-    data = file.read(limit)
+    """Return the first `limit` bytes and one, and the digest, `""` for a pipe or device.
+
+    A file may be endless, so the digest has its size and what of it may be used.
+    """
+    data = file.read(LARGEST_FILE + 1)
+    facts = os.fstat(file.fileno())
     digest = hashlib.sha256(data)
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-    is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    return data, digest.hexdigest() if is_regular else ""
+    if len(data) > LARGEST_FILE:
+        digest.update(str(facts.st_size).encode())
+    return data[: limit + 1], digest.hexdigest() if stat.S_ISREG(facts.st_mode) else ""

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias, Union
 
-from gateway.config.files import FileReader, FileRecord
+from gateway.config.files import FileReader, FileRecord, is_special
 from gateway.config.messages import HIDDEN, KeyPath, dotted, shown
 from gateway.config.model import At
 from gateway.config.references import fill
 from gateway.config.secrets import Secrets, secrets_in
 from gateway.config.yaml import ListNode, MappingNode, Node, Plain, ScalarNode, merge, parse
 from gateway.errors import Place, Problem
+from gateway.limits import LARGEST_FILE
 
 __all__ = ["Data", "Document", "read"]
 
@@ -30,7 +31,10 @@ class Document:
     `files` are the YAML files that were read and their content, the main one first. `record` has
     everything that was looked for, including globs, missing files and files that values refer to.
     `values` and `keys` are the places of each value and each key; `secrets` are the values that
-    must not be shown. `problems` are those found so far; with any, `data` may be incomplete.
+    must not be shown. `references` are the paths of text in quotes that was nothing but references.
+    `problems` are those found so far; with any, `data` may be incomplete. `doubtful` are the
+    plugins and namespaces of which a part was left out. Files that values name are relative to
+    `folder`.
     """
 
     files: Mapping[Path, bytes]
@@ -39,7 +43,10 @@ class Document:
     values: Mapping[KeyPath, Place]
     keys: Mapping[KeyPath, Place]
     secrets: Secrets
+    references: frozenset[KeyPath]
     problems: tuple[Problem, ...]
+    folder: Path
+    doubtful: frozenset[KeyPath] = frozenset()
 
     def at(self, *path: str | int) -> At:
         """Return the path and place of a value."""
@@ -65,7 +72,8 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
 
     Files that values refer to are relative to the folder `beside`, by default that of `file`.
     """
-    reader = _Reader(environ, file.parent if beside is None else beside)
+    folder = file.parent if beside is None else beside
+    reader = _Reader(environ, folder)
     main = _Source(file, At("", Place(str(file))), {os.path.realpath(file): str(file)})
     root, included = reader.read(main)
     waiting = deque(included)
@@ -85,7 +93,9 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
         values=values,
         keys=keys,
         secrets=secrets_in(data, filled),
+        references=frozenset(_references(root, ())),
         problems=tuple(reader.problems),
+        folder=folder,
     )
 
 
@@ -106,6 +116,18 @@ def _unfold(
         return [_unfold(item, (*path, at), *rest) for at, item in enumerate(node.items)]
     keys.update({(*path, key): entry.place for key, entry in node.entries.items()})
     return {key: _unfold(entry.value, (*path, key), *rest) for key, entry in node.entries.items()}
+
+
+def _references(node: Node, path: KeyPath) -> Iterator[KeyPath]:
+    if isinstance(node, ScalarNode):
+        if node.is_reference:
+            yield path
+    elif isinstance(node, ListNode):
+        for at, item in enumerate(node.items):
+            yield from _references(item, (*path, at))
+    else:
+        for key, entry in node.entries.items():
+            yield from _references(entry.value, (*path, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +168,10 @@ class _Reader:
 
     def _text(self, source: _Source) -> str | None:
         try:
-            data = self._reader.read(source.file)
+            data = self._read(source)
             text = data.decode("utf-8-sig")
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = error.strerror.lower() if error.strerror else str(error)
             self.problems.append(source.at.problem(f"cannot read {str(source.file)!r}: {reason}"))
             return None
         except UnicodeDecodeError as error:
@@ -159,6 +181,17 @@ class _Reader:
             return None
         self.files[source.file] = data
         return text
+
+    def _read(self, source: _Source) -> bytes:
+        """Read a file. Raises `OSError`, also for one that is too large or may have no end."""
+        is_main = len(source.chain) == 1  # which may be a pipe, as in `sockgw check <(...)`
+        if not is_main and is_special(source.file):
+            self._reader.refuse(source.file)
+            raise OSError("not a file")
+        data = self._reader.read(source.file)
+        if len(data) > LARGEST_FILE:
+            raise OSError(f"larger than {LARGEST_FILE // 1_000_000} MB")
+        return data
 
     def _included(self, node: Node, source: _Source) -> Iterator[_Source]:
         for name, at in self._names(node):

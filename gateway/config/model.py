@@ -43,18 +43,23 @@ class At:
     def problem(self, message: str) -> Problem:
         return Problem(self.place, self.path, message)
 
+    def warning(self, message: str) -> Problem:
+        return Problem(self.place, self.path, message, is_warning=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """A plugin by name, and the options it is made with.
 
-    `option_at` has the position of each option.
+    `option_at` has the position of each option. `is_whole` is false when the options have a
+    problem of their own: then only the name can be checked.
     """
 
     name: str
     at: At
     options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     option_at: Mapping[str, At] = field(default_factory=lambda: MappingProxyType({}))
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +75,25 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """One event's handler. `timeout` and `order` of `None` are the namespace's."""
+    """One event's handler. `timeout` and `order` of `None` are the namespace's.
+
+    `max_values` is the most values that `schema` checks in one packet.
+    """
 
     use: Use
     timeout: float | None = None
     on_disconnect: Literal["continue", "cancel"] = "continue"
     order: Order | None = None
     schema: Schema | None = None
+    max_values: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceConfig:
-    """One namespace; `routes` maps an event, a gateway event or `*` to its handler."""
+    """One namespace; `routes` maps an event, a gateway event or `*` to its handler.
+
+    `is_whole` is false when routes with a problem are left out.
+    """
 
     connection_middleware: tuple[Use, ...] = ()
     packet_middleware: tuple[Use, ...] = ()
@@ -90,6 +102,7 @@ class NamespaceConfig:
     packet_timeout: float = 60.0
     order: Order = "concurrent"
     limits: NamespaceLimits = field(default_factory=NamespaceLimits)
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,7 @@ class ServerConfig:
     path: str = "/socket.io/"
     transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
     cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"
+    handshake_middleware: tuple[Use, ...] = ()
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     max_payload: int = 1_000_000
@@ -146,12 +160,15 @@ class GatewayConfig:
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
     files that were read and their content, `digest` is the SHA-256 of what they say with
-    references filled in. `secrets` are the values that must not be shown.
+    references filled in. `globs` counts the files that each glob of `include` matched, by folder
+    and pattern. `secrets` are the values that must not be shown. `warnings` are about what is
+    valid, and most likely not meant.
     """
 
     file: Path
     at: At
     files: Mapping[Path, bytes] = field(repr=False)
+    globs: Mapping[tuple[Path, str], int]
     digest: str
     secrets: Secrets
     server: ServerConfig
@@ -161,3 +178,4 @@ class GatewayConfig:
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]
     namespaces: Mapping[str, NamespaceConfig]
+    warnings: tuple[Problem, ...] = ()

@@ -32,20 +32,29 @@ class Filled:
     """A text with its references filled in.
 
     `wrong` has one message for each reference that cannot be filled in. `secrets` are the pieces
-    that came from a variable or a file; a default is none.
+    that came from a variable or a file; a default is none. `is_whole` is true for a text that was
+    nothing but references to variables.
     """
 
     text: str
     wrong: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     names_a_file: bool = False
+    is_whole: bool = False
 
 
 def fill(text: str, environ: Mapping[str, str], folder: Path, reader: FileReader) -> Filled:
     """Fill in the references; those to files are relative to `folder` and read by `reader`."""
     filling = _Filling(environ, folder, reader)
     filled = _DOLLAR.sub(filling.value, text)
-    return Filled(filled, tuple(filling.wrong), tuple(filling.secrets), filling.names_a_file)
+    is_whole = bool(text) and "$${" not in text and not _DOLLAR.sub("", text)
+    return Filled(
+        filled,
+        tuple(filling.wrong),
+        tuple(filling.secrets),
+        filling.names_a_file,
+        is_whole and not filling.names_a_file,
+    )
 
 
 class _Filling:
@@ -99,7 +108,7 @@ class _Filling:
             if os.path.exists(path) and not os.path.isfile(path):
                 self._reader.refuse(path)
                 raise ValueError(f"{written!r} is not a file")
-            data = self._reader.read(path, FILE_LIMIT + 1)
+            data = self._reader.read(path, FILE_LIMIT)
             text = data.decode("utf-8")
         except UnicodeDecodeError:
             raise ValueError(f"{written!r} is not UTF-8") from None

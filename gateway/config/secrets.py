@@ -18,6 +18,7 @@ _NAMES = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
+_CHAIN = ("server", "handshake_middleware")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets
     pieces = {
         piece
         for path, each in filled.items()
-        if path[:1] in {("services",), ("namespaces",)} or path == _TOKEN
+        if path[0] in {"services", "namespaces"} or path[:2] == _CHAIN or path == _TOKEN
         for piece in each
     }
     # Text with line breaks is mostly shown as `repr` has it.

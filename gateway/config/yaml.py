@@ -73,12 +73,14 @@ def typed(text: str) -> Plain:
 class ScalarNode:
     """Text, a number, a boolean or null.
 
-    `secrets` are the pieces that came from references.
+    `secrets` are the pieces that came from references. `is_reference` is true for text in quotes
+    that was nothing but references: between brackets there is no other way to write them.
     """
 
     place: Place
     value: Plain
     secrets: tuple[str, ...] = ()
+    is_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +300,7 @@ class _Composer:
         # A secret in a file may happen to be all digits, and is text nevertheless.
         is_typed = unquoted and not filled.names_a_file
         value = typed(filled.text) if is_typed else filled.text
-        return ScalarNode(place, value, filled.secrets)
+        return ScalarNode(place, value, filled.secrets, filled.is_whole and not unquoted)
 
     def _list(self, place: Place, path: KeyPath) -> ListNode:
         items: list[Node] = []

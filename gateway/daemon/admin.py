@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.config import is_loopback
+from gateway.config import is_loopback, is_special
 from gateway.config.model import AdminConfig
 from gateway.daemon.listener import AppServer, Listener
 from gateway.daemon.loading import Loading
@@ -25,7 +25,7 @@ from gateway.daemon.reload import Reloader, Verdict, placed
 from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
 from gateway.engineio.violations import EventCounter
-from gateway.errors import ConfigError, Problem
+from gateway.errors import ConfigError, Place, Problem
 
 __all__ = ["AdminApi", "AdminLog", "add_routes", "admin_listener", "verdict_json"]
 
@@ -86,6 +86,8 @@ class AdminApi:
 
         `None` is the gateway's own file. Raises `ConfigError`.
         """
+        if file is not None and is_special(file):
+            raise ConfigError([Problem(Place(str(file)), "", "this is not a file")])
         former = self._serving.build
         snapshot = await self._loading.snapshot(file or self.file, former)
         build = await self._loading.build(snapshot, former)
@@ -126,12 +128,35 @@ def add_routes(app: web.Application, api: AdminApi) -> None:
     """Let `app` answer with what `api` says: JSON, but for `/metrics`."""
     routes = _Routes(api)
     app.middlewares.append(routes.authorize)
-    app.router.add_get("/healthz", routes.healthz)
-    app.router.add_get("/readyz", routes.readyz)
-    app.router.add_get("/-/status", routes.status)
-    app.router.add_get("/metrics", routes.metrics)
-    app.router.add_post("/-/reload", routes.reload)
-    app.router.add_post("/-/plan", routes.plan)
+    gets = {
+        "/healthz": routes.healthz,
+        "/readyz": routes.readyz,
+        "/-/status": routes.status,
+        "/metrics": routes.metrics,
+    }
+    for path, get in gets.items():
+        app.router.add_get(path, get, expect_handler=_expect)
+    app.router.add_post("/-/reload", routes.reload, expect_handler=_expect)
+    app.router.add_post("/-/plan", routes.plan, expect_handler=_expect)
+    app.router.add_route("*", "/{path:.*}", _nothing, expect_handler=_expect)
+
+
+async def _expect(request: web.Request) -> None:
+    """Meet `Expect`; aiohttp's own handler sends the field back, which fails for some bytes."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    if request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+async def _nothing(request: web.Request) -> web.StreamResponse:
+    """Refuse a path, or a method, that there is not."""
+    there = [each for each in request.app.router.routes() if each.handler is not _nothing]
+    of_path = [each for each in there if each.resource and each.resource.canonical == request.path]
+    if of_path:
+        raise web.HTTPMethodNotAllowed(request.method, [each.method for each in of_path])
+    raise web.HTTPNotFound
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
@@ -213,7 +238,7 @@ class _Routes:
         try:
             asked = await request.json() if request.can_read_body else {}
             other = self._other(asked)
-        except ValueError:
+        except (ValueError, RecursionError, web.RequestPayloadError):
             return web.json_response({"error": 'expected {"file": "PATH"}'}, status=400)
         if other is not None and not self._is_guarded():
             return web.json_response({"error": OWN_FILE_ONLY}, status=403)

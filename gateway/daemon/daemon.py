@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -192,10 +192,9 @@ class Daemon:
         if config is None or not (self._may_fall_back or config.reload.last_good):
             return None
         try:
-            build = await self._loading.build(snapshot)
+            return await self._loading.build(snapshot)
         except ConfigError:
             return None
-        return replace(build, config=self._last_good.in_place(build.config))
 
 
 @asynccontextmanager

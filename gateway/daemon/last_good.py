@@ -13,11 +13,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from gateway.compiler import Build
-from gateway.config.model import GatewayConfig
 
 __all__ = ["LastGood"]
 
@@ -35,7 +33,7 @@ class LastGood:
 
     @property
     def beside(self) -> Path:
-        """The folder that `${file:...}` references are relative to; those files are not copied."""
+        """The folder that certificates and other files are relative to; those are not copied."""
         return self._file.parent
 
     @property
@@ -47,31 +45,25 @@ class LastGood:
     def keep(self, build: Build) -> None:
         """Replace the copy by the files `build` was made from, as they were read.
 
-        Blocks, so call it in a thread. Raises `OSError`.
+        Blocks, so call it in a thread. Raises `OSError`, and leaves the former copy then.
         """
         if self._folder is None:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)  # it may have been there before
         fresh = Path(tempfile.mkdtemp(dir=self._folder))
-        main = fresh / self._copy(build, fresh)
-        note = fresh / "main"
-        note.write_text(str(main.relative_to(self._folder)))
-        os.replace(note, self._folder / "main")
+        try:
+            main = fresh / self._copy(build, fresh)
+            note = fresh / "main"
+            note.write_text(str(main.relative_to(self._folder)))
+            os.replace(note, self._folder / "main")
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)  # on a full disk it would take what is left
+            raise
         last = self.file
         for each in self._folder.iterdir():
             if each.is_dir() and not (last and last.is_relative_to(each)):
                 shutil.rmtree(each, ignore_errors=True)
-
-    def in_place(self, config: GatewayConfig) -> GatewayConfig:
-        """Return a config read from the copy, with certificates and sockets at their own paths."""
-        server, admin = config.server, config.admin
-        if server.tls:
-            cert, key = self._original(server.tls.cert), self._original(server.tls.key)
-            server = replace(server, tls=replace(server.tls, cert=cert, key=key))
-        if admin and admin.socket:
-            admin = replace(admin, socket=self._original(admin.socket))
-        return replace(config, server=server, admin=admin)
 
     def _copy(self, build: Build, fresh: Path) -> Path:
         """Copy the files of `build` to `fresh`; return the path of the main file in there."""
@@ -84,12 +76,6 @@ class LastGood:
             copy.touch(mode=0o600)
             copy.write_bytes(data)
         return _plain(self._file).relative_to(root)
-
-    def _original(self, path: Path) -> Path:
-        copy = self.file
-        if copy and path.is_relative_to(copy.parent):
-            return self._file.parent / path.relative_to(copy.parent)
-        return path
 
 
 def _plain(path: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ from typing import Protocol, TypeAlias
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
+from gateway.config.tls import certificate_digest, tls_context
 from gateway.daemon.tls import SecureSite
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpServer
@@ -290,24 +290,16 @@ def _certificate(address: Address) -> str:
     if tls is None:
         return ""
     try:
-        return hashlib.sha256(tls.cert.read_bytes() + tls.key.read_bytes()).hexdigest()
-    except OSError as error:
-        message = f"cannot read {error.filename}: {error.strerror}"
-        raise ListenError(message, address.block, "tls") from None
+        return certificate_digest(tls)
+    except ValueError as error:
+        raise ListenError(str(error), address.block, "tls") from None
 
 
 def _context(address: Address) -> ssl.SSLContext | None:
     tls = address.tls
     if tls is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
     try:
-        # Without a password, OpenSSL asks for one on the terminal and waits.
-        context.load_cert_chain(tls.cert, tls.key, password="")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        message = f"cannot use {tls.cert} with {tls.key}: {reason}"
-        raise ListenError(message, address.block, "tls") from None
-    return context
+        return tls_context(tls)
+    except ValueError as error:
+        raise ListenError(str(error), address.block, "tls") from None

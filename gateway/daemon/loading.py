@@ -32,6 +32,7 @@ ATTEMPTS = 20
 
 _NORMAL = sys.getswitchinterval()
 _PACKAGE = str(Path(__file__).parents[1])
+_PYTHON = str(Path(threading.__file__).parent)
 
 
 class LoadTimeout(BaseException):
@@ -81,6 +82,7 @@ async def load_within(seconds: float | None, load: Callable[[], T], file: str) -
     result.set_running_or_notify_cancel()
     thread = threading.Thread(target=_run, args=(load, result, file), name="load", daemon=True)
     done = asyncio.wrap_future(result)
+    place: Place | None = None
     sys.setswitchinterval(SWITCH)
     try:
         thread.start()
@@ -89,13 +91,14 @@ async def load_within(seconds: float | None, load: Callable[[], T], file: str) -
             if done.done():
                 return done.result()
             _interrupt(thread)
+            place = _place(thread)
             await asyncio.wait({done}, timeout=PATIENCE)
     finally:
         sys.setswitchinterval(_NORMAL)
         done.cancel()
         loader.abandon(thread)
     message = f"loading took longer than {seconds:g} s and cannot be interrupted"
-    raise ConfigError([Problem(Place(file), "", message)])
+    raise ConfigError([Problem(place or Place(file), "", message)])
 
 
 def _run(load: Callable[[], T], result: Future[T], file: str) -> None:
@@ -113,6 +116,17 @@ def _problem(error: BaseException, file: str) -> Problem:
     theirs = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<"))]
     place = Place(theirs[0].filename, theirs[0].lineno or 1) if theirs else Place(file)
     return Problem(place, "", f"cannot load: {type(error).__name__}: {error}")
+
+
+def _place(thread: threading.Thread) -> Place | None:
+    """Return the outermost line that a thread is at and that is not the gateway's own."""
+    found = None
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith((_PACKAGE, "<", _PYTHON)):
+            found = Place(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return found
 
 
 def _interrupt(thread: threading.Thread) -> None:

@@ -20,7 +20,7 @@ __all__ = ["Format", "hide", "set_up"]
 
 Format = Literal["console", "json"]
 
-_FACTS = ("namespace", "socket", "event", "request_id")
+_FACTS = ("address", "namespace", "socket", "event", "request_id")
 _LOGGERS = ("sockgw", "asyncio")  # asyncio logs the failures of tasks nobody awaits
 _LONGEST = 40
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.compiler import schema_cost
 from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
 
 __all__ = ["Metrics"]
+
+T = TypeVar("T", bound=str)
 
 
 class Metrics(Collector):
@@ -23,6 +27,7 @@ class Metrics(Collector):
         self._watcher = watcher
         self._reloads: Counter[tuple[str, str]] = Counter()
         self._last: tuple[str, float] | None = None  # result and time
+        self._before = schema_cost()  # which counts for the whole process
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -37,6 +42,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
+        yield from self._checks()
         yield from self._reloading()
 
     def _traffic(self) -> Iterator[Metric]:
@@ -45,34 +51,29 @@ class Metrics(Collector):
         for namespace, count in server.hub.rooms.counts.items():
             sockets.add_metric([namespace], count)
         yield sockets
-        packets = CounterMetricFamily(
-            "sockgw_packets", "Packets by what became of them.", labels=["outcome"]
+        yield _counts(
+            "sockgw_packets",
+            "Packets by what became of them.",
+            "outcome",
+            server.dispatcher.outcomes,
         )
-        for outcome, count in server.dispatcher.outcomes.items():
-            packets.add_metric([outcome], count)
-        yield packets
-        violations = CounterMetricFamily(
-            "sockgw_violations", "What clients did that they may not.", labels=["kind"]
+        engine = server.engine
+        yield _counts(
+            "sockgw_violations",
+            "What clients did that they may not.",
+            "kind",
+            engine.violations.counts,
         )
-        for kind, count in server.engine.violations.counts.items():
-            violations.add_metric([kind], count)
-        yield violations
-        limited = CounterMetricFamily(
-            "sockgw_limited", "How often a limit was met.", labels=["limit"]
+        yield _counts(
+            "sockgw_limited", "How often a limit was met.", "limit", engine.limits_met.counts
         )
-        for limit, count in server.engine.limits_met.counts.items():
-            limited.add_metric([limit], count)
-        yield limited
-        faults = CounterMetricFamily(
-            "sockgw_faults", "Faults in the gateway itself.", labels=["kind"]
+        yield _counts(
+            "sockgw_faults", "Faults in the gateway itself.", "kind", engine.faults.counts
         )
-        for fault, count in server.engine.faults.counts.items():
-            faults.add_metric([fault], count)
-        yield faults
         yield GaugeMetricFamily(
             "sockgw_connections",
             "Open TCP connections of the public port.",
-            server.engine.connections,
+            engine.connections,
         )
         yield CounterMetricFamily(
             "sockgw_volatile_dropped",
@@ -83,6 +84,21 @@ class Metrics(Collector):
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",
             value=server.live.cancelled,
+        )
+
+    def _checks(self) -> Iterator[Metric]:
+        cost, before = schema_cost(), self._before
+        refused = cost.refused - before.refused
+        checks = CounterMetricFamily(
+            "sockgw_schema_checks", "Checks of arguments by a schema.", labels=["result"]
+        )
+        checks.add_metric(["valid"], cost.checks - before.checks - refused)
+        checks.add_metric(["refused"], refused)
+        yield checks
+        yield CounterMetricFamily(
+            "sockgw_schema_seconds",
+            "Seconds that these checks took.",
+            cost.seconds - before.seconds,
         )
 
     def _reloading(self) -> Iterator[Metric]:
@@ -120,3 +136,11 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "sockgw_watcher_up", "Whether file events arrive.", self._watcher.up
         )
+
+
+def _counts(name: str, text: str, label: str, counts: Mapping[T, int]) -> Metric:
+    """A counter with a value for each value of its label."""
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family

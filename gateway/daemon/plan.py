@@ -19,7 +19,7 @@ from gateway.config.model import (
 )
 from gateway.limits import Limits, NamespaceLimits
 
-__all__ = ["RESTART_KEYS", "Plan", "compare"]
+__all__ = ["RESTART_KEYS", "Plan", "compare", "emptied"]
 
 BLOCKS = ("server", "reload", "limits", "admin")
 SECRETS = ("token",)
@@ -59,6 +59,7 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
                 for line in _namespace(name, old.config, new.config)
             ),
             *_files(_plugin_files(old), _plugin_files(new)),
+            *(f"- {name}: had files, has none" for name in emptied(old, new)),
         ),
         removed=tuple(name for name in before if name not in after),
         pending=tuple(
@@ -69,12 +70,39 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
     )
 
 
+def emptied(old: Build, new: Build) -> Iterator[str]:
+    """Yield the globs and plugin folders that had files and have none now.
+
+    That may be meant. It may as well be a disk that is gone, and with it a guard.
+    """
+    before = {_glob(old, *pattern) for pattern, count in old.config.globs.items() if count}
+    for pattern, count in new.config.globs.items():
+        if not count and _glob(new, *pattern) in before:
+            yield f"include {_glob(new, *pattern)}"
+    was, now = (_plugin_folders(build) for build in (old, new))
+    yield from (f"plugins {name}" for name, count in now.items() if not count and was.get(name))
+
+
+def _glob(build: Build, folder: Path, pattern: str) -> str:
+    return str(_near(folder, build.config.file.parent) / pattern)
+
+
+def _plugin_folders(build: Build) -> dict[str, int]:
+    """Count the plugin files of each folder, by its path as the gateway.yaml has it."""
+    files = [Path(path) for path in _plugin_files(build)]
+    folders = [_near(folder, build.config.file.parent) for folder, _ in build.config.plugins]
+    return {str(each): sum(path.is_relative_to(each) for path in files) for each in folders}
+
+
 def _blocks(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
     folder = new.file.absolute().parent
     for block in BLOCKS:
         before, after = getattr(old, block), getattr(new, block)
         yield from _presence("{}", [block] if before else [], [block] if after else [])
         for key in (each.name for each in fields(after) if before) if after else ():
+            if key == "handshake_middleware":
+                yield from _chain(f"{block}.{key}", getattr(before, key), getattr(after, key))
+                continue
             yield from _key(f"{block}.{key}", (block, key), (old, new), (before, after), folder)
 
 
@@ -93,11 +121,7 @@ def _services(old: Build, new: Build) -> Iterator[str]:
 def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterator[str]:
     old, new = before.namespaces[name], after.namespaces[name]
     for chain in ("connection_middleware", "packet_middleware"):
-        was, now = getattr(old, chain), getattr(new, chain)
-        if _names(was) != _names(now):
-            yield f"~ {name} {chain}: {_names(was)} -> {_names(now)}"
-        elif [use.options for use in was] != [use.options for use in now]:
-            yield f"~ {name} {chain}: options"
+        yield from _chain(f"{name} {chain}", getattr(old, chain), getattr(new, chain))
     at = "namespaces", name
     for key in ("connect_timeout", "packet_timeout", "order"):
         yield from _key(f"{name} {key}", (*at, key), (before, after), (old, new))
@@ -109,7 +133,7 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
         label, routes = f"{name} route '{event}'", (old.routes[event], new.routes[event])
         if change := _use(routes[0].use, routes[1].use):
             yield f"~ {label}: {change}"
-        for key in ("timeout", "on_disconnect", "order"):
+        for key in ("timeout", "on_disconnect", "order", "max_values"):
             path = (*at, "routes", event, key)
             yield from _key(f"{label} {key}", path, (before, after), routes)
         if _written(routes[0].schema) != _written(routes[1].schema):
@@ -145,6 +169,13 @@ def _key(
             for config, value in zip(configs, (was, now), strict=True)
         )
         yield f"~ {label}: {before} -> {after}"
+
+
+def _chain(label: str, was: tuple[Use, ...], now: tuple[Use, ...]) -> Iterator[str]:
+    if _names(was) != _names(now):
+        yield f"~ {label}: {_names(was)} -> {_names(now)}"
+    elif [use.options for use in was] != [use.options for use in now]:
+        yield f"~ {label}: options"
 
 
 def _names(chain: tuple[Use, ...]) -> str:

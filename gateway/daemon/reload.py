@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 from typing import Literal
 
 from gateway.compiler import Build, Snapshot
@@ -22,7 +23,7 @@ from gateway.daemon.listener import ListenError
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import hide
 from gateway.daemon.metrics import Metrics
-from gateway.daemon.plan import Plan
+from gateway.daemon.plan import Plan, emptied
 from gateway.daemon.serving import Serving
 from gateway.daemon.systemd import Notifier
 from gateway.daemon.watcher import Watcher
@@ -107,6 +108,8 @@ class Reloader:
         self._reloaded = reloaded
         self._next: asyncio.Future[Verdict] = _future()
         self._has_ended = False
+        self._warned: tuple[Problem, ...] = ()
+        self._trouble: str | None = None
 
     async def request(self, trigger: Trigger) -> Verdict:
         """Ask for a reload and return its verdict, which is "failed" once the reloader ended."""
@@ -162,6 +165,8 @@ class Reloader:
             if self._serving.serves(build) and not self.degraded:
                 return None
             plan = await self.serve(build)
+        for name in emptied(former, build):
+            log.warning("%s had files and has none now: what they said no longer holds", name)
         if self.degraded:
             log.info("%s is valid again and replaces the last good configuration", self._file)
             self.degraded = None
@@ -173,6 +178,10 @@ class Reloader:
         # A service that fails to start may repeat its options, so they are masked before.
         hide(self._serving.build.config.secrets, build.config.secrets)
         plan = await self._serving.apply(build)
+        for warning in build.warnings:
+            if warning not in self._warned:
+                log.warning("%s", warning)
+        self._warned = build.warnings
         reload = build.config.reload
         self._watcher.set(reload.watch, reload.quiet, reload.poll_interval)
         return plan
@@ -181,8 +190,11 @@ class Reloader:
         """Keep the files of `build` as the last good configuration."""
         try:
             await asyncio.to_thread(self._last_good.keep, build)
+            self._trouble = None
         except OSError as error:
-            log.warning("the accepted configuration could not be kept: %s", error)
+            if error.strerror != self._trouble:  # told once, not with every save
+                self._trouble = error.strerror
+                log.warning("the accepted configuration could not be kept: %s", error)
 
     def _report(self, verdict: Verdict) -> None:
         self.last = verdict
@@ -191,7 +203,7 @@ class Reloader:
         if verdict.result == "unchanged":
             log.info("reload: nothing has changed")
         elif verdict.result == "failed":
-            lines = "\n".join(f"  {problem}" for problem in verdict.problems)
+            lines = "\n".join(indent(problem.shown, "  ") for problem in verdict.problems)
             log.error("reload failed, generation %d stays:\n%s", verdict.generation, lines)
         else:
             lines = "".join(f"\n  {change}" for change in verdict.plan.changes)

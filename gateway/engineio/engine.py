@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from gateway.engineio.handshake import Gate, HandshakeExchange
 from gateway.engineio.polling import PollExchange, PostExchange
 from gateway.engineio.receiver import Receiver
-from gateway.engineio.refusals import HINT, Refusal, refuse, verify
+from gateway.engineio.refusals import HINT, LATER, Refusal, refuse, verify
 from gateway.engineio.session import Session, new_id
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
@@ -31,18 +32,21 @@ LOG = logging.getLogger("sockgw.engine")
 WARNED_ADDRESSES = 1000
 """Addresses of outdated clients that are remembered, so that each is logged once."""
 
-LATER = "Retry-After: 1\r\n"
-"""The header field that tells a refused client to try again after 1 second."""
+NO_DATA: Mapping[str, object] = {}
 
-Connect = Callable[[Session, Request], Receiver]
-"""Makes the receiver of a session that is being opened, from the request that opens it."""
+Connect = Callable[[Session, Request, Mapping[str, object]], Receiver]
+"""Makes the receiver of a session that is being opened.
+
+It gets the request that opens the session, and what the gate has to say of its client.
+"""
 
 
 class Engine:
     """An Engine.IO v4 server: its sessions by id, and its WebSockets.
 
     `connect` makes the receiver of each new session. `is_overloaded` returns true while the
-    process is too busy for new sessions. While `accepting` is false, none is opened.
+    process is too busy for new sessions. `find_gate` returns the gate that a handshake has to
+    pass before its session opens; `None` for none. While `accepting` is false, none is opened.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Engine:
         limits: Limits,
         connect: Connect,
         is_overloaded: Callable[[], bool] = lambda: False,
+        find_gate: Callable[[], Gate | None] = lambda: None,
     ) -> None:
         self.settings, self.limits = settings, limits
         self.cors = Cors(settings.cors_origins)
@@ -62,6 +67,7 @@ class Engine:
         self.sessions: dict[str, Session] = {}
         self.websockets: set[WebSocketCarrier] = set()
         self.accepting = True
+        self.find_gate = find_gate
         self._connect = connect
         self._server: HttpServer | None = None
         self._all_gone: asyncio.Future[None] | None = None
@@ -131,32 +137,51 @@ class Engine:
             self._refuse(refusal, request, connection, fields)
             return None
         if session is None:
+            if (gate := self.find_gate()) is not None:
+                key = key if request.query["transport"] == "websocket" else None
+                return HandshakeExchange(self, gate, request, key, connection, fields)
             session = self.open(request, connection.address, is_secure=connection.is_secure)
             if session is None:
                 connection.answer(Answer(503, fields + LATER))
                 return None
         if request.query["transport"] == "websocket":
             assert key is not None
-            self._switch(session, request, key, connection, fields)
+            self.switch(session, request, key, connection, fields)
             return None
         return self._poll(session, request, connection, fields)
 
     def open(self, request: Request, address: str, *, is_secure: bool) -> Session | None:
         """Open a session; `None` if a limit is met or no new sessions are accepted."""
+        if not self.admit(address):
+            return None
+        return self.enter(request, address, is_secure, NO_DATA)
+
+    def admit(self, address: str) -> bool:
+        """Count a session that is to open; false if a limit is met or none are accepted."""
         limit = self.admission.limit(address, self.limits)
         if limit is not None:
             self.limits_met.record(limit, address, "a connection was refused")
         if limit is not None or not self.accepting:
-            return None
+            return False
+        self.admission.entered(address)
+        return True
+
+    def dismiss(self, address: str) -> None:
+        """Count a session that was admitted and will not open."""
+        self.admission.left(address)
+
+    def enter(
+        self, request: Request, address: str, is_secure: bool, data: Mapping[str, object]
+    ) -> Session:
+        """Open a session that was admitted; `data` is for its receiver."""
         transport: Transport = "polling"
         if request.query["transport"] == "websocket":
             transport = "websocket"
         session = Session(new_id(), transport, self, address, is_secure=is_secure)
         self.sessions[session.id] = session
-        self.admission.entered(address)
         accepted = False
         try:
-            accepted = session.accept(self._connect(session, request))
+            accepted = session.accept(self._connect(session, request, data))
         finally:
             if not accepted:
                 session.end("transport close")
@@ -177,7 +202,7 @@ class Engine:
         connection.answer(refuse(Refusal.BAD_REQUEST, fields))
         return None
 
-    def _switch(
+    def switch(
         self, session: Session, request: Request, key: str, connection: HttpConnection, fields: str
     ) -> None:
         """Turn a connection into a WebSocket of the session."""

@@ -7,6 +7,7 @@ import logging
 import re
 import zlib
 from collections.abc import Awaitable, Iterator
+from typing import Protocol
 
 from gateway.engineio.pacing import BUDGET, NEXT_TURN
 from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
@@ -32,6 +33,16 @@ WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """Content encodings that a body may have, with the window bits that zlib needs for each."""
 
 
+class Answering(Protocol):
+    """A connection as a poll sees it."""
+
+    def answer(self, answer: Answer) -> None: ...
+
+    def cut_later(self, seconds: float) -> None: ...
+
+    def cut_no_more(self) -> None: ...
+
+
 class PollExchange:
     """A GET request that waits for packets. `fields` are header fields for its answer."""
 
@@ -50,7 +61,7 @@ class PollExchange:
         session: Session,
         polling: Polling,
         request: Request,
-        connection: HttpConnection,
+        connection: Answering,
         fields: str,
     ) -> None:
         self._session, self._polling = session, polling

@@ -10,9 +10,12 @@ from gateway.engineio.violations import Violation
 from gateway.http.request import Request
 from gateway.http.response import Answer, json_answer
 
-__all__ = ["HINT", "Refusal", "refuse", "verify"]
+__all__ = ["HINT", "LATER", "Refusal", "refuse", "verify"]
 
 HINT = "this server speaks Engine.IO 4: use socket.io-client 3 or 4"
+
+LATER = "Retry-After: 1\r\n"
+"""The header field that tells a refused client to try again after 1 second."""
 
 
 class Refusal(Enum):

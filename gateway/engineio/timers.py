@@ -27,3 +27,5 @@ class Due(IntEnum):
     """A later poll that came during an upgrade has to be answered."""
     CLOSE = 5
     """A poll has to fetch the last packets of a closed session, or it is forgotten."""
+    HANDSHAKE = 6
+    """The handshake has to pass the gate, or it is refused."""

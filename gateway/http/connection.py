@@ -24,6 +24,9 @@ __all__ = ["Bounds", "Due", "Exchange", "HttpConnection", "HttpServer"]
 WAITING = 2**16
 """Bytes that may wait behind the request in progress before the connection stops reading."""
 
+AT_ONCE = 128
+"""Heads, pieces of bodies and ends of requests that are handled in one turn of the loop."""
+
 READ_AT_ONCE = 2**14
 """Bytes that are parsed at a time: parsed requests take many times the memory of their bytes."""
 
@@ -233,7 +236,7 @@ class HttpConnection(QueuedProtocol):
         self._parser: Parser | None = None  # made for the first request that is not plain
         self._events: deque[Event] | None = None  # parsed, and waiting for their turn
         self._rest = b""  # not parsed yet
-        self._is_running = False  # `_run` is on the stack
+        self._is_running = False  # `_run` is on the stack, or goes on in the next turn
         self._request: Request | None = None  # the one that is being read or answered
         self._exchange: Exchange | None = None
         self._body: bytearray | None = None  # the body so far, unless it is discarded
@@ -324,18 +327,22 @@ class HttpConnection(QueuedProtocol):
         if self._transport.is_closing():
             return None
         tail = (self._parser.tail if self._parser is not None else None) or b""
+        if len(self._rest) > WAITING:
+            self._transport.resume_reading()
         self._is_over = True
         self._server.forget(self)
         return self._transport, tail + self._rest
 
     # Reading
 
-    def _run(self) -> None:
-        """Handle what waits, until a request has to be answered first."""
-        if self._is_running:
+    def _run(self, in_next_turn: bool = False) -> None:
+        """Handle what waits, until a request has to be answered first or the turn is over."""
+        if self._is_running and not in_next_turn:
             return
         self._is_running = True
-        while not self._is_over and (self._request is None or self._is_reading):
+        for _ in range(AT_ONCE):
+            if self._is_over or (self._request is not None and not self._is_reading):
+                break
             if self._events:
                 self._take(self._events.popleft())
             elif self._rest:
@@ -345,6 +352,9 @@ class HttpConnection(QueuedProtocol):
                 self._read(rest)
             else:
                 break
+        else:
+            asyncio.get_running_loop().call_soon(self._run, True)
+            return
         self._is_running = False
 
     def _read(self, data: bytes) -> None:

@@ -18,13 +18,15 @@ NO_CONTENT = 204
 class Answer(NamedTuple):
     """A response. `fields` are its header fields as sent, each with its line end.
 
-    `closes` closes the connection after it, even if the client would keep it.
+    `closes` closes the connection after it, even if the client would keep it. `own` are fields
+    that may hold a secret of this client: they are not cached.
     """
 
     status: int
     fields: str = ""
     body: bytes = b""
     closes: bool = False
+    own: str = ""
 
 
 NOT_FOUND = Answer(404, "Content-Type: text/plain; charset=utf-8\r\n", b"404: Not Found")
@@ -38,8 +40,10 @@ def json_answer(status: int, fields: str, value: object) -> Answer:
 
 def encode(answer: Answer, *, keeps_alive: bool = True, has_body: bool = True) -> bytes:
     """The bytes of an answer. For HEAD, `has_body` is false: only the body's length is sent."""
-    status, fields, body, _ = answer
+    status, fields, body, _, own = answer
     head = _start(status, fields, keeps_alive)
+    if own:
+        head += own.encode()
     if status == NO_CONTENT:
         return b"%b%b" % (head, end_of_head())
     return b"%bContent-Length: %d\r\n%b%b" % (

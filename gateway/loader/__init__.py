@@ -9,10 +9,24 @@
 Knows neither the configuration nor the event loop.
 """
 
+from gateway.loader.annotations import first_annotation, unchecked
 from gateway.loader.arguments import Arguments, arguments_of
 from gateway.loader.options import BoundOptions, bind_options
-from gateway.loader.plugins import BrokenPlugin, Plugin, PluginSet, load_plugins, make_plugins
-from gateway.loader.signature import handler_fault, is_async_callable, middleware_fault
+from gateway.loader.plugins import (
+    BrokenPlugin,
+    Plugin,
+    PluginSet,
+    load_plugins,
+    make_plugins,
+    method_fault,
+)
+from gateway.loader.signature import (
+    Role,
+    doubts,
+    handler_fault,
+    is_async_callable,
+    middleware_fault,
+)
 from gateway.loader.sources import Sources, folder_fault, read_sources
 from gateway.loader.sysmodules import abandon
 
@@ -22,15 +36,20 @@ __all__ = [
     "BrokenPlugin",
     "Plugin",
     "PluginSet",
+    "Role",
     "Sources",
     "abandon",
     "arguments_of",
     "bind_options",
+    "doubts",
+    "first_annotation",
     "folder_fault",
     "handler_fault",
     "is_async_callable",
     "load_plugins",
     "make_plugins",
+    "method_fault",
     "middleware_fault",
     "read_sources",
+    "unchecked",
 ]

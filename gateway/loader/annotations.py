@@ -1,7 +1,7 @@
 """Annotations of parameters; msgspec checks and converts values by them.
 
 An annotation that cannot be resolved (its name is imported under `if TYPE_CHECKING` only), or
-that msgspec does not know, is ignored.
+that msgspec does not know, is ignored; `unchecked` tells which.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.loader.signature import signature_of
 
-__all__ = ["convert", "misfit", "parameters_of"]
+__all__ = ["convert", "first_annotation", "misfit", "parameters_of", "unchecked"]
 
 
 def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
@@ -31,9 +31,30 @@ def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
     """
     names = _names_seen_by(target)
     return tuple(
-        parameter.replace(annotation=_resolved(parameter.annotation, names))
+        parameter.replace(annotation=_resolved(parameter.annotation, names)[0])
         for parameter in signature_of(target).parameters.values()
     )
+
+
+def unchecked(target: Callable[..., object]) -> Mapping[str, str]:
+    """Return the parameters whose annotation `convert` cannot check, and why."""
+    try:
+        parameters = signature_of(target).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    names = _names_seen_by(target)
+    reasons = {each.name: _resolved(each.annotation, names)[1] for each in parameters}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def first_annotation(target: Callable[..., object]) -> object:
+    """Return the annotation of the first parameter, `None` if it cannot be resolved."""
+    first = next(iter(signature_of(target).parameters.values()))
+    single = SimpleNamespace(__annotations__={"value": first.annotation})
+    try:
+        return typing.get_type_hints(single, _names_seen_by(target))["value"]
+    except Exception:  # as in `_resolved`
+        return None
 
 
 def convert(value: object, hint: object) -> object:
@@ -87,18 +108,30 @@ def _custom(kind: type, value: object) -> object:
     return Path(value) if isinstance(value, str) else value
 
 
-def _resolved(annotation: object, names: dict[str, object]) -> object:
+def _resolved(annotation: object, names: dict[str, object]) -> tuple[object, str]:
+    """Return the type, and why it cannot be checked; it is `Parameter.empty` then."""
     if annotation is Parameter.empty:
-        return Parameter.empty
+        return Parameter.empty, ""
     single = SimpleNamespace(__annotations__={"value": annotation})
     try:
         hint = typing.get_type_hints(single, names, include_extras=True)["value"]
+    except NameError as error:
+        advice = "an import under 'if TYPE_CHECKING' does not count"
+        return Parameter.empty, f"{error}; {advice}"
+    except Exception as error:  # an annotation may do anything when it is evaluated
+        return Parameter.empty, f"{type(error).__name__}: {error}"
+    if hint in (typing.Any, object):
+        return Parameter.empty, ""
+    try:
         msgspec.convert("", hint, dec_hook=_custom)
     except msgspec.ValidationError:
-        return hint
-    except Exception:  # an annotation may do anything when it is evaluated
-        return Parameter.empty
-    return Parameter.empty if hint in (typing.Any, object) else hint
+        return hint, ""
+    except Exception:
+        is_class = inspect.isclass(hint) and not typing.get_args(hint)
+        advice = "; use a dataclass, a TypedDict or a type of JSON" if is_class else ""
+        name = getattr(hint, "__name__", hint) if is_class else hint
+        return Parameter.empty, f"no value can be checked against {name}{advice}"
+    return hint, ""
 
 
 def _names_seen_by(target: Callable[..., object]) -> dict[str, object]:

@@ -46,7 +46,7 @@ class Arguments:
             return ()
         count = len(args)
         if count < self.least or (count > len(self.names) and self.more is None):
-            raise Reject("bad_request", self._count_fault(count))
+            raise Reject("bad_request", f"expected {self.wanted}, got {count}")
         return self._converted(args) if self.is_checked else args
 
     def _converted(self, args: Sequence[object]) -> Sequence[object]:
@@ -67,7 +67,9 @@ class Arguments:
         named = len(self.names)
         return self.names[position] if position < named else f"{self.more}[{position - named}]"
 
-    def _count_fault(self, count: int) -> str:
+    @property
+    def wanted(self) -> str:
+        """The number of arguments in words, and their names: `1 to 2 arguments (text, count)`."""
         most = len(self.names)
         if self.more is not None:
             wanted, number = f"at least {self.least}", self.least
@@ -76,7 +78,25 @@ class Arguments:
         else:
             wanted, number = f"{self.least} to {most}", most
         noun = "argument" if number == 1 else "arguments"
-        return f"expected {wanted} {noun} ({', '.join(self.names)}), got {count}"
+        return f"{wanted} {noun} ({', '.join(self.names)})"
+
+    def takes(self, count: int) -> bool:
+        """Tell whether that many arguments fit."""
+        least, most = self.least, len(self.names)
+        return self.takes_all or (least <= count and (count <= most or self.more is not None))
+
+    def misfit(self, position: int, value: object) -> str | None:
+        """Return why no value of this value's type fits at a position, or `None`."""
+        hint = self.hints[position] if position < len(self.hints) else self.more_hint
+        if self.takes_all or hint is _UNCHECKED:
+            return None
+        try:
+            convert(value, hint)
+        except msgspec.ValidationError as error:
+            is_another_type = str(error).startswith("Expected `") and " - at " not in str(error)
+            if is_another_type:
+                return misfit("argument", self._name(position), hint, error, _WORDS)
+        return None
 
 
 def arguments_of(handler: Callable[..., object]) -> Arguments:

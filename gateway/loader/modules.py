@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import io
+import re
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from gateway.errors import Place, Problem
+from gateway.loader.import_advice import advice, circle, excerpt
 from gateway.loader.plugin_loader import PluginLoader, closure
 from gateway.loader.sources import Source, Sources
 from gateway.loader.sysmodules import Placed
@@ -59,6 +61,7 @@ class PluginModules(Placed):
         return closure(module, self._loaders, lambda name: self._loaders[name].imports)
 
     def _import_plugins(self) -> Iterator[Problem]:
+        circles: set[frozenset[str]] = set()  # each is one mistake
         with self.installed():
             for source in self.sources.files.values():
                 if source.is_plugin:
@@ -68,7 +71,10 @@ class PluginModules(Placed):
                         BaseException
                     ) as error:  # `sys.exit()` in a plugin must not end the daemon
                         self.broken.add(source.module)
-                        yield self._problem(error, source.path)
+                        files = frozenset(circle(error, self.sources))
+                        if not files or files not in circles:
+                            yield self._problem(error, source.path)
+                        circles.add(files)
                     else:
                         yield from self._hidden(source)
 
@@ -83,8 +89,12 @@ class PluginModules(Placed):
                 yield Problem(Place(source.path), "", message)
 
     def _problem(self, error: BaseException, importing: str) -> Problem:
+        place = self._place(error) or Place(importing)
         return Problem(
-            self._place(error) or Place(importing), "", f"cannot import: {describe(error)}"
+            place,
+            "",
+            f"cannot import: {describe(error)}{advice(error, place, self.sources)}",
+            excerpt(place, self.sources) if isinstance(error, SyntaxError) else "",
         )
 
     def _place(self, error: BaseException) -> Place | None:
@@ -150,7 +160,8 @@ def describe(error: BaseException) -> str:
         text = str(error.msg or "" if isinstance(error, SyntaxError) else error)
     except Exception:  # an author's own `__str__` may fail as well
         text = ""
-    return ": ".join([type(error).__name__, *text.splitlines()[:1]])
+    text = re.sub(r"^(cannot import name .*) \(.*\)$", r"\1", "".join(text.splitlines()[:1]))
+    return ": ".join(filter(None, [type(error).__name__, text]))
 
 
 def _lines(sources: Sources) -> Iterator[tuple[str, tuple[int, None, list[str], str]]]:

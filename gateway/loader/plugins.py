@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType
 from typing import Protocol
 
 from gateway.errors import Place, PluginError, Problem, did_you_mean
 from gateway.loader.modules import PluginModules, describe
-from gateway.loader.signature import is_async_callable
+from gateway.loader.signature import Role, definition_fault, is_async_callable, signature_of
 from gateway.loader.sources import Sources, read_sources
 
-__all__ = ["BrokenPlugin", "Plugin", "PluginSet", "load_plugins", "make_plugins"]
+__all__ = ["BrokenPlugin", "Plugin", "PluginSet", "load_plugins", "make_plugins", "method_fault"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,28 @@ class Plugin:
     def is_factory(self) -> bool:
         """An `async def` is the thing itself; a class or a plain `def` makes it."""
         return not is_async_callable(self.target)
+
+    @property
+    def is_def(self) -> bool:
+        """True of a plain `def` and of an `async def`, false of a class."""
+        return inspect.isfunction(self.target)
+
+    @property
+    def is_hidden(self) -> bool:
+        """True of what a decorator made that hides the signature of what it decorates."""
+        target, own = self.target, self.name.rpartition(".")[2]
+        if not inspect.isfunction(target) or hasattr(target, "__wrapped__"):
+            return False
+        takes_any = any(each.kind is each.VAR_POSITIONAL for each in _parameters(target))
+        return takes_any and "<locals>" in target.__qualname__ and target.__name__ != own
+
+    @property
+    def methods(self) -> list[str]:
+        """The names that lead to async methods of the class."""
+        if self.method or not inspect.isclass(self.target):
+            return []
+        found = inspect.getmembers(self.target, inspect.iscoroutinefunction)
+        return [f"{self.name}.{name}" for name, _ in found if not name.startswith("_")]
 
 
 class _Home(Protocol):
@@ -81,8 +103,8 @@ class PluginSet:
         """
         return self._made.install()
 
-    def resolve(self, name: str) -> Plugin:
-        """Return the plugin of that name.
+    def resolve(self, name: str, role: Role = "service") -> Plugin:
+        """Return the plugin of that name, for use as `role`.
 
         Raises `PluginError` when there is none, or two, or when the object cannot be a plugin;
         `BrokenPlugin` when its file is among the problems already.
@@ -92,10 +114,10 @@ class PluginSet:
             found = sorted(self._find(parts), key=lambda plugin: plugin.place)
         if not found:
             raise PluginError(f"no plugin {name!r}{did_you_mean(name, self._names())}")
-        faults = [kind_fault(plugin.target, plugin.method) for plugin in found]
+        faults = [kind_fault(plugin, role) for plugin in found]
         plugins = [plugin for plugin, fault in zip(found, faults, strict=True) if not fault]
         if not plugins:
-            raise PluginError(f"{name!r} {faults[0]}", found[0].place)
+            raise PluginError(f"{name!r}{faults[0]}", found[0].place)
         if len(plugins) > 1:
             places = " and ".join(str(plugin.place) for plugin in plugins)
             raise PluginError(f"{name!r} is in two places, {places}; rename one")
@@ -284,16 +306,38 @@ def place_of(definition: object, module: ModuleType) -> Place:
     return Place(file or module.__name__, max(line, 1), len(lines[0]) - len(lines[0].lstrip()) + 1)
 
 
-def kind_fault(target: object, method: str | None) -> str | None:
-    """Return why this cannot be a plugin, or `None` for a function, class or method of a class."""
-    if method is not None:
-        attribute = getattr(target, method)
-        return None if inspect.isroutine(attribute) else f"is {_kind(attribute)}, not a method"
-    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
-        return "is a generator: decorate it with contextlib's asynccontextmanager"
-    if inspect.isfunction(target) or inspect.isclass(target):
+def kind_fault(plugin: Plugin, role: Role) -> str | None:
+    """Return the rest of a sentence that begins with the name, or `None` if it can be a plugin.
+
+    Functions, classes and methods of a class can be.
+    """
+    target, method = plugin.target, plugin.method
+    definition = target if method is None else getattr(target, method)
+    if method is not None and not inspect.isroutine(definition):
+        return f" is {_kind(definition)}, not a method"
+    if fault := definition_fault(definition, plugin.name, role):
+        return f" {fault}" if fault.startswith("is ") else f": {fault}"
+    if method is not None or inspect.isfunction(target) or inspect.isclass(target):
         return None
-    return f"is {_kind(target)}, not a function or a class"
+    advice = "; does its decorator return it?" if isinstance(target, NoneType) else ""
+    return f" is {_kind(target)}, not a function or a class{advice}"
+
+
+def method_fault(plugin: Plugin) -> str | None:
+    """Return why the method of a class cannot take its instance, or `None`."""
+    if plugin.method is None:
+        return None
+    function = inspect.getattr_static(plugin.target, plugin.method)
+    if not inspect.isfunction(function):
+        return None
+    names = [each.name for each in _parameters(function)]
+    if names[:1] not in ([], ["ctx"], ["context"]):
+        return None
+    return f"it is a method: write 'async def {plugin.method}({', '.join(['self', *names])})'"
+
+
+def _parameters(target: Callable[..., object]) -> Iterable[inspect.Parameter]:
+    return signature_of(target).parameters.values()
 
 
 def _kind(value: object) -> str:

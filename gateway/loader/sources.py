@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import Place, Problem
+from gateway.limits import LARGEST_FILE
 from gateway.loader.plugin_loader import PluginLoader
 
 __all__ = ["Source", "Sources", "folder_fault", "read_sources"]
@@ -188,9 +189,14 @@ class _Reading:
 
     def _read(self, path: Path, module: str, is_package: bool) -> None:
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(LARGEST_FILE + 1)
         except OSError as error:
             self._problem(path, f"cannot read: {error.strerror}", module)
+            return
+        if len(data) > LARGEST_FILE:
+            most = f"{LARGEST_FILE // 1_000_000} MB"
+            self._problem(path, f"cannot read: larger than {most}", module)
         else:
             self.files[module] = Source(module, str(path), data, is_package)
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.api import Gateway, Services
+from gateway.api import Context, Gateway, HandshakeContext, Services
 from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.chain import Chain, Link
@@ -30,7 +30,7 @@ class Route:
     queue whose packets finish in order: the namespace's, this route's own, or `None` for no queue.
     """
 
-    end: Chain
+    end: Chain[Context]
     handler: str | None = None
     place: Place | None = None
     timeout: float = 60.0
@@ -47,10 +47,10 @@ class NamespaceBlueprint:
     """
 
     name: str
-    connection_links: tuple[Link, ...]
-    packet_links: tuple[Link, ...]
-    connection: Chain
-    packet: Chain
+    connection_links: tuple[Link[Context], ...]
+    packet_links: tuple[Link[Context], ...]
+    connection: Chain[Context]
+    packet: Chain[Context]
     routes: Mapping[str, Route]
     events: Mapping[str, Route]
     fallback: Route
@@ -84,6 +84,7 @@ class Blueprint:
     `digest` covers everything it was made from. `instances` holds the middleware and handlers
     that factories made, under keys like those of recipes, so that the next blueprint can reuse
     them. `install` makes `import` find its plugin modules, and returns a function that undoes it.
+    `handshake` is the chain of `handshake_links`, `None` if there are none.
     """
 
     digest: str
@@ -92,6 +93,8 @@ class Blueprint:
     instances: Mapping[Hashable, object]
     install: Callable[[], Callable[[], None]]
     limits: Limits = field(default_factory=Limits)
+    handshake_links: tuple[Link[HandshakeContext], ...] = ()
+    handshake: Chain[HandshakeContext] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,8 +1,8 @@
 """Chains: middleware folded into one call, and the ends that chains lead to.
 
 A chain does not know its end. The context carries it (`ctx._end`), so one fold serves every route
-of a namespace, and the same function folds connection chains. Tracing (`-v`) is wrapped around
-links and ends when they are compiled, so it costs nothing when it is off.
+of a namespace, and the same function folds connection and handshake chains. Tracing (`-v`) is
+wrapped around links and ends when they are compiled, so it costs nothing when it is off.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from gateway.api import Context, Handler, Middleware, Next, Value
+from gateway.api import Context, Handler, HandshakeContext, Next, Value
 from gateway.errors import Place, UsageError
 
 __all__ = [
+    "AnyContext",
     "Arguments",
     "Chain",
     "Link",
@@ -31,44 +32,46 @@ __all__ = [
 
 log = logging.getLogger("sockgw.flow")
 
-Chain: TypeAlias = Callable[[Context], Awaitable[None]]
+AnyContext = TypeVar("AnyContext", Context, HandshakeContext)
+
+Chain: TypeAlias = Callable[[AnyContext], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Link(Generic[AnyContext]):
     """One middleware of a chain, with its place in the YAML."""
 
     name: str
-    run: Middleware
+    run: Callable[[AnyContext, Next], Awaitable[None]]
     place: Place
 
 
-def fold(links: Sequence[Link]) -> Chain:
+def fold(links: Sequence[Link[AnyContext]]) -> Chain[AnyContext]:
     """Compose `links` as koa-compose does, the first outermost.
 
     The last link's `next()` runs the context's end. A link that calls `next()` twice raises
     `UsageError` with its name.
     """
-    chain: Chain | None = None
+    chain: Chain[AnyContext] | None = None
     for depth in reversed(range(len(links))):
         chain = _step(links[depth], depth, chain)
     return chain or _end
 
 
-def _end(ctx: Context) -> Awaitable[None]:
+def _end(ctx: AnyContext) -> Awaitable[None]:
     return ctx._end(ctx)
 
 
-def _step(link: Link, depth: int, rest: Chain | None) -> Chain:
+def _step(link: Link[AnyContext], depth: int, rest: Chain[AnyContext] | None) -> Chain[AnyContext]:
     run = link.run
 
-    def advance(ctx: Context) -> Awaitable[None]:
+    def advance(ctx: AnyContext) -> Awaitable[None]:
         if ctx._at != depth:
             raise UsageError(f"middleware '{link.name}' called next() twice")
         ctx._at = depth + 1
         return ctx._end(ctx) if rest is None else rest(ctx)
 
-    def step(ctx: Context) -> Awaitable[None]:
+    def step(ctx: AnyContext) -> Awaitable[None]:
         return run(ctx, partial(advance, ctx))
 
     return step
@@ -86,7 +89,7 @@ class Arguments(Protocol):
     def bind(self, args: list[Value]) -> Sequence[object]: ...
 
 
-def answer(handler: Handler, arguments: Arguments) -> Chain:
+def answer(handler: Handler, arguments: Arguments) -> Chain[Context]:
     """The end that runs `handler` and stores its return value as the reply."""
     bind = arguments.bind
 
@@ -99,7 +102,7 @@ def answer(handler: Handler, arguments: Arguments) -> Chain:
     return with_context if arguments.takes_all else with_arguments
 
 
-def checked(check: Callable[[list[Value]], None], end: Chain) -> Chain:
+def checked(check: Callable[[list[Value]], None], end: Chain[Context]) -> Chain[Context]:
     """`end`, run only after `check`, which refuses arguments by raising `Reject`."""
 
     async def check_first(ctx: Context) -> None:
@@ -109,14 +112,16 @@ def checked(check: Callable[[list[Value]], None], end: Chain) -> Chain:
     return check_first
 
 
-async def nothing(ctx: Context) -> None:
-    """The end of an event without a route."""
+async def nothing(ctx: AnyContext) -> None:
+    """The end of an event without a route, and of a handshake."""
 
 
-def trace_middleware(name: str, run: Middleware) -> Middleware:
+def trace_middleware(
+    name: str, run: Callable[[AnyContext, Next], Awaitable[None]]
+) -> Callable[[AnyContext, Next], Awaitable[None]]:
     """`run`, with a log line when it begins and one when it ends."""
 
-    async def traced(ctx: Context, next: Next) -> None:
+    async def traced(ctx: AnyContext, next: Next) -> None:
         _log_step(ctx, "-> %s", name)
         start = perf_counter()
         try:
@@ -127,7 +132,7 @@ def trace_middleware(name: str, run: Middleware) -> Middleware:
     return traced
 
 
-def trace_route(route: str, handler: str | None, end: Chain) -> Chain:
+def trace_route(route: str, handler: str | None, end: Chain[Context]) -> Chain[Context]:
     """`end`, with a log line that names the route and one when its handler ends."""
 
     async def traced(ctx: Context) -> None:
@@ -141,6 +146,9 @@ def trace_route(route: str, handler: str | None, end: Chain) -> Chain:
     return traced if handler else end
 
 
-def _log_step(ctx: Context, text: str, *values: object) -> None:
-    facts = {"socket": ctx.socket.id, "namespace": ctx.socket.namespace, "event": ctx.event}
+def _log_step(ctx: Context | HandshakeContext, text: str, *values: object) -> None:
+    if isinstance(ctx, Context):
+        facts = {"socket": ctx.socket.id, "namespace": ctx.socket.namespace, "event": ctx.event}
+    else:
+        facts = {"address": ctx.handshake.address, "event": "handshake"}
     log.debug(text, *values, extra=facts)

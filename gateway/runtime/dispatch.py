@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
+from inspect import currentframe
+from types import FrameType
 
 from gateway.api import Context, Value
 from gateway.errors import Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
+from gateway.runtime.chain import nothing
 from gateway.runtime.connection import ACCEPTED, CONNECTING, LEFT, Connection, State
 from gateway.runtime.live import Live
 from gateway.runtime.load import InFlight
 from gateway.runtime.outcome import (
     BUSY,
-    FAULTS,
     OUTCOMES,
     cancelled,
     connect_error_data,
     error_payload,
+    is_fault,
     late,
     log_fault,
     outcome_of,
@@ -31,6 +36,9 @@ from gateway.runtime.outcome import (
 )
 
 __all__ = ["Dispatcher"]
+
+GRACE = 0.1
+"""Seconds that a packet may take to clean up after its time-out before its client is answered."""
 
 UNROUTED = ("dropped", "unknown_event")
 """Outcomes that only an ack reports: no handler has failed."""
@@ -107,10 +115,13 @@ class Dispatcher:
         reject = Reject("refused", "connection refused")
         try:
             await namespace.connection(ctx)
-        except (*FAULTS, asyncio.CancelledError) as error:
+        except BaseException as error:
+            is_cancellation = isinstance(error, asyncio.CancelledError)
+            if not is_cancellation and not is_fault(error, currentframe()):
+                raise
             if connection.state is State.EXPIRED:
                 reject = Reject("timeout", "connecting took too long")
-            elif isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            elif is_cancellation and _is_cancelled():
                 raise
             else:  # a cancellation may also come from a task that a plugin awaited
                 reject = outcome_of(ctx, error)
@@ -179,7 +190,9 @@ class Dispatcher:
         try:
             async with asyncio.timeout(route.timeout):
                 await route.end(ctx)
-        except FAULTS as error:
+        except BaseException as error:
+            if not is_fault(error, currentframe()):
+                raise
             if event == "connect" and _has_left(connection, error):
                 return
             log_fault(ctx, f"in the route of the gateway event '{event}'", error)
@@ -208,14 +221,23 @@ class Dispatcher:
         work = self._packet_chain(connection, namespace, route, ctx, ack)
         task = self.live.spawn(generation, work)
         if task is not None:
-            self._keep(task, connection, route)
+            self._keep(task, connection, route, partial(_give_up, self, connection, ctx, ack))
 
-    def _keep(self, task: asyncio.Task[None], connection: Connection, route: Route) -> None:
-        """Count a packet that waits for something, and bound its time."""
+    def _keep(
+        self,
+        task: asyncio.Task[None],
+        connection: Connection,
+        route: Route,
+        give_up: Callable[[], None],
+    ) -> None:
+        """Count a packet that waits for something, and bound its time.
+
+        `give_up` answers for one that goes on after its time.
+        """
         self.in_flight.count_while(task, connection)
         if route.serial is None:
             # Only packets that wait can take too long, so only they get a timer.
-            timer = asyncio.get_running_loop().call_later(route.timeout, task.cancel)
+            timer = asyncio.get_running_loop().call_later(route.timeout, _expire, task, give_up)
             task.add_done_callback(lambda _: timer.cancel())
         if route.cancel_on_disconnect:
             connection.cancel_on_leave(task)
@@ -246,17 +268,16 @@ class Dispatcher:
             if route.serial is None:
                 await namespace.packet(ctx)
             else:
-                await _in_turn(connection, namespace, route, ctx)
+                give_up = partial(_give_up, self, connection, ctx, ack)
+                await _in_turn(connection, namespace, route, ctx, give_up)
             if ctx.reply is None:
                 reject = unanswered(ctx, route, len(namespace.packet_links))
-        except FAULTS as error:
-            if _has_left(connection, error):
+        except BaseException as error:
+            reject = _refusal(connection, ctx, error, currentframe())
+            if reject is None:
                 return
-            reject = outcome_of(ctx, error)
-        except asyncio.CancelledError as error:
-            if connection.state is LEFT:
-                raise
-            reject = cancelled(ctx, error)
+        if ctx._end is not route.end:
+            return  # its time was over, and it has been answered
         if reject is None and ack is not None:
             reply = ctx.reply
             args = reply if isinstance(reply, tuple) else () if reply is None else (reply,)
@@ -312,24 +333,62 @@ def _context(
 
 
 async def _in_turn(
-    connection: Connection, namespace: NamespaceBlueprint, route: Route, ctx: Context
+    connection: Connection,
+    namespace: NamespaceBlueprint,
+    route: Route,
+    ctx: Context,
+    give_up: Callable[[], None],
 ) -> None:
     """Run a packet's chain once the packets ahead of it in its queue are done."""
     assert route.serial is not None
     async with connection.queue(route.serial):
-        limit = asyncio.timeout(route.timeout)
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        timer = loop.call_later(route.timeout, _expire, task, give_up)
         try:
-            async with limit:
-                await namespace.packet(ctx)
-        except TimeoutError:
-            if limit.expired():
-                raise late(ctx) from None
-            raise
+            await namespace.packet(ctx)
+        finally:
+            timer.cancel()
 
 
 def _has_left(connection: Connection, error: BaseException) -> bool:
     """True if an error says that the client left while a handler waited for its answer."""
     return isinstance(error, ConnectionError) and connection.state is LEFT
+
+
+def _refusal(
+    connection: Connection, ctx: Context, error: BaseException, chain: FrameType | None
+) -> Reject | None:
+    """The outcome of an exception caught in the frame of a packet's chain; `None` if nobody cares.
+
+    Raises the exception itself if no plugin has to answer for it.
+    """
+    if isinstance(error, asyncio.CancelledError) and connection.state is not LEFT:
+        return cancelled(ctx, error)
+    if not is_fault(error, chain):
+        raise error
+    if _has_left(connection, error):
+        return None
+    return outcome_of(ctx, error)
+
+
+def _expire(task: asyncio.Task[None], give_up: Callable[[], None]) -> None:
+    """Cancel a packet that takes too long; `give_up` is called if that does not end it soon."""
+    task.cancel()
+    timer = task.get_loop().call_later(GRACE, give_up)
+    task.add_done_callback(lambda _: timer.cancel())
+
+
+def _give_up(dispatcher: Dispatcher, connection: Connection, ctx: Context, ack: int | None) -> None:
+    """Answer for a packet whose handler goes on though it was cancelled."""
+    if connection.state is LEFT:
+        return
+    ctx._end = nothing  # what it comes to is not answered again
+    ctx.log.warning(
+        "event %r goes on after its time-out: its handler cannot be cancelled", ctx.event
+    )
+    answer = dispatcher._failed(connection, ctx, late(ctx), ack)
+    dispatcher.live.spawn(dispatcher._newest(connection)[0], answer)
 
 
 def _is_cancelled() -> bool:

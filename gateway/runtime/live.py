@@ -106,7 +106,12 @@ class Live:
 
         It starts at once. Returns `None` if it is already done, having waited for nothing.
         """
-        task = start(generation.loop, work)
+        try:
+            task = start(generation.loop, work)
+        except (KeyboardInterrupt, SystemExit) as end:
+            # From here it would reach whoever read the packet; from the loop it ends the daemon.
+            generation.loop.call_soon(_raise, end)
+            return None
         if task.done():
             if not task.cancelled() and (error := task.exception()):
                 log.error(FAULT, exc_info=error)
@@ -176,6 +181,10 @@ class Live:
         await self.unwind(seconds)
         if self._releases:  # needs no limit: each service has its own for closing
             await asyncio.wait(self._releases)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> int:

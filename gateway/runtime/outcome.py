@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
-from gateway.api import Context
+from gateway.api import Context, HandshakeContext
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
 
@@ -17,6 +17,7 @@ __all__ = [
     "cancelled",
     "connect_error_data",
     "error_payload",
+    "is_fault",
     "late",
     "log_fault",
     "outcome_of",
@@ -40,13 +41,33 @@ BUSY = Reject("busy", "too much to do", {"retry_after": 1})
 """The refusal of sockets and packets under overload; `retry_after` is in seconds."""
 
 FAULTS = (Exception, SystemExit)
-"""Exceptions that a plugin may raise without ending the daemon."""
+"""Exceptions that a plugin may raise without ending the daemon; see `is_fault` for others."""
 
 _PACKAGE = Path(__file__).parent.parent
 _OURS = tuple(
     str(_PACKAGE / part)
-    for part in ("api.py", "compiler.py", "runtime", "socketio", "engineio", "http")
+    for part in ("api.py", "compiler.py", "headers.py", "runtime", "socketio", "engineio", "http")
 )
+
+
+def is_fault(error: BaseException, chain: FrameType | None) -> bool:
+    """Tell whether an exception, caught in a chain's frame, is a plugin's to answer for.
+
+    `KeyboardInterrupt` ends the daemon. `GeneratorExit` may be the interpreter's, which throws it
+    into a coroutine that it closes; such a coroutine must end and not await anything.
+    """
+    if isinstance(error, GeneratorExit):
+        return chain is not None and _runs(chain)
+    return not isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+
+
+def _runs(chain: FrameType) -> bool:
+    """Tell whether a coroutine's frame is run by its task."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # the loop has ended
+        return False
+    return task is not None and getattr(task.get_coro(), "cr_frame", None) is chain
 
 
 def outcome_of(ctx: Context, error: BaseException) -> Reject:
@@ -107,7 +128,7 @@ def connect_error_data(reject: Reject) -> dict[str, object]:
     return error
 
 
-def log_fault(ctx: Context, where: str, error: BaseException) -> None:
+def log_fault(ctx: Context | HandshakeContext, where: str, error: BaseException) -> None:
     """Log an exception of a plugin, without the gateway's frames in its traceback.
 
     `where` completes `NameError in ...`.

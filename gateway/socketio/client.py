@@ -179,7 +179,8 @@ class ConnectedSocket(Member):
 class Client:
     """The receiver of one session, and its sockets by namespace.
 
-    `request` is the one that opened the session. `bytes` counts the bytes that the client may
+    `request` is the one that opened the session. `data` is what handshake middleware has put into
+    the `data` of each socket. `bytes` counts the bytes that the client may
     still send. A packet for a namespace that the client has left may have crossed our DISCONNECT,
     so it is no violation.
 
@@ -194,6 +195,7 @@ class Client:
         "_partial",
         "_spent",
         "bytes",
+        "data",
         "hub",
         "is_closed",
         "refusals",
@@ -202,10 +204,13 @@ class Client:
         "sockets",
     )
 
-    def __init__(self, session: Session, request: Request, hub: Hub) -> None:
+    def __init__(
+        self, session: Session, request: Request, hub: Hub, data: Mapping[str, object]
+    ) -> None:
         self.session = session
         self.request = request
         self.hub = hub
+        self.data = data
         self.sockets: dict[str, ConnectedSocket] = {}
         self.bytes = TokenBucket()
         self.is_closed = False
@@ -222,10 +227,10 @@ class Client:
 
     def receive(self, message: Message) -> Awaitable[None] | None:
         """Handle a message. The next one waits for the returned awaitable."""
-        self.bytes.tokens -= (size := len(message))
-        is_heavy = size > HEAVY and self._partial is None  # attachments are light
+        size, bucket, is_whole = len(message), self.bytes, self._partial is None
+        bucket.tokens -= size
         try:
-            socket = self.sockets.get("/") if self._partial is None else None
+            socket = self.sockets.get("/") if is_whole else None
             if socket is not None and (event := self.hub.plain_event(message)) is not None:
                 waiting = socket.event(*event)
             else:
@@ -237,10 +242,10 @@ class Client:
         except Exception:
             LOG.exception("a fault in the gateway itself")
             return None
-        if is_heavy and waiting is None:
+        if size > HEAVY and is_whole and waiting is None:  # attachments are light
             waiting = self.session.charge(weight(message))
-        if self.bytes.tokens < 0 and waiting is None:
-            return paced(self.bytes, self._byte_rate, self.session, "bytes_per_second")
+        if bucket.tokens < 0 and waiting is None:
+            return paced(bucket, self._byte_rate, self.session, "bytes_per_second")
         return waiting
 
     def closed(self, reason: Reason) -> None:
@@ -335,6 +340,8 @@ class Client:
             secure=self.session.is_secure,
         )
         socket = ConnectedSocket(self, self.hub.scope(namespace), handshake, packets)
+        if self.data:
+            socket.socket.data.update(self.data)
         self.hub.rooms.add(socket)
         self.sockets[namespace] = socket
         self._stop_join_timer()

@@ -7,6 +7,7 @@ Reading and writing refuse NaN, Infinity and numbers that are too large for a do
 from __future__ import annotations
 
 import gc
+import json as stdlib
 import math
 import re
 from functools import partial
@@ -14,7 +15,17 @@ from typing import TypeAlias
 
 import orjson
 
-__all__ = ["MAX_DEPTH", "WRITTEN_DEPTH", "check", "dumps", "is_deep", "loads"]
+__all__ = [
+    "LARGE",
+    "MAX_DEPTH",
+    "MAX_NESTED",
+    "WRITTEN_DEPTH",
+    "check",
+    "dumps",
+    "is_deep",
+    "is_plain",
+    "loads",
+]
 
 MAX_DEPTH = 200
 """The deepest nesting of arrays and objects that is read, so that it can be written again."""
@@ -36,10 +47,22 @@ LARGE = 2**16
 Every 1,000 arrays or objects would start a collection that finds nothing: half the time it takes.
 """
 
+MAX_NESTED = 100_000
+"""The most arrays and objects in a text. More than these stop everybody else for 50 ms: they have
+to be made, walked by the garbage collector, and freed."""
+
+# The last quote may be missing, or each quote of such a text would be looked through to its end.
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+
 
 def loads(text: str) -> object:
-    """Decode `text`. Raises `ValueError` if it is not strict JSON or nests too deep."""
+    """Decode `text`.
+
+    Raises `ValueError` if it is not strict JSON, nests too deep or has too many arrays and objects.
+    """
     if len(text) >= LARGE and gc.isenabled():
+        if _nested(text) > MAX_NESTED and _nested(_STRINGS.sub("", text)) > MAX_NESTED:
+            raise ValueError("too many arrays and objects")
         gc.disable()
         try:
             return loads(text)
@@ -51,9 +74,14 @@ def loads(text: str) -> object:
         if (mended := _mended(text)) == text:
             raise
         data = orjson.loads(mended)
-    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and is_deep(data):
+    if len(text) > MAX_DEPTH and _nested(text) > MAX_DEPTH and is_deep(data):
         raise ValueError("nested too deep")
     return data
+
+
+def _nested(text: str) -> int:
+    """The arrays and objects in a text, counting brackets in strings too."""
+    return text.count("[") + text.count("{")
 
 
 def dumps(data: object, attachments: list[bytes]) -> bytes:
@@ -124,8 +152,39 @@ def is_deep(data: object, levels: int = MAX_DEPTH) -> bool:
     return False
 
 
-def _blank(value: object) -> None:
+def is_plain(data: object, levels: int, *, is_finite: bool) -> bool:
+    """True if `data` is JSON, with bytes anywhere in it, that `check` lets pass.
+
+    `is_finite` is true if it is known to be without NaN and infinity.
+
+    It is much faster, but does not say what is wrong, and false is not the last word: `data` may
+    have values of other types that can be sent.
+    """
+    for _ in range(WRITTEN_DEPTH - levels):
+        data = [data]
+    try:
+        text = orjson.dumps(data, _blank, _PLAIN)
+        if not is_finite and b"null" in text:  # orjson writes NaN as null
+            _finite(data)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _blank(value: object) -> int:
     """Stand for bytes, which MessagePack carries and JSON does not."""
+    if type(value) is not bytes:
+        raise TypeError
+    return 0
+
+
+_PLAIN = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+_finite = stdlib.JSONEncoder(allow_nan=False, check_circular=False, default=_blank).encode
+"""Raises `ValueError` for NaN and infinity."""
 
 
 def _mended(text: str) -> str:

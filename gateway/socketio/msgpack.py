@@ -7,6 +7,8 @@ types, https://github.com/darrachequesne/notepack.
 
 from __future__ import annotations
 
+import gc
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -65,26 +67,58 @@ class MsgPackPacket(Packet):
     def _decode(self, message: str | bytes) -> None:
         if isinstance(message, str):
             raise PacketError("text where MessagePack is expected")
+        is_large = len(message) >= json.LARGE
+        collects = is_large and gc.isenabled()
+        if collects:
+            gc.disable()  # see `json.LARGE`
         try:
             wire = _decoder.decode(message)
-            data = None if wire.data is UNSET else _plain(wire.data, json.MAX_DEPTH)
+            is_finite = _NOT_FINITE.search(message) is None
+            data = None if wire.data is UNSET else _arrived(wire.data, is_finite, is_large)
         except (ValueError, TypeError, OverflowError) as error:
             raise PacketError(f"not a packet: {error}") from None
         except RecursionError:
             raise PacketError("not a packet: nested too deep") from None
+        finally:
+            if collects:
+                gc.enable()
         self.packet_type = wire.type
         self.namespace = wire.nsp.partition("?")[0]
         self.data = data
         self.id = None if wire.id is UNSET else wire.id
 
 
-def _plain(data: object, levels: int = json.WRITTEN_DEPTH) -> object:
+_NOT_FINITE = re.compile(rb"\xca[\x7f\xff][\x80-\xff]|\xcb[\x7f\xff][\xf0-\xff]")
+"""Matches NaN and infinity, and perhaps other bytes that look like them."""
+
+
+def _arrived(data: object, is_finite: bool, is_large: bool) -> object:
+    """`data` of a client in the types of JSON, plus bytes.
+
+    A walk through `is_large` data could find out what is wrong with them, but would take a second.
+    """
+    if json.is_plain(data, json.MAX_DEPTH, is_finite=is_finite):
+        return data
+    plain = _built_in(data)
+    if not json.is_plain(plain, json.MAX_DEPTH, is_finite=is_finite):
+        if is_large:
+            raise ValueError("a number that is not finite, or data that nests too deep")
+        json.check(plain, json.MAX_DEPTH)
+    return plain
+
+
+def _plain(data: object) -> object:
     """`data` in the types of JSON, plus bytes: plugins get the same with either serializer."""
+    plain = _built_in(data)
+    json.check(plain)
+    return plain
+
+
+def _built_in(data: object) -> object:
     try:
         plain: object = msgspec.to_builtins(data, builtin_types=BINARY, enc_hook=_refuse)
     except RecursionError:
         plain = data  # the check refuses it
-    json.check(plain, levels)
     return plain
 
 

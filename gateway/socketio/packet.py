@@ -125,7 +125,7 @@ class Packet:
         if isinstance(message, bytes) or not message.startswith("2"):
             return None
         start = message.find("[", 1, 17)
-        digits = message[1:start]
+        digits = message[1:start] if start > 1 else ""
         if start < 1 or (digits and not (digits.isascii() and digits.isdigit())):
             return None
         try:

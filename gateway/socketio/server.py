@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.engineio.engine import Engine
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
@@ -11,6 +13,7 @@ from gateway.runtime.blueprint import Blueprint, Generation
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.live import Live
 from gateway.socketio.client import Client
+from gateway.socketio.handshake import Handshakes
 from gateway.socketio.hub import Hub, Serializer
 
 __all__ = ["Server"]
@@ -24,7 +27,8 @@ class Server:
         self.dispatcher = Dispatcher(self.live)
         self.hub = Hub(self.dispatcher, serializer, limits)
         load = self.dispatcher.in_flight.load
-        self.engine = Engine(settings, limits, self._connect, lambda: load.is_high)
+        find_gate = Handshakes(self.live).find_gate
+        self.engine = Engine(settings, limits, self._connect, lambda: load.is_high, find_gate)
 
     async def start(self, blueprint: Blueprint) -> Generation:
         """Start a blueprint's services. Raises `ConfigError` if one fails."""
@@ -36,5 +40,5 @@ class Server:
         self.hub.configure(limits)
         self.dispatcher.in_flight.load.watch(limits.overload_after)
 
-    def _connect(self, session: Session, request: Request) -> Client:
-        return Client(session, request, self.hub)
+    def _connect(self, session: Session, request: Request, data: Mapping[str, object]) -> Client:
+        return Client(session, request, self.hub, data)

@@ -10,8 +10,9 @@ import jwt as pyjwt
 import pytest
 
 import gateway.builtin
+from gateway.builtin import _tokens
 from gateway.testing import Refused
-from tests.builtin.conftest import Fault, Guarded, use
+from tests.builtin.conftest import Clock, Fault, Guarded, use
 from tests.builtin.signing import SECRET, claims, key_set, signer, token
 
 NOW = int(time.time())
@@ -283,3 +284,19 @@ def test_without_pyjwt_it_says_how_to_get_it(fault: Fault, monkeypatch: pytest.M
         "'builtin.jwt' could not be made: ModuleNotFoundError: "
         "PyJWT and cryptography are needed: pip install 'sockgw[jwt]'"
     )
+
+
+async def test_refusals_are_logged_once_a_second(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "sockgw.plugin")
+    clock = Clock()
+    monkeypatch.setattr(_tokens, "monotonic", clock)
+    async with guarded(connection_middleware=[use("jwt", HS256)]) as gateway:
+        for later in (0.0, 0.1, 0.8, 0.1):
+            clock.now += later
+            with pytest.raises(Refused):
+                await gateway.connect(auth={"token": "x"})
+    refused = "token refused: DecodeError"
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [refused, f"{refused} (2 more were not logged)"]

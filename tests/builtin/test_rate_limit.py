@@ -202,3 +202,35 @@ def test_whoever_waits_as_told_is_let_through() -> None:
             now += wait
             assert buckets.take("key", now) == 0
     assert now == 1 + 7 * 98
+
+
+async def test_made_up_events_share_a_bucket_after_the_first_thousand(
+    guarded: Guarded, seen: dict[str, Any]
+) -> None:
+    chain = [use("rate_limit", {"rate": 1, "per": 3600, "by": "event"})]
+    async with guarded(packet_middleware=chain, **seen) as gateway:
+        client = await gateway.connect()
+        assert await client.call("known") == ["known"]
+        for number in range(999):
+            assert await client.call(f"made up {number}") == [f"made up {number}"]
+        assert await client.call("one more") == ["one more"]
+        assert await client.call("and one more") == limited(3600.0)
+        assert await client.call("known") == limited(3600.0)
+
+
+@given(st.integers(2, 20), st.lists(st.integers(0, 30)), st.booleans())
+def test_there_are_never_more_buckets_than_the_bound(
+    most: int, keys: list[int], shared: bool
+) -> None:
+    buckets = Buckets(3600, 1, most, shared=shared)
+    for key in keys:
+        buckets.take(key, 1)
+        assert len(buckets) <= most + shared
+
+
+def test_the_bucket_that_was_not_used_for_longest_is_forgotten_first() -> None:
+    buckets = Buckets(3600, 1, 4)
+    assert [buckets.take(key, 1) > 0 for key in "abc"] == [False] * 3
+    assert buckets.take("b", 1) > 0
+    assert [buckets.take(key, 1) > 0 for key in "de"] == [False] * 2
+    assert buckets.take("a", 1) == 0

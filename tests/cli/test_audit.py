@@ -14,6 +14,14 @@ BAD_CONFIG = 78
 GUARDED = "namespaces: {/: {connection_middleware: [auth]}}\n"
 JWT = "namespaces:\n  /:\n    connection_middleware:\n      - {use: builtin.jwt, with: {%s}}\n"
 ADD_AUTH = "add builtin.jwt, builtin.api_key or your own"
+ROUTE = (
+    "namespaces:\n"
+    "  /: {connection_middleware: [auth], routes: {say: {use: chat.say, schema: [%s]}}}"
+)
+SLOW = (
+    "a repetition of repetitions: a few characters of a client can take seconds; "
+    "write it without, such as a+ for (a+)+"
+)
 REFER = "write ${VAR} or ${file:PATH}, and change the secret"
 
 
@@ -96,6 +104,24 @@ def findings(folder: Path, config: str) -> list[str]:
             (
                 "3:3: medium: namespaces.chat: no connection middleware: anyone who can reach "
                 f"the gateway may connect; {ADD_AUTH}"
+            ),
+        ),
+        (
+            GUARDED + "server: {handshake_middleware: [{use: a, with: {token: hunter2}}]}",
+            (
+                "2:56: medium: server.handshake_middleware[0].with.token: a secret is written in "
+                f"the file; {REFER}"
+            ),
+        ),
+        (
+            ROUTE % "{pattern: '^([a-z]+ ?)*$'}",
+            f"2:87: medium: namespaces./.routes.say.schema[0].pattern: {SLOW}",
+        ),
+        (
+            ROUTE % "{patternProperties: {'^(x*y?){2,}$': {}}}",
+            (
+                "2:98: medium: "
+                f"namespaces./.routes.say.schema[0].patternProperties.^(x*y?){{2,}}$: {SLOW}"
             ),
         ),
         (
@@ -241,6 +267,7 @@ def test_a_key_that_others_may_read_is_found(here: Path) -> None:
         + "server: {host: 0.0.0.0, tls: {cert: cert.pem, key: none.pem}}\n"
         + "limits: {sockets_per_address: 100}",
         GUARDED + "limits: {sockets_per_address: unlimited}",
+        "namespaces: {/: }\nserver: {handshake_middleware: [gate]}",
         GUARDED + "services: {limits: {use: limits, with: {sockets: unlimited}}}",
         GUARDED + 'admin: {port: 7002, token: "${SECRET}"}',
         GUARDED + "admin: {socket: admin.sock}",
@@ -249,6 +276,7 @@ def test_a_key_that_others_may_read_is_found(here: Path) -> None:
         JWT.replace("jwt", "api_key") % "keys: {one: 0123}",
         JWT.replace("builtin.jwt", "builtin.log") % "level: info",
         GUARDED + 'services: {store: {use: store, with: {password: "${SECRET}", keys: 0}}}',
+        ROUTE % r"{pattern: '^[a-z]+(-[a-z]+)*$'}, {pattern: '\(a+\)+(ab)+c*(d+)?'}",
     ],
 )
 def test_what_is_well_is_not_found(here: Path, config: str) -> None:

@@ -74,7 +74,7 @@ def test_json_is_for_programs(broken: Path) -> None:
 
 def test_json_of_a_good_file_is_an_empty_list(tmp_path: Path) -> None:
     result = invoke("check", write(tmp_path, "namespaces: {/: }"), "--format", "json")
-    assert (result.exit_code, json.loads(result.stdout)) == (0, {"problems": []})
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"problems": [], "warnings": []})
 
 
 def test_github_gets_annotations(broken: Path) -> None:
@@ -102,3 +102,59 @@ def test_colours_are_for_terminals_and_for_those_who_want_them(broken: Path) -> 
     assert "\033[" in invoke("check", broken, color=True).stderr
     assert "\033[" not in invoke("check", broken, color=True, NO_COLOR="1").stderr
     assert "\033[" not in invoke("check", broken).stderr
+
+
+SLOW = "namespaces: {/: {routes: {build: {use: chat.index, timeout: 20m}}}}"
+WARNING = (
+    "gateway.yaml:1:61: warning: namespaces./.routes.build.timeout: "
+    "a reload or a stop cancels this event after 30 s, the value of reload.drain; "
+    "raise that, or lower this"
+)
+
+
+@pytest.fixture
+def doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A valid file with one warning."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, SLOW, chat=CHAT)
+    return Path("gateway.yaml")
+
+
+def test_a_warning_is_told_and_refuses_nothing(doubtful: Path) -> None:
+    result = invoke("check", doubtful)
+    assert (result.exit_code, result.stderr) == (0, f"{WARNING}\n1 warning\n")
+    assert result.stdout == "gateway.yaml is valid: 1 namespace, 1 route\n"
+
+
+def test_a_warning_is_a_problem_of_those_who_are_strict(doubtful: Path) -> None:
+    result = invoke("check", doubtful, "--strict")
+    assert (result.exit_code, result.stdout) == (BAD_CONFIG, "")
+    assert result.stderr == f"{WARNING}\n1 warning\n"
+
+
+def test_warnings_stand_beside_problems(doubtful: Path) -> None:
+    doubtful.write_text(f"{SLOW}\nserver: {{prot: 1}}\n")
+    assert invoke("check", doubtful).stderr.splitlines() == [
+        WARNING,
+        "gateway.yaml:2:10: server.prot: unknown key 'prot', did you mean 'port'?",
+        "1 problem, 1 warning",
+    ]
+
+
+def test_programs_get_warnings_apart(doubtful: Path) -> None:
+    answer = json.loads(invoke("check", doubtful, "--format", "json").stdout)
+    [warning] = answer["warnings"]
+    assert (answer["problems"], warning["column"]) == ([], 61)
+    assert invoke("check", doubtful, "--format", "github").stdout.startswith(
+        "::warning file=gateway.yaml,line=1,col=61::namespaces./.routes.build.timeout: a reload"
+    )
+
+
+def test_a_syntax_error_shows_its_line(doubtful: Path) -> None:
+    Path("plugins/chat.py").write_text("async def index(ctx):\n    return (1\n")
+    problem = "plugins/chat.py:2:12: cannot import: SyntaxError: '(' was never closed"
+    excerpt = "    return (1\n           ^"
+    result = invoke("check", doubtful)
+    assert result.stderr.partition("\n")[2].startswith(f"{problem}\n{excerpt}\n")
+    [told] = json.loads(invoke("check", doubtful, "--format", "json").stdout)["problems"]
+    assert told["excerpt"] == excerpt

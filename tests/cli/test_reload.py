@@ -174,3 +174,15 @@ async def test_what_is_no_admin_listener_is_told(file: Path) -> None:
         1,
         "Error: admin.sock is no admin listener of sockgw\n",
     )
+
+
+async def test_a_syntax_error_shows_its_line(file: Path) -> None:
+    async with asked(file):
+        write(file.parent, CONFIG, chat="async def say(ctx)\n    return 1\n")
+        result = await ask("reload", file)
+    assert result.exit_code == BAD_CONFIG
+    assert result.stderr.splitlines()[:3] == [
+        "plugins/chat.py:1:19: cannot import: SyntaxError: expected ':'",
+        "    async def say(ctx)",
+        "                      ^",
+    ]

@@ -77,6 +77,7 @@ def test_a_path_is_relative_only_where_that_is_shorter(
 
 def test_json_is_for_programs(file: Path) -> None:
     told = json.loads(invoke("routes", file, "--format", "json").stdout)
+    assert told["handshake_chain"] == []
     first, quiet, checked = told["namespaces"]
     assert first["namespace"] == "/"
     assert first["connection_chain"] == ["auth.auth", "limit.Limit"]
@@ -91,6 +92,16 @@ def test_json_is_for_programs(file: Path) -> None:
     }
     assert quiet["routes"] == []
     assert [route["schema"] for route in checked["routes"]] == [True, False]
+
+
+def test_the_handshake_chain_is_above_the_table(tmp_path: Path) -> None:
+    server = "server: {handshake_middleware: [auth, {use: limit.Limit, with: {most: 3}}]}\n"
+    file = write(tmp_path, CONFIG + server, auth=AUTH, limit=LIMIT, chat=CHAT)
+    chain, empty, head, *_ = invoke("routes", file).stdout.splitlines()
+    assert (chain, empty) == ("HANDSHAKE CHAIN  auth.auth -> limit.Limit", "")
+    assert head.startswith("NAMESPACE")
+    told = json.loads(invoke("routes", file, "--format", "json").stdout)
+    assert told["handshake_chain"] == ["auth.auth", "limit.Limit"]
 
 
 def test_a_file_that_cannot_be_served_has_no_routes(tmp_path: Path) -> None:

@@ -172,3 +172,17 @@ async def test_verbose_logs_each_step_of_a_packet(file: Path, sockgw: Any) -> No
         "<- auth.auth after N ms",
     ]
     assert [step for step in steps if step in wanted] == wanted
+
+
+async def test_a_certificate_that_is_not_there_is_a_problem_at_its_place(tmp_path: Path) -> None:
+    tls = "{cert: a.pem, key: a.key}"
+    file = write(tmp_path, f"namespaces: {{/: }}\nserver: {{port: 0, tls: {tls}}}\n")
+    async with running(file) as run:
+        errors = await run.errors()
+        assert await run.process.wait() == BAD_CONFIG
+    assert errors.splitlines() == [
+        f"{file}:2:24: server.tls: cannot read a.key: No such file or directory",
+        f"{file}:2:24: server.tls: cannot read a.pem: No such file or directory",
+        "2 problems",
+    ]
+    assert invoke("check", file).stderr == errors

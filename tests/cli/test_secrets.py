@@ -23,7 +23,8 @@ MARK = "hushhush"
 TOKEN = f"{MARK}-0123456789"
 
 CONFIG = """
-server: {port: 0, cors_origins: ["https://${NAME}.example"]}
+server: {port: 0, cors_origins: ["https://${NAME}.example"],
+  handshake_middleware: [{use: say.Gate, with: GATE}]}
 reload: {watch: "off"}
 admin: {socket: admin.sock, token: "${TOKEN}"}
 services:
@@ -51,7 +52,19 @@ class Failing(Store):
         raise ConnectionError(f"cannot log in with {options}")
 """
 
+GATE = '{url: "redis://:${LONE}@host", token: "${TOKEN}"}'
+CONFIG = CONFIG.replace("GATE", GATE)
+
 SAY = """
+class Gate:
+    def __init__(self, url: str, token: str, count: int = 0):
+        if count:
+            raise ValueError(f"{url} does not go with a count")
+        self.values = url, token
+    async def __call__(self, ctx, next):
+        ctx.log.info("%s", self.values)
+        await next()
+
 class Middleware:
     def __init__(self, names: list[str], text: str):
         self.values = names, text
@@ -75,6 +88,7 @@ BAD = [
     ("store.Store", "'${NAME}'"),
     ('password: "${file:secret}"', 'pasword: "${file:secret}"'),
     ('{token: "${TOKEN}"}', '{token: "${TOKEN}", count: 1}'),
+    (GATE, GATE.removesuffix("}") + ", count: 1}"),
     ('{token: "${TOKEN}"}', '{token: ["${TOKEN}"]}'),
     ("packet_middleware: [", "packet_middleware: [{use: builtin.log, with: {level: '${NAME}'}}, "),
     (
@@ -89,6 +103,7 @@ BAD = [
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NAME", MARK)
     monkeypatch.setenv("TOKEN", TOKEN)
+    monkeypatch.setenv("LONE", f"{MARK}-in-one-place-only")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "secret").write_text(f"{MARK}-from-a-file\n")
     return write(tmp_path, CONFIG, store=STORE, say=SAY)
@@ -102,7 +117,10 @@ async def served(file: Path, *options: str) -> AsyncIterator[tuple[Run, str]]:
             yield run, f"http://{urlsplit(await run.url()).netloc}"
             return
         assert run.process.stderr is not None
-        line = (await run.process.stderr.readline()).decode()
+        line = ""
+        while "http" not in line:
+            line = (await run.process.stderr.readline()).decode()
+            assert line
         yield run, line[line.index("http") :].partition('"')[0]
 
 

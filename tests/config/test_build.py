@@ -68,12 +68,17 @@ def test_the_example_of_the_documentation_loads(good: Load) -> None:
 
 
 def test_every_key_of_the_server_is_read(good: Load) -> None:
-    assert good("everything.yaml").server == ServerConfig(
+    server = good("everything.yaml").server
+    assert names(server.handshake_middleware) == ["gate", "limit.PerAddress"]
+    assert server.handshake_middleware[1].options == {"handshakes": 5}
+    assert server.handshake_middleware[0].at.path == "server.handshake_middleware[0]"
+    assert server == ServerConfig(
         host="::",
         port=0,
         path="/realtime/",
         transports=("websocket",),
         cors_origins=("https://example.com", "http://localhost:5173", "capacitor://localhost"),
+        handshake_middleware=server.handshake_middleware,
         ping_interval=0.5,
         ping_timeout=2.5,
         max_payload=64_000,
@@ -133,8 +138,8 @@ def test_every_part_of_a_schema_knows_its_place(good: Load) -> None:
     assert schema.written == [{"type": "string"}, {"enum": ["a", "b"]}]
     whole, part = schema.at[()], schema.at[1, "enum", 0]
     path = "namespaces.chat.routes.message.schema"
-    assert (whole.path, whole.place) == (path, Place("everything.yaml", 48, 47))
-    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 48, 72))
+    assert (whole.path, whole.place) == (path, Place("everything.yaml", 49, 47))
+    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 49, 72))
 
 
 def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
@@ -183,8 +188,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 34, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 34, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 35, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 35, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -135,4 +136,21 @@ def test_a_look_again_finds_a_folder_that_cannot_be_listed_any_more() -> None:
     Path("conf.d/a.yaml").unlink()
     Path("conf.d").rmdir()
     write("conf.d", "not a folder")
+    assert found.record.again() != found.record
+
+
+def test_files_without_an_end_are_read_no_further_than_the_bound() -> None:
+    [problem] = read(Path("/dev/zero"), {}).problems
+    assert str(problem) == "/dev/zero:1:1: cannot read '/dev/zero': larger than 4 MB"
+    os.mkfifo("pipe")
+    write("large.yaml", "")
+    os.truncate("large.yaml", 10**12)  # a hole, which takes no room on the disk
+    found = document("include: [/dev/zero, pipe, large.yaml]\n")
+    assert [str(problem) for problem in found.problems] == [
+        "gateway.yaml:1:11: include[0]: cannot read '/dev/zero': not a file",
+        "gateway.yaml:1:22: include[1]: cannot read 'pipe': not a file",
+        "gateway.yaml:1:28: include[2]: cannot read 'large.yaml': larger than 4 MB",
+    ]
+    assert found.record.again() == found.record
+    os.truncate("large.yaml", 10**12 + 1)
     assert found.record.again() != found.record

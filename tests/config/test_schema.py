@@ -24,6 +24,7 @@ from gateway.config.model import GatewayConfig
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
 from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.blueprint import GATEWAY_EVENTS
+from schema.generate import render
 from tests.config.conftest import Load
 
 SCHEMA: dict[str, Any] = json.loads(schema_text())
@@ -47,7 +48,9 @@ KEYS = {
     for path, rule in RULES.items()
     for name, key in rule.get("properties", {}).items()
 }
+KEYS = {path: rule for path, rule in KEYS.items() if not path.startswith("/builtin.")}
 NAMED = {**KEYS, **{f"/{name}": rule for name, rule in DEFS.items()}}
+NAMED = {path: rule for path, rule in NAMED.items() if not path.startswith("/builtin.")}
 
 
 def names(kind: type, *but: str) -> set[str]:
@@ -56,6 +59,15 @@ def names(kind: type, *but: str) -> set[str]:
 
 def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_its_end_is_what_the_built_ins_and_the_version_say() -> None:
+    assert render(schema_text()) == schema_text(), "run `python schema/generate.py`"
+
+
+def test_editors_know_the_events_of_the_gateway() -> None:
+    routes = DEFS["namespace"]["properties"]["routes"]["properties"]
+    assert routes.keys() == GATEWAY_EVENTS | {"*"}
 
 
 def test_the_schema_is_shipped_where_an_installation_looks_for_it() -> None:
@@ -74,13 +86,17 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(ReloadConfig) == properties["reload"]
     assert names(Limits) == properties["limits"]
     assert names(AdminConfig) == properties["admin"]
-    assert names(NamespaceConfig) == properties["namespace"]
+    assert names(NamespaceConfig, "is_whole") == properties["namespace"]
     assert names(NamespaceLimits) == properties["namespace_limits"]
     assert names(RouteConfig, "use") == properties["route"] - {"use", "with"}
     assert (
-        names(Use, "name", "options", "at", "option_at") | {"use", "with"} == properties["plugin"]
+        names(Use, "name", "options", "at", "option_at", "is_whole") | {"use", "with"}
+        == properties["plugin"]
+        == properties["middleware"]
     )
-    of_the_file = names(GatewayConfig, "file", "at", "files", "digest", "secrets")
+    of_the_file = names(
+        GatewayConfig, "file", "at", "files", "globs", "digest", "secrets", "warnings"
+    )
     assert of_the_file == SCHEMA["properties"].keys() - {"include"}
 
 
@@ -149,8 +165,13 @@ def test_every_default_but_an_optional_one_is_told() -> None:
     without = {path for path, rule in KEYS.items() if "default" not in rule}
     assert without == {
         "/namespaces",
+        "/admin",
+        "/admin/socket",
+        "/admin/token",
+        "/middleware/use",
         *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/plugin/use",
+        "/server/tls",
         "/tls/cert",
         "/tls/key",
         "/route/use",
@@ -168,7 +189,8 @@ def test_every_default_but_an_optional_one_is_told() -> None:
 def test_a_mistake_has_one_message(path: str) -> None:
     """Alternatives are told by type, and each with more than one says what is expected."""
     rule = RULES[path]
-    assert not rule.keys() & {"anyOf", "oneOf", "allOf", "not", "if", "patternProperties"}
+    combined = {"anyOf", "oneOf", "allOf", "not", "if"}
+    assert not rule.keys() & (combined | ({"patternProperties"} if path else set()))
     kinds = [rule.get("type")] if isinstance(rule.get("type"), str) else rule.get("type", [])
     told = {"errorMessage", "$ref", "enum"} & rule.keys()
     assert told or "pattern" not in rule

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
 
+from gateway.config import load
 from gateway.config.files import FileReader
 from gateway.config.references import fill
+from gateway.errors import ConfigError
+from tests.gateway_files import write
 
 ENVIRON = {"PORT": "7001", "EMPTY": "", "NESTED": "${PORT}"}
 
@@ -74,3 +78,39 @@ def test_variables_do_not_nest() -> None:
 def test_every_variable_that_is_missing_is_told() -> None:
     _, wrong = told("${A} ${PORT} ${B}")
     assert [message.split("'")[1] for message in wrong] == ["A", "B"]
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_references_in_quotes_are_what_is_due_at_their_place(tmp_path: Path, quote: str) -> None:
+    config = """
+        server: {port: "${PORT:-3210}", host: "${HOST}", compression: "${PACK}",
+          ping_timeout: "${S}"}
+        limits: {sockets: "${MOST:-unlimited}", attachments: "${S}", overload_after: "${S}${MS}"}
+        services: {store: {use: store.Store, with: {size: "${S}", debug: "${PACK}"}}}
+        namespaces: {/: {routes: {say: {use: chat.say, timeout: "${S}"}}}}
+    """
+    file = write(tmp_path, config.replace('"', quote))
+    found = load(file, {"PACK": "true", "HOST": "127", "S": "7", "MS": "50ms"})
+    assert (found.server.port, found.server.compression) == (3210, True)
+    assert (found.server.host, found.server.ping_timeout) == ("127", 7.0)
+    assert (found.limits.sockets, found.limits.attachments) == (inf, 7)
+    assert found.limits.overload_after == 0.75
+    assert found.services["store"].options == {"size": "7", "debug": "true"}
+    assert found.namespaces["/"].routes["say"].timeout == 7.0
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ('"${PORT}"', "expected a port from 0 to 65535, got ***"),
+        ('"7${DIGITS}"', "expected a port from 0 to 65535, got ***; leave out the quotes"),
+        ('"7001"', "expected a port from 0 to 65535, got '7001'; leave out the quotes"),
+        ('"${file:port}"', "expected a port from 0 to 65535, got ***; leave out the quotes"),
+    ],
+)
+def test_other_text_in_quotes_stays_text(tmp_path: Path, written: str, message: str) -> None:
+    (tmp_path / "port").write_text("7001")
+    file = write(tmp_path, f"server: {{port: {written}}}\nnamespaces: {{/: }}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"PORT": "a lot", "DIGITS": "001"})
+    assert str(caught.value) == f"{file}:1:16: server.port: {message}"

@@ -53,6 +53,46 @@ async def test_is_answered_with_400_and_told_in_a_line(
     assert told[0].startswith("violation http by a client of the admin listener: ")
 
 
+PLAN = "POST /-/plan HTTP/1.1\nHost: localhost\n"
+ODD = {
+    "deep JSON": (f"{PLAN}Content-Length: 100000\n\n" + "[" * 100_000, 400),
+    "gzip that is none": (f"{PLAN}Content-Encoding: gzip\nContent-Length: 2\n\n{{}}", 400),
+    "an expectation of no text": (f"{PLAN}Expect: \xff\nContent-Length: 2\n\n{{}}", 417),
+    "an expectation at no path": ("GET /else HTTP/1.1\nHost: localhost\nExpect: \xff\n\n", 417),
+    "a path that is not there": ("GET /else HTTP/1.1\nHost: localhost\n\n", 404),
+    "a method that is not there": ("DELETE /metrics HTTP/1.1\nHost: localhost\n\n", 405),
+}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), ODD.values(), ids=[name.replace(" ", "-") for name in ODD]
+)
+async def test_what_cannot_be_met_is_refused_without_a_fault(
+    tmp_path: Path, log: pytest.LogCaptureFixture, sent: str, status: int
+) -> None:
+    async with running(tmp_path, CONFIG) as gateway:
+        async with connected(int(gateway.serving.admin.url.rpartition(":")[2])) as line:
+            await line.send(raw(sent))
+            answer = await line.answer()
+        assert answer is not None
+        assert answer.status == status
+        assert await gateway.get("/healthz") == {"healthy": True}
+
+
+async def test_a_body_may_be_announced(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    async with running(tmp_path, CONFIG) as gateway:
+        port = int(gateway.serving.admin.url.rpartition(":")[2])
+        async with connected(port) as line:
+            await line.send(raw(f"{PLAN}Expect: 100-Continue\nContent-Length: 2\n\n"))
+            answer = await line.answer()
+            assert answer is not None
+            assert answer.status == 100
+            await line.send(b"{}")
+            answer = await line.answer()
+            assert answer is not None
+            assert answer.status == 200
+
+
 def test_a_fault_of_our_own_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
     error = RuntimeError("ours")
     AdminLog().exception("Error handling request from %s", "me", exc_info=error)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.compiler import Build, load
 from gateway.daemon.last_good import LastGood
+from tests.certificates import TLS
 from tests.gateway_files import write
 
 CONFIG = """
@@ -47,6 +52,29 @@ def test_everything_that_was_read_is_kept_where_it_can_be_loaded(tmp_path, state
     again = load(copy, state)
     assert again.config.reload.quiet == 7
     assert again.blueprint.digest == build.blueprint.digest
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond a few bytes, as on a disk without room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, state) -> None:
+    file = write(tmp_path, CONFIG, chat="async def say(ctx): pass")
+    last_good, build = kept(file, state)
+    before = sorted((tmp_path / "state").rglob("*"))
+    for _ in range(3):
+        with full_disk(), pytest.raises(OSError, match="File too large"):
+            last_good.keep(build)
+    assert sorted((tmp_path / "state").rglob("*")) == before
+    assert last_good.file is not None
+    assert load(last_good.file, state).blueprint.digest == build.blueprint.digest
 
 
 def test_nobody_else_may_read_it(tmp_path, state) -> None:
@@ -121,16 +149,19 @@ def test_paths_of_what_is_not_copied_lead_to_where_it_is(tmp_path, state) -> Non
     file = write(
         tmp_path,
         CONFIG
-        + "server: {tls: {cert: tls/cert.pem, key: /etc/key.pem}}\nadmin: {socket: a.sock}\n",
+        + f"server: {{tls: {{cert: tls/cert.pem, key: {TLS / 'one.key'}}}}}\n"
+        + "admin: {socket: a.sock}\n",
         chat="async def say(ctx): pass",
     )
+    (tmp_path / "tls").mkdir()
+    shutil.copy(TLS / "one.pem", tmp_path / "tls/cert.pem")
     last_good, _ = kept(file, state)
     assert last_good.file is not None
-    config = last_good.in_place(load(last_good.file, state).config)
+    config = load(last_good.file, state, beside=last_good.beside).config
     assert config.server.tls is not None
     assert (config.server.tls.cert, config.server.tls.key) == (
         tmp_path / "tls/cert.pem",
-        Path("/etc/key.pem"),
+        TLS / "one.key",
     )
     assert config.admin is not None
     assert config.admin.socket == tmp_path / "a.sock"
@@ -140,12 +171,16 @@ def test_paths_of_what_is_not_copied_are_those_of_the_file_itself(
     tmp_path, state, monkeypatch
 ) -> None:
     """However the file is named."""
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    shutil.copy(TLS / "one.pem", tmp_path / "cert.pem")
+    shutil.copy(TLS / "one.key", folder / "key.pem")
     tls = "server: {tls: {cert: ../cert.pem, key: key.pem}}\nadmin: {socket: a.sock}\n"
-    write(tmp_path, CONFIG + tls, chat="async def say(ctx): pass")
+    write(folder, CONFIG + tls, chat="async def say(ctx): pass")
     last_good, build = kept(Path("gateway.yaml"), {"XDG_STATE_HOME": "state"})
     assert last_good.file is not None
-    config = last_good.in_place(load(last_good.file, {}).config)
+    config = load(last_good.file, {}, beside=last_good.beside).config
     assert (config.server.tls, config.admin) == (build.config.server.tls, build.config.admin)
 
 

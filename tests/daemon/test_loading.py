@@ -93,7 +93,7 @@ async def test_thread_that_cannot_be_interrupted_is_left_behind_and_in_nobodys_w
     file = write(tmp_path, CONFIG, chat=f"{SAY}\nimport sys\nsys.release.wait()\nx = 1\n")
     before = finders()
     assert await problems(file) == [
-        "gateway.yaml:1:1: loading took longer than 0.2 s and cannot be interrupted"
+        "plugins/chat.py:4:1: loading took longer than 0.2 s and cannot be interrupted"
     ]
     assert finders() == before
     [left] = [each for each in threading.enumerate() if each.name == "load"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from gateway.config.model import ServerConfig
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.engineio.settings import Settings
 from gateway.limits import Limits, NamespaceLimits
+from tests.certificates import TLS
 from tests.gateway_files import write
 
 CONFIG = """\
@@ -44,6 +46,11 @@ PLUGINS = {
             def __init__(self, url: str): ...
         class Other(Store): ...
     """,
+    "gate": """
+        class Gate:
+            def __init__(self, secret: str): ...
+            async def __call__(self, ctx, next): await next()
+    """,
     "_url": "",
 }
 
@@ -74,11 +81,15 @@ def served(folder: Path, config: str, **plugins: str) -> Build:
         ("hush", "hash", ["~ / route 'tell': options"]),
         (
             "say: chat.say",
-            "say: {use: chat.say, timeout: 20m, on_disconnect: cancel, order: serial}",
+            (
+                "say: {use: chat.say, timeout: 20m, on_disconnect: cancel, order: serial,"
+                " max_values: 9}"
+            ),
             [
                 "~ / route 'say' timeout: unset -> 20m",
                 "~ / route 'say' on_disconnect: continue -> cancel",
                 "~ / route 'say' order: unset -> serial",
+                "~ / route 'say' max_values: 5000 -> 9",
             ],
         ),
         ("say: chat.say", "say: {use: chat.say, schema: []}", ["~ / route 'say' schema"]),
@@ -118,16 +129,26 @@ def test_change_of_the_file_is_told(edited: Edited, old: str, new: str, changes:
     assert edited(old, new).changes == tuple(changes)
 
 
+def test_change_of_the_options_of_handshake_middleware_is_told(tmp_path: Path) -> None:
+    server = "server: {handshake_middleware: [{use: gate.Gate, with: {secret: %s}}]}\n"
+    before = served(tmp_path, CONFIG + server % "hush")
+    moved = served(tmp_path, "\n" + CONFIG + server % "hush")
+    after = served(tmp_path, CONFIG + server % "hash")
+    assert compare(before, moved, before.config.server).changes == ()
+    told = compare(before, after, before.config.server).changes
+    assert told == ("~ server.handshake_middleware: options",)
+
+
 @pytest.mark.parametrize(
     ("block", "changes"),
     [
-        (
-            "server: {tls: {cert: tls/a.pem, key: /etc/a.key}}",
-            ["tls: unset -> tls/a.pem, /etc/a.key"],
-        ),
         ("server: {compression: true}", ["compression: false -> true"]),
         ("server: {transports: [websocket]}", ["transports: [polling, websocket] -> [websocket]"]),
         ("server: {cors_origins: [http://a]}", ["cors_origins: same-origin -> [http://a]"]),
+        (
+            "server: {handshake_middleware: [{use: gate.Gate, with: {secret: hush}}]}",
+            ["handshake_middleware: [] -> [gate.Gate]"],
+        ),
         ("server: {host: '::', port: 80}", ["host: 127.0.0.1 -> ::", "port: 7001 -> 80"]),
         (
             "limits: {sockets: 100, sockets_per_address: 5, send_packets: unlimited}",
@@ -148,6 +169,13 @@ def test_change_of_the_file_is_told(edited: Edited, old: str, new: str, changes:
 def test_change_of_a_block_is_told(edited: Edited, block: str, changes: list[str]) -> None:
     name = block.partition(":")[0]
     assert edited("", block).changes == tuple(f"~ {name}.{change}" for change in changes)
+
+
+def test_certificate_is_told_as_it_is_written(edited: Edited, tmp_path: Path) -> None:
+    (tmp_path / "tls").mkdir()
+    shutil.copy(TLS / "one.pem", tmp_path / "tls/a.pem")
+    plan = edited("", f"server: {{tls: {{cert: tls/a.pem, key: {TLS}/one.key}}}}")
+    assert plan.changes == (f"~ server.tls: unset -> tls/a.pem, {TLS}/one.key",)
 
 
 def test_admin_block_that_comes_or_goes_is_a_line(edited: Edited, tmp_path: Path) -> None:
@@ -194,7 +222,9 @@ def test_relative_file_and_absolute_one_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = "admin: {socket: a.sock}\nserver: {tls: {cert: a.pem, key: a.key}}\n"
+    for name in ("one.pem", "one.key"):
+        shutil.copy(TLS / name, name)
+    blocks = "admin: {socket: a.sock}\nserver: {tls: {cert: one.pem, key: one.key}}\n"
     absolute = served(tmp_path, CONFIG + blocks)
     relative = load(Path("gateway.yaml"), {})
     for before, after in ((absolute, relative), (relative, absolute)):
@@ -202,7 +232,13 @@ def test_relative_file_and_absolute_one_are_the_same(
 
 
 def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
-    live = {"host", "port", "tls", *(each.name for each in fields(Settings))}
+    live = {
+        "host",
+        "port",
+        "tls",
+        "handshake_middleware",
+        *(each.name for each in fields(Settings)),
+    }
     keys = {each.name for each in fields(ServerConfig)}
     assert live.isdisjoint(RESTART_KEYS)
     assert keys == (live & keys) | set(RESTART_KEYS)

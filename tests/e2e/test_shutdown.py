@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ namespaces:
       quick: plugin.quick
       block: plugin.block
       block_thread: plugin.block_thread
+      interrupt: plugin.interrupt
       disconnect: plugin.left
 """
 
@@ -89,6 +91,11 @@ async def quick(ctx):
 async def block(ctx):
     note("block begins")
     time.sleep(60)
+
+async def interrupt(ctx, waits):
+    if waits:
+        await asyncio.sleep(0)
+    raise KeyboardInterrupt
 
 async def block_thread(ctx):
     await asyncio.to_thread(in_thread)
@@ -299,7 +306,7 @@ async def test_clients_on_polling_may_still_open_connections_others_are_refused(
         async with aiohttp.ClientSession() as http:
             async with http.get(path) as answer:
                 assert answer.status == 503
-            async with http.post(f"{path}&sid={client.handshake['sid']}", data="3") as answer:
+            async with http.post(f"{path}&sid={client.handshake['sid']}", data="431[]") as answer:
                 assert answer.status == 200
         (tmp_path / "go").touch()
         assert await client.receive() == '431["done"]'
@@ -376,7 +383,14 @@ async def test_a_second_signal_ends_it_while_a_handler_blocks(
         one.signal(first)
         await one.taken()
         if apart:
-            await until(lambda: one.switches() > before)
+            counts: deque[int] = deque(maxlen=20)
+
+            def is_asleep() -> bool:
+                """While it waits for the interpreter's lock, the count grows all the time."""
+                counts.append(one.switches())
+                return len(counts) == 20 and before < counts[0] == counts[-1]
+
+            await until(is_asleep)
         one.signal(second)
         status, lines = await one.ended()
     # Of two that come at once either may be seen as the second: the process is told of them so.
@@ -384,6 +398,19 @@ async def test_a_second_signal_ends_it_while_a_handler_blocks(
     assert (status, lines[-1]) in [
         (128 + by, f"WARNING {by.name} again: ending at once") for by in last
     ]
+
+
+@pytest.mark.parametrize("waits", ["true", "false"])
+async def test_an_interrupt_that_a_handler_raises_ends_it_in_order(
+    tmp_path: Path, waits: str
+) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path) as one:
+        client = await joined(stack, one.url)
+        await client.send(f'42["interrupt",{waits}]')
+        status, lines = await one.ended()
+        assert one.journal[-1] == "left: server shutting down"
+    assert status == 1
+    assert "INFO    services: 2 closed" in lines
 
 
 async def test_a_thread_that_blocks_does_not_hold_up_the_process(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def echo_engine(hooks: Hooks | None = None, **options: Any) -> Engine:
     """An engine that echoes. `options` are settings and limits, where there are no other limits."""
     hooked = hooks or Hooks()
 
-    def connect(session: Session, _: object) -> Receiver:
+    def connect(session: Session, *_: object) -> Receiver:
         hooked.connect(session)
         return Receiver(session, hooked)
 

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,17 +161,26 @@ async def gateway_of(folder: Path, records: Records) -> AsyncIterator[Gateway]:
         await running
 
 
-@pytest.fixture(scope="module")
-def records() -> Iterator[Records]:
+@contextmanager
+def recorded() -> Iterator[Records]:
+    """Everything that is logged meanwhile."""
     handler, root, ours = Records(), logging.getLogger(), logging.getLogger("sockgw")
     root.addHandler(handler)
     former, level = ours.propagate, ours.level
     ours.propagate = True
     ours.setLevel(logging.INFO)
-    yield handler
-    ours.propagate = former
-    ours.setLevel(level)
-    root.removeHandler(handler)
+    try:
+        yield handler
+    finally:
+        ours.propagate = former
+        ours.setLevel(level)
+        root.removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
+def records() -> Iterator[Records]:
+    with recorded() as handler:
+        yield handler
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,7 +9,7 @@
 // `acks` is how the client answers when the server asks for an ack: {with: [...]}, "echo" or "never".
 //
 // stdout, one JSON report a line: {client, event, args, at}, `at` in seconds since the start. Besides
-// the server's events: connect {id, transport, extensions}, connect_error {message, data, description},
+// the server's events: connect {id, transport, extensions}, connect_error {message, data, description, body},
 // disconnect reason, upgrade {transport}, engine_close reason, reconnect_attempt, reconnect,
 // reconnect_failed, ping, ack (with its call), ack_timeout (with its call). A report without a client
 // is a fault of the driver or of a client library.
@@ -90,9 +90,9 @@ function onAny(socket, listener) {
 }
 
 function plain(error) {
-  const { message = String(error), data, description } = error;
+  const { message = String(error), data, description, context } = error;
   // `description` may be a whole ErrorEvent, sockets and all.
-  return { message, data, description: description?.message ?? description };
+  return { message, data, description: description?.message ?? description, body: context?.responseText };
 }
 
 function emit(socket, { client, event, args, call, timeout }) {

@@ -1,4 +1,4 @@
-"""Install the official JavaScript clients the tests drive, as `package-lock.json` lists them."""
+"""Install npm packages as a `package-lock.json` lists them: here, the clients the tests drive."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ NODE = _WHEEL / ("node.exe" if os.name == "nt" else "bin/node")
 """The Node.js the tests run."""
 
 
-def install() -> None:
-    """Bring `node_modules` to what the lock says; does nothing where it is there already.
+def install(folder: Path = HERE) -> None:
+    """Bring `node_modules` in a folder to what its lock says; does nothing if it is that already.
 
     One process installs at a time. Raises `subprocess.CalledProcessError` when npm fails; its own
     words are on stderr.
     """
-    with (HERE / "package-lock.json").open("rb") as file:
+    installed = folder / INSTALLED.relative_to(HERE)
+    with (folder / "package-lock.json").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         lock = hashlib.sha256(file.read()).hexdigest()
-        if not (INSTALLED.exists() and INSTALLED.read_text() == lock):
-            _install(lock)
+        if not (installed.exists() and installed.read_text() == lock):
+            _install(folder)
+            installed.write_text(lock)
 
 
-def _install(lock: str) -> None:
+def _install(folder: Path) -> None:
     # Without scripts: a package of the lock gets no say on this machine before a test imports it.
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run([NODE, _NPM, "ci", *options], cwd=HERE, check=True, stdout=sys.stderr)
-    INSTALLED.write_text(lock)
+    subprocess.run([NODE, _NPM, "ci", *options], cwd=folder, check=True, stdout=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,10 @@ def test_unknown_name_suggests_a_plugin(folder: Folder, name: str, message: str)
     [
         ("import json as x", "is a module, not a function or a class"),
         ("x = 1", "is an int, not a function or a class"),
-        ("x = None", "is a NoneType, not a function or a class"),
+        (
+            "x = None",
+            "is a NoneType, not a function or a class; does its decorator return it?",
+        ),
         (
             "import functools\nx = functools.partial(print)",
             "is a partial, not a function or a class",

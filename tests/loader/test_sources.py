@@ -120,6 +120,14 @@ def test_pipe_is_not_waited_for(root: Path) -> None:
     assert problems(root) == ["pipe.py:1:1: cannot read: not a file, or a link to none"]
 
 
+def test_a_file_that_is_too_large_is_a_problem(root: Path) -> None:
+    (root / "large.py").write_text("")
+    os.truncate(root / "large.py", 10**12)  # a hole, which takes no room on the disk
+    assert problems(root) == ["large.py:1:1: cannot read: larger than 4 MB"]
+    os.truncate(root / "large.py", 4_000_000)
+    assert problems(root) == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file that cannot be read")
 def test_unreadable_file_is_a_problem(root: Path) -> None:
     (root / "memory.py").symlink_to("/proc/self/mem")

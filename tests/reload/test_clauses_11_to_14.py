@@ -23,6 +23,8 @@ from tests.deadline import deadline
 from tests.ports import free_port
 from tests.reload.calling_client import caller
 from tests.reload.edited_daemon import CONFIG, SAY, WATCHED, Running
+from tests.test_wrong_files import CASES as WRONG
+from tests.test_wrong_files import PRINTED, parts
 
 # 11. Keys that only a restart can change are named; everything else applies.
 
@@ -140,9 +142,12 @@ async def test_clause_12_a_last_good_one_that_is_none_any_more_is_not_served(gat
 async def test_clause_12_no_state_folder_is_no_reason_not_to_serve(gateway, caplog) -> None:
     async with gateway(environ={"XDG_STATE_HOME": "/proc/nowhere"}) as one:
         assert await one.said() == "one"
-        one.say("two")
-        assert (await one.reload()).result == "applied"
-    assert "the accepted configuration could not be kept: " in caplog.text
+        for word in ("two", "three"):
+            one.say(word)
+            assert (await one.reload()).result == "applied"
+    told = [line for line in caplog.messages if "configuration could not be kept" in line]
+    assert len(told) == 1
+    assert told[0].startswith("the accepted configuration could not be kept: ")
 
 
 # 13. A dead watcher is noticed and replaced; a slow safety poll bounds what can be missed.
@@ -285,6 +290,19 @@ async def test_clause_14_check_and_reload_agree_on_every_bad_file(gateway, monke
             assert await client.call("say") == ["one"]
         assert {verdict.result for verdict in one.verdicts} == {"failed"}
         assert one.api.status()["generation"] == 1
+
+
+async def test_clause_14_check_and_reload_agree_on_every_kind_of_mistake(gateway) -> None:
+    async with gateway() as one:
+        for case in WRONG:
+            shutil.rmtree(one.folder / "plugins")
+            files = parts(case)
+            del files[PRINTED]
+            for file, text in files.items():
+                (one.folder / file).parent.mkdir(exist_ok=True, parents=True)
+                (one.folder / file).write_text(text)
+            (one.folder / "plugins").mkdir(exist_ok=True)
+            await agreed(one)
 
 
 PLUGINS = {

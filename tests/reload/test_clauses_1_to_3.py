@@ -183,7 +183,7 @@ FAILURES: dict[str, tuple[Callable[[Running], object], str]] = {
         "gateway.yaml:6:19: services.store: the service did not start: ZeroDivisionError: div",
     ),
     "certificate": (
-        lambda one: one.config(CONFIG + "server: {tls: {cert: no.pem, key: no.key}}\n"),
+        lambda one: one.config(CONFIG + "server: {tls: {cert: no.pem, key: gateway.yaml}}\n"),
         "gateway.yaml:6:15: server.tls: cannot read no.pem: No such file or directory",
     ),
 }

@@ -78,7 +78,11 @@ async def test_clause_4_what_is_emptied_on_purpose_is_empty(gateway) -> None:
         one.config(CONFIG.replace("routes: {say: chat.say}", "routes: {}"))
         (one.folder / "plugins/chat.py").unlink()
         verdict = await one.reload()
-        assert verdict.plan.changes == ("- / route 'say'", "- plugins/chat.py")
+        assert verdict.plan.changes == (
+            "- / route 'say'",
+            "- plugins/chat.py",
+            "- plugins plugins: had files, has none",
+        )
         assert (await client.call("say"))[0]["error"]["code"] == "unknown_event"
 
 

@@ -43,6 +43,35 @@ async def test_glob_gains_and_loses_files(gateway, folder: str) -> None:
         assert await client.call("say") == ["two"]
 
 
+async def test_a_glob_that_has_lost_its_last_file_is_told(gateway, caplog) -> None:
+    """It may be the file with the guard, and the disk it was on."""
+    config = CONFIG + "include: conf.d/*.yaml\nplugins: [plugins, extras]\n"
+    told = "%s had files and has none now: what they said no longer holds"
+    async with gateway(CONFIG) as one:
+        for folder, name, text in (
+            ("conf.d", "a.yaml", MORE.format("/a")),
+            ("conf.d", "b.yaml", ""),
+            ("extras", "extra.py", ""),
+        ):
+            (one.folder / folder).mkdir(exist_ok=True)
+            (one.folder / folder / name).write_text(text or "x = 1\n" * name.endswith(".py"))
+        one.config(config)
+        await one.verdict()
+        (one.folder / "conf.d/b.yaml").unlink()
+        await one.verdict()
+        assert "had files" not in caplog.text
+        (one.folder / "conf.d/a.yaml").unlink()
+        verdict = await one.verdict()
+        assert verdict.plan.changes == ("- /a", "- include conf.d/*.yaml: had files, has none")
+        assert told % "include conf.d/*.yaml" in caplog.text
+        [record] = [each for each in caplog.records if "had files" in each.message]
+        assert record.levelname == "WARNING"
+        (one.folder / "extras/extra.py").unlink()
+        verdict = await one.verdict()
+        assert "- plugins extras: had files, has none" in verdict.plan.changes
+        assert told % "plugins extras" in caplog.text
+
+
 def missing_include(one: Running) -> Callable[[], object]:
     one.config(CONFIG + "include: more.yaml\n")
     return lambda: (one.folder / "more.yaml").write_text("services: {}\n")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 from pathlib import Path
+
+import pytest
 
 from tests.deadline import deadline
 from tests.reload.calling_client import caller
@@ -92,6 +95,27 @@ async def test_metrics_count_traffic_and_reloads(gateway) -> None:
         one.say("two")
         await one.post("/-/reload")
         assert values(await one.get("/metrics"))["sockgw_config_last_reload_successful"] == 1
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "pipe"])
+async def test_a_plan_of_what_is_no_file_is_refused(gateway, tmp_path, file) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    async with gateway(ADMIN) as one:
+        plan = await one.post("/-/plan", json={"file": str(tmp_path / file)})
+    [problem] = plan["problems"]
+    assert problem["file"] == str(tmp_path / file)
+    assert problem["message"] == "this is not a file"
+
+
+async def test_metrics_count_checks_by_schemas(gateway) -> None:
+    config = ADMIN.replace("say: chat.say", "say: {use: chat.say, schema: []}")
+    async with gateway(config) as one, caller(one.url) as client:
+        await client.call("say")
+        await client.call("say", 1)
+        metrics = values(await one.get("/metrics"))
+    assert metrics['sockgw_schema_checks_total{result="valid"}'] == 1
+    assert metrics['sockgw_schema_checks_total{result="refused"}'] == 1
+    assert metrics["sockgw_schema_seconds_total"] > 0
 
 
 async def test_plan_tells_what_a_reload_would_do_and_does_nothing(gateway) -> None:
@@ -200,3 +224,28 @@ async def test_readiness_ends_when_the_daemon_stops_and_health_does_not(
         assert await one.get("/healthz") == {"healthy": True}
         stage.go()
         assert await call == []
+
+
+async def test_a_warning_is_logged_once(gateway, caplog) -> None:
+    config = CONFIG.replace("chat.say", "{use: chat.say, timeout: 20m}")
+    warning = "warning: namespaces./.routes.say.timeout: a reload or a stop cancels this event"
+    async with gateway(config) as one:
+        assert caplog.text.count(warning) == 1
+        one.say("two")
+        await one.reload()
+        assert caplog.text.count(warning) == 1
+        one.config(config.replace("20m", "21m"))
+        await one.reload()
+        assert caplog.text.count(warning) == 1
+
+
+async def test_a_mistake_in_the_file_hides_none_in_a_plugin(gateway, caplog) -> None:
+    async with gateway(CONFIG) as one:
+        one.config(CONFIG + "serve: {}\n")
+        one.plugin("chat", "async def say(ctx)\n    return 1\n")
+        verdict = await one.reload()
+        assert [problem.message for problem in verdict.problems] == [
+            "unknown key 'serve', did you mean 'server'?",
+            "cannot import: SyntaxError: expected ':'",
+        ]
+        assert "      async def say(ctx)\n                        ^" in caplog.text

@@ -164,7 +164,13 @@ async def test_the_logged_traceback_has_the_authors_frames_only(scenario, caplog
     assert record.message == "RuntimeError in connecting"
 
 
-@pytest.mark.parametrize("error", ["TypeError('x')", "SystemExit(1)", "KeyError('x')"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *("TypeError('x')", "SystemExit(1)", "KeyError('x')", "GeneratorExit()"),
+        *("BaseException('x')", "BaseExceptionGroup('x', [GeneratorExit()])"),
+    ],
+)
 async def test_whatever_a_middleware_raises_runs_it_once_and_refuses(scenario, error):
     guard = f"""
         from .log import happened

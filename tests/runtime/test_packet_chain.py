@@ -404,3 +404,66 @@ async def test_a_client_that_leaves_while_it_is_asked_is_no_fault(scenario, capl
         await client.receive("question")
         await client.lose()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+UNUSUAL = ["GeneratorExit()", "Panic('x')", "BaseExceptionGroup('x', [Panic('y')])"]
+PANIC = """
+    import asyncio
+
+    class Panic(BaseException):
+        pass
+"""
+
+
+@pytest.mark.parametrize("raised", UNUSUAL)
+@pytest.mark.parametrize("wait", ["pass", "await asyncio.sleep(0)"])
+async def test_an_exception_that_is_no_error_is_answered_and_logged_too(
+    scenario, caplog, raised, wait
+):
+    plugin = f"{PANIC}\n    async def go(ctx):\n        {wait}\n        raise {raised}"
+    async with scenario(BARE, plugin=plugin) as gateway:
+        client = await gateway.connect()
+        assert await client.call("go") == error("internal", "internal error")
+        assert f"{raised.partition('(')[0]} in event 'go'" in caplog.text
+        assert await client.call("nope") == error("unknown_event", "no route for event 'nope'")
+
+
+@pytest.mark.parametrize("order", ["concurrent", "serial"])
+async def test_a_handler_that_goes_on_when_cancelled_is_answered_at_its_time_out(
+    scenario, caplog, order
+):
+    config = f"""
+        namespaces:
+          /:
+            routes:
+              go: {{use: plugin.go, timeout: 20ms, order: {order}}}
+              end: plugin.end
+    """
+    plugin = """
+        import asyncio
+        stubborn = asyncio.Event()
+
+        async def go(ctx):
+            while not stubborn.is_set():
+                try:
+                    await stubborn.wait()
+                except asyncio.CancelledError:
+                    pass
+            return "at last"
+
+        async def end(ctx):
+            stubborn.set()
+    """
+    async with scenario(config, plugin=plugin) as gateway:
+        client = await gateway.connect()
+        assert await client.call("go") == error("timeout", "event 'go' took too long")
+        assert await client.call("end") == []
+        await gateway._server.live.drain(gateway.drain)
+        outcomes = gateway._server.dispatcher.outcomes
+        with pytest.raises(TimeoutError):
+            await client.receive(timeout=0.01)
+    assert (outcomes["timeout"], outcomes["ok"]) == (1, 1)
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.message == (
+        "event 'go' goes on after its time-out: its handler cannot be cancelled"
+    )

@@ -161,6 +161,25 @@ def test_nesting_is_read_to_a_limit(innermost):
             json.loads(stdlib.dumps(nested(depth, *innermost)))
 
 
+@pytest.mark.parametrize("one", ["[]", "{}", '["]"]', '{"[":1}'])
+def test_arrays_and_objects_are_read_to_a_number(one):
+    value = [stdlib.loads(one)] * (json.MAX_NESTED - 1)
+    text = stdlib.dumps(value, separators=(",", ":"))
+    assert json.loads(text) == value
+    with pytest.raises(ValueError, match=r"^too many arrays and objects$"):
+        json.loads(f"[{text[1:-1]},{one}]")
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, '\\"[' * 300_000, '"[\\' * 200_000])
+def test_brackets_in_a_long_text_do_not_count(text):
+    assert json.loads(stdlib.dumps([text])) == [text]
+
+
+def test_a_text_that_never_ends_is_read_once():
+    with pytest.raises(ValueError, match=r"^(?!too many)"):
+        json.loads('["' + '\\"[' * 300_000)
+
+
 def test_brackets_in_text_do_not_count():
     value = [{"[" * 300: "{" * 300}] * 300
     assert json.loads(stdlib.dumps(value)) == value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -262,6 +263,50 @@ def test_what_is_no_messagepack_is_refused(message):
         MsgPackPacket(encoded_packet=message)
 
 
+LARGEST = b"\xff\xff\xff\xff"
+ANNOUNCED = {
+    "an array": HEAD + b"\xdd" + LARGEST + b"\xa1a",
+    "an array in an array": HEAD + b"\x92\xa1a\xdd" + LARGEST,
+    "arrays in arrays": HEAD + (b"\xdd" + LARGEST) * 100,
+    "a map": HEAD + b"\x92\xa1a\xdf" + LARGEST,
+    "text": HEAD + b"\x92\xa1a\xdb" + LARGEST,
+    "a key": HEAD + b"\x92\xa1a\x81\xdb" + LARGEST,
+    "bytes": HEAD + b"\x92\xa1a\xc6" + LARGEST,
+    "an extension": HEAD + b"\x92\xa1a\xc9" + LARGEST + b"\x00",
+    "the packet": b"\xdf" + LARGEST,
+    "its namespace": b"\x82\xa4type\x02\xa3nsp\xdb" + LARGEST,
+    "a field nobody knows": b"\x84\xa4type\x02\xa3nsp\xa1/\xa1x\xc6" + LARGEST,
+}
+
+
+@pytest.mark.parametrize("message", ANNOUNCED.values(), ids=ANNOUNCED)
+def test_no_room_is_made_for_what_is_only_announced(message):
+    tracemalloc.start()
+    try:
+        with pytest.raises(PacketError):
+            MsgPackPacket(encoded_packet=message)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("code", [*range(1, 128, 9), *range(-128, 0, 9), -1])
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 3, 300, 70_000])
+def test_no_extension_but_notepacks_and_the_timestamp_is_read(code, size):
+    extension = msgpack.packb(msgpack.ExtType(code, bytes(size))) if code >= 0 else None
+    if extension is None:
+        fixed = {1: 0xD4, 2: 0xD5, 4: 0xD6, 8: 0xD7, 16: 0xD8}
+        head = bytes([fixed[size]]) if size in fixed else b"\xc9" + size.to_bytes(4)
+        extension = head + code.to_bytes(1, signed=True) + bytes(size)
+    message = HEAD + b"\x92\xa1a" + extension
+    if code == -1 and size in (4, 8):
+        assert MsgPackPacket(encoded_packet=message).data == ["a", "1970-01-01T00:00:00Z"]
+    else:
+        with pytest.raises(PacketError):
+            MsgPackPacket(encoded_packet=message)
+
+
 @many
 @given(st.binary() | VALUES.map(msgpack.packb) | VALUES.map(event).map(msgpack.packb))
 def test_nothing_is_refused_but_with_a_packet_error(message):
@@ -271,3 +316,16 @@ def test_nothing_is_refused_but_with_a_packet_error(message):
     except PacketError:
         return
     assert isinstance(packet.data, list)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_large_packet_is_held_to_the_same(value: float) -> None:
+    """It is not walked through, so its client hears less of why."""
+    large = [None] * 100_000
+    assert read(event(large)).data == ["a", large]
+    with pytest.raises(PacketError, match="a number that is not finite"):
+        read(event([*large, value]))
+
+
+def test_bytes_that_look_like_nan_are_none() -> None:
+    assert read(event([None, b"\xcb\x7f\xff", None])).data == ["a", [None, b"\xcb\x7f\xff", None]]

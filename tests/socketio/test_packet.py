@@ -178,9 +178,10 @@ def test_a_packet_that_breaks_the_protocol_is_refused(message):
         ('21-["a"]', "attachments in the wrong type of packet"),
         ("2" + "[" * 300, "payload is not JSON: .+"),
         ('2["a",' + "[" * 200 + "]" * 200 + "]", "payload is not JSON: nested too deep"),
+        ("2[0" + ",{}" * 100_000 + "]", "payload is not JSON: too many arrays and objects"),
         (b"\x00", "bytes that belong to no packet"),
     ],
-    ids=repr,
+    ids=lambda each: repr(each)[:60],
 )
 def test_the_reason_is_told(text, reason):
     with pytest.raises(PacketError, match=f"^{reason}$"):

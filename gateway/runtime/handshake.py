@@ -1,0 +1,38 @@
+"""Handshakes: each asks for a session, and the handshake chain accepts or refuses it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.api import HandshakeContext
+from gateway.errors import Reject
+from gateway.runtime.blueprint import Blueprint
+from gateway.runtime.chain import nothing
+from gateway.runtime.outcome import FAULTS, log_fault
+
+__all__ = ["INTERNAL", "refusal"]
+
+INTERNAL = Reject("internal", "internal error", status=500)
+CANCELLED = Reject("cancelled", "the gateway reloads or stops: try again", status=503)
+
+
+async def refusal(ctx: HandshakeContext, blueprint: Blueprint) -> Reject | None:
+    """Run a handshake through the chain; `None` if every middleware has let it pass."""
+    assert blueprint.handshake is not None
+    ctx._end = nothing
+    try:
+        await blueprint.handshake(ctx)
+    except Reject as reject:
+        return reject
+    except (*FAULTS, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            return CANCELLED
+        log_fault(ctx, "in a handshake", error)
+        return INTERNAL
+    is_through = ctx._at == len(blueprint.handshake_links)
+    return None if is_through else Reject("refused", "connection refused")
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
