@@ -32,6 +32,9 @@ TURN = range(BUDGET)
 TURN_SIZE = 2**16
 """Bytes after which a turn is over as well."""
 
+COPIED = 2**12
+"""Size below which a read is copied as a whole, in bytes."""
+
 UNREAD = 2**16
 """Bytes that may wait before the connection stops reading."""
 
@@ -130,10 +133,10 @@ class Inbox:
                 if waiting is not None:
                     self._wait_for(waiting)
             else:
-                if reader.data:
-                    reader.feed(data)
-                else:
+                if not reader.data:
                     reader.data = data
+                elif data:
+                    reader.feed(data)
                 if self._read_all():
                     self._take_turns()
         except UnicodeDecodeError:
@@ -154,6 +157,7 @@ class Inbox:
         end = len(data)
         is_long = end - at >= TURN_SIZE
         last = at + TURN_SIZE if is_long else end
+        texts = bytearray(data) if end < COPIED else None  # one copy costs less than many
         for _ in TURN:
             if at >= last and (at < end or reader.is_fresh):
                 break
@@ -161,7 +165,7 @@ class Inbox:
             if body < end and data[at] == FIN_TEXT and reader.is_fresh:
                 stop = body + SIZES[data[at + 1]]
                 if stop <= end:  # `FrameReader.next`, inlined: most frames
-                    text = bytearray(data[body:stop])
+                    text = texts[body:stop] if texts else bytearray(data[body:stop])
                     unmask(data[at + 2 : body], text)
                     reader.at = at = stop
                     waiting = receive(recipient, text.decode())
