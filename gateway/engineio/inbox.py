@@ -11,6 +11,7 @@ from gateway.engineio.pacing import BUDGET
 from gateway.engineio.packet import PacketError
 from gateway.engineio.reader import (
     FIN_TEXT,
+    LONGER,
     SIZES,
     FrameError,
     FrameReader,
@@ -28,6 +29,9 @@ LOG = logging.getLogger("sockgw.engine")
 
 TURN = range(BUDGET)
 """Frames that one turn of the loop handles, of any kind."""
+
+REST = range(BUDGET - 1)
+"""Those behind the first."""
 
 TURN_SIZE = 2**16
 """Bytes after which a turn is over as well."""
@@ -127,18 +131,13 @@ class Inbox:
                 and reader.is_fresh
                 and not reader.data
             ):
-                text = bytearray(data[6:])  # most reads: one frame of short text
+                text = bytearray(data[6:])  # `FrameReader.whole`, inlined: most reads
                 unmask(data[2:6], text)
                 waiting = self._session.receive_on(self._recipient, text.decode())
                 if waiting is not None:
                     self._wait_for(waiting)
             else:
-                if not reader.data:
-                    reader.data = data
-                elif data:
-                    reader.feed(data)
-                if self._read_all():
-                    self._take_turns()
+                self._read_all(data)
         except UnicodeDecodeError:
             self._fail(not_utf8())
         except FrameError as error:
@@ -150,21 +149,38 @@ class Inbox:
         if self._uncharged or self._is_paused or self.is_unread:
             self._settle()
 
-    def _read_all(self) -> bool:
-        """Handle what can be handled now; true if a turn's worth was."""
+    def _read_all(self, data: bytes) -> None:
+        """Handle any frames; a longer one at the beginning is mostly the only one."""
+        reader = self._reader
+        message = None
+        if reader.data:
+            reader.feed(data)
+        else:
+            reader.data = data
+            if reader.is_fresh and data[1:2] == LONGER:
+                message = reader.whole()
+        if message is None:
+            self._read_on(TURN)
+        elif (waiting := self._session.receive_on(self._recipient, message)) is not None:
+            self._wait_for(waiting)
+        elif reader.data and not self.is_unread:
+            self._read_on(REST)
+
+    def _read_on(self, frames: range) -> None:
+        """Handle some frames, or as many as can be handled now."""
         reader, recipient, receive = self._reader, self._recipient, self._session.receive_on
         data, at = reader.data, reader.at
         end = len(data)
         is_long = end - at >= TURN_SIZE
         last = at + TURN_SIZE if is_long else end
         texts = bytearray(data) if end < COPIED else None  # one copy costs less than many
-        for _ in TURN:
+        for _ in frames:
             if at >= last and (at < end or reader.is_fresh):
                 break
             body = at + 6
             if body < end and data[at] == FIN_TEXT and reader.is_fresh:
                 stop = body + SIZES[data[at + 1]]
-                if stop <= end:  # `FrameReader.next`, inlined: most frames
+                if stop <= end:  # `FrameReader.whole`, inlined: most frames
                     text = texts[body:stop] if texts else bytearray(data[body:stop])
                     unmask(data[at + 2 : body], text)
                     reader.at = at = stop
@@ -179,11 +195,12 @@ class Inbox:
                 break
             at = reader.at
         else:
-            return not self._is_over
+            is_long, last = True, at
         at = reader.at
         if at == end:
             reader.data, reader.at = b"", 0
-        return is_long and at >= last and not self._is_over
+        if is_long and at >= last and not self._is_over:
+            self._take_turns()
 
     def _read_one(self) -> bool:
         """Handle the next frame; false if the one after it cannot be handled yet."""

@@ -23,6 +23,7 @@ from gateway.engineio.packet import Message
 
 __all__ = [
     "FIN_TEXT",
+    "LONGER",
     "SIZES",
     "Event",
     "FrameError",
@@ -49,8 +50,12 @@ SHORT = 125
 CONTROLS = frozenset({FIN | CLOSE, FIN | PING, FIN | PONG})
 STARTS = frozenset({TEXT, FIN | TEXT, BINARY, FIN | BINARY})
 DEFLATED_STARTS = frozenset(RSV1 | first for first in STARTS)
+WHOLE = frozenset({FIN | TEXT, FIN | BINARY})
 CONTINUATIONS = frozenset({CONTINUATION, FIN | CONTINUATION})
-"""First bytes of the frames that begin a message, continue it, or may come between its frames."""
+"""First bytes of the frames that stand alone, begin a message, are one, or continue it."""
+
+LONGER = b"\xfe"
+"""The second byte of a masked frame whose length is in the next two."""
 
 LENGTHS = {126: (2, SHORT + 1), 127: (8, 2**16)}
 """Size of a longer length in bytes, and the least that it may say, by the second byte."""
@@ -102,7 +107,7 @@ class FrameReader:
     `limit` is the size of the largest message, in bytes, compressed or not; `inflates` is true if
     permessage-deflate was agreed on. `data` is what was fed and may be read, from `at` on: a frame
     is read as it comes, so this is what `next` was not called for, or part of a head or a control
-    frame. While `is_fresh` no frame or message is begun, so `data[at]` is the first byte of one.
+    frame. While `is_fresh`, no frame or message is begun, and short text is within the limit.
     """
 
     __slots__ = (
@@ -131,7 +136,7 @@ class FrameReader:
         self._content: _Content | None = None  # of the message that is being read
         self._size = 0  # of that message, in bytes on the wire
         self._front: Event | None = None  # it was looked at, and is next
-        self.is_fresh = True  # none of the above is begun
+        self.is_fresh = limit >= SHORT  # none of the above is begun
 
     @property
     def unread(self) -> int:
@@ -140,19 +145,49 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         """Add what came behind what was fed before."""
-        if self.data:
-            data = self.data[self.at :] + data
-        self.data, self.at = data, 0
+        if data:
+            self.data, self.at = self.data[self.at :] + data, 0
 
     def next(self) -> Event | None:
         """The next frame; `None` until more bytes have come. Raises `FrameError`.
 
-        An inbox reads short text without calling this.
+        An inbox reads most text without calling this.
         """
         try:
+            if self.is_fresh and (message := self.whole()) is not None:
+                return message
             return self._next()
         except UnicodeDecodeError:
             raise not_utf8() from None
+
+    def whole(self) -> Message | None:
+        """The next message, while `is_fresh`, if it is one frame up to 64 KiB that is all there.
+
+        Most are. For anything else this is `None`, and `next` reads it. Raises
+        `UnicodeDecodeError` for bad text.
+        """
+        data, at = self.data, self.at
+        end = len(data)
+        body = at + 6
+        if body >= end:
+            return None
+        first, size = data[at], SIZES[data[at + 1]]
+        stop = body + size
+        if stop > end and data[at + 1] == MASKED | 126:
+            body += 2
+            size = data[at + 2] << 8 | data[at + 3]
+            stop = body + size
+            if size <= SHORT:
+                return None
+        if stop > end or size > self._limit or first not in WHOLE:
+            return None
+        payload = bytearray(data[body:stop])
+        unmask(data[body - 4 : body], payload)
+        if stop == end:
+            self.data, self.at = b"", 0
+        else:
+            self.at = stop
+        return payload.decode() if first == FIN_TEXT else bytes(payload)
 
     def peek(self) -> Event | None:
         """The next frame, without reading it; `None` and errors are those of `next`."""
@@ -170,7 +205,7 @@ class FrameReader:
             event = self._read_control(self._first) if control else self._read_data(self._first)
         if event is not None:
             self._first = None
-        self.is_fresh = self._first is None and self._content is None
+        self.is_fresh = self._first is None and self._content is None and self._limit >= SHORT
         return event
 
     # Heads
