@@ -127,11 +127,12 @@ async def test_loading_that_nobody_waits_for_any_more_ends_quietly(
     release = threading.Event()
     monkeypatch.setattr(sys, "release", release, raising=False)
     file = write(tmp_path, CONFIG, chat=f"import sys\nsys.release.wait(10)\n{SAY}")
+    before = set(threading.enumerate())  # that of another test may still be ending
     loading = asyncio.create_task(loaded(file, None))
     await asyncio.sleep(0)  # the thread runs
     loading.cancel()
     await asyncio.wait({loading})
-    [left] = [each for each in threading.enumerate() if each.name == "load"]
+    [left] = [each for each in {*threading.enumerate()} - before if each.name == "load"]
     release.set()
     await asyncio.to_thread(left.join, 10)
     assert not left.is_alive()
