@@ -161,7 +161,11 @@ class Inbox:
                 message = reader.whole()
         if message is None:
             self._read_on(TURN)
-        elif (waiting := self._session.receive_on(self._recipient, message)) is not None:
+            return
+        if reader.at == len(data):
+            reader.data, reader.at = b"", 0
+        waiting = self._session.receive_on(self._recipient, message)
+        if waiting is not None:
             self._wait_for(waiting)
         elif reader.data and not self.is_unread:
             self._read_on(REST)

@@ -183,10 +183,7 @@ class FrameReader:
             return None
         payload = bytearray(data[body:stop])
         unmask(data[body - 4 : body], payload)
-        if stop == end:
-            self.data, self.at = b"", 0
-        else:
-            self.at = stop
+        self.at = stop
         return payload.decode() if first == FIN_TEXT else bytes(payload)
 
     def peek(self) -> Event | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from itertools import accumulate
+from random import Random
 from typing import cast
 
 import pytest
@@ -12,6 +14,7 @@ from gateway.engineio.inbox import Inbox
 from gateway.engineio.packet import Packet, PacketError
 from gateway.engineio.reader import FrameError, FrameReader
 from gateway.engineio.session import Session
+from tests.deadline import until
 from tests.hostile.byte_connection import BINARY, CLOSE, PING, close, frame
 
 WAIT, BAD = "wait", "bad"
@@ -110,6 +113,25 @@ def text(message: str) -> bytes:
 async def test_everything_is_taken_in_the_call_that_read_it(carrier: Carrier) -> None:
     carrier.send(text("a"), frame(b"b", BINARY), frame(b"c", PING), close(1000))
     assert carrier.log == ["a", b"b", ("ping", b"c"), "closed"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_each_message_is_taken_once(carrier: Carrier, seed: int) -> None:
+    """However a stream is cut: each way of reading a frame leaves off where the next begins."""
+    random = Random(seed)
+    sent: list[str | bytes] = []
+    for _ in range(30):
+        size = random.choice([0, 1, 20, 124, 125, 126, 127, 300, 5_000, 70_000])
+        sent.append(random.randbytes(size) if random.random() < 0.5 else "x" * size)
+    frames = [text(each) if isinstance(each, str) else frame(each, BINARY) for each in sent]
+    data = b"".join(frames)
+    ends = list(accumulate(map(len, frames)))
+    anywhere = [random.randint(0, len(data)) for _ in range(seed // 2)]
+    cuts = sorted(random.sample(ends, 10) + anywhere)  # most reads end with a frame
+    for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        carrier.send(data[begin:end])
+        await until(lambda: not carrier.is_paused)
+    assert carrier.log == sent
 
 
 async def test_what_comes_behind_a_message_waits_for_it(carrier: Carrier) -> None:
