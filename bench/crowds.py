@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from bench.checkouts import checkout, this
 from bench.flooding.crowd import CROWDS, Crowd, gather
 from bench.flooding.gateway import Program, program_of
 from bench.flooding.hoards import HOARDS, Hoard, hoard
 from bench.flooding.tables import markdown
+from bench.results import write_json
 
 __all__ = ["main"]
 
@@ -47,8 +46,7 @@ def main() -> None:
         sys.exit(f"bench: {error}")
     print(_report(found))
     if options.json:
-        text = msgspec.json.format(msgspec.json.encode(found), indent=1)
-        options.json.write_bytes(text + b"\n")
+        write_json(options.json, found)
 
 
 def _options() -> argparse.Namespace:

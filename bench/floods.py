@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import msgspec
-
 from bench.checkouts import checkout, this
 from bench.flooding.bodies import Stall, cases, measure_body
 from bench.flooding.cells import Cell, measure
@@ -24,6 +22,7 @@ from bench.flooding.costs import RATES, Cost, cost_of_body, cost_of_rate
 from bench.flooding.gateway import Program, program_of
 from bench.flooding.kinds import KINDS
 from bench.flooding.tables import costs_table, floods_table, stalls_table
+from bench.results import write_json
 
 __all__ = ["Floods", "failures", "main"]
 
@@ -56,8 +55,7 @@ def main() -> None:
         sys.exit(f"bench: {error}")
     print(_report(floods))
     if options.json:
-        text = msgspec.json.format(msgspec.json.encode(floods), indent=1)
-        options.json.write_bytes(text + b"\n")
+        write_json(options.json, floods)
     raise SystemExit(any(True for _ in failures(floods)))
 
 

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-import msgspec
-
 from bench.checkouts import Checkout, checkout, this
 from bench.counters import COUNTERS, Counter, best
 from bench.lockstep import WORKS, Work
 from bench.peers import Peer, Shape
 from bench.python import find, gateway_venv
 from bench.report import grid
+from bench.results import write_json
 from bench.trial import Bench
 
 __all__ = ["count", "main"]
@@ -63,8 +62,7 @@ def main() -> None:
         sys.exit(f"bench: {error}")
     print(_report(counts))
     if options.json:
-        text = msgspec.json.format(msgspec.json.encode(counts), indent=1)
-        options.json.write_bytes(text + b"\n")
+        write_json(options.json, counts)
 
 
 def _options() -> argparse.Namespace:

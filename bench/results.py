@@ -15,10 +15,15 @@ import msgspec
 from bench.trial import Trial
 from bench.works import WORKS, Figure
 
-__all__ = ["Results"]
+__all__ = ["Results", "write_json"]
 
 Facts = dict[str, str]
 Trials = dict[str, dict[str, list[Trial]]]
+
+
+def write_json(path: Path, found: object) -> None:
+    """Write what was measured, for people to read too."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
 
 
 def machine() -> Facts:
@@ -94,7 +99,7 @@ class Results:
         path.parent.mkdir(exist_ok=True)
         whole = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "figures": figures}
         whole |= msgspec.to_builtins(self)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+        write_json(path, whole)
 
     @classmethod
     def load(cls, path: Path) -> Results:

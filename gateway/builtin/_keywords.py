@@ -92,11 +92,11 @@ def bounded(kind: type[Validator]) -> type[Validator]:
         "oneOf": lambda _: _one_of,
         "uniqueItems": lambda _: _unique_items,
         "items": _items,
-        "pattern": _pattern,
-        "patternProperties": _with_short_keys,
-        "additionalProperties": _with_short_keys,
-        "unevaluatedItems": _with_few_members,
-        "unevaluatedProperties": _with_few_members,
+        "pattern": _unless(_long_text),
+        "patternProperties": _unless(_long_key),
+        "additionalProperties": _unless(_long_key),
+        "unevaluatedItems": _unless(_many_members),
+        "unevaluatedProperties": _unless(_many_members),
         "multipleOf": _multiple_of,
         "$ref": _counted,
         "$dynamicRef": _counted,
@@ -178,40 +178,42 @@ def _items(keyword: _Keyword) -> _Keyword:
     return items
 
 
-def _pattern(keyword: _Keyword) -> _Keyword:
-    def pattern(validator: Any, written: Any, instance: Any, around: Any) -> _Errors:
-        is_text = isinstance(instance, str)
-        if is_text and len(instance) > LONGEST_MATCHED and "maxLength" not in around:
-            without = "the most for a 'pattern' without a 'maxLength'"
-            yield ValidationError(f"longer than {LONGEST_MATCHED} characters, {without}")
-            return
-        yield from keyword(validator, written, instance, around) or ()
+def _unless(refusal: Callable[[Any, Any], str | None]) -> Callable[[_Keyword], _Keyword]:
+    """Have a keyword refuse an instance, given the schema around it, before it is checked."""
 
-    return pattern
+    def guard(keyword: _Keyword) -> _Keyword:
+        def guarded(validator: Any, part: Any, instance: Any, around: Any) -> _Errors:
+            refused = refusal(instance, around)
+            if refused is not None:
+                yield ValidationError(refused)
+                return
+            yield from keyword(validator, part, instance, around) or ()
 
+        return guarded
 
-def _with_short_keys(keyword: _Keyword) -> _Keyword:
-    def with_short_keys(validator: Any, part: Any, instance: Any, around: Any) -> _Errors:
-        is_matched = "patternProperties" in around and isinstance(instance, dict)
-        if is_matched and any(len(key) > LONGEST_MATCHED for key in instance):
-            most = f"{LONGEST_MATCHED} characters, the most for 'patternProperties'"
-            yield ValidationError(f"a key is longer than {most}")
-            return
-        yield from keyword(validator, part, instance, around) or ()
-
-    return with_short_keys
+    return guard
 
 
-def _with_few_members(keyword: _Keyword) -> _Keyword:
-    def with_few_members(validator: Any, part: Any, instance: Any, around: Any) -> _Errors:
-        if isinstance(instance, list | dict) and len(instance) > MOST_UNEVALUATED:
-            what = "items" if isinstance(instance, list) else "properties"
-            most = f"{MOST_UNEVALUATED} {what}, the most for 'unevaluated{what.title()}'"
-            yield ValidationError(f"more than {most}")
-            return
-        yield from keyword(validator, part, instance, around) or ()
+def _long_text(instance: Any, around: Any) -> str | None:
+    is_text = isinstance(instance, str)
+    if not is_text or len(instance) <= LONGEST_MATCHED or "maxLength" in around:
+        return None
+    without = "the most for a 'pattern' without a 'maxLength'"
+    return f"longer than {LONGEST_MATCHED} characters, {without}"
 
-    return with_few_members
+
+def _long_key(instance: Any, around: Any) -> str | None:
+    is_matched = "patternProperties" in around and isinstance(instance, dict)
+    if not is_matched or all(len(key) <= LONGEST_MATCHED for key in instance):
+        return None
+    return f"a key is longer than {LONGEST_MATCHED} characters, the most for 'patternProperties'"
+
+
+def _many_members(instance: Any, around: Any) -> str | None:
+    if not isinstance(instance, list | dict) or len(instance) <= MOST_UNEVALUATED:
+        return None
+    what = "items" if isinstance(instance, list) else "properties"
+    return f"more than {MOST_UNEVALUATED} {what}, the most for 'unevaluated{what.title()}'"
 
 
 def _multiple_of(keyword: _Keyword) -> _Keyword:

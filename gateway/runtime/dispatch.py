@@ -27,6 +27,7 @@ from gateway.runtime.outcome import (
     cancelled,
     connect_error_data,
     error_payload,
+    is_cancelled,
     is_fault,
     late,
     log_fault,
@@ -121,7 +122,7 @@ class Dispatcher:
                 raise
             if connection.state is State.EXPIRED:
                 reject = Reject("timeout", "connecting took too long")
-            elif is_cancellation and _is_cancelled():
+            elif is_cancellation and is_cancelled():
                 raise
             else:  # a cancellation may also come from a task that a plugin awaited
                 reject = outcome_of(ctx, error)
@@ -389,8 +390,3 @@ def _give_up(dispatcher: Dispatcher, connection: Connection, ctx: Context, ack: 
     )
     answer = dispatcher._failed(connection, ctx, late(ctx), ack)
     dispatcher.live.spawn(dispatcher._newest(connection)[0], answer)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

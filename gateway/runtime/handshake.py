@@ -8,7 +8,7 @@ from gateway.api import HandshakeContext
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.chain import nothing
-from gateway.runtime.outcome import FAULTS, log_fault
+from gateway.runtime.outcome import FAULTS, is_cancelled, log_fault
 
 __all__ = ["INTERNAL", "refusal"]
 
@@ -25,14 +25,9 @@ async def refusal(ctx: HandshakeContext, blueprint: Blueprint) -> Reject | None:
     except Reject as reject:
         return reject
     except (*FAULTS, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
             return CANCELLED
         log_fault(ctx, "in a handshake", error)
         return INTERNAL
     is_through = ctx._at == len(blueprint.handshake_links)
     return None if is_through else Reject("refused", "connection refused")
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -17,6 +17,7 @@ __all__ = [
     "cancelled",
     "connect_error_data",
     "error_payload",
+    "is_cancelled",
     "is_fault",
     "late",
     "log_fault",
@@ -84,10 +85,13 @@ def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
 
     Its socket is still there, so it still gets an ack.
     """
+    return late(ctx) if is_cancelled() else outcome_of(ctx, error)
+
+
+def is_cancelled() -> bool:
+    """True if somebody has cancelled the running task, rather than a task that it awaits."""
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        return late(ctx)
-    return outcome_of(ctx, error)
+    return task is not None and task.cancelling() > 0
 
 
 def unsendable(ctx: Context, error: Exception) -> Reject:

@@ -10,6 +10,8 @@ import gc
 import json as stdlib
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias
 
@@ -25,6 +27,7 @@ __all__ = [
     "is_deep",
     "is_plain",
     "loads",
+    "without_collections",
 ]
 
 MAX_DEPTH = 200
@@ -63,11 +66,8 @@ def loads(text: str) -> object:
     if len(text) >= LARGE and gc.isenabled():
         if _nested(text) > MAX_NESTED and _nested(_STRINGS.sub("", text)) > MAX_NESTED:
             raise ValueError("too many arrays and objects")
-        gc.disable()
-        try:
+        with without_collections():
             return loads(text)
-        finally:
-            gc.enable()
     try:
         data: object = orjson.loads(text)
     except ValueError:
@@ -77,6 +77,18 @@ def loads(text: str) -> object:
     if len(text) > MAX_DEPTH and _nested(text) > MAX_DEPTH and is_deep(data):
         raise ValueError("nested too deep")
     return data
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Collect no garbage meanwhile; see `LARGE`."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _nested(text: str) -> int:

@@ -7,8 +7,8 @@ types, https://github.com/darrachequesne/notepack.
 
 from __future__ import annotations
 
-import gc
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -68,20 +68,15 @@ class MsgPackPacket(Packet):
         if isinstance(message, str):
             raise PacketError("text where MessagePack is expected")
         is_large = len(message) >= json.LARGE
-        collects = is_large and gc.isenabled()
-        if collects:
-            gc.disable()  # see `json.LARGE`
+        is_finite = _NOT_FINITE.search(message) is None
         try:
-            wire = _decoder.decode(message)
-            is_finite = _NOT_FINITE.search(message) is None
-            data = None if wire.data is UNSET else _arrived(wire.data, is_finite, is_large)
+            with json.without_collections() if is_large else nullcontext():
+                wire = _decoder.decode(message)
+                data = None if wire.data is UNSET else _arrived(wire.data, is_finite, is_large)
         except (ValueError, TypeError, OverflowError) as error:
             raise PacketError(f"not a packet: {error}") from None
         except RecursionError:
             raise PacketError("not a packet: nested too deep") from None
-        finally:
-            if collects:
-                gc.enable()
         self.packet_type = wire.type
         self.namespace = wire.nsp.partition("?")[0]
         self.data = data

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -17,6 +14,7 @@ import pytest_asyncio
 
 from tests.daemon_in_loop import served
 from tests.deadline import deadline
+from tests.deaf_client import deaf
 from tests.gateway_files import write
 from tests.js_client import JsDriver
 from tests.raw_client import Raw, raw
@@ -173,22 +171,3 @@ async def test_who_does_not_read_misses_volatile_events_and_stays(url: str, tmp_
                     await ask(witness, '["move",100000]')
                     assert await client.receive() == f'42["moved","{"x" * 100000}"]'
             assert await ask(witness, '["here"]') == "43/calm,7[2]"
-
-
-def deaf(url: str) -> socket.socket:
-    """A client that joins over a WebSocket and never reads."""
-    where = urlsplit(url)
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect((where.hostname, where.port))
-    head = (
-        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
-        f"Host: {where.netloc}",
-        "Connection: Upgrade",
-        "Upgrade: websocket",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}",
-    )
-    join = b"\x81\x82\0\0\0\x0040"  # masked with zeros
-    client.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + join)
-    return client

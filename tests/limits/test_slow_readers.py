@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.deadline import deadline
+from tests.deaf_client import deaf
 from tests.gateway_files import write
 from tests.limits.limited_daemon import CONFIG, PLUGIN, Edge, ask
 from tests.raw_client import Raw, raw
@@ -63,26 +61,6 @@ def resident(pid: int) -> int:
     """Bytes of memory that a process has."""
     pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def deaf(url: str) -> socket.socket:
-    """A client that joins over a WebSocket and never reads."""
-    where = urlsplit(url)
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect((where.hostname, where.port))
-    key = base64.b64encode(bytes(16)).decode()
-    head = (
-        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
-        f"Host: {where.netloc}",
-        "Connection: Upgrade",
-        "Upgrade: websocket",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {key}",
-    )
-    join = b"\x81\x82\0\0\0\x0040"  # masked with zeros
-    sock.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + join)
-    return sock
 
 
 async def reads(client: Raw, first: int) -> None:

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from tests.runtime.doing import DO
+
 CONFIG = """
 limits: {answer_buffer: 100}
 namespaces:
@@ -13,14 +15,12 @@ namespaces:
     routes: {do: plugin.do}
 """
 
-PLUGIN = """
+PLUGIN = (
+    DO
+    + """
 import asyncio
-
-async def do(ctx, code):
-    scope = {"asyncio": asyncio}
-    exec("async def run(ctx):\\n    " + code, scope)
-    return await scope["run"](ctx)
 """
+)
 
 ASK = (
     "answers = await ctx.socket.broadcast.call('how many?', 7, timeout={}); "

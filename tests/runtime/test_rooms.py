@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.testing import Event
+from tests.runtime.doing import DO, heard
 
 CONFIG = """
 namespaces:
@@ -16,27 +17,16 @@ namespaces:
     routes: {do: plugin.do}
 """
 
-PLUGIN = """
+PLUGIN = (
+    DO
+    + """
 async def chain(ctx, next):
     ctx.socket.data["name"] = ctx.socket.handshake.auth.get("name")
     for room in ctx.socket.handshake.auth.get("rooms", ()):
         await ctx.socket.join(room)
     await next()
-
-async def do(ctx, code):
-    scope = {}
-    exec("async def run(ctx):\\n    " + code, scope)
-    return await scope["run"](ctx)
 """
-
-
-async def heard(client) -> list[str]:
-    """The names of the events a client got, up to an answer that follows them all."""
-    await client.call("do", "await ctx.socket.emit('end')")
-    names = []
-    while (event := await client.receive()).name != "end":
-        names.append(event.name)
-    return names
+)
 
 
 async def connect(gateway, *rooms, namespace="/"):

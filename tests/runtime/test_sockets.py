@@ -8,6 +8,7 @@ import pytest
 
 from gateway.testing import Refused
 from tests.deadline import until
+from tests.runtime.doing import DO
 
 CONFIG = """
 namespaces:
@@ -21,7 +22,9 @@ namespaces:
     connection_middleware: [plugin.wait]
 """
 
-PLUGIN = """
+PLUGIN = (
+    DO
+    + """
 import asyncio
 
 seen = []
@@ -38,12 +41,8 @@ async def wait(ctx, next):
 async def left(ctx, reason):
     seen.append(reason)
     await ctx.socket.disconnect(close=True)
-
-async def do(ctx, code):
-    scope = {"seen": seen}
-    exec("async def run(ctx):\\n    " + code, scope)
-    return await scope["run"](ctx)
 """
+)
 
 
 async def do(client, code):

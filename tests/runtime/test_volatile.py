@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.runtime.doing import DO, heard
+
 CONFIG = """
 namespaces:
   /:
@@ -11,26 +13,15 @@ namespaces:
     routes: {do: plugin.do}
 """
 
-PLUGIN = """
+PLUGIN = (
+    DO
+    + """
 async def chain(ctx, next):
     await ctx.socket.volatile.emit("too early")
     await ctx.socket.join("room")
     await next()
-
-async def do(ctx, code):
-    scope = {}
-    exec("async def run(ctx):\\n    " + code, scope)
-    return await scope["run"](ctx)
 """
-
-
-async def heard(client) -> list[str]:
-    """The names of the events a client got, up to an answer that follows them all."""
-    await client.call("do", "await ctx.socket.emit('end')")
-    names = []
-    while (event := await client.receive()).name != "end":
-        names.append(event.name)
-    return names
+)
 
 
 def dropped(gateway):
