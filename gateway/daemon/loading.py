@@ -42,6 +42,21 @@ class LoadTimeout(BaseException):
         return "took longer than reload.load_timeout"
 
 
+class UnheardTimeouts:
+    """An unraisable hook that passes over each `LoadTimeout` and leaves the rest to `former`.
+
+    One that is raised in a finalizer goes no further. There is nothing to say of it, since the
+    thread is interrupted again.
+    """
+
+    def __init__(self, former: Callable[[sys.UnraisableHookArgs], object]) -> None:
+        self._former = former
+
+    def __call__(self, unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, LoadTimeout):
+            self._former(unraisable)
+
+
 class Loading:
     """Reads files and compiles them away from the event loop, one compilation at a time."""
 
@@ -133,6 +148,8 @@ def _interrupt(thread: threading.Thread) -> None:
     """Raise `LoadTimeout` in the thread, unless it is changing `sys.modules`."""
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is not None and not _is_exchanging(frame):
+        if not isinstance(sys.unraisablehook, UnheardTimeouts):
+            sys.unraisablehook = UnheardTimeouts(sys.unraisablehook)
         number = ctypes.c_ulong(thread.ident or 0)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(LoadTimeout))
 

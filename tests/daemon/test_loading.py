@@ -60,6 +60,22 @@ async def test_file_that_loops_is_a_problem_at_its_line(tmp_path: Path, loop: st
     assert (finders(), {name for name in sys.modules if name.startswith("plugins")}) == before
 
 
+async def test_time_limit_that_ends_a_finalizer_is_not_told_and_comes_again(tmp_path: Path) -> None:
+    loop = """
+        import weakref
+        class Thing: pass
+        def finalize(_):
+            while True: pass
+        thing = Thing()
+        finalizer = weakref.ref(thing, finalize)
+        del thing
+        while True: pass
+    """
+    # what Python tells of the finalizer is a warning, and so fails the test
+    [problem] = await problems(write(tmp_path, CONFIG, chat=loop), 2)
+    assert problem == f"plugins/chat.py:9:1: {LATE}"
+
+
 async def test_factory_that_loops_is_a_problem_at_its_line(tmp_path: Path) -> None:
     plugin = """
         def say():
