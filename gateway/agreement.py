@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from gateway.api import Handler
+from gateway.api import Context, Handler, HandshakeContext
 from gateway.builtin._schema import unknown_keywords
 from gateway.config.messages import KeyPath, choice
 from gateway.config.model import NamespaceConfig, Schema, Use
 from gateway.errors import Problem, did_you_mean
-from gateway.loader import Arguments, Plugin, doubts, unchecked
+from gateway.loader import Arguments, Plugin, doubts, first_annotation, unchecked
 from gateway.runtime.blueprint import GATEWAY_EVENTS
 
 __all__ = [
+    "chain_fault",
     "event_doubts",
     "event_faults",
     "handler_doubts",
@@ -34,8 +35,26 @@ _SAMPLES: Mapping[str, tuple[object, ...]] = {
 """A value of each type that a JSON Schema can ask for."""
 
 
+def chain_fault(run: Callable[..., object], kind: type) -> str | None:
+    """Return why middleware is not for a chain with contexts of a `kind`, or `None`."""
+    annotated = first_annotation(run)
+    if kind is HandshakeContext and annotated is Context:
+        return "it needs a socket, so it is for connection_middleware or packet_middleware"
+    if kind is Context and annotated is HandshakeContext:
+        return "it takes a handshake, so it is for server.handshake_middleware"
+    return None
+
+
 def event_faults(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
-    """Find events of built-ins that no route of the namespace `name` takes."""
+    """Find events of built-ins that no packet of their chain has, in the namespace `name`."""
+    for event, route in namespace.routes.items():
+        for use, other in _events(route.middleware):
+            if event == "*" and other in namespace.routes:
+                message = f"'*' takes events without a route, and {other!r} has one"
+                yield use.option_at["events"].problem(message)
+            elif other != event != "*":
+                message = f"this route meets {event!r} only, never {other!r}"
+                yield use.option_at["events"].problem(message)
     if not namespace.is_whole or "*" in namespace.routes:
         return
     known = sorted(namespace.routes.keys() - GATEWAY_EVENTS)

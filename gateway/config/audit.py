@@ -78,6 +78,8 @@ class Subject:
         for namespace in self.config.namespaces.values():
             yield from namespace.connection_middleware
             yield from namespace.packet_middleware
+            for route in namespace.routes.values():
+                yield from route.middleware
 
     def value(self, path: tuple[str | int, ...]) -> object:
         value: object = self.document.data

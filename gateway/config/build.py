@@ -247,8 +247,11 @@ def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:
         parts = _parts(written, ())
         return Schema(written, {part: document.at(*path, "schema", *part) for part in parts})
 
+    def chain(written: list[Any] | None) -> tuple[Use, ...]:
+        return _chain(document, written, *path, "middleware")
+
     long_form = value if isinstance(value, dict) else {}
-    given = _given(long_form, {**_ROUTE, "schema": schema})
+    given = _given(long_form, {**_ROUTE, "middleware": chain, "schema": schema})
     return RouteConfig(_use(document, value, *path), **given)
 
 

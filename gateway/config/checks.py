@@ -29,6 +29,12 @@ _STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:
 
 _GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
+_CLIENTS_ONLY = {
+    "middleware": "{!r} is the gateway's own event, which passes no middleware; leave this out",
+    "schema": "the arguments of {!r} are the gateway's own; leave this out",
+}
+"""Keys of a route that are only for events of clients."""
+
 
 def problems(document: Document) -> Iterator[Problem]:
     """Find listeners, services, namespaces and routes that cannot be as they are written."""
@@ -49,10 +55,10 @@ def problems(document: Document) -> Iterator[Problem]:
             message = f"this is the namespace {other!r} at {place} again"
             yield document.key_at("namespaces", name).problem(message)
         for event, route in _mapping(_mapping(namespace).get("routes")).items():
-            if event in _GATEWAY_EVENTS and "schema" in _mapping(route):
-                message = f"the arguments of {event!r} are the gateway's own; leave this out"
-                at = document.key_at("namespaces", name, "routes", event, "schema")
-                yield at.problem(message)
+            for key in _CLIENTS_ONLY if event in _GATEWAY_EVENTS else ():
+                if key in _mapping(route):
+                    at = document.key_at("namespaces", name, "routes", event, key)
+                    yield at.problem(_CLIENTS_ONLY[key].format(event))
             if event in _UNSENDABLE:
                 message = f"a client can never send {event!r}; {_UNSENDABLE[event]}"
                 yield document.key_at("namespaces", name, "routes", event).problem(message)

@@ -77,10 +77,12 @@ class Schema:
 class RouteConfig:
     """One event's handler. `timeout` and `order` of `None` are the namespace's.
 
-    `max_values` is the most values that `schema` checks in one packet.
+    `middleware` is behind the packet chain. `max_values` is the most values that `schema` checks
+    in one packet.
     """
 
     use: Use
+    middleware: tuple[Use, ...] = ()
     timeout: float | None = None
     on_disconnect: Literal["continue", "cancel"] = "continue"
     order: Order | None = None

@@ -133,6 +133,7 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
         label, routes = f"{name} route '{event}'", (old.routes[event], new.routes[event])
         if change := _use(routes[0].use, routes[1].use):
             yield f"~ {label}: {change}"
+        yield from _chain(f"{label} middleware", routes[0].middleware, routes[1].middleware)
         for key in ("timeout", "on_disconnect", "order", "max_values"):
             path = (*at, "routes", event, key)
             yield from _key(f"{label} {key}", path, (before, after), routes)

@@ -219,7 +219,7 @@ class Dispatcher:
         route = namespace.routes.get(event, namespace.fallback)
         socket, gateway = connection.socket, generation.gateway
         ctx = Context(socket, event, args, generation.service, scope, gateway)
-        work = self._packet_chain(connection, namespace, route, ctx, ack)
+        work = self._packet_chain(connection, route, ctx, ack)
         task = self.live.spawn(generation, work)
         if task is not None:
             self._keep(task, connection, route, partial(_give_up, self, connection, ctx, ack))
@@ -256,23 +256,18 @@ class Dispatcher:
             self.live.spawn(generation, work)
 
     async def _packet_chain(
-        self,
-        connection: Connection,
-        namespace: NamespaceBlueprint,
-        route: Route,
-        ctx: Context,
-        ack: int | None,
+        self, connection: Connection, route: Route, ctx: Context, ack: int | None
     ) -> None:
         ctx._end = route.end
         reject: Reject | None = None
         try:
             if route.serial is None:
-                await namespace.packet(ctx)
+                await route.chain(ctx)
             else:
                 give_up = partial(_give_up, self, connection, ctx, ack)
-                await _in_turn(connection, namespace, route, ctx, give_up)
+                await _in_turn(connection, route, ctx, give_up)
             if ctx.reply is None:
-                reject = unanswered(ctx, route, len(namespace.packet_links))
+                reject = unanswered(ctx, route)
         except BaseException as error:
             reject = _refusal(connection, ctx, error, currentframe())
             if reject is None:
@@ -334,11 +329,7 @@ def _context(
 
 
 async def _in_turn(
-    connection: Connection,
-    namespace: NamespaceBlueprint,
-    route: Route,
-    ctx: Context,
-    give_up: Callable[[], None],
+    connection: Connection, route: Route, ctx: Context, give_up: Callable[[], None]
 ) -> None:
     """Run a packet's chain once the packets ahead of it in its queue are done."""
     assert route.serial is not None
@@ -347,7 +338,7 @@ async def _in_turn(
         assert task is not None
         timer = loop.call_later(route.timeout, _expire, task, give_up)
         try:
-            await namespace.packet(ctx)
+            await route.chain(ctx)
         finally:
             timer.cancel()
 
