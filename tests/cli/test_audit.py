@@ -193,6 +193,13 @@ def findings(folder: Path, config: str) -> list[str]:
                 "every packet; leave out the level"
             ),
         ),
+        (
+            ROUTE.replace("schema: [%s]", "middleware: [{use: builtin.log, with: {level: debug}}]"),
+            (
+                "2:107: low: namespaces./.routes.say.middleware[0].with.level: logs a line for "
+                "every packet; leave out the level"
+            ),
+        ),
     ],
 )
 def test_a_finding_has_its_place_its_severity_and_how_to_mend_it(

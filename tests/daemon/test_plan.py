@@ -93,6 +93,16 @@ def served(folder: Path, config: str, **plugins: str) -> Build:
             ],
         ),
         ("say: chat.say", "say: {use: chat.say, schema: []}", ["~ / route 'say' schema"]),
+        (
+            "say: chat.say",
+            "say: {use: chat.say, middleware: [{use: limit.Limit, with: {rate: 1}}, limit.door]}",
+            ["~ / route 'say' middleware: [] -> [limit.Limit, limit.door]"],
+        ),
+        (
+            "with: {secret: hush}",
+            "with: {secret: hush}, middleware: [limit.door]",
+            ["~ / route 'tell' middleware: [] -> [limit.door]"],
+        ),
         ("say: chat.say, ", "", ["- / route 'say'"]),
         ("say: chat.say", "say: chat.say, '*': chat.say", ["+ / route '*'"]),
         ("rate: 3", "rate: 4", ["~ / packet_middleware: options"]),
@@ -183,6 +193,16 @@ def test_admin_block_that_comes_or_goes_is_a_line(edited: Edited, tmp_path: Path
     before = served(tmp_path, CONFIG + "admin:")
     after = served(tmp_path, CONFIG)
     assert compare(before, after, before.config.server).changes == ("- admin",)
+
+
+def test_other_options_of_middleware_of_a_route_are_told(tmp_path: Path) -> None:
+    written = "namespaces: {/: {routes: {say: {use: chat.say, middleware: [%s]}}}}"
+    before, after = (
+        served(tmp_path, written % f"{{use: limit.Limit, with: {{rate: {rate}}}}}")
+        for rate in (1, 2)
+    )
+    changed = compare(before, after, before.config.server).changes
+    assert changed == ("~ / route 'say' middleware: options",)
 
 
 def test_change_of_a_schema_is_told_and_its_move_is_not(tmp_path: Path) -> None:
