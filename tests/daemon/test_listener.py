@@ -26,7 +26,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
-from gateway.daemon import tls
+from gateway.daemon import prelude
 from gateway.daemon.listener import Address, AppServer, Listener, ListenError, PublicServer
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.deadlines import Deadlines
@@ -396,7 +396,7 @@ def test_listener_that_was_never_bound_has_no_url() -> None:
 def test_a_client_that_begins_no_tls_handshake_is_dropped(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "HANDSHAKE", 0.1)
+    monkeypatch.setattr(prelude, "HANDSHAKE", 0.1)
 
     async def test() -> None:
         listener = Listener(plain_or_secure())
@@ -442,12 +442,12 @@ class Exhausted(socket.socket):
 async def test_accepting_over_tls_goes_on_when_there_are_descriptors_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tls, "RETRY", 0.01)
+    monkeypatch.setattr(prelude, "RETRY", 0.01)
     server = echo_engine().http_server("/")
     bound = Listener(PublicServer(server)).bind(address(0, "one"))
     assert bound.context is not None
     sock = Exhausted(bound.sock.family, bound.sock.type, bound.sock.proto, bound.sock.detach())
-    site = tls.SecureSite(server, sock, bound.context, set())
+    site = prelude.PreludeSite(server, sock, bound.context, set(), lambda address: False)
     assert await presented(bound.url) == der("one")
     assert sock.refusals > 1
     site.close()
