@@ -128,7 +128,11 @@ class TestGateway:
         build = load(self._file, self._environ, former=self._build)
         self._server.live.swap(await self._server.start(build.blueprint))
         server = build.config.server
-        settings = Settings(ping_interval=server.ping_interval, ping_timeout=server.ping_timeout)
+        settings = Settings(
+            ping_interval=server.ping_interval,
+            ping_timeout=server.ping_timeout,
+            trusted_proxies=server.trusted_proxies,
+        )
         # No overload: a test may block the loop itself.
         self._server.configure(settings, replace(build.config.limits, overload_after=inf))
         self._build = build

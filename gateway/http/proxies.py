@@ -162,11 +162,13 @@ def _forwarded(field: str) -> Iterator[Hop]:
     """
     for element in _from_the_right(field):
         pairs: dict[str, str] = {}
-        for part in element.split(";"):
-            found = PAIR.fullmatch(part.strip())
+        for part in filter(None, map(str.strip, element.split(";"))):
+            found = PAIR.fullmatch(part)
             if found is None or found[1].lower() in pairs:
                 raise Unreadable
             pairs[found[1].lower()] = _unquoted(found[2])
+        if not pairs:
+            raise Unreadable
         yield Hop(pairs.get("for"), pairs.get("proto"), pairs.get("host"))
 
 

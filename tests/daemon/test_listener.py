@@ -17,6 +17,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from gateway.limits import Limits
 from tests.certificates import TLS, der, presented
 from tests.deadline import DEADLINE, until
 from tests.engineio.echo import echo_engine
+from tests.http.proxy_header import header
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -129,6 +131,31 @@ def test_what_is_sent_to_a_client_is_not_held_back_for_more(run: Run) -> None:
         while not server.connections:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0)
         (connection,) = server.connections
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+        await listener.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["", "one"])
+def test_a_proxy_may_announce_a_client_before_its_tls_handshake(run: Run, name: str) -> None:
+    async def test() -> None:
+        server = echo_engine().http_server("/")
+        listener = Listener(PublicServer(server, lambda peer: peer == "127.0.0.1"))
+        await moved(listener, replace(address(tls=name), proxy_protocol=True))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", int(listener.url.rpartition(":")[2])
+        )
+        writer.write(header("203.0.113.7"))
+        if name:
+            context = ssl.create_default_context(cafile=TLS / "one.pem")
+            await writer.start_tls(context, server_hostname="localhost")
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+        (connection,) = server.connections
+        assert (connection.address, connection.is_secure) == ("203.0.113.7", bool(name))
         sock = connection._transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         writer.close()
