@@ -79,8 +79,11 @@ def _origin(written: str) -> str:
 
 
 def _proxy(written: str) -> str:
-    """One of `trusted_proxies` in one form: `10.0.0.0/8`, `127.0.0.1/32` or `unix`."""
-    return written if written == "unix" else str(ip_network(written))
+    """One of `trusted_proxies` in one form: `10.0.0.0/8`, `127.0.0.1` or `unix`."""
+    if written == "unix":
+        return written
+    network = ip_network(written)
+    return str(network.network_address if network.num_addresses == 1 else network)
 
 
 def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -32,6 +32,9 @@ NODE = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<v4>[0-9.]+))(?::(?:[0-9]{1,5}|_[\w.
 UNKNOWN = re.compile(r"unknown|_[\w.-]+", re.ASCII)
 """A name instead of an address: https://www.rfc-editor.org/rfc/rfc7239#section-6"""
 
+MOST_HOPS = 16
+"""Proxies in a row whose word is read; clients can make fields as long as a head may be."""
+
 LONGEST = 45
 """Characters of the longest address: an IPv6 address that ends in an IPv4 address."""
 
@@ -147,7 +150,8 @@ def _x_forwarded(headers: Mapping[str, str]) -> Iterator[Hop]:
 
 
 def _from_the_right(field: str | None) -> list[str]:
-    return [part.strip() for part in reversed(field.split(","))] if field else []
+    """The parts of a field, the last one first; those too many are one, which nobody can read."""
+    return [part.strip() for part in reversed(field.rsplit(",", MOST_HOPS))] if field else []
 
 
 def _at(number: int, values: list[str]) -> str | None:

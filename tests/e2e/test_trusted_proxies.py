@@ -252,7 +252,7 @@ async def test_a_reload_changes_who_is_believed(tmp_path: Path) -> None:
         assert await status(one.url, {**PAGE, **PROXIED}) == 403
         one.config(CONFIG)
         verdict = await one.reload()
-        assert verdict.plan.changes == ("~ server.trusted_proxies: [] -> [127.0.0.1/32]",)
+        assert verdict.plan.changes == ("~ server.trusted_proxies: [] -> [127.0.0.1]",)
         assert await status(one.url, {**PAGE, **PROXIED}) == 200
         assert await who(one.url, PROXIED) == ["203.0.113.7", True]
         assert await ask(early, "who") == ["127.0.0.1", False]

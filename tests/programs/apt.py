@@ -54,18 +54,19 @@ def install() -> None:
     """Bring the programs that are missing; one process installs at a time.
 
     Raises `subprocess.CalledProcessError` when apt or dpkg fails, whose words are on stderr, and
-    `FileNotFoundError` on a system without them.
+    `LookupError` on a system without apt.
     """
     INSTALLED.mkdir(parents=True, exist_ok=True)
     with (INSTALLED / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         stamp = INSTALLED / "stamp"
-        if stamp.exists() and stamp.read_text() != platform.platform():
-            shutil.rmtree(ROOT, ignore_errors=True)  # made on another machine
+        if not (stamp.exists() and stamp.read_text() == platform.platform()):
+            shutil.rmtree(ROOT, ignore_errors=True)  # made on another machine, or half made
         if missing := [name for name in PROXIES if _is_missing(name)]:
             print(f"tests/programs: fetches {' and '.join(missing)}", file=sys.stderr)
+            stamp.unlink(missing_ok=True)
             _fetch(missing)
-        stamp.write_text(platform.platform())
+            stamp.write_text(platform.platform())
 
 
 def _is_missing(name: str) -> bool:
@@ -77,6 +78,8 @@ def _is_missing(name: str) -> bool:
 
 
 def _fetch(packages: list[str]) -> None:
+    if shutil.which("apt-get") is None:
+        raise LookupError(f"there is no apt-get to fetch {' and '.join(packages)}: install them")
     shutil.rmtree(_WORK, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial"):
         (_WORK / folder).mkdir(parents=True)
