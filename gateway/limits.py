@@ -152,7 +152,7 @@ def network_of(address: str) -> str:
 def _network_of(address: str) -> str:
     try:
         parsed = IPv6Address(address)
-    except ValueError:  # the path of a Unix socket
+    except ValueError:
         return address
     return str(parsed.ipv4_mapped or IPv6Network((int(parsed) >> 64 << 64, 64)))
 

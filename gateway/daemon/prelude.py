@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from gateway.http.closing import UNIX
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.proxy_protocol import FIRST, BadHeader, client_in, size_of_rest
 
@@ -63,7 +64,7 @@ class PreludeSite:
                 self._loop.remove_reader(self._sock)
                 self._loop.call_later(RETRY, self._go_on)
                 return
-            self._begin(sock, str(peer[0]) if isinstance(peer, tuple) else "")
+            self._begin(sock, str(peer[0]) if isinstance(peer, tuple) else UNIX)
 
     def _go_on(self) -> None:
         if self._sock.fileno() >= 0:

@@ -8,10 +8,13 @@ from collections.abc import Callable
 
 from gateway.http.proxy_protocol import Announced
 
-__all__ = ["CloseQueue", "QueuedProtocol"]
+__all__ = ["UNIX", "CloseQueue", "QueuedProtocol"]
 
 CLOSED_AT_ONCE = 64
 """Connections that are closed per turn of the loop."""
+
+UNIX = "unix"
+"""The address of every client on a Unix socket: it has no other."""
 
 
 class CloseQueue:
@@ -56,11 +59,13 @@ class QueuedProtocol(asyncio.Protocol):
 
     @property
     def address(self) -> str:
-        """The client's address, as far as the connection tells; empty on a Unix socket."""
+        """The client's address, or `UNIX`; empty if the connection was lost before it was known."""
         if self.announced is not None:
             return self.announced.address
         peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
+        if isinstance(peer, tuple):
+            return str(peer[0])
+        return "" if peer is None else UNIX
 
     @property
     def closing(self) -> CloseQueue:

@@ -14,12 +14,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple, Protocol, TypeAlias
 
+from gateway.http.closing import UNIX
 from gateway.http.request import Request
 
 __all__ = ["Peer", "Sender", "TrustedProxies"]
-
-UNIX = "unix"
-"""The item of `trusted_proxies` that stands for every peer on a Unix socket."""
 
 X_FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
 
@@ -47,7 +45,7 @@ IpAddress: TypeAlias = IPv4Address | IPv6Address
 
 
 class Peer(Protocol):
-    """The other end of a connection; on a Unix socket, `address` is empty or a path."""
+    """The other end of a connection; on a Unix socket its `address` is `UNIX`."""
 
     @property
     def address(self) -> str: ...
@@ -82,7 +80,7 @@ class Unreadable(ValueError):
 
 
 class TrustedProxies:
-    """The proxies whose word is believed: addresses, networks and `unix`. Raises `ValueError`."""
+    """The proxies whose word is believed: addresses, networks and `UNIX`. Raises `ValueError`."""
 
     def __init__(self, listed: Sequence[str] = ()) -> None:
         self._unix = UNIX in listed
@@ -90,8 +88,10 @@ class TrustedProxies:
 
     def trusts(self, address: str) -> bool:
         """True if a peer with this address is a trusted proxy."""
+        if address == UNIX:
+            return self._unix
         parsed = _parsed(address)
-        return self._unix if parsed is None else self._has(parsed)
+        return parsed is not None and self._has(parsed)
 
     def sender(self, request: Request, peer: Peer) -> Sender:
         """The client that sent a request, which came from `peer`.
@@ -204,7 +204,7 @@ def _host(host: str) -> str:
 
 @lru_cache(1024)
 def _parsed(text: str) -> IpAddress | None:
-    """An address; an IPv4 address that IPv6 maps is itself. `None` for a Unix socket's."""
+    """An address; an IPv4 address that IPv6 maps is itself. `None` for other text."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -164,6 +164,33 @@ def test_a_proxy_may_announce_a_client_before_its_tls_handshake(run: Run, name: 
     run(test)
 
 
+@pytest.mark.parametrize("announces", [False, True])
+def test_a_proxy_on_a_unix_socket_is_trusted_as_unix(
+    run: Run, tmp_path: Path, announces: bool
+) -> None:
+    async def test() -> None:
+        engine = echo_engine(trusted_proxies=("unix",))
+        server = engine.http_server("/")
+        listener = Listener(PublicServer(server, engine.proxies.trusts))
+        path = tmp_path / "gateway.sock"
+        await moved(listener, Address("server", path=path, proxy_protocol=announces))
+        reader, writer = await asyncio.open_unix_connection(path)
+        if announces:
+            writer.write(header("203.0.113.7"))
+        writer.write(
+            b"GET /?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n"
+            b"X-Forwarded-For: 203.0.113.8\r\n\r\n"
+        )
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        (session,) = engine.sessions.values()
+        assert session.address == ("203.0.113.7" if announces else "203.0.113.8")
+        writer.close()
+        await listener.close()
+        await engine.shutdown()
+
+    run(test)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "localhost", "127.0.0.1"])
 def test_host_changes_at_the_same_port(run: Run, host: str) -> None:
     """As from loopback to every address, and back; nobody else may share the port meanwhile."""
