@@ -136,7 +136,6 @@ async def test_the_header_comes_before_the_tls_handshake(tmp_path: Path) -> None
                 await writer.start_tls(context, server_hostname="localhost")
                 writer.write(ASK % b"")
                 assert seen(await reader.read()) == [address, True]
-        assert await is_closed(one, CLIENT + ASK % b"")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ async def test_a_proxy_that_looks_whether_anyone_listens_is_not_counted(
                 writer.write_eof()
                 assert await reader.read() == b""
         assert await metric(one, 'sockgw_violations_total{kind="http"}') == 0
-    assert [each for each in caplog.messages if "127.0.0.1:" not in each and "by 127" in each] == []
+    assert [each for each in caplog.messages if " by 127.0.0.1" in each] == []
 
 
 async def test_headers_under_way_count_as_connections(tmp_path: Path) -> None:
