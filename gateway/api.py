@@ -58,9 +58,14 @@ RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[
 
 
 class Wire(Protocol):
-    """Sends to one socket. If the socket is gone, nothing is sent and nothing is raised."""
+    """Sends to one socket. If the socket is gone, nothing is sent.
+
+    Of a socket that is gone, only `call` and `drained` raise: `ConnectionError`.
+    """
 
     async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None: ...
+
+    async def drained(self) -> None: ...
 
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]: ...
 
@@ -181,6 +186,18 @@ class Socket:
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to this client; before `next()`, it is sent once the client is accepted."""
         return self._wire.emit(event, args)
+
+    def drained(self) -> Awaitable[None]:
+        """Wait until the client has read most of what was sent to it.
+
+        It returns at once while less than a quarter of `limits.send_buffer` and
+        `limits.send_packets` waits for the client. Await it between the events of a stream, or a
+        client that reads more slowly is disconnected.
+
+        Raises `ConnectionError` if the client is gone, and `UsageError` before `next()`, when
+        nothing is sent yet.
+        """
+        return self._wire.drained()
 
     @property
     def volatile(self) -> Volatile:
