@@ -18,6 +18,7 @@ __all__ = [
     "event_faults",
     "handler_doubts",
     "option_doubts",
+    "refresh_doubts",
     "schema_doubts",
     "schema_faults",
 ]
@@ -52,6 +53,16 @@ def event_doubts(namespace: NamespaceConfig) -> Iterator[Problem]:
         if event != "connect":
             message = f"a connection chain meets 'connect' only, never {event!r}"
             yield use.option_at["events"].warning(message)
+
+
+def refresh_doubts(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
+    """Find routes for fresh tokens in the namespace `name` where no token lets sockets in."""
+    if any(use.name == "builtin.jwt" for use in namespace.connection_middleware):
+        return
+    for route in namespace.routes.values():
+        if route.use.name == "builtin.jwt_refresh":
+            message = f"no 'builtin.jwt' in the connection chain of {name}: every token is refused"
+            yield route.use.at.warning(message)
 
 
 def _events(chain: Iterable[Use]) -> Iterator[tuple[Use, str]]:

@@ -51,8 +51,13 @@ def render(text: str) -> str:
 
 
 def _definitions() -> Rule:
-    names = [f"builtin.{name}" for name in builtin.__all__]
-    options = {name: _options(getattr(builtin, name.partition(".")[2])) for name in names}
+    makers = {f"builtin.{name}": getattr(builtin, name) for name in builtin.__all__}
+    options = {
+        name: _options(make)
+        for name, make in makers.items()
+        if make.__annotations__["return"] == "Middleware"
+    }
+    names = [*options]
     return {
         "middleware": {
             "title": "middleware",

@@ -16,7 +16,8 @@ from tests.language_server import LanguageServer
 MODELINE = "# yaml-language-server: $schema=gateway.schema.json\n"
 CHAIN = "namespaces:\n  /:\n    packet_middleware:\n"
 NUMBERS = count(1)  # of files: each is opened once
-BUILT_INS = {f"builtin.{name}" for name in builtin.__all__}
+HANDLERS = {"builtin.jwt_refresh"}
+BUILT_INS = {f"builtin.{name}" for name in builtin.__all__} - HANDLERS
 
 
 @pytest.fixture
@@ -68,7 +69,14 @@ async def test_gateway_events_are_offered_among_routes(editor: LanguageServer) -
 async def test_built_ins_are_offered_in_a_chain(editor: LanguageServer, start: str) -> None:
     found = await offered(editor, CHAIN + start)
     assert {*found} >= BUILT_INS
+    assert not {*found} & HANDLERS
     assert "[object Object]" not in found
+
+
+async def test_built_in_handlers_are_offered_for_a_route(editor: LanguageServer) -> None:
+    found = await offered(editor, "namespaces:\n  /:\n    routes:\n      refresh: ")
+    assert {*found} >= HANDLERS
+    assert not {*found} & BUILT_INS
 
 
 async def test_options_of_a_built_in_are_offered(editor: LanguageServer) -> None:
