@@ -57,7 +57,8 @@ def event_doubts(namespace: NamespaceConfig) -> Iterator[Problem]:
 
 def refresh_doubts(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
     """Find routes for fresh tokens in the namespace `name` where no token lets sockets in."""
-    if any(use.name == "builtin.jwt" for use in namespace.connection_middleware):
+    has_jwt = any(use.name == "builtin.jwt" for use in namespace.connection_middleware)
+    if has_jwt or not namespace.is_whole:
         return
     for route in namespace.routes.values():
         if route.use.name == "builtin.jwt_refresh":

@@ -188,14 +188,10 @@ class Socket:
         return self._wire.emit(event, args)
 
     def drained(self) -> Awaitable[None]:
-        """Wait until the client has read most of what was sent to it.
+        """Wait while a quarter of `limits.send_buffer` or `limits.send_packets` waits to be read.
 
-        It returns at once while less than a quarter of `limits.send_buffer` and
-        `limits.send_packets` waits for the client. Await it between the events of a stream, or a
-        client that reads more slowly is disconnected.
-
-        Raises `ConnectionError` if the client is gone, and `UsageError` before `next()`, when
-        nothing is sent yet.
+        Await it between the events of a stream, or a client that reads more slowly is disconnected.
+        Raises `ConnectionError` if the client is gone, and `UsageError` before `next()`.
         """
         return self._wire.drained()
 
