@@ -19,6 +19,7 @@ __all__ = [
     "event_faults",
     "handler_doubts",
     "option_doubts",
+    "refresh_doubts",
     "schema_doubts",
     "schema_faults",
 ]
@@ -71,6 +72,17 @@ def event_doubts(namespace: NamespaceConfig) -> Iterator[Problem]:
         if event != "connect":
             message = f"a connection chain meets 'connect' only, never {event!r}"
             yield use.option_at["events"].warning(message)
+
+
+def refresh_doubts(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
+    """Find routes for fresh tokens in the namespace `name` where no token lets sockets in."""
+    has_jwt = any(use.name == "builtin.jwt" for use in namespace.connection_middleware)
+    if has_jwt or not namespace.is_whole:
+        return
+    for route in namespace.routes.values():
+        if route.use.name == "builtin.jwt_refresh":
+            message = f"no 'builtin.jwt' in the connection chain of {name}: every token is refused"
+            yield route.use.at.warning(message)
 
 
 def _events(chain: Iterable[Use]) -> Iterator[tuple[Use, str]]:

@@ -68,9 +68,14 @@ RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[
 
 
 class Wire(Protocol):
-    """Sends to one socket. If the socket is gone, nothing is sent and nothing is raised."""
+    """Sends to one socket. If the socket is gone, nothing is sent.
+
+    Of a socket that is gone, only `call` and `drained` raise: `ConnectionError`.
+    """
 
     async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None: ...
+
+    async def drained(self) -> None: ...
 
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]: ...
 
@@ -195,6 +200,14 @@ class Socket(Generic[D]):
     def emit(self, event: str, *args: object) -> Awaitable[None]:
         """Send an event to this client; before `next()`, it is sent once the client is accepted."""
         return self._wire.emit(event, args)
+
+    def drained(self) -> Awaitable[None]:
+        """Wait while a quarter of `limits.send_buffer` or `limits.send_packets` waits to be read.
+
+        Await it between the events of a stream, or a client that reads more slowly is disconnected.
+        Raises `ConnectionError` if the client is gone, and `UsageError` before `next()`.
+        """
+        return self._wire.drained()
 
     @property
     def volatile(self) -> Volatile:

@@ -24,6 +24,7 @@ from gateway.agreement import (
     event_faults,
     handler_doubts,
     option_doubts,
+    refresh_doubts,
     schema_doubts,
     schema_faults,
 )
@@ -276,6 +277,7 @@ class _Compilation:
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
         self.problems += event_faults(name, config)
         self.warnings += event_doubts(config)
+        self.warnings += refresh_doubts(name, config)
         connection = self._links(config.connection_middleware, Context)
         packet = self._links(config.packet_middleware, Context)
         scope = _Scope(name, config, packet, fold(packet))

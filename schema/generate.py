@@ -54,7 +54,10 @@ def render(text: str) -> str:
 
 
 def _definitions() -> Rule:
-    makes = {f"builtin.{name}": getattr(builtin, name) for name in builtin.__all__}
+    every = {f"builtin.{name}": getattr(builtin, name) for name in builtin.__all__}
+    makes = {
+        name: make for name, make in every.items() if make.__annotations__["return"] == "Middleware"
+    }
     options = {name: _options(make) for name, make in makes.items()}
     choices: Rule = {"allOf": [_choice(*each) for each in options.items()]}
     chains: Rule = {}

@@ -238,6 +238,12 @@ def _token_in_query(subject: Subject) -> Iterator[tuple[At, str]]:
             yield use.option_at["source"], message
 
 
+def _lasting_socket(subject: Subject) -> Iterator[tuple[At, str]]:
+    for use in subject.middleware():
+        if use.name == _JWT and use.options.get("on_expiry") == "ignore":
+            yield use.option_at["on_expiry"], "a socket outlives the token that let it in"
+
+
 def _local_origin(subject: Subject) -> Iterator[tuple[At, str]]:
     for at, origin in _origins(subject):
         if _is_local(origin):
@@ -288,6 +294,7 @@ _CHECKS = (
     Check("low", "add tls, or leave it to a proxy in front", _no_tls),
     Check("low", "write limits: {sockets_per_address: N}, or leave it to a proxy", _one_address),
     Check("low", "write source: auth.token, or a header", _token_in_query),
+    Check("low", "leave it out, and have clients refresh their token", _lasting_socket),
     Check("low", "leave out localhost where it is served to others", _local_origin),
     Check("low", "leave out the level", _debug_log),
 )

@@ -97,6 +97,9 @@ class _Gone:
     async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None:
         return None
 
+    async def drained(self) -> None:
+        raise ConnectionError("the client is gone")
+
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
         raise ConnectionError("the client is gone")
 

@@ -179,6 +179,14 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            JWT % "algorithms: [ES256], jwks_file: keys, on_expiry: ignore",
+            (
+                "4:73: low: namespaces./.connection_middleware[0].with.on_expiry: a socket "
+                "outlives the token that let it in; leave it out, and have clients refresh their "
+                "token"
+            ),
+        ),
+        (
             JWT % "algorithms: [ES256], jwks_file: keys, source: query.token",
             (
                 "4:73: low: namespaces./.connection_middleware[0].with.source: clients "
