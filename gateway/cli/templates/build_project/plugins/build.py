@@ -38,6 +38,7 @@ class Build:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,  # so that what it starts ends with it
+            limit=1_000_000,  # bytes of a line
         )
         assert process.stdout is not None
         try:
@@ -45,6 +46,7 @@ class Build:
                 await ctx.socket.emit("line", line.decode(errors="replace").rstrip("\n"))
             return await process.wait()
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
