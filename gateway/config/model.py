@@ -125,7 +125,10 @@ class StaticFolder:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The public listener of the daemon."""
+    """The public listener of the daemon.
+
+    `trusted_proxies` are addresses, networks and `unix`, in the form that `ipaddress` writes.
+    """
 
     host: str = "127.0.0.1"
     port: int = 7001
@@ -140,6 +143,8 @@ class ServerConfig:
     compression: bool = False
     tls: TlsConfig | None = None
     static: tuple[StaticFolder, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)
