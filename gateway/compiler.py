@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +33,7 @@ from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
+from gateway.http.static import Pages
 from gateway.loader import (
     BoundOptions,
     BrokenPlugin,
@@ -49,6 +50,7 @@ from gateway.loader import (
     middleware_fault,
     read_sources,
 )
+from gateway.pages import PageFiles, PageFolders, folders_of, make_pages, page_problems
 from gateway.runtime.blueprint import (
     GATEWAY_EVENTS,
     Blueprint,
@@ -86,19 +88,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The files, globs and plugin folders a gateway is made from, as they were when read.
+    """The files, globs, plugin and page folders a gateway is made from, as they were when read.
 
     Equal inputs have the same names and contents, whatever their time stamps. `sources` is the
-    digest of the plugin files.
+    digest of the plugin files, `page_files` that of the files in `page_folders`.
     """
 
     record: configs.FileRecord
     folders: tuple[Path, ...]
     sources: str
+    page_folders: PageFolders = field(default_factory=PageFolders)
+    page_files: str = ""
 
     def again(self) -> Inputs:
         """Read the same files, globs and folders now."""
-        return Inputs(self.record.again(), self.folders, read_sources(self.folders).digest)
+        sources = read_sources(self.folders).digest
+        pages = self.page_folders.read().digest
+        return Inputs(self.record.again(), self.folders, sources, self.page_folders, pages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,7 @@ class Snapshot:
     config: GatewayConfig | None
     problems: tuple[Problem, ...]
     sources: Sources
+    page_files: PageFiles
     inputs: Inputs
 
 
@@ -121,13 +128,16 @@ class Snapshot:
 class Build:
     """A file that can be served: its config, the plugins it names, and the blueprint of both.
 
-    `warnings` are about what can be served, and is most likely not meant.
+    `warnings` are about what can be served, and is most likely not meant. `pages` are those of
+    `server.static`, `page_files` has the digest of each by its path as the file has it.
     """
 
     config: GatewayConfig
     plugins: PluginSet
     blueprint: Blueprint
     warnings: tuple[Problem, ...]
+    pages: Pages = field(default_factory=dict)
+    page_files: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(
@@ -153,9 +163,12 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     sources = read_sources(folders)
     tls = config.server.tls if config else None
     record = document.record.including(*((tls.cert, tls.key) if tls else ()))
-    inputs = Inputs(record, folders, sources.digest)
-    problems = (*problems, *_tls_problems(tls, document))
-    return Snapshot(file, document, config, problems, sources, inputs)
+    page_folders = folders_of(config)
+    pages = page_folders.read()
+    inputs = Inputs(record, folders, sources.digest, page_folders, pages.digest)
+    found = page_problems(config, document, pages, record, folders)
+    problems = (*problems, *_tls_problems(tls, document), *found)
+    return Snapshot(file, document, config, problems, sources, pages, inputs)
 
 
 def _tls_problems(tls: configs.TlsConfig | None, document: configs.Document) -> Iterator[Problem]:
@@ -177,8 +190,16 @@ def compile_snapshot(
         raise ConfigError(snapshot.problems)
     plugins = make_plugins(snapshot.sources, former.plugins if former else None)
     made = former.blueprint.instances if former else {}
-    return compile_config(
+    build = compile_config(
         snapshot.config, plugins, trace=trace, made=made, problems=snapshot.problems
+    )
+    files = snapshot.page_files
+    digest = hashlib.sha256(f"{build.blueprint.digest} {files.digest}".encode()).hexdigest()
+    return replace(
+        build,
+        blueprint=replace(build.blueprint, digest=digest),
+        pages=make_pages(files, former.pages if former else {}),
+        page_files={str(each.path): each.digest for each in files.files.values()},
     )
 
 

@@ -105,6 +105,8 @@ class Limits:
         10_000, "count", "the packets that wait for a client that does not read"
     )
     on_slow: OnSlow = field(default="disconnect", metadata={"unit": "choice", "bounds": ""})
+    static_size: float = _limit(64_000_000, "size", "the bytes of all pages")
+    static_files: float = _limit(10_000, "count", "how many files and folders of pages there are")
     overload_after: float = _limit(1.0, "seconds", "how late the gateway may run")
 
     @property

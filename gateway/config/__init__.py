@@ -20,6 +20,7 @@ from gateway.config.model import (
     ReloadConfig,
     RouteConfig,
     ServerConfig,
+    StaticFolder,
     TlsConfig,
     Use,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "RouteConfig",
     "Secrets",
     "ServerConfig",
+    "StaticFolder",
     "TlsConfig",
     "Use",
     "distinct",

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gateway.config.include import Document
-from gateway.config.messages import KeyPath, with_slash
+from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
     AdminConfig,
     At,
@@ -28,6 +28,7 @@ from gateway.config.model import (
     RouteConfig,
     Schema,
     ServerConfig,
+    StaticFolder,
     TlsConfig,
     Use,
 )
@@ -63,11 +64,6 @@ def _times(written: str | float, units: dict[str, float] | dict[str, int]) -> fl
     return float(written)
 
 
-def _url_path(written: str) -> str:
-    inner = written.strip("/")
-    return f"/{inner}/" if inner else "/"
-
-
 def _origins(written: str | list[str]) -> str | tuple[str, ...]:
     return written if isinstance(written, str) else tuple(map(_origin, written))
 
@@ -93,7 +89,7 @@ def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
 _SERVER: _Kinds = {
     "host": str,
     "port": int,
-    "path": _url_path,
+    "path": url_path,
     "transports": tuple,
     "cors_origins": _origins,
     "ping_interval": seconds,
@@ -181,7 +177,20 @@ def _server(folder: Path, document: Document) -> ServerConfig:
     def chain(written: list[Any] | None) -> tuple[Use, ...]:
         return _chain(document, written, "server", "handshake_middleware")
 
-    kinds = {**_SERVER, "tls": _tls(folder), "handshake_middleware": chain}
+    def static(written: Mapping[str, str] | None) -> tuple[StaticFolder, ...]:
+        return tuple(
+            StaticFolder(
+                url_path(path), document.folder / each, document.at("server", "static", path)
+            )
+            for path, each in (written or {}).items()
+        )
+
+    kinds: _Kinds = {
+        **_SERVER,
+        "tls": _tls(folder),
+        "handshake_middleware": chain,
+        "static": static,
+    }
     data: Any = document.data
     return ServerConfig(**_given(data.get("server"), kinds))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 from gateway.config.include import Data, Document
-from gateway.config.messages import with_slash
+from gateway.config.messages import url_path, with_slash
 from gateway.config.model import AdminConfig, GatewayConfig, ServerConfig
 from gateway.errors import Problem
 
@@ -41,6 +41,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _open_admin(document)
     yield from _addresses(document)
     yield from _long_socket(document)
+    yield from _static_paths(document)
     yield from _proxies(document)
     for name in _mapping(document.data.get("services")):
         if keyword.iskeyword(name):
@@ -100,6 +101,23 @@ def _long_socket(document: Document) -> Iterator[Problem]:
         if size > _SOCKET_PATH:
             message = f"the path has {size} bytes, and a Unix socket's {_SOCKET_PATH} at most"
             yield document.at("admin", "socket").problem(message)
+
+
+def _static_paths(document: Document) -> Iterator[Problem]:
+    """Find paths of pages that are given twice, or that belong to Socket.IO."""
+    server = _mapping(document.data.get("server"))
+    sockets = url_path(str(server.get("path", ServerConfig().path)))
+    first: dict[str, str] = {}
+    for written in _mapping(server.get("static")):
+        path = url_path(written)
+        other = first.setdefault(path, written)
+        if other != written:
+            place = document.key_at("server", "static", other).place
+            message = f"this is the path {other!r} at {place} again"
+            yield document.key_at("server", "static", written).problem(message)
+        if path == sockets or (sockets != "/" and path.startswith(sockets)):
+            message = f"{sockets} is Socket.IO's, see server.path; choose another path"
+            yield document.key_at("server", "static", written).problem(message)
 
 
 def _proxies(document: Document) -> Iterator[Problem]:

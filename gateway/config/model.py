@@ -26,6 +26,7 @@ __all__ = [
     "RouteConfig",
     "Schema",
     "ServerConfig",
+    "StaticFolder",
     "TlsConfig",
     "Use",
 ]
@@ -116,6 +117,15 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StaticFolder:
+    """A folder of pages, and the URL path that leads to it, which ends in a slash."""
+
+    path: str
+    folder: Path
+    at: At = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The public listener of the daemon.
 
@@ -134,6 +144,7 @@ class ServerConfig:
     serializer: Literal["json", "msgpack"] = "json"
     compression: bool = False
     tls: TlsConfig | None = None
+    static: tuple[StaticFolder, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: bool = False
 

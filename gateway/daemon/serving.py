@@ -18,6 +18,7 @@ from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.settings import Settings
 from gateway.http.descriptors import descriptors_for_connections
+from gateway.http.static import Static
 from gateway.limits import Limits
 from gateway.socketio.server import Server
 
@@ -40,7 +41,8 @@ class Serving:
         self.server = replace(first.config.server, **override)
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
-        http = self.sockets.engine.http_server(self.server.path)
+        self._static = Static(self.server.path)
+        http = self.sockets.engine.http_server(self.server.path, self._static.respond)
         self.listener = Listener(PublicServer(http, self._trusts))
         self.admin = admin
         self.closed = 0
@@ -80,6 +82,7 @@ class Serving:
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
         self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
+        self._static.pages = build.pages
         self.sockets.configure(_settings(self.server), build.config.limits)
         self._tell_of_descriptors(build.config.limits)
         for listener, bound in moves:

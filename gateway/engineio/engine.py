@@ -17,9 +17,10 @@ from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import FAULTS, VIOLATIONS, EventCounter, Fault, Violation
 from gateway.engineio.websocket import WebSocketCarrier
-from gateway.http.connection import Exchange, HttpConnection, HttpServer
+from gateway.http.connection import HttpConnection, HttpServer, Respond
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
+from gateway.http.exchange import Exchange
 from gateway.http.proxies import Peer, Sender, TrustedProxies
 from gateway.http.request import Request
 from gateway.http.response import Answer
@@ -90,9 +91,10 @@ class Engine:
         if self._server is not None:
             self._server.review()
 
-    def http_server(self, path: str) -> HttpServer:
+    def http_server(self, path: str, otherwise: Respond | None = None) -> HttpServer:
         """Make the HTTP server whose requests to `path`, which ends in a slash, are answered here.
 
+        `otherwise` answers all others; without it, they get 404.
         The slash may be missing: Socket.IO's clients leave it out if `addTrailingSlash` is false.
         """
         server = HttpServer(
@@ -103,6 +105,7 @@ class Engine:
             bad_request=lambda address, why: self.violations.record("http", address, why),
             limit_met=self.limits_met.record,
             fault=lambda address: self.faults.record("request", address, "it was not answered"),
+            otherwise=otherwise,
         )
         self._server = server
         return server

@@ -258,6 +258,7 @@ def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
         "tls",
         "proxy_protocol",
         "handshake_middleware",
+        "static",
         *(each.name for each in fields(Settings)),
     }
     keys = {each.name for each in fields(ServerConfig)}
