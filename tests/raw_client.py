@@ -106,9 +106,10 @@ class _Polling(Raw):
 async def raw(
     url: str, transport: Literal["websocket", "polling"] = "websocket"
 ) -> AsyncIterator[Raw]:
-    """Open an Engine.IO session at the gateway at `url`."""
-    path = f"{url}/socket.io/?EIO=4&transport={transport}"
-    async with aiohttp.ClientSession() as http:
+    """Open an Engine.IO session at the gateway at `url`, which may be `unix:PATH`."""
+    unix = aiohttp.UnixConnector(url[5:]) if url.startswith("unix:") else None
+    path = f"{'http://localhost' if unix else url}/socket.io/?EIO=4&transport={transport}"
+    async with aiohttp.ClientSession(connector=unix) as http:
         if transport == "polling":
             yield await _opened(_Polling(http, path))
         else:

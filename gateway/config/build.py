@@ -84,6 +84,7 @@ def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
 _SERVER: _Kinds = {
     "host": str,
     "port": int,
+    "socket_mode": str,
     "path": _url_path,
     "transports": tuple,
     "cors_origins": _origins,
@@ -170,7 +171,12 @@ def _server(folder: Path, document: Document) -> ServerConfig:
     def chain(written: list[Any] | None) -> tuple[Use, ...]:
         return _chain(document, written, "server", "handshake_middleware")
 
-    kinds = {**_SERVER, "tls": _tls(folder), "handshake_middleware": chain}
+    kinds = {
+        **_SERVER,
+        "socket": _path(folder),
+        "tls": _tls(folder),
+        "handshake_middleware": chain,
+    }
     data: Any = document.data
     return ServerConfig(**_given(data.get("server"), kinds))
 
@@ -189,13 +195,17 @@ def _tls(folder: Path) -> Callable[[Any], TlsConfig | None]:
     return tls
 
 
+def _path(folder: Path) -> Callable[[Any], Path | None]:
+    return lambda written: folder / written if written else None
+
+
 def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
     if "admin" not in data:
         return None
     kinds: _Kinds = {
         "host": str,
         "port": int,
-        "socket": lambda written: written and folder / written,
+        "socket": _path(folder),
         "token": lambda written: written,
     }
     return AdminConfig(**_given(data["admin"], kinds))

@@ -115,10 +115,12 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The public listener of the daemon."""
+    """The public listener: `socket` with these permissions if there is one, else host and port."""
 
     host: str = "127.0.0.1"
     port: int = 7001
+    socket: Path | None = None
+    socket_mode: str = "0666"
     path: str = "/socket.io/"
     transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
     cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"

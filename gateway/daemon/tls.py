@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 
+from gateway.http.closing import UNIX
 from gateway.http.connection import HttpConnection, HttpServer
 
 __all__ = ["SecureSite"]
@@ -57,7 +58,7 @@ class SecureSite:
                 self._loop.remove_reader(self._sock)
                 self._loop.call_later(RETRY, self._go_on)
                 return
-            self._begin(sock, str(peer[0]))
+            self._begin(sock, str(peer[0]) if isinstance(peer, tuple) else UNIX)
 
     def _go_on(self) -> None:
         if self._sock.fileno() >= 0:
@@ -68,7 +69,8 @@ class SecureSite:
             sock.close()
             return
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._server()
         self._server.handshakes.add(connection)
         task = self._loop.create_task(self._shake_hands(sock, connection))

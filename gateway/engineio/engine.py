@@ -17,6 +17,7 @@ from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import FAULTS, VIOLATIONS, EventCounter, Fault, Violation
 from gateway.engineio.websocket import WebSocketCarrier
+from gateway.http.closing import UNIX
 from gateway.http.connection import Exchange, HttpConnection, HttpServer
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
@@ -273,7 +274,7 @@ class Admission:
         """The limit that forbids a new session from an address; `None` if there is none."""
         if self._count >= limits.sockets:
             return "sockets"
-        if self._addresses.get(address, 0) >= limits.sockets_per_address:
+        if address != UNIX and self._addresses.get(address, 0) >= limits.sockets_per_address:
             return "sockets_per_address"
         if self._is_overloaded():
             return "overload_after"

@@ -6,10 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["CloseQueue", "QueuedProtocol"]
+__all__ = ["UNIX", "CloseQueue", "QueuedProtocol"]
 
 CLOSED_AT_ONCE = 64
 """Connections that are closed per turn of the loop."""
+
+UNIX = "unix"
+"""The address of every client on a Unix socket: it has no other."""
 
 
 class CloseQueue:
@@ -50,9 +53,11 @@ class QueuedProtocol(asyncio.Protocol):
 
     @property
     def address(self) -> str:
-        """The client's address; empty on a Unix socket."""
+        """The client's address, or `UNIX`; empty if the connection was lost before it was known."""
         peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
+        if isinstance(peer, tuple):
+            return str(peer[0])
+        return "" if peer is None else UNIX
 
     @property
     def closing(self) -> CloseQueue:
