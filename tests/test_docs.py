@@ -152,12 +152,16 @@ def test_json_is_json(block: Block) -> None:
 
 @pytest.mark.parametrize("block", of("sh"))
 def test_commands_are_there_and_take_these_arguments(block: Block) -> None:
-    for line in block.text.splitlines():
+    for line in block.text.replace(" && ", "\n").splitlines():
         words = shlex.split(line, comments=True)
         if ">" in words:
             words = words[: words.index(">")]
         match words:
-            case ["sockgw", verb, *arguments] | ["uvx", "sockgw", verb, *arguments]:
+            case (
+                ["sockgw", verb, *arguments]
+                | ["uvx", "sockgw", verb, *arguments]
+                | ["uvx", "--from", ".", "sockgw", verb, *arguments]
+            ):
                 _parse(verb, arguments)
             case ["make", target, *_]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
