@@ -265,3 +265,26 @@ async def test_systemds_own_program_passes_it(file: Path, program: str) -> None:
         if process.returncode is None:
             process.kill()
             await process.communicate()
+
+
+async def test_the_watchdog_is_told_once_the_daemon_is_ready(file: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000"}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *SOCKGW, file, "--port", "0"),
+            env={**os.environ, **told},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        loop = asyncio.get_running_loop()
+        async with deadline():
+            assert (await loop.sock_recv(manager, 4096)).startswith(b"READY=1\n")
+            for _ in range(3):
+                assert await loop.sock_recv(manager, 4096) == b"WATCHDOG=1"
+            process.terminate()
+            while (last := await loop.sock_recv(manager, 4096)) == b"WATCHDOG=1":
+                pass
+            assert last.startswith(b"STOPPING=1")
+            assert await process.wait() == 0
