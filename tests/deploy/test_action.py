@@ -14,6 +14,9 @@ import yaml
 from tests.deploy.shipped import PROGRAMS, ROOT, checked
 from tests.gateway_files import write
 
+pytestmark = pytest.mark.timeout(1200)
+"""Seconds: sockgw and its packages are installed here, which a busy machine takes minutes for."""
+
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
 BASH = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
 """What GitHub runs for `shell: bash`."""
@@ -36,6 +39,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     environ = {
         **os.environ,
         "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+        "PIP_NO_COMPILE": "1",
         "RUNNER_TEMP": str(temp),
         "GITHUB_ACTION_PATH": str(ROOT),
     }

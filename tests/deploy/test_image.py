@@ -20,6 +20,9 @@ from tests.deploy.shipped import PROGRAMS, ROOT, checked, copied, open_folder, p
 from tests.gateway_files import write
 from tests.reload.calling_client import caller
 
+pytestmark = pytest.mark.timeout(1200)
+"""Seconds: sockgw and its packages are installed here, which a busy machine takes minutes for."""
+
 TEXT = (ROOT / "Dockerfile").read_text()
 IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
 
