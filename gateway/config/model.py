@@ -115,7 +115,10 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The public listener: `socket` with these permissions if there is one, else host and port."""
+    """The public listener: `socket` with these permissions if there is one, else host and port.
+
+    `trusted_proxies` are addresses, networks and `unix`, in the form that `ipaddress` writes.
+    """
 
     host: str = "127.0.0.1"
     port: int = 7001
@@ -131,6 +134,8 @@ class ServerConfig:
     serializer: Literal["json", "msgpack"] = "json"
     compression: bool = False
     tls: TlsConfig | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ class Serving:
         self.server = replace(first.config.server, **override)
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
-        self.listener = Listener(PublicServer(self.sockets.engine.http_server(self.server.path)))
+        http = self.sockets.engine.http_server(self.server.path)
+        self.listener = Listener(PublicServer(http, self._trusts))
         self.admin = admin
         self.closed = 0
         self.since = 0.0
@@ -165,6 +166,9 @@ class Serving:
         self.sockets.dispatcher.in_flight.load.stop()
         await self.admin.close()
 
+    def _trusts(self, address: str) -> bool:
+        return self.sockets.engine.proxies.trusts(address)
+
     def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
         """Yield each listener and where it is to listen. Raises `ListenError`."""
         server = replace(build.config.server, **self._override)
@@ -174,7 +178,7 @@ class Serving:
             at = Address("server", path=server.socket, mode=int(server.socket_mode, 8))
         else:
             at = Address("server", server.host, server.port)
-        yield self.listener, replace(at, tls=server.tls)
+        yield self.listener, replace(at, tls=server.tls, proxy_protocol=server.proxy_protocol)
         admin = build.config.admin
         if admin is None:
             return

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from gateway.http.proxy_protocol import Announced
+
 __all__ = ["UNIX", "CloseQueue", "QueuedProtocol"]
 
 CLOSED_AT_ONCE = 64
@@ -40,9 +42,12 @@ class CloseQueue:
 
 
 class QueuedProtocol(asyncio.Protocol):
-    """A connection that closes through a `CloseQueue`."""
+    """A connection that closes through a `CloseQueue`.
 
-    __slots__ = ("_closing", "_cut", "_is_queued", "_transport")
+    `announced` is the client that its PROXY header names; `None` if that or the header is missing.
+    """
+
+    __slots__ = ("_closing", "_cut", "_is_queued", "_transport", "announced")
 
     _transport: asyncio.Transport
 
@@ -50,10 +55,13 @@ class QueuedProtocol(asyncio.Protocol):
         self._closing = closing
         self._is_queued = False
         self._cut: asyncio.TimerHandle | None = None
+        self.announced: Announced | None = None
 
     @property
     def address(self) -> str:
         """The client's address, or `UNIX`; empty if the connection was lost before it was known."""
+        if self.announced is not None:
+            return self.announced.address
         peer = self._transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             return str(peer[0])
@@ -66,7 +74,9 @@ class QueuedProtocol(asyncio.Protocol):
 
     @property
     def is_secure(self) -> bool:
-        """True for a connection over TLS."""
+        """True for a connection over TLS, here or at the proxy that has announced the client."""
+        if self.announced is not None and self.announced.is_secure:
+            return True
         return self._transport.get_extra_info("sslcontext") is not None
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ class HttpServer:
     an exception is being handled that left a request unanswered.
 
     `idle` has the connections without a request, not even a part of one, and the times since
-    when, the longest idle first. `handshakes` are connections whose TLS handshake is under way.
+    when, the longest idle first. `handshakes` are connections whose prelude is under way.
     """
 
     def __init__(

@@ -238,6 +238,7 @@ def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
         "socket",
         "socket_mode",
         "tls",
+        "proxy_protocol",
         "handshake_middleware",
         *(each.name for each in fields(Settings)),
     }
