@@ -154,6 +154,26 @@ async def test_clients_of_a_unix_socket(gateway) -> None:
     assert not path.exists()
 
 
+async def test_a_trusted_proxy_on_a_unix_socket_tells_the_client(gateway) -> None:
+    """Then `sockets_per_address` counts its clients by their own addresses."""
+    config = CONFIG + (
+        "limits: {sockets_per_address: 1}\n"
+        "server: {socket: clients.sock, trusted_proxies: [unix]}\n"
+    )
+    say = "async def say(ctx): return ctx.socket.handshake.address\n"
+    async with gateway(config, port=None, chat=say) as one:
+        for number in (1, 2):
+            address = f"192.0.2.{number}"
+            async with raw(one.url, "polling", {"X-Forwarded-For": address}) as client:
+                await client.join()
+                await client.send('420["say"]')
+                assert await client.receive() == f'430["{address}"]'
+                with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                    async with raw(one.url, headers={"X-Forwarded-For": address}):
+                        pass
+                assert refused.value.status == 503
+
+
 async def test_a_socket_that_cannot_be_made_is_told_at_its_place(gateway) -> None:
     async with gateway(CONFIG) as one:
         one.config(CONFIG + "server: {socket: plugins/chat.py/run/clients.sock}\n")
