@@ -108,9 +108,13 @@ async def raw(
     transport: Literal["websocket", "polling"] = "websocket",
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Raw]:
-    """Open an Engine.IO session at the gateway at `url`; every request has these headers."""
-    path = f"{url}/socket.io/?EIO=4&transport={transport}"
-    async with aiohttp.ClientSession(headers=headers) as http:
+    """Open an Engine.IO session at the gateway at `url`, which may be `unix:PATH`.
+
+    Every request has these headers.
+    """
+    unix = aiohttp.UnixConnector(url[5:]) if url.startswith("unix:") else None
+    path = f"{'http://localhost' if unix else url}/socket.io/?EIO=4&transport={transport}"
+    async with aiohttp.ClientSession(connector=unix, headers=headers) as http:
         if transport == "polling":
             yield await _opened(_Polling(http, path))
         else:

@@ -89,6 +89,7 @@ def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
 _SERVER: _Kinds = {
     "host": str,
     "port": int,
+    "socket_mode": str,
     "path": url_path,
     "transports": tuple,
     "cors_origins": _origins,
@@ -187,6 +188,7 @@ def _server(folder: Path, document: Document) -> ServerConfig:
 
     kinds: _Kinds = {
         **_SERVER,
+        "socket": _path(folder),
         "tls": _tls(folder),
         "handshake_middleware": chain,
         "static": static,
@@ -209,13 +211,17 @@ def _tls(folder: Path) -> Callable[[Any], TlsConfig | None]:
     return tls
 
 
+def _path(folder: Path) -> Callable[[Any], Path | None]:
+    return lambda written: folder / written if written else None
+
+
 def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
     if "admin" not in data:
         return None
     kinds: _Kinds = {
         "host": str,
         "port": int,
-        "socket": lambda written: written and folder / written,
+        "socket": _path(folder),
         "token": lambda written: written,
     }
     return AdminConfig(**_given(data["admin"], kinds))

@@ -40,7 +40,7 @@ def problems(document: Document) -> Iterator[Problem]:
     """Find listeners, services, namespaces and routes that cannot be as they are written."""
     yield from _open_admin(document)
     yield from _addresses(document)
-    yield from _long_socket(document)
+    yield from _unix_sockets(document)
     yield from _static_paths(document)
     yield from _proxies(document)
     for name in _mapping(document.data.get("services")):
@@ -85,7 +85,7 @@ def _addresses(document: Document) -> Iterator[Problem]:
             message = f"expected a host name or an address, got {text}; {advice}"
             yield document.at(block, "host").problem(message)
     server, admin = (_mapping(document.data.get(block)) for block in ("server", "admin"))
-    if "admin" not in document.data or admin.get("socket"):
+    if "admin" not in document.data or admin.get("socket") or server.get("socket"):
         return
     port, other = server.get("port", ServerConfig().port), admin.get("port", AdminConfig().port)
     hosts = {_plain_host(block.get("host")) for block in (server, admin)}
@@ -94,13 +94,26 @@ def _addresses(document: Document) -> Iterator[Problem]:
         yield document.around("admin", "port").problem(message)
 
 
-def _long_socket(document: Document) -> Iterator[Problem]:
-    written = _mapping(document.data.get("admin")).get("socket")
-    if isinstance(written, str):
+def _unix_sockets(document: Document) -> Iterator[Problem]:
+    """Find Unix sockets with too long a path, with a host or port, or one for two listeners."""
+    server = _mapping(document.data.get("server"))
+    paths: list[str] = []
+    for block in ("server", "admin"):
+        written = _mapping(document.data.get(block)).get("socket")
+        if not isinstance(written, str):
+            continue
+        paths.append(os.path.abspath(document.folder / written))
         size = len(os.fsencode(document.folder.absolute() / written))
         if size > _SOCKET_PATH:
             message = f"the path has {size} bytes, and a Unix socket's {_SOCKET_PATH} at most"
-            yield document.at("admin", "socket").problem(message)
+            yield document.at(block, "socket").problem(message)
+    if len(set(paths)) < len(paths):
+        message = "this is the server's socket; write another path"
+        yield document.at("admin", "socket").problem(message)
+    for key in ("host", "port") if server.get("socket") else ():
+        if key in server:
+            message = "leave this out: server.socket is listened on instead"
+            yield document.key_at("server", key).problem(message)
 
 
 def _static_paths(document: Document) -> Iterator[Problem]:

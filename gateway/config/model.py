@@ -127,13 +127,15 @@ class StaticFolder:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The public listener of the daemon.
+    """The public listener: `socket` with these permissions if there is one, else host and port.
 
     `trusted_proxies` are addresses, networks and `unix`, in the form that `ipaddress` writes.
     """
 
     host: str = "127.0.0.1"
     port: int = 7001
+    socket: Path | None = None
+    socket_mode: str = "0666"
     path: str = "/socket.io/"
     transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
     cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"

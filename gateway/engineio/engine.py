@@ -17,6 +17,7 @@ from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import FAULTS, VIOLATIONS, EventCounter, Fault, Violation
 from gateway.engineio.websocket import WebSocketCarrier
+from gateway.http.closing import UNIX
 from gateway.http.connection import HttpConnection, HttpServer, Respond
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
@@ -286,7 +287,8 @@ class Admission:
         """The limit that forbids a new session from an address; `None` if there is none."""
         if self._count >= limits.sockets:
             return "sockets"
-        if self._addresses.get(network_of(address), 0) >= limits.sockets_per_address:
+        here = self._addresses.get(network_of(address), 0)
+        if address != UNIX and here >= limits.sockets_per_address:
             return "sockets_per_address"
         if self._is_overloaded():
             return "overload_after"

@@ -19,6 +19,7 @@ __all__ = [
     "doubts",
     "handler_fault",
     "is_async_callable",
+    "is_routine",
     "middleware_fault",
     "names_seen_by",
     "signature_of",
@@ -262,9 +263,14 @@ def _shown(parameters: list[Parameter]) -> str:
     return f"({', '.join(map(str, bare))})"
 
 
+def is_routine(target: object) -> bool:
+    """Tell whether this is a function or a method; a `partial` is neither, also in Python 3.14."""
+    return inspect.isroutine(target) and not isinstance(target, functools.partial)
+
+
 def _kind(target: object) -> str:
     if inspect.isclass(target):
         return f"the class {target.__name__}"
-    if inspect.isroutine(target):
+    if is_routine(target):
         return "a function without 'async'"
     return f"a value of type {type(target).__name__}"

@@ -10,6 +10,7 @@ from gateway.api import Namespace, Socket, Value
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Transport
 from gateway.errors import Reject
+from gateway.http.closing import UNIX
 from gateway.limits import LimitName, Limits, NamespaceLimits, network_of
 from gateway.runtime.connection import ACCEPTED, LEFT, Connection
 from gateway.socketio.calls import Call
@@ -162,7 +163,7 @@ class Rooms:
         """The limit that forbids one more socket; `None` if there is none."""
         if len(self._by_id) >= limits.sockets or self._counts[namespace] >= own.sockets:
             return "sockets"
-        here = self._addresses.get(network_of(address), 0)
+        here = self._addresses.get(network_of(address), 0) if address != UNIX else 0
         return "sockets_per_address" if here >= limits.sockets_per_address else None
 
     def add(self, member: Member) -> None:

@@ -175,6 +175,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/packet_middleware/use",
         *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/plugin/use",
+        "/server/socket",
         "/server/tls",
         "/tls/cert",
         "/tls/key",

@@ -411,6 +411,100 @@ def test_unix_socket_is_its_owners_only_and_goes_with_the_listener(
     run(test)
 
 
+def test_a_unix_socket_has_its_permissions_and_takes_new_ones(run: Run, tmp_path: Path) -> None:
+    """The socket stays, and with it who waits to be accepted."""
+
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        listener = Listener(plain_or_secure())
+        for mode in (0o666, 0o660):
+            at = Address("server", path=path, mode=mode)
+            await moved(listener, at)
+            assert listener.is_at(at)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert await ask(path) == "plain"
+        before = path.stat().st_ino
+        waiting = socket.socket(socket.AF_UNIX)
+        waiting.connect(str(path))
+        bound = listener.bind(Address("server", path=path, mode=0o600))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        await listener.serve(bound)
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_ino) == (0o600, before)
+        waiting.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(waiting, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await loop.sock_recv(waiting, 100)).startswith(b"HTTP/1.1 200")
+        waiting.close()
+        await listener.close()
+        assert not path.exists()
+
+    run(test)
+
+
+def test_a_unix_socket_that_somebody_removed_is_left_without_a_word(
+    run: Run, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        listener = Listener(plain_or_secure())
+        await moved(listener, Address("server", path=path))
+        path.unlink()
+        await moved(listener, Address("server", path=path, mode=0o666))
+        await listener.close()
+
+    run(test)
+
+
+def test_tls_on_a_unix_socket(run: Run, tmp_path: Path) -> None:
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        listener = Listener(plain_or_secure())
+        pair = TlsConfig(TLS / "one.pem", TLS / "one.key")
+        await moved(listener, Address("server", path=path, tls=pair))
+        context = ssl.create_default_context(cafile=str(TLS / "one.pem"))
+        reader, writer = await asyncio.open_unix_connection(
+            path, ssl=context, server_hostname="localhost"
+        )
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"secure")
+        writer.close()
+        await listener.close()
+
+    run(test)
+
+
+def test_an_inherited_socket_is_listened_on_and_left_open(run: Run, tmp_path: Path) -> None:
+    """It is its owner's: neither its file nor the socket itself goes with the listener."""
+
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        with socket.socket(socket.AF_UNIX) as passed:
+            passed.bind(str(path))
+            passed.listen()
+            listener = Listener(plain_or_secure())
+            at = Address("server", inherited=passed)
+            await moved(listener, at)
+            assert (listener.is_at(at), listener.url) == (True, f"unix:{path}")
+            assert await ask(path) == "plain"
+            await listener.close()
+            assert path.exists()
+            with socket.socket(socket.AF_UNIX) as waiting:
+                waiting.connect(str(path))
+
+    run(test)
+
+
+async def test_the_url_of_an_abstract_socket_begins_with_an_at(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(f"\0{tmp_path}")
+        passed.listen()
+        passed.setblocking(False)
+        listener = Listener(plain_or_secure())
+        await moved(listener, Address("server", inherited=passed))
+        assert listener.url == f"unix:@{tmp_path}"
+        await listener.close()
+
+
 async def test_unix_socket_of_a_daemon_that_was_killed_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as left:

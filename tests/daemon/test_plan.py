@@ -255,6 +255,8 @@ def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
     live = {
         "host",
         "port",
+        "socket",
+        "socket_mode",
         "tls",
         "proxy_protocol",
         "handshake_middleware",
