@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 import jwt as pyjwt
@@ -14,10 +13,6 @@ from gateway.builtin._credential import Credential
 from gateway.builtin._keys import FAULTS, Find
 
 __all__ = ["Tokens", "check"]
-
-
-INTERVAL = 1.0
-"""Seconds between two log lines about refused tokens."""
 
 
 class _Refused(Exception):
@@ -74,28 +69,8 @@ class Tokens:
         )
 
 
-class _Refusals:
-    """Logs refused tokens, at most one a second: anyone can send as many as they like."""
-
-    def __init__(self) -> None:
-        self._silent_until = 0.0
-        self._unlogged = 0
-
-    def log(self, ctx: Context, reason: _Refused) -> None:
-        now = monotonic()
-        if now < self._silent_until:
-            self._unlogged += 1
-            return
-        left_out, self._unlogged = self._unlogged, 0
-        self._silent_until = now + INTERVAL
-        more = f" ({left_out} more were not logged)" if left_out else ""
-        ctx.log.info("token refused: %s%s", reason, more)
-
-
 def check(tokens: Tokens, shown: Credential) -> Middleware:
     """Middleware that accepts clients with a valid token."""
-
-    refusals = _Refusals()
 
     async def enter(ctx: Context, next: Next) -> None:
         token = shown(ctx.socket.handshake)
@@ -104,10 +79,11 @@ def check(tokens: Tokens, shown: Credential) -> Middleware:
         try:
             claims = await tokens.claims(token)
         except _Refused as reason:
-            refusals.log(ctx, reason)
             # Do not help a thief, but tell a client when to get a new token.
             message = "the token has expired" if reason.expired else "a valid token is needed"
-            raise Reject("unauthorized", message) from None
+            reject = Reject("unauthorized", message)
+            reject.add_note(f"token refused: {reason}")
+            raise reject from None
         ctx.socket.data["claims"] = claims
         if "sub" in claims:
             ctx.socket.data["user"] = claims["sub"]

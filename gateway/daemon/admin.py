@@ -114,6 +114,7 @@ class AdminApi:
             "services": sorted(serving.build.blueprint.services),
             "pending": serving.pending,
             "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
+            "refused": [asdict(told) for told in serving.sockets.engine.refused.latest],
             "outcomes": serving.sockets.dispatcher.outcomes,
             "time": time.time(),
         }

@@ -68,6 +68,12 @@ class Metrics(Collector):
             "sockgw_limited", "How often a limit was met.", "limit", engine.limits_met.counts
         )
         yield _counts(
+            "sockgw_refused",
+            "What was refused because of the configuration or by middleware.",
+            "thing",
+            engine.refused.counts,
+        )
+        yield _counts(
             "sockgw_faults", "Faults in the gateway itself.", "kind", engine.faults.counts
         )
         yield GaugeMetricFamily(

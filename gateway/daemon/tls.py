@@ -22,6 +22,8 @@ ACCEPTED_AT_ONCE = 64
 RETRY = 1.0
 """Seconds until connections are accepted again after the system refused one, as in asyncio."""
 
+HTTP_SPOKEN = "HTTP where TLS is spoken: use https://, or take server.tls away"
+
 
 class SecureSite:
     """Accepts connections on a socket that listens, and shakes hands with each.
@@ -71,16 +73,19 @@ class SecureSite:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._server()
         self._server.handshakes.add(connection)
-        task = self._loop.create_task(self._shake_hands(sock, connection))
+        task = self._loop.create_task(self._shake_hands(sock, connection, address))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    async def _shake_hands(self, sock: socket.socket, connection: HttpConnection) -> None:
+    async def _shake_hands(
+        self, sock: socket.socket, connection: HttpConnection, address: str
+    ) -> None:
         try:
             await self._loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
             )
-        except OSError:  # not TLS, or the client is gone or too slow
-            pass
+        except OSError as error:  # not TLS, or the client is gone or too slow
+            if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
+                self._server.bad_request(address, HTTP_SPOKEN)
         finally:
             self._server.handshakes.discard(connection)

@@ -7,21 +7,29 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from gateway.engineio.handshake import Gate, HandshakeExchange
 from gateway.engineio.polling import PollExchange, PostExchange
 from gateway.engineio.receiver import Receiver
-from gateway.engineio.refusals import HINT, LATER, Refusal, refuse, verify
+from gateway.engineio.refusals import NO_SERVER, Refusal, busy, cause_of, refuse, verify
 from gateway.engineio.session import Session, new_id
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
-from gateway.engineio.violations import FAULTS, VIOLATIONS, EventCounter, Fault, Violation
+from gateway.engineio.violations import (
+    FAULTS,
+    VIOLATIONS,
+    EventCounter,
+    Fault,
+    RefusalCounter,
+    Violation,
+)
 from gateway.engineio.websocket import WebSocketCarrier
 from gateway.http.connection import Exchange, HttpConnection, HttpServer
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
 from gateway.http.request import Request
-from gateway.http.response import Answer
+from gateway.http.response import NOT_FOUND
 from gateway.http.switching import switch_to_websocket, websocket_key
 from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket
 
@@ -29,8 +37,8 @@ __all__ = ["Admission", "Connect", "Engine"]
 
 LOG = logging.getLogger("sockgw.engine")
 
-WARNED_ADDRESSES = 1000
-"""Addresses of outdated clients that are remembered, so that each is logged once."""
+RAISE = "to allow it, raise limits.{}"
+"""The cure for a limit that was met."""
 
 NO_DATA: Mapping[str, object] = {}
 
@@ -61,7 +69,8 @@ class Engine:
         self.cors = Cors(settings.cors_origins)
         self.deadlines = Deadlines(time.monotonic, self._arm)
         self.violations: EventCounter[Violation] = EventCounter("violation", VIOLATIONS)
-        self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES)
+        self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES, cure=RAISE)
+        self.refused = RefusalCounter()
         self.admission = Admission(time.monotonic, is_overloaded)
         self.faults: EventCounter[Fault] = EventCounter("fault", FAULTS, level=logging.ERROR)
         self.sessions: dict[str, Session] = {}
@@ -72,7 +81,6 @@ class Engine:
         self._server: HttpServer | None = None
         self._all_gone: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._warned: set[str] = set()
 
     def configure(self, settings: Settings, limits: Limits) -> None:
         """Apply new settings and limits.
@@ -99,6 +107,7 @@ class Engine:
             bad_request=lambda address, why: self.violations.record("http", address, why),
             limit_met=self.limits_met.record,
             fault=lambda address: self.faults.record("request", address, "it was not answered"),
+            not_found=partial(self._not_found, path),
         )
         self._server = server
         return server
@@ -142,7 +151,7 @@ class Engine:
                 return HandshakeExchange(self, gate, request, key, connection, fields)
             session = self.open(request, connection.address, is_secure=connection.is_secure)
             if session is None:
-                connection.answer(Answer(503, fields + LATER))
+                connection.answer(busy(fields))
                 return None
         if request.query["transport"] == "websocket":
             assert key is not None
@@ -222,16 +231,22 @@ class Engine:
     def _refuse(
         self, refusal: Refusal, request: Request, connection: HttpConnection, fields: str
     ) -> None:
-        address = connection.address
-        if refusal is Refusal.UNSUPPORTED_VERSION:
-            self._warn_of_version(address)
-        self.violations.record(refusal.violation, address, f"a {request.method} request")
-        connection.answer(refuse(refusal, fields))
+        address, cause = connection.address, cause_of(refusal, request, self.settings)
+        if cause is None:
+            self.violations.record(refusal.violation, address, f"a {request.method} request")
+        else:
+            self.violations.count(refusal.violation)
+            self.refused.record(cause.kind, address, cause.thing, cause.cure)
+        connection.answer(refuse(refusal, fields, cause))
 
-    def _warn_of_version(self, address: str) -> None:
-        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
-            self._warned.add(address)
-            LOG.warning("refused %s: %s", address, HINT)
+    def _not_found(self, path: str, request: Request, connection: HttpConnection) -> None:
+        """Answer where nothing is; `path` is the server's. Only Socket.IO's clients get a line."""
+        if "EIO" in request.query:
+            cure = f"server.path is {path!r}: give the client the same path"
+            self.refused.record("path", connection.address, f"path {request.path!r}", cure)
+            connection.answer(NO_SERVER)
+        else:
+            connection.answer(NOT_FOUND)
 
     # Called by WebSockets and sessions
 

@@ -31,16 +31,19 @@ from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.timers import Due
 from gateway.engineio.transports import Poll, Post, WebSocket
 from gateway.engineio.upgrade import Upgrade, UpgradeStep
-from gateway.engineio.violations import EventCounter, Violation
+from gateway.engineio.violations import EventCounter, RefusalCounter, RefusedThing, Violation
 from gateway.http.deadlines import Deadlines
 from gateway.limits import LimitName, Limits, TokenBucket
 
-__all__ = ["Host", "Polling", "Session", "State", "new_id"]
+__all__ = ["RAISE_PAYLOAD", "Host", "Polling", "Session", "State", "new_id"]
 
 LOG = logging.getLogger("sockgw.engine")
 
 POLL_PACKETS = 15
 """Most packets in the answer to a poll, besides a CLOSE. Clients of python-socketio take 16."""
+
+RAISE_PAYLOAD = "to allow it, raise server.max_payload"
+"""The cure for what is too large."""
 
 
 class State(Enum):
@@ -67,6 +70,7 @@ class Host(Protocol):
     deadlines: Deadlines
     violations: EventCounter[Violation]
     limits_met: EventCounter[LimitName]
+    refused: RefusalCounter
 
     def forget(self, session: Session) -> None:
         """Remove a session from the table, so that no request finds it."""
@@ -155,7 +159,10 @@ class Session:
             return
         kept = self.outbox.keep(frames, droppable, self._host.limits)
         if kept != "kept":
-            self.count_limit("send_buffer", f"{self.buffered} bytes are not read: {kept}")
+            limit = self.outbox.limit_met(self._host.limits)
+            unread = len(self.outbox) if limit == "send_packets" else self.buffered
+            what = "packets" if limit == "send_packets" else "bytes"
+            self.count_limit(limit, f"{unread} {what} are not read: {kept}")
         if kept == "disconnected":
             self.end("slow client")
         if self.polling is not None:
@@ -198,13 +205,29 @@ class Session:
         if former is State.OPEN:
             self._report_end(reason)
 
-    def count_violation(self, kind: Violation, why: object) -> None:
-        """Count a violation by the client; the caller decides if that ends the session."""
-        self._host.violations.record(kind, f"session {self.id[:6]}", why)
+    @property
+    def who(self) -> str:
+        """The client as the log names it: one of its sockets, if it has any, and its address."""
+        socket = self.receiver.socket_id
+        return f"socket {socket} of {self.address}" if socket else self.address
 
-    def count_limit(self, limit: LimitName, why: object) -> None:
-        """Count a limit that the client met; the caller decides what follows."""
-        self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
+    def count_violation(self, kind: Violation, why: object, cure: str = "") -> None:
+        """Count a violation by the client; the caller decides if that ends the session."""
+        self._host.violations.record(kind, self.who, why, cure)
+
+    def count_limit(self, limit: LimitName, why: object, key: str = "") -> None:
+        """Count a limit that the client met; the caller decides what follows.
+
+        `key` is that of the limit if it is not among the gateway's.
+        """
+        self._host.limits_met.record(limit, self.who, why, f"to allow it, raise {key}" * bool(key))
+
+    def count_refused(self, kind: RefusedThing, thing: str, cure: str) -> None:
+        """Count what was refused to the client; without a `cure` that is logged elsewhere."""
+        if cure:
+            self._host.refused.record(kind, self.address, thing, cure)
+        else:
+            self._host.refused.count(kind)
 
     def charge(self, packets: int = 1) -> Awaitable[None] | None:
         """Charge packets or frames that are not events to `packets_per_second`.

@@ -23,7 +23,7 @@ from gateway.engineio.frames import (
 from gateway.engineio.inbox import Inbox
 from gateway.engineio.packet import Packet, encode_base64
 from gateway.engineio.reader import FrameError, FrameReader
-from gateway.engineio.session import Session
+from gateway.engineio.session import RAISE_PAYLOAD, Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.closing import CloseQueue, QueuedProtocol
 
@@ -161,7 +161,8 @@ class WebSocketCarrier(QueuedProtocol):
     def failed(self, error: FrameError) -> None:
         if not self._is_closing:
             large = error.code is CloseCode.TOO_BIG
-            self._session.count_violation("too_large" if large else "frame", error)
+            cure = RAISE_PAYLOAD if large else ""
+            self._session.count_violation("too_large" if large else "frame", error, cure)
             self._say_goodbye(error.code)
             self._session.lost(self, "transport error")
         self._hang_up(while_it_sends=True)

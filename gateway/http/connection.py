@@ -17,7 +17,7 @@ from gateway.http.deadlines import Deadlines
 from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.parser import END, BadRequest, Event, Parser
 from gateway.http.request import Request, read_plain
-from gateway.http.response import CONTINUE, NOT_FOUND, Answer, encode
+from gateway.http.response import CONTINUE, Answer, encode
 
 __all__ = ["Bounds", "Due", "Exchange", "HttpConnection", "HttpServer"]
 
@@ -97,7 +97,8 @@ class HttpServer:
     `bounds` returns the limits that apply now, `websockets` the number of connections that became
     WebSockets and are still open. `bad_request` is called with a client's address and the reason
     when it does not send HTTP, `limit_met` when a limit is met, and `fault` with the address when
-    an exception is being handled that left a request unanswered.
+    an exception is being handled that left a request unanswered. `not_found` answers requests whose
+    path has no route.
 
     `idle` has the connections without a request, not even a part of one, and the times since
     when, the longest idle first. `handshakes` are connections whose TLS handshake is under way.
@@ -112,6 +113,7 @@ class HttpServer:
         bad_request: Callable[[str, str], None],
         limit_met: Callable[[Literal["connections", "request_timeout"], str, str], None],
         fault: Callable[[str], None],
+        not_found: Respond,
     ) -> None:
         self.routes = routes
         self.deadlines = deadlines
@@ -120,6 +122,7 @@ class HttpServer:
         self.bad_request = bad_request
         self.limit_met = limit_met
         self.fault = fault
+        self.not_found = not_found
         self.closing = CloseQueue()
         self.connections: set[HttpConnection] = set()
         self.handshakes: set[HttpConnection] = set()
@@ -395,10 +398,7 @@ class HttpConnection(QueuedProtocol):
         if self.is_timed:
             server.expect_nothing(self)
         self._request, self._is_reading = request, request.body is None
-        respond = server.routes.get(request.path)
-        if respond is None:
-            self.answer(NOT_FOUND)
-            return
+        respond = server.routes.get(request.path, server.not_found)
         expected = request.headers.get("expect") if request.body is None else None
         if expected and expected.lower() != CONTINUES:
             self.answer(EXPECTATION_FAILED)

@@ -52,7 +52,7 @@ def test_one_line_a_second_tells_how_many_there_were(
     assert violations.counts["packet"] == 1003
     assert caplog.messages == [
         "violation packet by session x: not a packet",
-        "violation packet by session y: not a packet (1000 more of this kind were not logged)",
+        "violation packet by session y: not a packet (1000 more)",
         "violation packet by session z: not a packet",
     ]
 
