@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -63,8 +62,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield "services", ", ".join(facts["services"]) or "none", None
     if facts["pending"]:
         yield "pending restart", ", ".join(facts["pending"]), "yellow"
-    for title, told in zip(("refused", *repeat("")), facts["refused"], strict=False):
-        yield title, _refused(**told), "yellow"
+    for number, told in enumerate(facts["refused"]):
+        yield "" if number else "refused", _refused(**told), "yellow"
     yield "watcher", *_watcher(**facts["watcher"])
 
 

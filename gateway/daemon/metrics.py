@@ -42,6 +42,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
+        yield from self._clients()
         yield from self._checks()
         yield from self._reloading()
 
@@ -57,7 +58,25 @@ class Metrics(Collector):
             "outcome",
             server.dispatcher.outcomes,
         )
-        engine = server.engine
+        yield GaugeMetricFamily(
+            "sockgw_connections",
+            "Open TCP connections of the public port.",
+            server.engine.connections,
+        )
+        yield CounterMetricFamily(
+            "sockgw_volatile_dropped",
+            "Volatile events dropped, by client, because it was not ready.",
+            value=server.hub.dropped,
+        )
+        yield CounterMetricFamily(
+            "sockgw_cancelled_packets",
+            "Packets cancelled because their generation was drained.",
+            value=server.live.cancelled,
+        )
+
+    def _clients(self) -> Iterator[Metric]:
+        """What clients did that they may not, and what was not allowed to them."""
+        engine = self._serving.sockets.engine
         yield _counts(
             "sockgw_violations",
             "What clients did that they may not.",
@@ -75,21 +94,6 @@ class Metrics(Collector):
         )
         yield _counts(
             "sockgw_faults", "Faults in the gateway itself.", "kind", engine.faults.counts
-        )
-        yield GaugeMetricFamily(
-            "sockgw_connections",
-            "Open TCP connections of the public port.",
-            engine.connections,
-        )
-        yield CounterMetricFamily(
-            "sockgw_volatile_dropped",
-            "Volatile events dropped, by client, because it was not ready.",
-            value=server.hub.dropped,
-        )
-        yield CounterMetricFamily(
-            "sockgw_cancelled_packets",
-            "Packets cancelled because their generation was drained.",
-            value=server.live.cancelled,
         )
 
     def _checks(self) -> Iterator[Metric]:

@@ -9,10 +9,11 @@ import zlib
 from collections.abc import Awaitable, Iterator
 from typing import Protocol
 
+from gateway.engineio.counted import RAISE_PAYLOAD
 from gateway.engineio.pacing import BUDGET, NEXT_TURN
 from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
 from gateway.engineio.refusals import Refusal, refuse, too_large
-from gateway.engineio.session import RAISE_PAYLOAD, Polling, Session
+from gateway.engineio.session import Polling, Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.connection import HttpConnection
 from gateway.http.request import Request

@@ -32,7 +32,7 @@ class Receiver(Protocol):
 
     @property
     def socket_id(self) -> str:
-        """The id of one of its sockets; empty while it has none."""
+        """The id of the socket that it had last, for the log; empty before the first."""
 
     def receive(self, message: Message) -> Awaitable[None] | None:
         """Handle a message. The next one waits for the returned awaitable. Must not raise."""

@@ -13,6 +13,7 @@ from enum import Enum
 from math import inf
 from typing import Protocol
 
+from gateway.engineio.counted import Counted, Counters
 from gateway.engineio.frames import Frames
 from gateway.engineio.outbox import Outbox
 from gateway.engineio.pacing import paced
@@ -31,19 +32,15 @@ from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.timers import Due
 from gateway.engineio.transports import Poll, Post, WebSocket
 from gateway.engineio.upgrade import Upgrade, UpgradeStep
-from gateway.engineio.violations import EventCounter, RefusalCounter, RefusedThing, Violation
 from gateway.http.deadlines import Deadlines
-from gateway.limits import LimitName, Limits, TokenBucket
+from gateway.limits import Limits, TokenBucket
 
-__all__ = ["RAISE_PAYLOAD", "Host", "Polling", "Session", "State", "new_id"]
+__all__ = ["Host", "Polling", "Session", "State", "new_id"]
 
 LOG = logging.getLogger("sockgw.engine")
 
 POLL_PACKETS = 15
 """Most packets in the answer to a poll, besides a CLOSE. Clients of python-socketio take 16."""
-
-RAISE_PAYLOAD = "to allow it, raise server.max_payload"
-"""The cure for what is too large."""
 
 
 class State(Enum):
@@ -62,49 +59,44 @@ class State(Enum):
 OPEN = State.OPEN  # read for every message, and enum members are slow to look up
 
 
-class Host(Protocol):
+class Host(Counters, Protocol):
     """The engine as its sessions see it."""
 
     settings: Settings
     limits: Limits
     deadlines: Deadlines
-    violations: EventCounter[Violation]
-    limits_met: EventCounter[LimitName]
-    refused: RefusalCounter
 
     def forget(self, session: Session) -> None:
         """Remove a session from the table, so that no request finds it."""
 
 
-class Session:
+class Session(Counted):
     """One client, on its current transport.
 
-    `settings` are those of its handshake. `address` is the client's address; `is_secure` is true
-    if it came over TLS. `receiver` gets the messages of the client. `polling` has the requests of
-    long-polling; it is `None` for a session that began on a WebSocket or is over. `upgrade` is the
-    attempt in progress, if any. `packets` counts those that the client may still send, besides
-    events. Messages to a session that is over are dropped.
+    `settings` are those of its handshake; `is_secure` is true if it came over TLS. `polling` has
+    the requests of long-polling; it is `None` for a session that began on a WebSocket or is over.
+    `upgrade` is the attempt in progress, if any. `packets` counts those that the client may still
+    send, besides events. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
         "_deadlines",
         "_held",
-        "_host",
         "_pings",
         "_websocket",
-        "address",
         "id",
         "is_secure",
         "last",
         "outbox",
         "packets",
         "polling",
-        "receiver",
         "settings",
         "state",
         "transport",
         "upgrade",
     )
+
+    _host: Host
 
     def __init__(
         self,
@@ -204,30 +196,6 @@ class Session:
             websocket.close()
         if former is State.OPEN:
             self._report_end(reason)
-
-    @property
-    def who(self) -> str:
-        """The client as the log names it: one of its sockets, if it has any, and its address."""
-        socket = self.receiver.socket_id
-        return f"socket {socket} of {self.address}" if socket else self.address
-
-    def count_violation(self, kind: Violation, why: object, cure: str = "") -> None:
-        """Count a violation by the client; the caller decides if that ends the session."""
-        self._host.violations.record(kind, self.who, why, cure)
-
-    def count_limit(self, limit: LimitName, why: object, key: str = "") -> None:
-        """Count a limit that the client met; the caller decides what follows.
-
-        `key` is that of the limit if it is not among the gateway's.
-        """
-        self._host.limits_met.record(limit, self.who, why, f"to allow it, raise {key}" * bool(key))
-
-    def count_refused(self, kind: RefusedThing, thing: str, cure: str) -> None:
-        """Count what was refused to the client; without a `cure` that is logged elsewhere."""
-        if cure:
-            self._host.refused.record(kind, self.address, thing, cure)
-        else:
-            self._host.refused.count(kind)
 
     def charge(self, packets: int = 1) -> Awaitable[None] | None:
         """Charge packets or frames that are not events to `packets_per_second`.

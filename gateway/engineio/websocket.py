@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from gateway.engineio.counted import RAISE_PAYLOAD
 from gateway.engineio.frames import (
     CloseCode,
     Frames,
@@ -23,7 +24,7 @@ from gateway.engineio.frames import (
 from gateway.engineio.inbox import Inbox
 from gateway.engineio.packet import Packet, encode_base64
 from gateway.engineio.reader import FrameError, FrameReader
-from gateway.engineio.session import RAISE_PAYLOAD, Session
+from gateway.engineio.session import Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.closing import CloseQueue, QueuedProtocol
 

@@ -206,6 +206,7 @@ class Client:
         "refusals",
         "request",
         "session",
+        "socket_id",
         "sockets",
     )
 
@@ -217,6 +218,7 @@ class Client:
         self.hub = hub
         self.data = data
         self.sockets: dict[str, ConnectedSocket] = {}
+        self.socket_id = ""
         self.bytes = TokenBucket()
         self.is_closed = False
         self._left: frozenset[str] = frozenset()
@@ -278,10 +280,6 @@ class Client:
             bucket.tokens = min(bucket.tokens, 0.0)
         if not sockets and limits.join_timeout != self.hub.limits.join_timeout:
             self._await_join(limits.join_timeout)
-
-    @property
-    def socket_id(self) -> str:
-        return next((socket.socket.id for socket in self.sockets.values()), "")
 
     # Its sockets
 
@@ -358,6 +356,7 @@ class Client:
             socket.socket.data.update(self.data)
         self.hub.rooms.add(socket)
         self.sockets[namespace] = socket
+        self.socket_id = socket.socket.id
         self._stop_join_timer()
         self.hub.dispatcher.connect(socket)
 
