@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Literal
 
 from gateway.engineio.handshake import Gate, HandshakeExchange
 from gateway.engineio.polling import PollExchange, PostExchange
@@ -28,6 +29,7 @@ from gateway.engineio.websocket import WebSocketCarrier
 from gateway.http.connection import Exchange, HttpConnection, HttpServer
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
+from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.request import Request
 from gateway.http.response import NOT_FOUND
 from gateway.http.switching import switch_to_websocket, websocket_key
@@ -39,6 +41,10 @@ LOG = logging.getLogger("sockgw.engine")
 
 RAISE = "to allow it, raise limits.{}"
 """The cure for a limit that was met."""
+
+RAISE_DESCRIPTORS = (
+    "to allow it, raise the limit of file descriptors with ulimit -n, or LimitNOFILE= of systemd"
+)
 
 NO_DATA: Mapping[str, object] = {}
 
@@ -105,7 +111,7 @@ class Engine:
             bounds=lambda: self.limits,
             websockets=lambda: len(self.websockets),
             bad_request=lambda address, why: self.violations.record("http", address, why),
-            limit_met=self.limits_met.record,
+            limit_met=self._limit_met,
             fault=lambda address: self.faults.record("request", address, "it was not answered"),
             not_found=partial(self._not_found, path),
         )
@@ -238,6 +244,13 @@ class Engine:
             self.violations.count(refusal.violation)
             self.refused.record(cause.kind, address, cause.thing, cause.cure)
         connection.answer(refuse(refusal, fields, cause))
+
+    def _limit_met(
+        self, limit: Literal["connections", "request_timeout"], address: str, why: str
+    ) -> None:
+        few = descriptors_for_connections() < self.limits.most_connections
+        cure = RAISE_DESCRIPTORS if limit == "connections" and few else ""
+        self.limits_met.record(limit, address, why, cure)
 
     def _not_found(self, path: str, request: Request, connection: HttpConnection) -> None:
         """Answer where nothing is; `path` is the server's. Only Socket.IO's clients get a line."""

@@ -224,6 +224,38 @@ async def test_a_connection_that_middleware_refuses(
     assert told(caplog) == [f"refused connection to '/guarded' of 127.0.0.1: {why}"]
 
 
+async def test_a_secret_in_a_refusal_is_not_in_the_status(tmp_path: Path) -> None:
+    config = """
+    admin: {socket: admin.sock}
+    namespaces: {/: {connection_middleware: [{use: chat.Guard, with: {password: hunter2}}]}}
+    """
+    chat = """
+    from gateway import Reject
+
+    class Guard:
+        def __init__(self, password: str):
+            self.password = password
+        async def __call__(self, ctx, next):
+            raise Reject("unauthorized", f"it is not {self.password}")
+    """
+    connector = aiohttp.UnixConnector(str(tmp_path / "admin.sock"))
+    async with (
+        served(write(tmp_path, config, chat=chat)) as url,
+        raw(url) as client,
+        aiohttp.ClientSession(connector=connector) as http,
+    ):
+        await client.join()
+        async with http.get("http://admin/-/status") as answer:
+            [refused] = (await answer.json())["refused"]
+    assert refused.pop("at") > 0
+    assert refused == {
+        "what": "connection to '/'",
+        "who": "127.0.0.1",
+        "cure": "middleware 'chat.Guard': unauthorized: it is not ***",
+        "count": 1,
+    }
+
+
 async def test_a_connection_whose_middleware_fails_is_told_once(
     gateway: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -341,8 +373,8 @@ async def test_packets_that_are_not_read_are_not_told_as_bytes(
         await until(lambda: told(caplog))
     assert told(caplog) == [
         (
-            f"limit send_packets by socket {sid} of 127.0.0.1: 10 packets are not read: disconnected: "
-            "to allow it, raise limits.send_packets"
+            f"limit send_packets by socket {sid} of 127.0.0.1: "
+            "10 packets are not read: disconnected: to allow it, raise limits.send_packets"
         )
     ]
 
