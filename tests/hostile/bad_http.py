@@ -208,6 +208,7 @@ ON_SESSION = [
     Bad("gzip without an end", post(MINE, gzip.compress(b"4x" * 99)[:-9], "Content-Encoding: gzip"),
         200, None, "packet", PARSE),
     Bad("gzip of a body over the limit",
-        post(MINE, gzip.compress(LARGE * 20), "Content-Encoding: gzip"), 413, "too_large", "too_large"),
+        post(MINE, gzip.compress(LARGE * 20), "Content-Encoding: gzip"), 413,
+        "too_large", "too_large"),
 ]  # fmt: skip
 """Requests for a session that polls; none of them disturbs it but where a reason says so."""
