@@ -103,6 +103,8 @@ def cause_of(refusal: Refusal, request: Request, settings: Settings) -> Cause | 
     if refusal is Refusal.FORBIDDEN:
         origin = request.headers.get("origin", "")
         cure = "add it to server.cors_origins"
+        if origin == f"https://{request.headers.get('host')}":
+            cure += ", or the proxy that ends TLS to server.trusted_proxies"
         if origin == "null":
             cure = "the page is a file, or in a sandboxed frame: serve it over HTTP"
         hint = "the origin of this page is not in server.cors_origins"

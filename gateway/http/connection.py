@@ -101,7 +101,7 @@ class HttpServer:
     path has no route.
 
     `idle` has the connections without a request, not even a part of one, and the times since
-    when, the longest idle first. `handshakes` are connections whose TLS handshake is under way.
+    when, the longest idle first. `handshakes` are connections whose prelude is under way.
     """
 
     def __init__(

@@ -124,6 +124,19 @@ async def test_a_page_that_has_no_origin(gateway: Any, caplog: pytest.LogCapture
     ]
 
 
+async def test_a_page_behind_a_proxy_that_ends_tls(
+    gateway: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with gateway() as url:
+        assert (await ask(url, POLL, Host="shop.example", Origin="https://shop.example"))[0] == 403
+    assert told(caplog) == [
+        (
+            "refused origin 'https://shop.example' of 127.0.0.1: add it to server.cors_origins, "
+            "or the proxy that ends TLS to server.trusted_proxies"
+        )
+    ]
+
+
 async def test_a_websocket_of_a_page_of_another_origin(
     gateway: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
