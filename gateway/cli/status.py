@@ -62,6 +62,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield "services", ", ".join(facts["services"]) or "none", None
     if facts["pending"]:
         yield "pending restart", ", ".join(facts["pending"]), "yellow"
+    for number, told in enumerate(facts["refused"]):
+        yield "" if number else "refused", _refused(**told), "yellow"
     yield "watcher", *_watcher(**facts["watcher"])
 
 
@@ -72,6 +74,11 @@ def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[_Line]:
     text = f"{verdict['result']} at {_time(verdict['at'])}, by {verdict['trigger']}"
     yield "last reload", text, "red" if verdict["result"] == "failed" else None
     yield from (("", str(problem), "red") for problem in problems_in(verdict))
+
+
+def _refused(what: str, who: str, cure: str, count: int, at: float) -> str:
+    times = "once, at" if count == 1 else f"{count} times, last at"
+    return f"{what}, {times} {_time(at)} of {who}: {cure}"
 
 
 def _watcher(mode: str, up: bool) -> tuple[str, str | None]:

@@ -114,9 +114,16 @@ class AdminApi:
             "services": sorted(serving.build.blueprint.services),
             "pending": serving.pending,
             "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
+            "refused": self._refused(),
             "outcomes": serving.sockets.dispatcher.outcomes,
             "time": time.time(),
         }
+
+    def _refused(self) -> list[dict[str, Any]]:
+        """What was refused last; a plugin's reason may repeat a secret option."""
+        secrets = self._serving.build.config.secrets
+        latest = self._serving.sockets.engine.refused.latest
+        return [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest]
 
 
 def admin_listener(app: web.Application) -> Listener:

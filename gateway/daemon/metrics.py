@@ -42,6 +42,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
+        yield from self._clients()
         yield from self._checks()
         yield from self._reloading()
 
@@ -57,23 +58,10 @@ class Metrics(Collector):
             "outcome",
             server.dispatcher.outcomes,
         )
-        engine = server.engine
-        yield _counts(
-            "sockgw_violations",
-            "What clients did that they may not.",
-            "kind",
-            engine.violations.counts,
-        )
-        yield _counts(
-            "sockgw_limited", "How often a limit was met.", "limit", engine.limits_met.counts
-        )
-        yield _counts(
-            "sockgw_faults", "Faults in the gateway itself.", "kind", engine.faults.counts
-        )
         yield GaugeMetricFamily(
             "sockgw_connections",
             "Open TCP connections of the public port.",
-            engine.connections,
+            server.engine.connections,
         )
         yield CounterMetricFamily(
             "sockgw_volatile_dropped",
@@ -84,6 +72,28 @@ class Metrics(Collector):
             "sockgw_cancelled_packets",
             "Packets cancelled because their generation was drained.",
             value=server.live.cancelled,
+        )
+
+    def _clients(self) -> Iterator[Metric]:
+        """What clients did that they may not, and what was not allowed to them."""
+        engine = self._serving.sockets.engine
+        yield _counts(
+            "sockgw_violations",
+            "What clients did that they may not.",
+            "kind",
+            engine.violations.counts,
+        )
+        yield _counts(
+            "sockgw_limited", "How often a limit was met.", "limit", engine.limits_met.counts
+        )
+        yield _counts(
+            "sockgw_refused",
+            "What was refused because of the configuration or by middleware.",
+            "thing",
+            engine.refused.counts,
+        )
+        yield _counts(
+            "sockgw_faults", "Faults in the gateway itself.", "kind", engine.faults.counts
         )
 
     def _checks(self) -> Iterator[Metric]:

@@ -197,18 +197,24 @@ class Reloader:
                 log.warning("the accepted configuration could not be kept: %s", error)
 
     def _report(self, verdict: Verdict) -> None:
-        self.last = verdict
+        former, self.last = self.last, verdict
+        is_mended = former is not None and former.result == "failed"
+        again = f"{self._file} is valid again: " if is_mended else ""
         self._metrics.record_reload(verdict.trigger, verdict.result, verdict.at)
         self._notifier.ready(self.summary())
         if verdict.result == "unchanged":
-            log.info("reload: nothing has changed")
+            if is_mended:
+                log.info("%sgeneration %d stays", again, verdict.generation)
+            else:
+                log.info("reload: nothing has changed")
         elif verdict.result == "failed":
             lines = "\n".join(indent(problem.shown, "  ") for problem in verdict.problems)
             log.error("reload failed, generation %d stays:\n%s", verdict.generation, lines)
         else:
             lines = "".join(f"\n  {change}" for change in verdict.plan.changes)
             ms = verdict.seconds * 1000
-            log.info("generation %d serves after %.0f ms%s", verdict.generation, ms, lines)
+            text = "%sgeneration %d serves after %.0f ms%s"
+            log.info(text, again, verdict.generation, ms, lines)
             if verdict.plan.pending:
                 log.warning("pending restart: %s", ", ".join(verdict.plan.pending))
         if self._reloaded is not None:

@@ -139,7 +139,8 @@ async def test_a_service_that_does_not_start_is_a_problem_at_its_line(tmp_path: 
     assert errors.splitlines() == [
         (
             f"{file}:2:9: services.user: "
-            "the service did not start: ZeroDivisionError: division by zero"
+            "the service did not start: ZeroDivisionError: division by zero "
+            f"({tmp_path}/plugins/user.py:2:25)"
         ),
         "1 problem",
     ]
