@@ -19,9 +19,9 @@ from gateway.config.model import (
 )
 from gateway.limits import Limits, NamespaceLimits
 
-__all__ = ["RESTART_KEYS", "Plan", "compare", "emptied"]
+__all__ = ["RESTART_KEYS", "Plan", "compare", "duration", "emptied"]
 
-BLOCKS = ("server", "reload", "limits", "admin")
+BLOCKS = ("server", "reload", "limits", "admin", "log")
 SECRETS = ("token",)
 
 RESTART_KEYS = ("path", "serializer")
@@ -224,9 +224,11 @@ def _shown(value: object, folder: Path) -> str:
         case bool():
             return str(value).lower()
         case float():
-            return "unlimited" if value == inf else _duration(value)
+            return "unlimited" if value == inf else duration(value)
         case tuple():
             return f"[{', '.join(map(str, value))}]"
+        case Mapping():
+            return f"{{{', '.join(f'{key}: {each}' for key, each in value.items())}}}"
         case Path():
             return str(_near(value, folder))
         case TlsConfig():
@@ -238,7 +240,8 @@ def _near(path: Path, folder: Path) -> Path:
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration as a gateway.yaml has it: `20m`, `1500ms`."""
     ms = round(seconds * 1000)
     for unit, size in _UNITS.items():
         if ms and ms % size == 0:
