@@ -116,7 +116,7 @@ class Handshake:
     `auth` is the client's `auth` option (`{}` if absent), `query` the first value of each query
     parameter, `headers` the header fields with lower-case names, `address` the client's address,
     `url` the path and query, `time` the time of the CONNECT packet in seconds since the epoch.
-    `secure` is true if the connection uses TLS.
+    `secure` is true if the client uses TLS. Both are what `server.trusted_proxies` tell.
     """
 
     auth: Mapping[str, Value] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -104,11 +104,13 @@ class _Polling(Raw):
 
 @asynccontextmanager
 async def raw(
-    url: str, transport: Literal["websocket", "polling"] = "websocket"
+    url: str,
+    transport: Literal["websocket", "polling"] = "websocket",
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Raw]:
-    """Open an Engine.IO session at the gateway at `url`."""
+    """Open an Engine.IO session at the gateway at `url`; every request has these headers."""
     path = f"{url}/socket.io/?EIO=4&transport={transport}"
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(headers=headers) as http:
         if transport == "polling":
             yield await _opened(_Polling(http, path))
         else:

@@ -159,7 +159,7 @@ def test_commands_are_there_and_take_these_arguments(block: Block) -> None:
             case ["make", target, *_]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
             case [program, *_]:
-                assert program in {"cd", "pip", ".venv/bin/python"}
+                assert program in {"cd", "pip", "pipx", ".venv/bin/python"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

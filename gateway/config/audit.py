@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,9 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 
 LONG_IDLE = 15 * 60.0
 """Seconds of idleness that no proxy needs: Google's keep connections for 10 minutes."""
+
+WIDEST_PREFIX = 7
+"""Bits of the widest network that may be all one's own: fc00::/7, the private ones of IPv6."""
 
 _SECOND_LEVEL = frozenset(["ac", "co", "com", "edu", "gov", "ne", "net", "or", "org"])
 _SHARED = frozenset(
@@ -113,6 +117,13 @@ def _strangers(subject: Subject) -> Iterator[tuple[At, str]]:
     for at, origin in _origins(subject):
         if "://*." in origin and _is_for_anyone(urlsplit(origin).hostname or ""):
             yield at, f"{origin} allows the pages of strangers"
+
+
+def _everyone_is_trusted(subject: Subject) -> Iterator[tuple[At, str]]:
+    for index, proxy in enumerate(subject.config.server.trusted_proxies):
+        if proxy != "unix" and ip_network(proxy).prefixlen < WIDEST_PREFIX:
+            message = f"{proxy} trusts strangers: they can claim any address, scheme and host"
+            yield subject.at("server", "trusted_proxies", index), message
 
 
 def _short_key(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -260,6 +271,7 @@ class Check:
 _CHECKS = (
     Check("high", "list the origins that may, or write same-origin", _any_origin),
     Check("high", "name a domain of your own, as in https://*.example.com", _strangers),
+    Check("high", "list the addresses of your proxies", _everyone_is_trusted),
     Check("high", "make one with: openssl rand -base64 64", _short_key),
     Check("high", "chmod o-w", _writable_files),
     Check("high", "chmod -R o-w", _writable_plugins),

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
+from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
@@ -78,6 +79,14 @@ def _origin(written: str) -> str:
     return origin.removesuffix(_PORTS.get(origin.partition(":")[0], ""))
 
 
+def _proxy(written: str) -> str:
+    """One of `trusted_proxies` in one form: `10.0.0.0/8`, `127.0.0.1` or `unix`."""
+    if written == "unix":
+        return written
+    network = ip_network(written)
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
 def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
     return lambda written: inf if written == "unlimited" else kind(written)
 
@@ -93,6 +102,8 @@ _SERVER: _Kinds = {
     "max_payload": byte_count,
     "serializer": str,
     "compression": bool,
+    "trusted_proxies": lambda written: tuple(map(_proxy, written)),
+    "proxy_protocol": bool,
 }
 _RELOAD: _Kinds = {
     "watch": str,

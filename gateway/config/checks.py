@@ -6,7 +6,7 @@ import keyword
 import os
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from gateway.config.include import Data, Document
 from gateway.config.messages import with_slash
@@ -41,6 +41,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _open_admin(document)
     yield from _addresses(document)
     yield from _long_socket(document)
+    yield from _proxies(document)
     for name in _mapping(document.data.get("services")):
         if keyword.iskeyword(name):
             message = f"'ctx.service.{name}' is no Python: {name!r} is a keyword; rename it"
@@ -99,6 +100,33 @@ def _long_socket(document: Document) -> Iterator[Problem]:
         if size > _SOCKET_PATH:
             message = f"the path has {size} bytes, and a Unix socket's {_SOCKET_PATH} at most"
             yield document.at("admin", "socket").problem(message)
+
+
+def _proxies(document: Document) -> Iterator[Problem]:
+    server = _mapping(document.data.get("server"))
+    listed = server.get("trusted_proxies")
+    for index, written in enumerate(listed if isinstance(listed, list) else ()):
+        path = "server", "trusted_proxies", index
+        if advice := _no_proxy(str(written)):
+            message = f"{advice}, got {document.shown(written, *path)}"
+            yield document.at(*path).problem(message)
+    if server.get("proxy_protocol") is True and not listed:
+        message = "anyone could claim any address: list the proxies in server.trusted_proxies"
+        yield document.at("server", "proxy_protocol").problem(message)
+
+
+def _no_proxy(written: str) -> str:
+    """Return what to write instead of an item of `trusted_proxies`, or `""`."""
+    try:
+        if written != "unix":
+            ip_network(written)
+    except ValueError:
+        try:
+            network = ip_network(written, strict=False)
+        except ValueError:
+            return "expected an address, a network such as 10.0.0.0/8, or unix"
+        return f"write {network} for the network, or {written.partition('/')[0]} for one address"
+    return ""
 
 
 def _more_than_a_host(host: str) -> str:

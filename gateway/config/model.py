@@ -118,7 +118,10 @@ class TlsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The public listener of the daemon."""
+    """The public listener of the daemon.
+
+    `trusted_proxies` are addresses, networks and `unix`, in the form that `ipaddress` writes.
+    """
 
     host: str = "127.0.0.1"
     port: int = 7001
@@ -132,6 +135,8 @@ class ServerConfig:
     serializer: Literal["json", "msgpack"] = "json"
     compression: bool = False
     tls: TlsConfig | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)

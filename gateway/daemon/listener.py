@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from aiohttp import web
 
 from gateway.config.model import TlsConfig
 from gateway.config.tls import certificate_digest, tls_context
-from gateway.daemon.tls import SecureSite
+from gateway.daemon.prelude import PreludeSite
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpServer
 
@@ -47,7 +48,8 @@ class ListenError(GatewayError):
 class Address:
     """A host and port, or the path of a Unix socket, with a certificate if it uses TLS.
 
-    `block` is the block of the file that configures it.
+    `block` is the block of the file that configures it. With `proxy_protocol`, connections of
+    trusted proxies begin with a PROXY header.
     """
 
     block: str
@@ -55,6 +57,7 @@ class Address:
     port: int = 0
     path: Path | None = None
     tls: TlsConfig | None = None
+    proxy_protocol: bool = False
 
     def __str__(self) -> str:
         return str(self.path) if self.path else f"{self.host}:{self.port}"
@@ -92,15 +95,21 @@ class ProtocolServer(Protocol):
 
 
 class PublicServer:
-    """The connections of clients, which stay open when the address changes."""
+    """The connections of clients, which stay open when the address changes.
 
-    def __init__(self, server: HttpServer) -> None:
-        self._server = server
-        self._handshakes: set[asyncio.Task[None]] = set()
+    `trusts` says whether a peer with this address is a trusted proxy.
+    """
+
+    def __init__(
+        self, server: HttpServer, trusts: Callable[[str], bool] = lambda address: False
+    ) -> None:
+        self._server, self._trusts = server, trusts
+        self._preludes: set[asyncio.Task[None]] = set()
 
     async def accept_on(self, bound: BoundAddress) -> Site:
-        if bound.context is not None:
-            return SecureSite(self._server, bound.sock, bound.context, self._handshakes)
+        has_header = self._trusts if bound.address.proxy_protocol else lambda address: False
+        if bound.context is not None or bound.address.proxy_protocol:
+            return PreludeSite(self._server, bound.sock, bound.context, self._preludes, has_header)
         loop = asyncio.get_running_loop()
         return await loop.create_server(self._server, sock=bound.sock, backlog=BACKLOG)
 
@@ -108,8 +117,8 @@ class PublicServer:
         return None
 
     async def shutdown(self) -> None:
-        for handshake in self._handshakes:
-            handshake.cancel()
+        for prelude in self._preludes:
+            prelude.cancel()
         await self._server.shutdown()
 
 

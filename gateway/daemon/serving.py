@@ -40,7 +40,8 @@ class Serving:
         self.server = replace(first.config.server, **override)
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
-        self.listener = Listener(PublicServer(self.sockets.engine.http_server(self.server.path)))
+        http = self.sockets.engine.http_server(self.server.path)
+        self.listener = Listener(PublicServer(http, self._trusts))
         self.admin = admin
         self.closed = 0
         self.since = 0.0
@@ -139,9 +140,13 @@ class Serving:
         self.sockets.dispatcher.in_flight.load.stop()
         await self.admin.close()
 
+    def _trusts(self, address: str) -> bool:
+        return self.sockets.engine.proxies.trusts(address)
+
     def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
         server = replace(build.config.server, **self._override)
-        yield self.listener, Address("server", server.host, server.port, tls=server.tls)
+        own = Address("server", server.host, server.port, None, server.tls, server.proxy_protocol)
+        yield self.listener, own
         admin = build.config.admin
         if admin is not None:
             unix = Address("admin", path=admin.socket)

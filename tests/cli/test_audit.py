@@ -50,6 +50,20 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + 'server: {trusted_proxies: [10.0.0.0/8, unix, "fc00::/7", 0.0.0.0/0]}',
+            (
+                "2:58: high: server.trusted_proxies[3]: 0.0.0.0/0 trusts strangers: "
+                "they can claim any address, scheme and host; list the addresses of your proxies"
+            ),
+        ),
+        (
+            GUARDED + 'server: {trusted_proxies: ["::/0"]}',
+            (
+                "2:28: high: server.trusted_proxies[0]: ::/0 trusts strangers: "
+                "they can claim any address, scheme and host; list the addresses of your proxies"
+            ),
+        ),
+        (
             GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.com"]}',
             (
                 "2:24: high: server.cors_origins: https://*.com allows the pages of strangers; "

@@ -177,6 +177,15 @@ def test_a_path_stands_between_slashes(load_text: Load, written: str, path: str)
     assert load_text(f"namespaces: {{/: }}\nserver: {{path: {written}}}").server.path == path
 
 
+def test_proxies_are_written_in_one_way(load_text: Load) -> None:
+    listed = '[127.0.0.1, 10.0.0.0/8, "FD00:0::/8", "::1/128", unix]'
+    server = load_text(
+        f"namespaces: {{/: }}\nserver: {{proxy_protocol: true, trusted_proxies: {listed}}}"
+    ).server
+    assert server.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "fd00::/8", "::1", "unix")
+    assert server.proxy_protocol
+
+
 def test_cors_origins_of_everywhere_are_a_star(load_text: Load) -> None:
     config = load_text("namespaces: {/: }\nserver: {cors_origins: '*'}")
     assert config.server.cors_origins == "*"

@@ -236,6 +236,7 @@ def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
         "host",
         "port",
         "tls",
+        "proxy_protocol",
         "handshake_middleware",
         *(each.name for each in fields(Settings)),
     }
