@@ -59,6 +59,7 @@ from gateway.runtime.blueprint import (
     Route,
 )
 from gateway.runtime.chain import (
+    FLOW,
     AnyContext,
     Chain,
     Link,
@@ -257,7 +258,8 @@ class _Compilation:
     ) -> None:
         self._config = config
         self._plugins = plugins
-        self._trace = trace
+        self._traces_all = trace or config.log.level_of(FLOW) == "debug"
+        self._trace = self._traces_all
         self._former = made
         self._instances: dict[Hashable, Any] = {}
         folder_problems = list(_folder_problems(config, plugins))
@@ -296,6 +298,7 @@ class _Compilation:
             return None
 
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
+        self._trace = self._traces_all or self._config.log.level_of(FLOW, name) == "debug"
         self.problems += event_faults(name, config)
         self.warnings += event_doubts(config)
         self.warnings += refresh_doubts(name, config)

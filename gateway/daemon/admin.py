@@ -107,7 +107,7 @@ class AdminApi:
             "generation": serving.generation,
             "since": serving.since,
             "digest": serving.build.blueprint.digest,
-            "degraded": [str(problem) for problem in degraded],
+            "degraded": _problems(degraded),
             "last_reload": verdict_json(reloader.last) if reloader.last else None,
             "generations": serving.sockets.live.alive,
             "sockets": dict(serving.sockets.hub.rooms.counts),
