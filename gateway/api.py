@@ -18,8 +18,8 @@ else:
     from typing_extensions import TypeVar  # the one that takes a default
 
 __all__ = [
-    "D",
     "Answers",
+    "D",
     "Emitter",
     "Gateway",
     "Handler",
