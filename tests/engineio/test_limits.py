@@ -45,7 +45,7 @@ class TestMaxPayload:
 
         await wire.open()
         answer = await wire.post(pieces() if chunked else b"4" + b"x" * 1_000_000)
-        assert (answer.status, answer.body) == (413, "")
+        assert (answer.status, json.loads(answer.body)["code"]) == (413, "too_large")
         await wire.post("4hello")
         assert await wire.receive() == ["4hello"]
         assert server.received == ["hello"]
@@ -92,7 +92,9 @@ class TestTransports:
     async def test_websocket_alone_refuses_polling(self, http: aiohttp.ClientSession) -> None:
         async with Server(transports=("websocket",)) as server:
             wire = Wire(server.port, http)
-            assert (await wire.poll()).body == UNKNOWN_TRANSPORT
+            refusal = json.loads((await wire.poll()).body)
+            assert refusal.pop("hint") == "this transport is not in server.transports"
+            assert refusal == json.loads(UNKNOWN_TRANSPORT)
             async with wire.streaming() as stream:
                 await stream.send("4hello")
                 assert await stream.receive() == "4hello"
