@@ -92,6 +92,7 @@ _SERVER: _Kinds = {
     "max_payload": byte_count,
     "serializer": str,
     "compression": bool,
+    "stop_timeout": seconds,
 }
 _RELOAD: _Kinds = {
     "watch": str,

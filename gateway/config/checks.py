@@ -134,15 +134,6 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
             if event == "connection":
                 message = "an event that clients send; the gateway's own is 'connect'"
                 yield document.key_at(*at).warning(message)
-            if route.timeout and route.timeout > config.reload.drain:
-                yield document.at(*at, "timeout").warning(_cut_short(config.reload.drain))
-
-
-def _cut_short(drain: float) -> str:
-    return (
-        f"a reload or a stop cancels this event after {drain:g} s, the value of reload.drain; "
-        "raise that, or lower this"
-    )
 
 
 def _bad_patterns(document: Document) -> Iterator[Problem]:

@@ -42,6 +42,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
+        yield from self._connections()
         yield from self._checks()
         yield from self._reloading()
 
@@ -57,7 +58,20 @@ class Metrics(Collector):
             "outcome",
             server.dispatcher.outcomes,
         )
-        engine = server.engine
+        yield _counts(
+            "sockgw_cancelled_packets",
+            "Packets cancelled before they were done, by what cancelled them.",
+            "by",
+            server.live.cancellations.counts,
+        )
+        yield CounterMetricFamily(
+            "sockgw_volatile_dropped",
+            "Volatile events dropped, by client, because it was not ready.",
+            value=server.hub.dropped,
+        )
+
+    def _connections(self) -> Iterator[Metric]:
+        engine = self._serving.sockets.engine
         yield _counts(
             "sockgw_violations",
             "What clients did that they may not.",
@@ -74,16 +88,6 @@ class Metrics(Collector):
             "sockgw_connections",
             "Open TCP connections of the public port.",
             engine.connections,
-        )
-        yield CounterMetricFamily(
-            "sockgw_volatile_dropped",
-            "Volatile events dropped, by client, because it was not ready.",
-            value=server.hub.dropped,
-        )
-        yield CounterMetricFamily(
-            "sockgw_cancelled_packets",
-            "Packets cancelled because their generation was drained.",
-            value=server.live.cancelled,
         )
 
     def _checks(self) -> Iterator[Metric]:

@@ -84,6 +84,7 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
         max_payload=64_000,
         serializer="msgpack",
         compression=True,
+        stop_timeout=45.0,
     )
 
 
@@ -138,8 +139,8 @@ def test_every_part_of_a_schema_knows_its_place(good: Load) -> None:
     assert schema.written == [{"type": "string"}, {"enum": ["a", "b"]}]
     whole, part = schema.at[()], schema.at[1, "enum", 0]
     path = "namespaces.chat.routes.message.schema"
-    assert (whole.path, whole.place) == (path, Place("everything.yaml", 49, 47))
-    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 49, 72))
+    assert (whole.path, whole.place) == (path, Place("everything.yaml", 50, 47))
+    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 50, 72))
 
 
 def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
@@ -188,8 +189,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 35, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 35, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 36, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 36, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 
