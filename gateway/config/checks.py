@@ -126,7 +126,7 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
         if "*" in name:
             message = f"'*' is no pattern here: clients must ask for {name!r} itself"
             yield document.key_at("namespaces", name).warning(message)
-        for event, route in namespace.routes.items() if namespace else ():
+        for event in namespace.routes if namespace else ():
             at = "namespaces", name, "routes", event
             if event.strip() != event:
                 message = f"{event!r} begins or ends with a blank; clients must send it so"
