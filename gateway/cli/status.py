@@ -76,11 +76,14 @@ def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[_Line]:
     yield from (("", str(problem), "red") for problem in problems_in(verdict))
 
 
-def _old(generation: int, packets: int, chains: int, until: float | None) -> str:
+def _old(generation: int, packets: int, chains: int, cancelled: int, until: float | None) -> str:
+    going_on = packets - cancelled
     parts = []
-    if packets:
-        end = "already cancelled" if until is None else f"until {_time(until)} at the latest"
-        parts.append(f"{_number(packets, 'packet')} {end}")
+    if going_on:
+        end = "" if until is None else f" until {_time(until)} at the latest"
+        parts.append(f"{_number(going_on, 'packet')}{end}")
+    if cancelled:
+        parts.append(f"{_number(cancelled, 'cancelled packet')} not done yet")
     if chains:
         parts.append(_number(chains, "connection chain"))
     return f"generation {generation}: {', '.join(parts)}"

@@ -127,6 +127,7 @@ def _old(generation: OldGeneration) -> dict[str, Any]:
         "generation": generation.number,
         "packets": generation.packets,
         "chains": generation.chains,
+        "cancelled": generation.cancelled,
         "until": None if seconds is None else time.time() + seconds,
     }
 

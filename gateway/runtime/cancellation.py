@@ -132,20 +132,20 @@ class Cancellations:
         self.counts["plugin"] += 1
         return "plugin"
 
-    def due(self, task: asyncio.Task[None], drain: float | None) -> float | None:
+    def has_cancelled(self, task: asyncio.Task[None]) -> bool:
+        """True if a packet goes on although it was cancelled here."""
+        watched = self._watched.get(task)
+        return watched is not None and watched.by is not None
+
+    def due(self, task: asyncio.Task[None], drain: float) -> float:
         """When a packet of an old generation is cancelled, in seconds of the loop's clock.
 
-        `drain` is when packets without a time-out of their route are, `None` once they were. `None`
-        if that is not known, and for a packet that goes on although it was cancelled.
+        `drain` is when `cancel_late` is called, infinity if it is not called any more.
         """
         watched = self._watched.get(task) or _Watched()
-        if watched.by is not None:
-            return None
         if watched.own is None:
-            return min((each for each in (watched.due, drain) if each is not None), default=None)
-        if watched.due is None and drain is not None:
-            return drain + watched.own
-        return watched.due
+            return drain if watched.due is None else min(watched.due, drain)
+        return drain + watched.own if watched.due is None else watched.due
 
     def _watch(self, task: asyncio.Task[None]) -> _Watched:
         watched = self._watched.get(task)

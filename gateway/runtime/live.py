@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from gateway.api import Gateway
 from gateway.runtime.blueprint import Blueprint, Generation
@@ -30,15 +31,16 @@ UNWIND = 5.0
 
 @dataclass(frozen=True, slots=True)
 class OldGeneration:
-    """A generation that no longer serves, and the numbers of packets and chains that run in it.
+    """A generation that no longer serves, and how many packets and chains run in it.
 
-    `seconds` is the time after which its last packet is cancelled. It is `None` if there is none,
-    or only packets that go on although they were cancelled.
+    `cancelled` of its packets go on although they were cancelled. `seconds` is the time until the
+    last of the others is cancelled; `None` if there are no others, or it is not known.
     """
 
     number: int
     packets: int
     chains: int
+    cancelled: int
     seconds: float | None
 
 
@@ -84,13 +86,18 @@ class Live:
         return [self._old(each) for each in self._inside if each is not self.current]
 
     def _old(self, generation: Generation) -> OldGeneration:
-        inside = self._inside[generation]
-        packets = inside - self._pinned
+        packets = self._inside[generation] - self._pinned
+        cancelled = {task for task in packets if self.cancellations.has_cancelled(task)}
         drain = self._drains.get(generation)
-        at = drain.when() if drain else None
-        dues = [due for task in packets if (due := self.cancellations.due(task, at)) is not None]
-        seconds = max(dues) - generation.loop.time() if dues else None
-        return OldGeneration(generation.number, len(packets), len(inside) - len(packets), seconds)
+        at = drain.when() if drain else inf
+        due = max((self.cancellations.due(each, at) for each in packets - cancelled), default=inf)
+        return OldGeneration(
+            generation.number,
+            packets=len(packets),
+            chains=len(self._inside[generation]) - len(packets),
+            cancelled=len(cancelled),
+            seconds=due - generation.loop.time() if due < inf else None,
+        )
 
     @property
     def packets(self) -> int:
