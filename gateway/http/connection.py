@@ -171,10 +171,7 @@ class HttpServer:
             self.review()
 
     def review(self) -> None:
-        """Close the connections that have been idle for too long, and set the next deadline.
-
-        Call it when the bounds have changed.
-        """
+        """Close connections that have been idle too long, and set the next deadline, if any."""
         timeout, now = self.bounds().keepalive_timeout, self.deadlines.clock()
         while self.idle:
             connection, since = next(iter(self.idle.items()))
@@ -195,6 +192,8 @@ class HttpServer:
         """Note that a connection is gone, or is no longer HTTP."""
         self.connections.discard(connection)
         self.idle.pop(connection, None)
+        if self._is_armed and not self.idle:
+            self.review()
         connection.cut_no_more()
         if connection.is_timed or connection.is_unread:
             self.deadlines.cancel(connection)
