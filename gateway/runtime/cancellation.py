@@ -28,15 +28,21 @@ class _Watched:
     """A packet that waits for something.
 
     `give_up` answers for one that goes on after it was cancelled. `own` is the time-out that its
-    route declares, in seconds, `None` if the route declares none. `due` is when its time is over,
-    in seconds of the loop's clock, `None` if its time has not begun. `by` is what cancelled it.
+    route declares, in seconds, `None` if the route declares none. `timer` ends its time, `None` if
+    that has not begun; a gateway event has a timer elsewhere, which is due at `until`, in seconds
+    of the loop's clock. `by` is what cancelled it.
     """
 
     give_up: Callable[[Cause], None] | None = None
     own: float | None = None
-    due: float | None = None
+    until: float | None = None
     timer: asyncio.TimerHandle | None = None
     by: Cause | None = None
+
+    @property
+    def due(self) -> float | None:
+        """When its time is over; `None` if it has not begun."""
+        return self.until if self.until is not None or self.timer is None else self.timer.when()
 
 
 class Cancellations:
@@ -69,10 +75,11 @@ class Cancellations:
     def stop_timer(self, task: asyncio.Task[None]) -> None:
         """Stop the timer of `expire_after`."""
         watched = self._watched[task]
-        if watched.timer is not None:
+        if watched.give_up is None:  # its first step, after which it may be done
+            self.forget(task)
+        elif watched.timer is not None:
             watched.timer.cancel()
-        watched.timer = watched.due = None
-        self._drop_unused(task, watched)
+            watched.timer = None
 
     @contextmanager
     def own_time(self, seconds: float) -> Iterator[None]:
@@ -80,13 +87,14 @@ class Cancellations:
         task = asyncio.current_task()
         assert task is not None
         watched = self._watch(task)
-        former = watched.own, watched.due
-        watched.own, watched.due = seconds, task.get_loop().time() + seconds
+        former = watched.own
+        watched.own, watched.until = seconds, task.get_loop().time() + seconds
         try:
             yield
         finally:
-            watched.own, watched.due = former
-            self._drop_unused(task, watched)
+            watched.own, watched.until = former, None
+            if watched.give_up is None:  # its first step, after which it may be done
+                self.forget(task)
 
     def cancel(self, task: asyncio.Task[None], by: Cause) -> bool:
         """Cancel a packet. The first cause counts. Returns False if it is done already."""
@@ -159,9 +167,3 @@ class Cancellations:
         if watched.timer is not None:
             watched.timer.cancel()
         watched.timer = task.get_loop().call_later(seconds, self.cancel, task, by)
-        watched.due = watched.timer.when()
-
-    def _drop_unused(self, task: asyncio.Task[None], watched: _Watched) -> None:
-        """Forget a task that may be done in its first step, after which nobody calls `forget`."""
-        if watched.give_up is None:
-            self.forget(task)
