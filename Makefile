@@ -20,6 +20,7 @@ run: $(VENV)/run ## Serve gateway.yaml, the example of this repository
 test: $(VENV)/test ## Run the tests; some of them: make test ARGS=tests/runtime
 	$(BIN)/python tests/js/install.py
 	$(BIN)/python -m tests.clients.install
+	$(BIN)/python -m tests.programs.apt
 	$(BIN)/python -W error -X dev -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/test ## Check style and format
@@ -43,7 +44,7 @@ include bench/Makefile.inc
 
 clean: ## Remove what was installed, built and cached
 	rm -rf $(VENV) tests/js/node_modules tests/clients/node_modules \
-		tests/clients/.installed build dist .mypy_cache .pytest_cache .ruff_cache \
+		tests/clients/.installed tests/programs/.installed build dist .mypy_cache .pytest_cache .ruff_cache \
 		.hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -25,7 +25,9 @@ HEADINGS = {
     "namespace_limits": "limits of a namespace",
     "route": "namespaces.NAME.routes.EVENT",
     "plugin": "services.NAME",
-    "middleware": "middleware, an item of a chain",
+    "handshake_middleware": "handshake middleware, an item of a chain",
+    "connection_middleware": "connection middleware, an item of a chain",
+    "packet_middleware": "packet middleware, an item of a chain",
 }
 VARIABLE = r"\$\{.*\}"  # the text that editors let pass where a number is due
 KINDS = {

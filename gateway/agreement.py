@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from gateway.api import Handler
+from gateway.api import Context, Handler, HandshakeContext
 from gateway.builtin._schema import unknown_keywords
 from gateway.config.messages import KeyPath, choice
 from gateway.config.model import NamespaceConfig, Schema, Use
 from gateway.errors import Problem, did_you_mean
-from gateway.loader import Arguments, Plugin, doubts, unchecked
+from gateway.loader import Arguments, Plugin, doubts, first_annotation, unchecked
 from gateway.runtime.blueprint import GATEWAY_EVENTS
 
 __all__ = [
+    "chain_fault",
     "event_doubts",
     "event_faults",
     "handler_doubts",
     "option_doubts",
+    "refresh_doubts",
     "schema_doubts",
     "schema_faults",
 ]
@@ -34,8 +36,26 @@ _SAMPLES: Mapping[str, tuple[object, ...]] = {
 """A value of each type that a JSON Schema can ask for."""
 
 
+def chain_fault(run: Callable[..., object], kind: type) -> str | None:
+    """Return why middleware is not for a chain with contexts of a `kind`, or `None`."""
+    annotated = first_annotation(run)
+    if kind is HandshakeContext and annotated is Context:
+        return "it needs a socket, so it is for connection_middleware or packet_middleware"
+    if kind is Context and annotated is HandshakeContext:
+        return "it takes a handshake, so it is for server.handshake_middleware"
+    return None
+
+
 def event_faults(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
-    """Find events of built-ins that no route of the namespace `name` takes."""
+    """Find events of built-ins that no packet of their chain has, in the namespace `name`."""
+    for event, route in namespace.routes.items():
+        for use, other in _events(route.middleware):
+            if event == "*" and other in namespace.routes:
+                message = f"'*' takes events without a route, and {other!r} has one"
+                yield use.option_at["events"].problem(message)
+            elif other != event != "*":
+                message = f"this route meets {event!r} only, never {other!r}"
+                yield use.option_at["events"].problem(message)
     if not namespace.is_whole or "*" in namespace.routes:
         return
     known = sorted(namespace.routes.keys() - GATEWAY_EVENTS)
@@ -52,6 +72,17 @@ def event_doubts(namespace: NamespaceConfig) -> Iterator[Problem]:
         if event != "connect":
             message = f"a connection chain meets 'connect' only, never {event!r}"
             yield use.option_at["events"].warning(message)
+
+
+def refresh_doubts(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
+    """Find routes for fresh tokens in the namespace `name` where no token lets sockets in."""
+    has_jwt = any(use.name == "builtin.jwt" for use in namespace.connection_middleware)
+    if has_jwt or not namespace.is_whole:
+        return
+    for route in namespace.routes.values():
+        if route.use.name == "builtin.jwt_refresh":
+            message = f"no 'builtin.jwt' in the connection chain of {name}: every token is refused"
+            yield route.use.at.warning(message)
 
 
 def _events(chain: Iterable[Use]) -> Iterator[tuple[Use, str]]:

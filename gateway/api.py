@@ -7,12 +7,18 @@ they reach clients through `Wire` and `Emitter`, which the gateway provides.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, Union
 
 from gateway.headers import AnswerHeaders, SameSite
+
+if sys.version_info >= (3, 13):
+    from typing import TypeVar
+else:
+    from typing_extensions import TypeVar  # the one that takes a default
 
 __all__ = [
     "Answers",
@@ -39,10 +45,14 @@ Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str,
 Next: TypeAlias = Callable[[], Awaitable[None]]
 """Runs the rest of the chain. In a connection chain it returns when the socket is gone."""
 
-Middleware: TypeAlias = "Callable[[Context, Next], Awaitable[None]]"
+D = TypeVar("D", bound=Mapping[str, object], default=dict[str, object])
+"""The type of a connection's `data`: a dict, or a `TypedDict` of the plugin's own."""
+
+# `Any`, because a chain takes middleware whatever types it has given to data and services.
+Middleware: TypeAlias = "Callable[[Context[Any, Any], Next], Awaitable[None]]"
 """One link of a connection chain or a packet chain."""
 
-HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext, Next], Awaitable[None]]"
+HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext[Any, Any], Next], Awaitable[None]]"
 """One link of the handshake chain."""
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
@@ -58,9 +68,14 @@ RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[
 
 
 class Wire(Protocol):
-    """Sends to one socket. If the socket is gone, nothing is sent and nothing is raised."""
+    """Sends to one socket. If the socket is gone, nothing is sent.
+
+    Of a socket that is gone, only `call` and `drained` raise: `ConnectionError`.
+    """
 
     async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None: ...
+
+    async def drained(self) -> None: ...
 
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]: ...
 
@@ -80,21 +95,25 @@ class Wire(Protocol):
 
 
 class Emitter(Protocol):
-    """Sends to many sockets of a namespace at once."""
+    """Sends to many sockets of a namespace at once, whatever type their data has."""
 
-    async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None: ...
+    async def broadcast(self, target: AnyTarget, event: str, args: Sequence[object]) -> None: ...
 
     async def call(
-        self, target: Namespace, event: str, args: Sequence[object], timeout: float
+        self, target: AnyTarget, event: str, args: Sequence[object], timeout: float
     ) -> Answers: ...
 
-    async def join(self, target: Namespace, rooms: Sequence[str]) -> None: ...
+    async def join(self, target: AnyTarget, rooms: Sequence[str]) -> None: ...
 
-    async def leave(self, target: Namespace, rooms: Sequence[str]) -> None: ...
+    async def leave(self, target: AnyTarget, rooms: Sequence[str]) -> None: ...
 
-    async def disconnect_sockets(self, target: Namespace, close: bool) -> None: ...
+    async def disconnect_sockets(self, target: AnyTarget, close: bool) -> None: ...
 
-    def sockets(self, target: Namespace) -> tuple[Socket, ...]: ...
+    def sockets(self, target: AnyTarget) -> tuple[AnySocket, ...]: ...
+
+
+AnyTarget: TypeAlias = "Namespace[Any]"
+AnySocket: TypeAlias = "Socket[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +135,7 @@ class Handshake:
     `auth` is the client's `auth` option (`{}` if absent), `query` the first value of each query
     parameter, `headers` the header fields with lower-case names, `address` the client's address,
     `url` the path and query, `time` the time of the CONNECT packet in seconds since the epoch.
-    `secure` is true if the connection uses TLS.
+    `secure` is true if the client uses TLS. Both are what `server.trusted_proxies` tell.
     """
 
     auth: Mapping[str, Value] = field(default_factory=dict)
@@ -138,7 +157,7 @@ class Handshake:
         return cookies
 
 
-class Socket:
+class Socket(Generic[D]):
     """One client in one namespace.
 
     `data` is this connection's dict. It survives reloads and is still there after `next()` has
@@ -147,11 +166,11 @@ class Socket:
 
     __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
 
-    def __init__(self, id: str, scope: Namespace, handshake: Handshake, wire: Wire) -> None:
+    def __init__(self, id: str, scope: Namespace[D], handshake: Handshake, wire: Wire) -> None:
         self.id = id
         self.namespace = scope.name
         self.handshake = handshake
-        self.data: dict[str, object] = {}
+        self.data: D = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
         self._scope = scope
         self._wire = wire
 
@@ -182,6 +201,14 @@ class Socket:
         """Send an event to this client; before `next()`, it is sent once the client is accepted."""
         return self._wire.emit(event, args)
 
+    def drained(self) -> Awaitable[None]:
+        """Wait while a quarter of `limits.send_buffer` or `limits.send_packets` waits to be read.
+
+        Await it between the events of a stream, or a client that reads more slowly is disconnected.
+        Raises `ConnectionError` if the client is gone, and `UsageError` before `next()`.
+        """
+        return self._wire.drained()
+
     @property
     def volatile(self) -> Volatile:
         """Sends to this client only what it can take at once."""
@@ -207,17 +234,17 @@ class Socket:
         """Leave rooms; those that it is not in are ignored."""
         return self._wire.leave(_names(rooms))
 
-    def to(self, *rooms: RoomNames) -> Namespace:
+    def to(self, *rooms: RoomNames) -> Namespace[D]:
         """Select the sockets in these rooms, except this one."""
         return Namespace(self.namespace, self._scope._emitter, _names(rooms), (self.id,))
 
-    def except_(self, *rooms: RoomNames) -> Namespace:
+    def except_(self, *rooms: RoomNames) -> Namespace[D]:
         """Select the sockets of the namespace that are not in these rooms, except this one."""
         excluded = (self.id, *_names(rooms))
         return Namespace(self.namespace, self._scope._emitter, excluded=excluded)
 
     @property
-    def broadcast(self) -> Namespace:
+    def broadcast(self) -> Namespace[D]:
         """The sockets of the namespace, except this one."""
         return Namespace(self.namespace, self._scope._emitter, excluded=(self.id,))
 
@@ -243,7 +270,7 @@ class Volatile:
 
 
 @dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Generic[D]):
     """The sockets of a namespace: all of them, or some after `to` and `except_`.
 
     `rooms` is `None` for the whole namespace, and empty for nobody. Sockets in any room of
@@ -256,16 +283,16 @@ class Namespace:
     excluded: tuple[str, ...] = ()
     is_volatile: bool = False
 
-    def to(self, *rooms: RoomNames) -> Namespace:
+    def to(self, *rooms: RoomNames) -> Namespace[D]:
         """Select the sockets in these rooms, in addition to rooms named before."""
         return replace(self, rooms=(self.rooms or ()) + _names(rooms))
 
-    def except_(self, *rooms: RoomNames) -> Namespace:
+    def except_(self, *rooms: RoomNames) -> Namespace[D]:
         """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
         return replace(self, excluded=self.excluded + _names(rooms))
 
     @property
-    def volatile(self) -> Namespace:
+    def volatile(self) -> Namespace[D]:
         """The same sockets; an event that is emitted is dropped for clients not ready for it."""
         return replace(self, is_volatile=True)
 
@@ -293,7 +320,7 @@ class Namespace:
         """Have each of the sockets leave rooms."""
         return self._emitter.leave(self, _names(rooms))
 
-    def sockets(self) -> tuple[Socket, ...]:
+    def sockets(self) -> tuple[Socket[D], ...]:
         """The sockets connected to this process."""
         return self._emitter.sockets(self)
 
@@ -342,6 +369,10 @@ class Services:
         return sorted(self._instances)
 
 
+S = TypeVar("S", default=Services)
+"""The type of `ctx.service`: a class or a `Protocol` whose attributes are the services."""
+
+
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
@@ -361,12 +392,12 @@ class _Log(_Adapter):
 LOG = logging.getLogger("sockgw.plugin")
 
 
-class Context:
+class Context(Generic[D, S]):
     """The context of one connection or one packet on its way through a chain.
 
     Every packet gets a new one. `event` is the event's name (`connect` in a connection chain),
     `args` its arguments, `state` a dict for this packet's middleware, `reply` what the ack will
-    contain.
+    contain. `Context[Data, Services]` gives `socket.data` and `service` types of the plugin's own.
     """
 
     __slots__ = (
@@ -384,11 +415,11 @@ class Context:
 
     def __init__(
         self,
-        socket: Socket,
+        socket: Socket[D],
         event: str,
         args: list[Value],
-        service: Services,
-        namespace: Namespace,
+        service: S,
+        namespace: Namespace[D],
         gateway: Gateway,
     ) -> None:
         self.socket = socket
@@ -400,7 +431,7 @@ class Context:
         self.reply: object = None
         self.state: dict[str, object] = {}
         self._at = 0  # the number of links that have called next()
-        self._end: Callable[[Context], Awaitable[None]]  # run by the last next()
+        self._end: Callable[[Context[D, S]], Awaitable[None]]  # run by the last next()
 
     @property
     def packet(self) -> list[Value]:
@@ -423,24 +454,24 @@ class Context:
         return _Log(LOG, facts)
 
 
-class HandshakeContext:
+class HandshakeContext(Generic[D, S]):
     """The context of one handshake on its way through the handshake chain.
 
     `handshake` has no `auth` yet: that comes with each namespace. `headers` are added to the
     answer, whether it accepts or refuses. `data` is copied into the `data` of each socket that the
-    client opens on this connection.
+    client opens on this connection. `HandshakeContext[Data, Services]` is as of `Context`.
     """
 
     __slots__ = ("_at", "_end", "data", "gateway", "handshake", "headers", "service")
 
-    def __init__(self, handshake: Handshake, service: Services, gateway: Gateway) -> None:
+    def __init__(self, handshake: Handshake, service: S, gateway: Gateway) -> None:
         self.handshake = handshake
         self.service = service
         self.gateway = gateway
         self.headers = AnswerHeaders()
-        self.data: dict[str, object] = {}
+        self.data: D = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
         self._at = 0  # the number of links that have called next()
-        self._end: Callable[[HandshakeContext], Awaitable[None]]  # run by the last next()
+        self._end: Callable[[HandshakeContext[D, S]], Awaitable[None]]  # run by the last next()
 
     def set_cookie(
         self,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,10 +19,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
 from gateway.agreement import (
+    chain_fault,
     event_doubts,
     event_faults,
     handler_doubts,
     option_doubts,
+    refresh_doubts,
     schema_doubts,
     schema_faults,
 )
@@ -30,6 +33,7 @@ from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
 from gateway.errors import ConfigError, PluginError, Problem
+from gateway.http.static import Pages
 from gateway.loader import (
     BoundOptions,
     BrokenPlugin,
@@ -40,13 +44,13 @@ from gateway.loader import (
     arguments_of,
     bind_options,
     doubts,
-    first_annotation,
     handler_fault,
     make_plugins,
     method_fault,
     middleware_fault,
     read_sources,
 )
+from gateway.pages import PageFiles, PageFolders, folders_of, make_pages, page_problems
 from gateway.runtime.blueprint import (
     GATEWAY_EVENTS,
     Blueprint,
@@ -56,6 +60,7 @@ from gateway.runtime.blueprint import (
 )
 from gateway.runtime.chain import (
     AnyContext,
+    Chain,
     Link,
     answer,
     checked,
@@ -83,19 +88,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The files, globs and plugin folders a gateway is made from, as they were when read.
+    """The files, globs, plugin and page folders a gateway is made from, as they were when read.
 
     Equal inputs have the same names and contents, whatever their time stamps. `sources` is the
-    digest of the plugin files.
+    digest of the plugin files, `page_files` that of the files in `page_folders`.
     """
 
     record: configs.FileRecord
     folders: tuple[Path, ...]
     sources: str
+    page_folders: PageFolders = field(default_factory=PageFolders)
+    page_files: str = ""
 
     def again(self) -> Inputs:
         """Read the same files, globs and folders now."""
-        return Inputs(self.record.again(), self.folders, read_sources(self.folders).digest)
+        sources = read_sources(self.folders).digest
+        pages = self.page_folders.read().digest
+        return Inputs(self.record.again(), self.folders, sources, self.page_folders, pages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,7 @@ class Snapshot:
     config: GatewayConfig | None
     problems: tuple[Problem, ...]
     sources: Sources
+    page_files: PageFiles
     inputs: Inputs
 
 
@@ -118,13 +128,16 @@ class Snapshot:
 class Build:
     """A file that can be served: its config, the plugins it names, and the blueprint of both.
 
-    `warnings` are about what can be served, and is most likely not meant.
+    `warnings` are about what can be served, and is most likely not meant. `pages` are those of
+    `server.static`, `page_files` has the digest of each by its path as the file has it.
     """
 
     config: GatewayConfig
     plugins: PluginSet
     blueprint: Blueprint
     warnings: tuple[Problem, ...]
+    pages: Pages = field(default_factory=dict)
+    page_files: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(
@@ -150,9 +163,12 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     sources = read_sources(folders)
     tls = config.server.tls if config else None
     record = document.record.including(*((tls.cert, tls.key) if tls else ()))
-    inputs = Inputs(record, folders, sources.digest)
-    problems = (*problems, *_tls_problems(tls, document))
-    return Snapshot(file, document, config, problems, sources, inputs)
+    page_folders = folders_of(config)
+    pages = page_folders.read()
+    inputs = Inputs(record, folders, sources.digest, page_folders, pages.digest)
+    found = page_problems(config, document, pages, record, folders)
+    problems = (*problems, *_tls_problems(tls, document), *found)
+    return Snapshot(file, document, config, problems, sources, pages, inputs)
 
 
 def _tls_problems(tls: configs.TlsConfig | None, document: configs.Document) -> Iterator[Problem]:
@@ -174,8 +190,16 @@ def compile_snapshot(
         raise ConfigError(snapshot.problems)
     plugins = make_plugins(snapshot.sources, former.plugins if former else None)
     made = former.blueprint.instances if former else {}
-    return compile_config(
+    build = compile_config(
         snapshot.config, plugins, trace=trace, made=made, problems=snapshot.problems
+    )
+    files = snapshot.page_files
+    digest = hashlib.sha256(f"{build.blueprint.digest} {files.digest}".encode()).hexdigest()
+    return replace(
+        build,
+        blueprint=replace(build.blueprint, digest=digest),
+        pages=make_pages(files, former.pages if former else {}),
+        page_files={str(each.path): each.digest for each in files.files.values()},
     )
 
 
@@ -209,6 +233,16 @@ def compile_config(
 def schema_cost() -> Cost:
     """What checking arguments against schemas has cost in this process, of routes and built-ins."""
     return replace(COST)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The namespace around a route: its name, its config, and its packet chain, also folded."""
+
+    name: str
+    config: NamespaceConfig
+    links: tuple[Link[Context], ...]
+    chain: Chain[Context]
 
 
 class _Compilation:
@@ -264,21 +298,23 @@ class _Compilation:
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
         self.problems += event_faults(name, config)
         self.warnings += event_doubts(config)
+        self.warnings += refresh_doubts(name, config)
         connection = self._links(config.connection_middleware, Context)
         packet = self._links(config.packet_middleware, Context)
+        scope = _Scope(name, config, packet, fold(packet))
         routes = {
             event: route
             for event, each in config.routes.items()
-            if (route := self._collect(self._route, event, each, config)) is not None
+            if (route := self._collect(self._route, event, each, scope)) is not None
         }
         serial = "namespace" if config.order == "serial" else None
-        unrouted = Route(end=nothing, timeout=config.packet_timeout, serial=serial)
+        timeout = config.packet_timeout
+        unrouted = Route(scope.chain, len(packet), nothing, timeout=timeout, serial=serial)
         return NamespaceBlueprint(
             name=name,
             connection_links=connection,
             packet_links=packet,
             connection=fold(connection),
-            packet=fold(packet),
             routes={e: r for e, r in routes.items() if e not in GATEWAY_EVENTS and e != "*"},
             events={e: r for e, r in routes.items() if e in GATEWAY_EVENTS},
             fallback=routes.get("*", unrouted),
@@ -286,24 +322,31 @@ class _Compilation:
             limits=config.limits,
         )
 
-    def _links(self, uses: tuple[Use, ...], kind: type[AnyContext]) -> tuple[Link[AnyContext], ...]:
-        links = (self._collect(self._link, use, kind) for use in uses)
+    def _links(
+        self, uses: tuple[Use, ...], kind: type[AnyContext], *route: str
+    ) -> tuple[Link[AnyContext], ...]:
+        links = (self._collect(self._link, use, kind, *route) for use in uses)
         return tuple(link for link in links if link is not None)
 
-    def _link(self, use: Use, kind: type[AnyContext]) -> Link[AnyContext]:
-        """Make a link of a chain whose context is of a `kind`."""
+    def _link(self, use: Use, kind: type[AnyContext], *route: str) -> Link[AnyContext]:
+        """Make a link of a chain whose context is of a `kind`, or of a route's own chain.
+
+        `route` is a namespace and an event. What a factory makes is then for this route alone.
+        """
         plugin = self._resolve(use, "middleware")
-        run: Callable[[AnyContext, Next], Awaitable[None]] = self._made(use, plugin)
+        owner = () if plugin.method else route  # a class with methods is created once
+        run: Callable[[AnyContext, Next], Awaitable[None]] = self._made(use, plugin, *owner)
         if fault := middleware_fault(run):
             raise _unfit(use, plugin, fault)
-        if fault := _chain_fault(run, kind):
+        if fault := chain_fault(run, kind):
             raise _error(use.at, f"'{plugin.name}': {fault}")
         self._doubt(use, plugin, doubts(run, "middleware"))
         if self._trace:
             run = trace_middleware(plugin.name, run)
-        return Link(plugin.name, run, plugin.place)
+        return Link(plugin.name, run, plugin.place, *route[1:])
 
-    def _route(self, event: str, config: RouteConfig, namespace: NamespaceConfig) -> Route:
+    def _route(self, event: str, config: RouteConfig, scope: _Scope) -> Route:
+        own = self._links(config.middleware, Context, scope.name, event)
         schema = config.schema and self._collect(_schema, config.schema, config.max_values)
         plugin = self._resolve(config.use, "handler")
         handler: Handler = self._made(config.use, plugin)
@@ -320,13 +363,16 @@ class _Compilation:
         if self._trace:
             end = trace_route(event, plugin.name, end)
         return Route(
+            chain=fold((*scope.links, *own)) if own else scope.chain,
+            length=len(scope.links) + len(own),
             end=end,
+            links=own,
             handler=plugin.name,
             place=plugin.place,
-            timeout=config.timeout or namespace.packet_timeout,
+            timeout=config.timeout or scope.config.packet_timeout,
             has_own_timeout=config.timeout is not None,
             cancel_on_disconnect=config.on_disconnect == "cancel",
-            serial=_queue(event, config, namespace),
+            serial=_queue(event, config, scope.config),
         )
 
     def _recipe(self, name: str, use: Use) -> Recipe:
@@ -345,8 +391,11 @@ class _Compilation:
             problem=partial(_masked, use.at, self._config.secrets),
         )
 
-    def _made(self, use: Use, plugin: Plugin) -> Callable[..., Any]:
-        """Return the plugin that `use` names, or what its factory makes of the options."""
+    def _made(self, use: Use, plugin: Plugin, *owner: str) -> Callable[..., Any]:
+        """Return the plugin that `use` names, or what its factory makes of the options.
+
+        The same options make one instance for each `owner`.
+        """
         if fault := method_fault(plugin):
             self.problems.append(use.at.problem(f"'{plugin.name}': {fault}"))
         if not use.is_whole:
@@ -356,7 +405,7 @@ class _Compilation:
                 at = next(iter(use.option_at.values()), use.at)
                 raise _error(at, f"'{plugin.name}' is an async def: it takes no options")
             return plugin.target
-        key = _key(use, plugin)
+        key = (*_key(use, plugin), *owner)
         if key not in self._instances:
             former = self._former  # whose instances may well count as false: an empty cache
             self._instances[key] = former[key] if key in former else self._make(use, plugin)
@@ -373,7 +422,9 @@ class _Compilation:
             if plugin.is_hidden:
                 raise _unfit(use, plugin, "") from error
             reason = f"{type(error).__name__}: {error}"
-            raise _error(use.at, f"'{plugin.name}' could not be made: {reason}") from error
+            raise _error(
+                _blamed(use, error), f"'{plugin.name}' could not be made: {reason}"
+            ) from error
 
     def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> BoundOptions:
         bound = bind_options(plugin.target, use.options, given)
@@ -400,16 +451,6 @@ class _Compilation:
 
     def _doubt(self, use: Use, plugin: Plugin, found: Iterable[str]) -> None:
         self.warnings += (use.at.warning(f"'{plugin.name}': {each}") for each in found)
-
-
-def _chain_fault(run: Callable[..., object], kind: type) -> str | None:
-    """Return why middleware is for the other kind of chain, or `None`."""
-    annotated = first_annotation(run)
-    if kind is HandshakeContext and annotated is Context:
-        return "it needs a socket, so it is for connection_middleware or packet_middleware"
-    if kind is Context and annotated is HandshakeContext:
-        return "it takes a handshake, so it is for server.handshake_middleware"
-    return None
 
 
 def _folder_problems(config: GatewayConfig, plugins: PluginSet) -> Iterator[Problem]:
@@ -453,6 +494,12 @@ def _unfit(use: Use, plugin: Plugin, fault: str) -> ConfigError:
     elif fault.endswith(" NoneType"):
         fault += "; a plain 'def' is a factory, which must return one"
     return _error(use.at, f"'{plugin.name}': {fault}")
+
+
+def _blamed(use: Use, error: BaseException) -> At:
+    """Return the place of the option that an error begins with, as in `option 'rate' must be`."""
+    option = re.match(r"option '(\w+)", str(error))
+    return use.option_at.get(option[1], use.at) if option else use.at
 
 
 def _masked(at: At, secrets: Secrets, message: str) -> Problem:

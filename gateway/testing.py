@@ -36,6 +36,7 @@ from gateway.engineio.packet import PacketError as EnginePacketError
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.errors import GatewayError
+from gateway.http.proxies import Sender
 from gateway.http.request import Request
 from gateway.http.response import Answer
 from gateway.limits import Limits
@@ -53,7 +54,7 @@ from gateway.socketio.server import Server
 
 __all__ = ["Event", "Refused", "TestClient", "TestGateway"]
 
-ADDRESS = "127.0.0.1"
+LOOPBACK = Sender("127.0.0.1", is_secure=False, host="")
 FULL = "the gateway takes no more connections: HTTP 503"
 
 
@@ -127,7 +128,11 @@ class TestGateway:
         build = load(self._file, self._environ, former=self._build)
         self._server.live.swap(await self._server.start(build.blueprint))
         server = build.config.server
-        settings = Settings(ping_interval=server.ping_interval, ping_timeout=server.ping_timeout)
+        settings = Settings(
+            ping_interval=server.ping_interval,
+            ping_timeout=server.ping_timeout,
+            trusted_proxies=server.trusted_proxies,
+        )
         # No overload: a test may block the loop itself.
         self._server.configure(settings, replace(build.config.limits, overload_after=inf))
         self._build = build
@@ -187,16 +192,18 @@ class TestGateway:
     async def _enter(self, request: Request) -> _Opened:
         """Open a session, as soon as the handshake middleware lets it pass. Raises `Refused`."""
         engine = self._server.engine
+        sender = engine.sender(request, LOOPBACK)
+        address, is_secure, *_ = sender
         gate = engine.find_gate()
         if gate is None:
-            session = engine.open(request, ADDRESS, is_secure=False)
+            session = engine.open(request, sender)
             if session is None:
                 raise ConnectionError(FULL)
             return _Opened(session)
-        if not engine.admit(ADDRESS):
+        if not engine.admit(address):
             raise ConnectionError(FULL)
         answer = _HandshakeAnswer()
-        pending = PendingHandshake(engine, answer, request, ADDRESS, is_secure=False)
+        pending = PendingHandshake(engine, answer, request, address, is_secure=is_secure)
         pending.begin(gate)
         try:
             return await answer.opened

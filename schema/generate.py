@@ -1,4 +1,4 @@
-"""Writes the end of gateway.schema.json, the middleware, from the built-ins; and its version.
+"""Writes the end of gateway.schema.json, the chains, from the built-ins; and its version.
 
 Run `python schema/generate.py` after a change of a built-in's options or of the version.
 """
@@ -23,11 +23,14 @@ __all__ = ["FILE", "render"]
 
 FOLDER = Path(__file__).parent
 FILE = FOLDER / "gateway.schema.json"
-FIRST = '    "middleware": {'  # what follows is written here
+FIRST = '    "handshake_chain": {'  # what follows is written here
 
 Rule: TypeAlias = dict[str, Any]
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$|\$\{.*\}"
+EXAMPLES = {"handshake": "session", "connection": "auth", "packet": "filter"}
+"""The kinds of chains, and a name that a file may have in each."""
+
 VARIABLE = r"\$\{.*\}"
 _WORDS = {
     "array": "a list",
@@ -51,33 +54,62 @@ def render(text: str) -> str:
 
 
 def _definitions() -> Rule:
-    names = [f"builtin.{name}" for name in builtin.__all__]
-    options = {name: _options(getattr(builtin, name.partition(".")[2])) for name in names}
-    return {
-        "middleware": {
-            "title": "middleware",
-            "description": "The name of middleware, or the long form.",
-            "type": ["string", "object"],
-            "pattern": NAME,
-            "errorMessage": "expected a name such as auth, or {use: auth}",
-            "examples": ["auth", *names],
-            "required": ["use"],
-            "additionalProperties": False,
-            "properties": {
-                "use": {
-                    "title": "plugin name",
-                    "description": "The name of middleware: a plugin's or a built-in's.",
-                    "type": "string",
-                    "pattern": NAME,
-                    "errorMessage": "expected a name such as auth",
-                    "examples": ["auth", *names],
-                },
-                "with": {"$ref": "#/$defs/options"},
-            },
+    every = {f"builtin.{name}": getattr(builtin, name) for name in builtin.__all__}
+    makes = {
+        name: make for name, make in every.items() if make.__annotations__["return"] == "Middleware"
+    }
+    options = {name: _options(make) for name, make in makes.items()}
+    choices: Rule = {"allOf": [_choice(*each) for each in options.items()]}
+    chains: Rule = {}
+    for kind, example in EXAMPLES.items():
+        fitting = [name for name, make in makes.items() if kind in _kinds(make)]
+        chains[f"{kind}_chain"] = _chain(kind, example)
+        item = chains[f"{kind}_middleware"] = _middleware(kind, [example, *fitting])
+        if fitting:
             # Not beside the properties: editors would offer every branch for an empty item.
-            "dependentSchemas": {"use": {"allOf": [_choice(*each) for each in options.items()]}},
+            item["dependentSchemas"] = {"use": choices}
+            choices = {"$ref": f"#/$defs/{kind}_middleware/dependentSchemas/use"}  # once is enough
+    return {**chains, **options}
+
+
+def _kinds(make: Callable[..., object]) -> Iterator[str]:
+    """Yield the kinds of chains that a built-in is for, as its docstring begins with them."""
+    begin, _, _ = next(_sentences(make)).lower().rpartition("middleware")
+    yield from (kind for kind in EXAMPLES if kind in begin)
+
+
+def _chain(kind: str, example: str) -> Rule:
+    return {
+        "title": f"{kind} chain",
+        "description": f"{kind.capitalize()} middleware in the order it runs.",
+        "type": ["array", "null"],
+        "items": {"$ref": f"#/$defs/{kind}_middleware"},
+        "errorMessage": "expected a list of middleware, such as [auth]",
+        "examples": [[example], [{"use": "limit.Limit", "with": {"most": 20}}, example]],
+    }
+
+
+def _middleware(kind: str, names: list[str]) -> Rule:
+    return {
+        "title": f"{kind} middleware",
+        "description": f"The name of {kind} middleware, or the long form.",
+        "type": ["string", "object"],
+        "pattern": NAME,
+        "errorMessage": "expected a name such as auth, or {use: auth}",
+        "examples": names,
+        "required": ["use"],
+        "additionalProperties": False,
+        "properties": {
+            "use": {
+                "title": "plugin name",
+                "description": f"The name of {kind} middleware: a plugin's or a built-in's.",
+                "type": "string",
+                "pattern": NAME,
+                "errorMessage": "expected a name such as auth",
+                "examples": names,
+            },
+            "with": {"$ref": "#/$defs/options"},
         },
-        **options,
     }
 
 

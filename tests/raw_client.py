@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -104,11 +104,17 @@ class _Polling(Raw):
 
 @asynccontextmanager
 async def raw(
-    url: str, transport: Literal["websocket", "polling"] = "websocket"
+    url: str,
+    transport: Literal["websocket", "polling"] = "websocket",
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Raw]:
-    """Open an Engine.IO session at the gateway at `url`."""
-    path = f"{url}/socket.io/?EIO=4&transport={transport}"
-    async with aiohttp.ClientSession() as http:
+    """Open an Engine.IO session at the gateway at `url`, which may be `unix:PATH`.
+
+    Every request has these headers.
+    """
+    unix = aiohttp.UnixConnector(url[5:]) if url.startswith("unix:") else None
+    path = f"{'http://localhost' if unix else url}/socket.io/?EIO=4&transport={transport}"
+    async with aiohttp.ClientSession(connector=unix, headers=headers) as http:
         if transport == "polling":
             yield await _opened(_Polling(http, path))
         else:

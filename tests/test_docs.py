@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,13 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 _LINK = re.compile(r"\[[^]]*\]\(([^)#:]*)(?:#([^)]*))?\)")
+
+
+PROGRAMS = {
+    *("cd", "cp", "pip", "python3", ".venv/bin/python", "/opt/sockgw/bin/pip"),
+    *("docker", "journalctl", "kubectl", "pipx", "systemctl", "uv"),
+}
+"""What the documents run besides sockgw and make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +131,17 @@ def test_python_of_a_file_stands_beside_its_gateway(block: Block) -> None:
 
 
 def test_python_is_typed(tmp_path: Path) -> None:
-    """With `mypy --strict`, as plugin authors may have it."""
+    """With `mypy --strict`, as plugin authors may have it; the files of a section are a package."""
     for number, block in enumerate(BLOCKS):
         if block.language == "python":
-            name = re.sub(r"\W+", "_", f"{block.document}_{number}")
-            (tmp_path / f"{name}.py").write_text(block.text)
+            section = re.sub(r"\W+", "_", f"{block.document}_{block.section}")
+            path = tmp_path / section / (block.file or f"block_{number}.py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", str(tmp_path)],
+        [sys.executable, "-m", "mypy", "--strict", "--explicit-package-bases", str(tmp_path)],
         cwd=ROOT,
+        env={**os.environ, "MYPYPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
@@ -146,17 +156,21 @@ def test_json_is_json(block: Block) -> None:
 
 @pytest.mark.parametrize("block", of("sh"))
 def test_commands_are_there_and_take_these_arguments(block: Block) -> None:
-    for line in block.text.splitlines():
+    for line in block.text.replace(" && ", "\n").splitlines():
         words = shlex.split(line, comments=True)
         if ">" in words:
             words = words[: words.index(">")]
         match words:
-            case ["sockgw", verb, *arguments]:
+            case (
+                ["sockgw", verb, *arguments]
+                | ["uvx", "sockgw", verb, *arguments]
+                | ["uvx", "--from", ".", "sockgw", verb, *arguments]
+            ):
                 _parse(verb, arguments)
             case ["make", target, *_]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
             case [program, *_]:
-                assert program in {"cd", "pip", ".venv/bin/python"}
+                assert program in PROGRAMS
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -210,14 +224,11 @@ async def test_the_plan_in_the_reload_page_is_what_plan_says(here: Path) -> None
     assert result.stdout == plan
 
 
-def test_the_systemd_unit_starts_and_reloads_it() -> None:
-    [unit] = [each.text for each in BLOCKS if each.language == "ini"]
-    parser = ConfigParser()
-    parser.read_string(unit)
-    for key, verb in (("ExecStart", "run"), ("ExecReload", "reload")):
-        sockgw, named, *arguments = shlex.split(parser["Service"][key])
-        assert (sockgw, named) == ("sockgw", verb)
-        _parse(verb, arguments)
+def test_every_file_that_the_deploying_page_names_is_there() -> None:
+    text = (ROOT / "docs" / "deploying.md").read_text()
+    names = set(re.findall(r"\b(deploy/(?:[\w-]+/?)+(?:\.\w+)?)(?=[` ]|$)", text, re.MULTILINE))
+    assert {"deploy/kubernetes", "deploy/systemd/sockgw.socket"} <= names
+    assert [name for name in names if not (ROOT / name).exists()] == []
 
 
 def test_every_path_and_metric_of_the_admin_listener_is_explained(here: Path) -> None:

@@ -9,14 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from gateway import builtin
 from tests.cli.invoke import invoke
 from tests.language_server import LanguageServer
 
 MODELINE = "# yaml-language-server: $schema=gateway.schema.json\n"
 CHAIN = "namespaces:\n  /:\n    packet_middleware:\n"
 NUMBERS = count(1)  # of files: each is opened once
-BUILT_INS = {f"builtin.{name}" for name in builtin.__all__}
+OF_EITHER = {"builtin.rate_limit", "builtin.request_id"}
+OF_PACKETS = OF_EITHER | {
+    f"builtin.{each}" for each in ("concurrency", "log", "timeout", "validate")
+}
+OF_CONNECTIONS = OF_EITHER | {
+    f"builtin.{each}" for each in ("api_key", "ip_allow", "jwt", "origin")
+}
+ROUTE = "namespaces:\n  /:\n    routes:\n      say:\n        use: chat.say\n        middleware:\n"
+CHAINS = {
+    "server:\n  handshake_middleware:\n": set(),
+    CHAIN.replace("packet", "connection"): OF_CONNECTIONS,
+    CHAIN: OF_PACKETS,
+    ROUTE: OF_PACKETS,
+}
+HANDLERS = {"builtin.jwt_refresh"}
 
 
 @pytest.fixture
@@ -64,19 +77,34 @@ async def test_gateway_events_are_offered_among_routes(editor: LanguageServer) -
     assert {"disconnect", "disconnecting", "error", "*"} <= {*found}
 
 
-@pytest.mark.parametrize("start", ["      - ", "      - use: "])
-async def test_built_ins_are_offered_in_a_chain(editor: LanguageServer, start: str) -> None:
-    found = await offered(editor, CHAIN + start)
-    assert {*found} >= BUILT_INS
+@pytest.mark.parametrize("start", ["- ", "- use: "])
+@pytest.mark.parametrize("chain", CHAINS)
+async def test_the_built_ins_that_fit_are_offered_in_a_chain(
+    editor: LanguageServer, chain: str, start: str
+) -> None:
+    found = await offered(editor, f"{chain}          {start}")
+    assert {each for each in found if each.startswith("builtin.")} == CHAINS[chain]
     assert "[object Object]" not in found
 
 
-async def test_options_of_a_built_in_are_offered(editor: LanguageServer) -> None:
-    use = CHAIN + "      - use: builtin.rate_limit\n        with:\n          "
+async def test_built_in_handlers_alone_are_offered_for_a_route(editor: LanguageServer) -> None:
+    for form in ("say: ", "say:\n        use: "):
+        found = await offered(editor, f"namespaces:\n  /:\n    routes:\n      {form}")
+        assert {each for each in found if each.startswith("builtin.")} == HANDLERS
+
+
+@pytest.mark.parametrize("chain", [chain for chain, fitting in CHAINS.items() if fitting])
+async def test_options_of_a_built_in_are_offered(editor: LanguageServer, chain: str) -> None:
+    use = chain + "          - use: builtin.rate_limit\n            with:\n              "
     assert {"rate", "per", "burst", "by", "events"} <= {*await offered(editor, use)}
     assert await offered(editor, use + "by: ") == ["address", "event", "socket", "user"]
-    other = CHAIN + "      - use: guard\n        with:\n          "
+    other = chain + "          - use: guard\n            with:\n              "
     assert "rate" not in await offered(editor, other)
+
+
+async def test_the_keys_of_a_route_are_offered(editor: LanguageServer) -> None:
+    found = await offered(editor, ROUTE.replace("middleware:\n", ""))
+    assert {"middleware", "schema", "timeout", "order"} <= {*found}
 
 
 async def test_keys_and_options_are_explained(editor: LanguageServer) -> None:
@@ -113,6 +141,7 @@ async def test_mistakes_are_told_in_our_words(editor: LanguageServer) -> None:
         + CHAIN
         + "      - *guard\n",
         CHAIN + "      - {use: builtin.rate_limit, with: {rate: 1.5, by: address}}\n",
+        ROUTE + "          - builtin.log\n          - {use: builtin.timeout, with: {after: 2}}\n",
         CHAIN + "      - builtin.log\n      - {use: own.guard, with: {any: [1, x]}}\n",
         'namespaces: {/: {routes: {"*": chat.any, disconnect: {use: chat.left}}}}\n',
         "namespaces: {/: {connection_middleware: [{use: builtin.ip_allow, with: {allow: [x]}}]}}\n",

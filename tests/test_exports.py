@@ -17,7 +17,7 @@ PATHS = {
         ".__init__"
     ): path
     for path in sorted(PACKAGE.rglob("*.py"))
-    if path.name != "__main__.py" and (path.parent.name != "templates" or "__" in path.name)
+    if path.name != "__main__.py" and ("templates" not in path.parent.parts or "__" in path.name)
 }
 EMPTY = {name for name, path in PATHS.items() if not path.read_text().strip()}
 EXPORTING = sorted(PATHS.keys() - EMPTY)

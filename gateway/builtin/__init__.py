@@ -7,6 +7,7 @@ from gateway.builtin.api_key import api_key
 from gateway.builtin.concurrency import concurrency
 from gateway.builtin.ip_allow import ip_allow
 from gateway.builtin.jwt import jwt
+from gateway.builtin.jwt_refresh import jwt_refresh
 from gateway.builtin.log import log
 from gateway.builtin.origin import origin
 from gateway.builtin.rate_limit import rate_limit
@@ -19,6 +20,7 @@ __all__ = [
     "concurrency",
     "ip_allow",
     "jwt",
+    "jwt_refresh",
     "log",
     "origin",
     "rate_limit",

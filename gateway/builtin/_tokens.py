@@ -9,15 +9,16 @@ from typing import Any
 
 import jwt as pyjwt
 
-from gateway import Context, Middleware, Next, Reject
+from gateway import Context, Next, Reject
 from gateway.builtin._credential import Credential
 from gateway.builtin._keys import FAULTS, Find
+from gateway.builtin._stays import Claims, stay
 
-__all__ = ["Tokens", "check"]
+__all__ = ["Guard", "Tokens"]
 
 
 INTERVAL = 1.0
-"""Seconds between two log lines about refused tokens."""
+"""Seconds between two log lines about tokens."""
 
 
 class _Refused(Exception):
@@ -43,7 +44,7 @@ class Tokens:
     require: Sequence[str]
     find: Find
 
-    async def claims(self, token: str) -> dict[str, Any]:
+    async def claims(self, token: str) -> Claims:
         """Verify a token and return its claims. Raises `_Refused`, and whatever `find` raises."""
         try:
             header = pyjwt.get_unverified_header(token)
@@ -62,7 +63,7 @@ class Tokens:
         except FAULTS as error:
             raise _Refused(type(error).__name__) from None
 
-    def _verified(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+    def _verified(self, token: str, key: Any, algorithm: str) -> Claims:
         return pyjwt.decode(
             token,
             key,
@@ -74,14 +75,42 @@ class Tokens:
         )
 
 
-class _Refusals:
-    """Logs refused tokens, at most one a second: anyone can send as many as they like."""
+class Guard:
+    """Lets sockets in that show a valid token.
 
-    def __init__(self) -> None:
+    It logs one line a second at most: anyone can send invalid tokens as often as they like.
+    """
+
+    def __init__(self, tokens: Tokens, shown: Credential, ends_with_token: bool) -> None:
+        self.leeway = tokens.leeway
+        self.ends_with_token = ends_with_token
+        self._tokens = tokens
+        self._shown = shown
         self._silent_until = 0.0
         self._unlogged = 0
 
-    def log(self, ctx: Context, reason: _Refused) -> None:
+    async def enter(self, ctx: Context, next: Next) -> None:
+        """Connection middleware: accept clients with a valid token."""
+        claims = await self.claims(ctx, self._shown(ctx.socket.handshake))
+        if "sub" in claims:
+            ctx.socket.data["user"] = claims["sub"]
+        with stay(ctx, self, claims):
+            await next()
+
+    async def claims(self, ctx: Context, token: str | None) -> Claims:
+        """Return the claims of a valid token. Raises `Reject`."""
+        if not token:
+            raise Reject("unauthorized", "a valid token is needed")
+        try:
+            return await self._tokens.claims(token)
+        except _Refused as reason:
+            self.log(ctx, f"token refused: {reason}")
+            # Do not help a thief, but tell a client when to get a new token.
+            message = "the token has expired" if reason.expired else "a valid token is needed"
+            raise Reject("unauthorized", message) from None
+
+    def log(self, ctx: Context, text: str) -> None:
+        """Log a line, or count it if the last one was less than a second ago."""
         now = monotonic()
         if now < self._silent_until:
             self._unlogged += 1
@@ -89,28 +118,4 @@ class _Refusals:
         left_out, self._unlogged = self._unlogged, 0
         self._silent_until = now + INTERVAL
         more = f" ({left_out} more were not logged)" if left_out else ""
-        ctx.log.info("token refused: %s%s", reason, more)
-
-
-def check(tokens: Tokens, shown: Credential) -> Middleware:
-    """Middleware that accepts clients with a valid token."""
-
-    refusals = _Refusals()
-
-    async def enter(ctx: Context, next: Next) -> None:
-        token = shown(ctx.socket.handshake)
-        if not token:
-            raise Reject("unauthorized", "a valid token is needed")
-        try:
-            claims = await tokens.claims(token)
-        except _Refused as reason:
-            refusals.log(ctx, reason)
-            # Do not help a thief, but tell a client when to get a new token.
-            message = "the token has expired" if reason.expired else "a valid token is needed"
-            raise Reject("unauthorized", message) from None
-        ctx.socket.data["claims"] = claims
-        if "sub" in claims:
-            ctx.socket.data["user"] = claims["sub"]
-        await next()
-
-    return enter
+        ctx.log.info("%s%s", text, more)

@@ -20,6 +20,7 @@ Algorithm = Literal[
     "ES256", "ES384", "ES512", "EdDSA",
 ]  # fmt: skip
 OneOrMore = str | list[str]
+OnExpiry = Literal["disconnect", "ignore"]
 
 
 def jwt(
@@ -32,6 +33,7 @@ def jwt(
     audience: OneOrMore | None = None,
     leeway: float = 0.0,
     require: tuple[str, ...] = ("exp",),
+    on_expiry: OnExpiry = "disconnect",
     source: str = "auth.token",
     max_age: float = 600.0,
     pause: float = 30.0,
@@ -44,18 +46,19 @@ def jwt(
     PEM form), `jwks_file` and `jwks_url` is needed. Files are read again when they change. A URL is
     fetched again after `max_age` seconds, or when a token names an unknown key, but never twice
     within `pause` seconds. `require` lists required claims, `source` is where the client sends its
-    token.
+    token. When the token of a connected client expires, `on_expiry` says whether to `disconnect`
+    the socket or to `ignore` it; with `builtin.jwt_refresh` a client can send a fresh one before.
 
     Raises `ModuleNotFoundError` if PyJWT is not installed.
     """
     try:
-        from gateway.builtin._tokens import Tokens, check  # noqa: PLC0415 - PyJWT is an extra
+        from gateway.builtin._tokens import Guard, Tokens  # noqa: PLC0415 - PyJWT is an extra
     except ModuleNotFoundError:
         message = "PyJWT and cryptography are needed: pip install 'sockgw[jwt]'"
         raise ModuleNotFoundError(message) from None
     find = _find(algorithms, key, key_file, jwks_file, jwks_url, max_age, pause)
     tokens = Tokens(algorithms, _listed(issuer), _listed(audience), leeway, require, find)
-    return check(tokens, credential(source))
+    return Guard(tokens, credential(source), on_expiry == "disconnect").enter
 
 
 def _find(

@@ -10,6 +10,7 @@ from gateway import Context, Middleware, Next
 
 __all__ = ["request_id"]
 
+_new_number = count(1).__next__  # one for all, as a connection's id begins those of several routes
 _PLAIN = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -21,12 +22,11 @@ def request_id(header: str | None = None) -> Middleware:
     `header` of the client's first request if present. Nothing in a packet can choose it.
     """
     prefix = token_hex(4)
-    new_number = count(1).__next__
     name = header.lower() if header else ""
 
     async def identify(ctx: Context, next: Next) -> None:
         data = ctx.socket.data
-        number = f"{new_number():x}"
+        number = f"{_new_number():x}"
         if ctx.event == "connect":  # no client can send this
             sent = ctx.socket.handshake.headers.get(name, "")
             data["request_id"] = sent if _PLAIN.fullmatch(sent) else f"{prefix}-{number}"

@@ -1,4 +1,4 @@
-"""`sockgw init`: creates a working example."""
+"""`sockgw init`: creates a working project."""
 
 from __future__ import annotations
 
@@ -6,40 +6,64 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.templates import template, write_new
+from gateway.cli.templates import project, write_new
 from gateway.config.schema import schema_text
 
 __all__ = ["init"]
 
 NEXT = """
 Next steps:
-{enter}  sockgw check
-  sockgw run
-In another terminal:
-  sockgw client http://127.0.0.1:7001 --auth '{{"name": "Ada"}}'
-  > chat "hello world!"
+{enter}  sockgw run
+Open http://127.0.0.1:7001 in a browser{browser}. In another terminal:
+{enter}  sockgw status
+{client}{edit}"""
+
+EDIT = """\
+Save a file, and it is reloaded; `sockgw plan` tells before what would change.
+Test it with `pytest`.
 """
 
+CLIENTS = {
+    "minimal": """\
+  sockgw emit http://127.0.0.1:7001 hello Ada --ack
+""",
+    "chat": """\
+  sockgw client http://127.0.0.1:7001 --auth '{"name": "Ada"}'
+  > chat "hello world!"
+""",
+    "build": """\
+  sockgw emit http://127.0.0.1:7001 build --ack --listen line
+""",
+}
+"""Each template, and the commands that speak to what it serves."""
 
-@click.command(short_help="Create a working example in DIR.")
+
+@click.command(short_help="Create a working project in DIR.")
 @click.argument("folder", default=".", type=click.Path(path_type=Path), metavar="[DIR]")
-def init(folder: Path) -> None:
-    """Create a working example in DIR: gateway.yaml and two plugins.
+@click.option(
+    "--template",
+    type=click.Choice(list(CLIENTS)),
+    default="chat",
+    show_default=True,
+    help="The project: one event, rooms and nicknames, or a build log that is streamed.",
+)
+def init(folder: Path, template: str) -> None:
+    """Create a working project in DIR: gateway.yaml, plugins, a page and a test.
 
     No file is overwritten: if one of these exists, nothing is written and the exit code is 1.
     """
-    files = {
-        # With the schema beside it, an editor needs no network and matches the installed version.
-        "gateway.schema.json": schema_text(),
-        "gateway.yaml": template("gateway.yaml"),
-        "plugins/auth.py": template("auth.py"),
-        "plugins/chat.py": template("chat.py"),
-    }
-    if there := [name for name in files if (folder / name).exists()]:
+    # With the schema beside it, an editor needs no network and matches the installed version.
+    files = {**project(template), "gateway.schema.json": schema_text()}
+    if there := [name for name in sorted(files) if (folder / name).exists()]:
         raise click.ClickException(
             f"nothing was written: {', '.join(there)} already exist{'s' * (len(there) == 1)}"
         )
-    for name, text in files.items():
+    for name, text in sorted(files.items()):
         write_new(folder / name, text)
-    enter = "" if folder == Path() else f"  cd {folder}\n"
-    click.echo(NEXT.format(enter=enter), nl=False)
+    steps = NEXT.format(
+        enter="" if folder == Path() else f"  cd {folder}\n",
+        browser=", twice" if template == "chat" else "",
+        client=CLIENTS[template],
+        edit=EDIT,
+    )
+    click.echo(steps, nl=False)

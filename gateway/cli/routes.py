@@ -28,7 +28,8 @@ Kind = Literal["event", "any other event", "gateway event"]
 class Row:
     """One route. `file` is the handler's, as a relative path if that is shorter.
 
-    `schema` says whether the route has a schema for the event's arguments.
+    `middleware` is the route's own, behind the packet chain. `schema` says whether the route has a
+    schema for the event's arguments.
     """
 
     event: str
@@ -36,6 +37,7 @@ class Row:
     handler: str
     file: str
     line: int
+    middleware: tuple[str, ...]
     schema: bool
 
 
@@ -100,7 +102,8 @@ def _row(event: str, kind: Kind, route: Route, config: RouteConfig) -> Row:
     assert route.handler is not None
     assert route.place is not None
     file = min(os.path.relpath(route.place.file), route.place.file, key=len)
-    return Row(event, kind, route.handler, file, route.place.line, config.schema is not None)
+    own, is_checked = _names(route.links), config.schema is not None
+    return Row(event, kind, route.handler, file, route.place.line, own, is_checked)
 
 
 def _names(links: Sequence[Link[AnyContext]]) -> tuple[str, ...]:
@@ -113,7 +116,9 @@ def _lines(table: Table) -> Iterator[tuple[str, ...]]:
         yield table.namespace, "-", connection, " -> ".join(table.packet_chain) or "-", "-", "-"
     for row in table.routes:
         event = row.event if row.kind == "event" else f"{row.event} ({row.kind})"
-        packet = " -> ".join((*table.packet_chain, *["schema"] * row.schema)) or "-"
+        packet = (
+            " -> ".join((*table.packet_chain, *row.middleware, *["schema"] * row.schema)) or "-"
+        )
         chains = ("-", "-") if row.kind == "gateway event" else (connection, packet)
         yield table.namespace, event, *chains, row.handler, f"{row.file}:{row.line}"
 

@@ -20,10 +20,11 @@ from gateway.config.model import (
     ReloadConfig,
     RouteConfig,
     ServerConfig,
+    StaticFolder,
     TlsConfig,
     Use,
 )
-from gateway.config.partial import sound_part
+from gateway.config.partial import lacks_files, sound_part
 from gateway.config.secrets import Secrets, is_secret
 from gateway.config.tls import tls_faults
 from gateway.errors import ConfigError, Place, Problem
@@ -40,6 +41,7 @@ __all__ = [
     "RouteConfig",
     "Secrets",
     "ServerConfig",
+    "StaticFolder",
     "TlsConfig",
     "Use",
     "distinct",
@@ -79,7 +81,7 @@ def validate(path: Path, document: Document) -> tuple[GatewayConfig | None, tupl
     problems += (problem for problem in found if problem.path not in known)
     sound = sound_part(document, problems) if problems else document
     config = build(path, sound) if sound else None
-    if config:
+    if config and not lacks_files(document):
         config = replace(config, warnings=tuple(checks.warnings(document, config)))
     return config, tuple(distinct(problems))
 

@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,9 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 
 LONG_IDLE = 15 * 60.0
 """Seconds of idleness that no proxy needs: Google's keep connections for 10 minutes."""
+
+WIDEST_PREFIX = 7
+"""Bits of the widest network that may be all one's own: fc00::/7, the private ones of IPv6."""
 
 _SECOND_LEVEL = frozenset(["ac", "co", "com", "edu", "gov", "ne", "net", "or", "org"])
 _SHARED = frozenset(
@@ -78,6 +82,8 @@ class Subject:
         for namespace in self.config.namespaces.values():
             yield from namespace.connection_middleware
             yield from namespace.packet_middleware
+            for route in namespace.routes.values():
+                yield from route.middleware
 
     def value(self, path: tuple[str | int, ...]) -> object:
         value: object = self.document.data
@@ -113,6 +119,13 @@ def _strangers(subject: Subject) -> Iterator[tuple[At, str]]:
     for at, origin in _origins(subject):
         if "://*." in origin and _is_for_anyone(urlsplit(origin).hostname or ""):
             yield at, f"{origin} allows the pages of strangers"
+
+
+def _everyone_is_trusted(subject: Subject) -> Iterator[tuple[At, str]]:
+    for index, proxy in enumerate(subject.config.server.trusted_proxies):
+        if proxy != "unix" and ip_network(proxy).prefixlen < WIDEST_PREFIX:
+            message = f"{proxy} trusts strangers: they can claim any address, scheme and host"
+            yield subject.at("server", "trusted_proxies", index), message
 
 
 def _short_key(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -225,6 +238,12 @@ def _token_in_query(subject: Subject) -> Iterator[tuple[At, str]]:
             yield use.option_at["source"], message
 
 
+def _lasting_socket(subject: Subject) -> Iterator[tuple[At, str]]:
+    for use in subject.middleware():
+        if use.name == _JWT and use.options.get("on_expiry") == "ignore":
+            yield use.option_at["on_expiry"], "a socket outlives the token that let it in"
+
+
 def _local_origin(subject: Subject) -> Iterator[tuple[At, str]]:
     for at, origin in _origins(subject):
         if _is_local(origin):
@@ -260,6 +279,7 @@ class Check:
 _CHECKS = (
     Check("high", "list the origins that may, or write same-origin", _any_origin),
     Check("high", "name a domain of your own, as in https://*.example.com", _strangers),
+    Check("high", "list the addresses of your proxies", _everyone_is_trusted),
     Check("high", "make one with: openssl rand -base64 64", _short_key),
     Check("high", "chmod o-w", _writable_files),
     Check("high", "chmod -R o-w", _writable_plugins),
@@ -274,6 +294,7 @@ _CHECKS = (
     Check("low", "add tls, or leave it to a proxy in front", _no_tls),
     Check("low", "write limits: {sockets_per_address: N}, or leave it to a proxy", _one_address),
     Check("low", "write source: auth.token, or a header", _token_in_query),
+    Check("low", "leave it out, and have clients refresh their token", _lasting_socket),
     Check("low", "leave out localhost where it is served to others", _local_origin),
     Check("low", "leave out the level", _debug_log),
 )

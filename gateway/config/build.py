@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
+from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gateway.config.include import Document
-from gateway.config.messages import KeyPath, with_slash
+from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
     AdminConfig,
     At,
@@ -27,6 +28,7 @@ from gateway.config.model import (
     RouteConfig,
     Schema,
     ServerConfig,
+    StaticFolder,
     TlsConfig,
     Use,
 )
@@ -62,11 +64,6 @@ def _times(written: str | float, units: dict[str, float] | dict[str, int]) -> fl
     return float(written)
 
 
-def _url_path(written: str) -> str:
-    inner = written.strip("/")
-    return f"/{inner}/" if inner else "/"
-
-
 def _origins(written: str | list[str]) -> str | tuple[str, ...]:
     return written if isinstance(written, str) else tuple(map(_origin, written))
 
@@ -77,6 +74,14 @@ def _origin(written: str) -> str:
     return origin.removesuffix(_PORTS.get(origin.partition(":")[0], ""))
 
 
+def _proxy(written: str) -> str:
+    """One of `trusted_proxies` in one form: `10.0.0.0/8`, `127.0.0.1` or `unix`."""
+    if written == "unix":
+        return written
+    network = ip_network(written)
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
 def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
     return lambda written: inf if written == "unlimited" else kind(written)
 
@@ -84,7 +89,8 @@ def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
 _SERVER: _Kinds = {
     "host": str,
     "port": int,
-    "path": _url_path,
+    "socket_mode": str,
+    "path": url_path,
     "transports": tuple,
     "cors_origins": _origins,
     "ping_interval": seconds,
@@ -93,6 +99,8 @@ _SERVER: _Kinds = {
     "serializer": str,
     "compression": bool,
     "stop_timeout": seconds,
+    "trusted_proxies": lambda written: tuple(map(_proxy, written)),
+    "proxy_protocol": bool,
 }
 _RELOAD: _Kinds = {
     "watch": str,
@@ -171,7 +179,21 @@ def _server(folder: Path, document: Document) -> ServerConfig:
     def chain(written: list[Any] | None) -> tuple[Use, ...]:
         return _chain(document, written, "server", "handshake_middleware")
 
-    kinds = {**_SERVER, "tls": _tls(folder), "handshake_middleware": chain}
+    def static(written: Mapping[str, str] | None) -> tuple[StaticFolder, ...]:
+        return tuple(
+            StaticFolder(
+                url_path(path), document.folder / each, document.at("server", "static", path)
+            )
+            for path, each in (written or {}).items()
+        )
+
+    kinds: _Kinds = {
+        **_SERVER,
+        "socket": _path(folder),
+        "tls": _tls(folder),
+        "handshake_middleware": chain,
+        "static": static,
+    }
     data: Any = document.data
     return ServerConfig(**_given(data.get("server"), kinds))
 
@@ -190,13 +212,17 @@ def _tls(folder: Path) -> Callable[[Any], TlsConfig | None]:
     return tls
 
 
+def _path(folder: Path) -> Callable[[Any], Path | None]:
+    return lambda written: folder / written if written else None
+
+
 def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
     if "admin" not in data:
         return None
     kinds: _Kinds = {
         "host": str,
         "port": int,
-        "socket": lambda written: written and folder / written,
+        "socket": _path(folder),
         "token": lambda written: written,
     }
     return AdminConfig(**_given(data["admin"], kinds))
@@ -248,8 +274,11 @@ def _route(document: Document, value: Any, *path: str | int) -> RouteConfig:
         parts = _parts(written, ())
         return Schema(written, {part: document.at(*path, "schema", *part) for part in parts})
 
+    def chain(written: list[Any] | None) -> tuple[Use, ...]:
+        return _chain(document, written, *path, "middleware")
+
     long_form = value if isinstance(value, dict) else {}
-    given = _given(long_form, {**_ROUTE, "schema": schema})
+    given = _given(long_form, {**_ROUTE, "middleware": chain, "schema": schema})
     return RouteConfig(_use(document, value, *path), **given)
 
 

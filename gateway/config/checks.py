@@ -6,10 +6,10 @@ import keyword
 import os
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from gateway.config.include import Data, Document
-from gateway.config.messages import with_slash
+from gateway.config.messages import url_path, with_slash
 from gateway.config.model import AdminConfig, GatewayConfig, ServerConfig
 from gateway.errors import Problem
 
@@ -29,12 +29,20 @@ _STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:
 
 _GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
+_CLIENTS_ONLY = {
+    "middleware": "{!r} is the gateway's own event, which passes no middleware; leave this out",
+    "schema": "the arguments of {!r} are the gateway's own; leave this out",
+}
+"""Keys of a route that are only for events of clients."""
+
 
 def problems(document: Document) -> Iterator[Problem]:
     """Find listeners, services, namespaces and routes that cannot be as they are written."""
     yield from _open_admin(document)
     yield from _addresses(document)
-    yield from _long_socket(document)
+    yield from _unix_sockets(document)
+    yield from _static_paths(document)
+    yield from _proxies(document)
     for name in _mapping(document.data.get("services")):
         if keyword.iskeyword(name):
             message = f"'ctx.service.{name}' is no Python: {name!r} is a keyword; rename it"
@@ -49,10 +57,10 @@ def problems(document: Document) -> Iterator[Problem]:
             message = f"this is the namespace {other!r} at {place} again"
             yield document.key_at("namespaces", name).problem(message)
         for event, route in _mapping(_mapping(namespace).get("routes")).items():
-            if event in _GATEWAY_EVENTS and "schema" in _mapping(route):
-                message = f"the arguments of {event!r} are the gateway's own; leave this out"
-                at = document.key_at("namespaces", name, "routes", event, "schema")
-                yield at.problem(message)
+            for key in _CLIENTS_ONLY if event in _GATEWAY_EVENTS else ():
+                if key in _mapping(route):
+                    at = document.key_at("namespaces", name, "routes", event, key)
+                    yield at.problem(_CLIENTS_ONLY[key].format(event))
             if event in _UNSENDABLE:
                 message = f"a client can never send {event!r}; {_UNSENDABLE[event]}"
                 yield document.key_at("namespaces", name, "routes", event).problem(message)
@@ -77,7 +85,7 @@ def _addresses(document: Document) -> Iterator[Problem]:
             message = f"expected a host name or an address, got {text}; {advice}"
             yield document.at(block, "host").problem(message)
     server, admin = (_mapping(document.data.get(block)) for block in ("server", "admin"))
-    if "admin" not in document.data or admin.get("socket"):
+    if "admin" not in document.data or admin.get("socket") or server.get("socket"):
         return
     port, other = server.get("port", ServerConfig().port), admin.get("port", AdminConfig().port)
     hosts = {_plain_host(block.get("host")) for block in (server, admin)}
@@ -86,13 +94,70 @@ def _addresses(document: Document) -> Iterator[Problem]:
         yield document.around("admin", "port").problem(message)
 
 
-def _long_socket(document: Document) -> Iterator[Problem]:
-    written = _mapping(document.data.get("admin")).get("socket")
-    if isinstance(written, str):
+def _unix_sockets(document: Document) -> Iterator[Problem]:
+    """Find Unix sockets with too long a path, with a host or port, or one for two listeners."""
+    server = _mapping(document.data.get("server"))
+    paths: list[str] = []
+    for block in ("server", "admin"):
+        written = _mapping(document.data.get(block)).get("socket")
+        if not isinstance(written, str):
+            continue
+        paths.append(os.path.abspath(document.folder / written))
         size = len(os.fsencode(document.folder.absolute() / written))
         if size > _SOCKET_PATH:
             message = f"the path has {size} bytes, and a Unix socket's {_SOCKET_PATH} at most"
-            yield document.at("admin", "socket").problem(message)
+            yield document.at(block, "socket").problem(message)
+    if len(set(paths)) < len(paths):
+        message = "this is the server's socket; write another path"
+        yield document.at("admin", "socket").problem(message)
+    for key in ("host", "port") if server.get("socket") else ():
+        if key in server:
+            message = "leave this out: server.socket is listened on instead"
+            yield document.key_at("server", key).problem(message)
+
+
+def _static_paths(document: Document) -> Iterator[Problem]:
+    """Find paths of pages that are given twice, or that belong to Socket.IO."""
+    server = _mapping(document.data.get("server"))
+    sockets = url_path(str(server.get("path", ServerConfig().path)))
+    first: dict[str, str] = {}
+    for written in _mapping(server.get("static")):
+        path = url_path(written)
+        other = first.setdefault(path, written)
+        if other != written:
+            place = document.key_at("server", "static", other).place
+            message = f"this is the path {other!r} at {place} again"
+            yield document.key_at("server", "static", written).problem(message)
+        if path == sockets or (sockets != "/" and path.startswith(sockets)):
+            message = f"{sockets} is Socket.IO's, see server.path; choose another path"
+            yield document.key_at("server", "static", written).problem(message)
+
+
+def _proxies(document: Document) -> Iterator[Problem]:
+    server = _mapping(document.data.get("server"))
+    listed = server.get("trusted_proxies")
+    for index, written in enumerate(listed if isinstance(listed, list) else ()):
+        path = "server", "trusted_proxies", index
+        if advice := _no_proxy(str(written)):
+            message = f"{advice}, got {document.shown(written, *path)}"
+            yield document.at(*path).problem(message)
+    if server.get("proxy_protocol") is True and not listed:
+        message = "anyone could claim any address: list the proxies in server.trusted_proxies"
+        yield document.at("server", "proxy_protocol").problem(message)
+
+
+def _no_proxy(written: str) -> str:
+    """Return what to write instead of an item of `trusted_proxies`, or `""`."""
+    try:
+        if written != "unix":
+            ip_network(written)
+    except ValueError:
+        try:
+            network = ip_network(written, strict=False)
+        except ValueError:
+            return "expected an address, a network such as 10.0.0.0/8, or unix"
+        return f"write {network} for the network, or {written.partition('/')[0]} for one address"
+    return ""
 
 
 def _more_than_a_host(host: str) -> str:

@@ -8,7 +8,17 @@ from typing import Any, TypeAlias
 
 from gateway.errors import did_you_mean
 
-__all__ = ["HIDDEN", "KeyPath", "choice", "dotted", "expected", "guess", "shown", "with_slash"]
+__all__ = [
+    "HIDDEN",
+    "KeyPath",
+    "choice",
+    "dotted",
+    "expected",
+    "guess",
+    "shown",
+    "url_path",
+    "with_slash",
+]
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
@@ -30,6 +40,12 @@ _TYPES = {
 def with_slash(namespace: str) -> str:
     """Return the name of a namespace on the wire, always with its leading `/`."""
     return "/" + namespace.removeprefix("/")
+
+
+def url_path(written: str) -> str:
+    """Return a URL path with a slash at both ends."""
+    inner = written.strip("/")
+    return f"/{inner}/" if inner else "/"
 
 
 def shown(value: object) -> str:

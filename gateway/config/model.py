@@ -26,6 +26,7 @@ __all__ = [
     "RouteConfig",
     "Schema",
     "ServerConfig",
+    "StaticFolder",
     "TlsConfig",
     "Use",
 ]
@@ -77,10 +78,12 @@ class Schema:
 class RouteConfig:
     """One event's handler. `timeout` and `order` of `None` are the namespace's.
 
-    `max_values` is the most values that `schema` checks in one packet.
+    `middleware` is behind the packet chain. `max_values` is the most values that `schema` checks
+    in one packet.
     """
 
     use: Use
+    middleware: tuple[Use, ...] = ()
     timeout: float | None = None
     on_disconnect: Literal["continue", "cancel"] = "continue"
     order: Order | None = None
@@ -114,11 +117,25 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StaticFolder:
+    """A folder of pages, and the URL path that leads to it, which ends in a slash."""
+
+    path: str
+    folder: Path
+    at: At = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The public listener of the daemon."""
+    """The public listener: `socket` with these permissions if there is one, else host and port.
+
+    `trusted_proxies` are addresses, networks and `unix`, in the form that `ipaddress` writes.
+    """
 
     host: str = "127.0.0.1"
     port: int = 7001
+    socket: Path | None = None
+    socket_mode: str = "0666"
     path: str = "/socket.io/"
     transports: tuple[Literal["polling", "websocket"], ...] = ("polling", "websocket")
     cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"
@@ -130,6 +147,9 @@ class ServerConfig:
     compression: bool = False
     stop_timeout: float = 30.0
     tls: TlsConfig | None = None
+    static: tuple[StaticFolder, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from gateway.daemon.metrics import Metrics
 from gateway.daemon.reload import Reloader, Triggers, Verdict
 from gateway.daemon.serving import Serving
 from gateway.daemon.signals import signals
-from gateway.daemon.systemd import Notifier
+from gateway.daemon.systemd import Notifier, inherited_sockets
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError
 
@@ -72,7 +72,8 @@ class _First:
 class Daemon:
     """One gateway process.
 
-    `host` and `port` take precedence over those in the file. `last_good` lets a start with a
+    `host` and `port` take precedence over those in the file, and sockets that a service manager
+    passes over both; see `inherited_sockets`. `last_good` lets a start with a
     broken file serve the configuration that was accepted last.
     """
 
@@ -87,12 +88,15 @@ class Daemon:
         last_good: bool = False,
     ) -> None:
         self.file = file
-        self._override = {
+        self._override: dict[str, object] = {
             key: value for key, value in (("host", host), ("port", port)) if value is not None
         }
+        if self._override:
+            self._override["socket"] = None
         self._may_fall_back = last_good
         self._last_good = LastGood(file, environ)
         self._loading = Loading(environ, trace=trace)
+        self._environ = environ
         self._notifier = Notifier(environ)
         self._triggers = Triggers()
         self._stop = asyncio.Event()
@@ -137,8 +141,7 @@ class Daemon:
         reloaded: Callable[[Verdict], None] | None,
     ) -> None:
         first, app = await self._first(), web.Application()
-        serving = Serving(first.build, self._override, admin_listener(app))
-        stack.push_async_callback(serving.close)
+        serving = self._serving(stack, first.build, app)
         watcher = Watcher(first.inputs, partial(self._triggers.want, "watch"))
         metrics = Metrics(serving, watcher)
         reloader = Reloader(
@@ -170,6 +173,16 @@ class Daemon:
         warn_of_writable(first.build.config)
         started(StartupInfo(serving, watcher, api, first.degraded))
         self._notifier.ready(reloader.summary())
+        await stack.enter_async_context(_running(self._notifier.watchdog()))
+
+    def _serving(self, stack: AsyncExitStack, first: Build, app: web.Application) -> Serving:
+        """Make what serves; `stack` closes it, and then the sockets that were passed."""
+        inherited = inherited_sockets(self._environ)
+        for sock in inherited.values():
+            stack.callback(sock.close)
+        serving = Serving(first, self._override, admin_listener(app), inherited)
+        stack.push_async_callback(serving.close)
+        return serving
 
     async def _first(self) -> _First:
         """Load the file or, when it is broken, the last good configuration if that is allowed."""

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from aiohttp import web
 
 from gateway.config.model import TlsConfig
 from gateway.config.tls import certificate_digest, tls_context
-from gateway.daemon.tls import SecureSite
+from gateway.daemon.prelude import PreludeSite
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpServer
 
@@ -47,14 +48,20 @@ class ListenError(GatewayError):
 class Address:
     """A host and port, or the path of a Unix socket, with a certificate if it uses TLS.
 
-    `block` is the block of the file that configures it.
+    `block` is the block of the file that configures it. `mode` are the permissions of the Unix
+    socket. `inherited` is a socket that listens already: then nothing else says where.
+    `block` is the block of the file that configures it. With `proxy_protocol`, connections of
+    trusted proxies begin with a PROXY header.
     """
 
     block: str
     host: str = ""
     port: int = 0
     path: Path | None = None
+    mode: int = 0o600
     tls: TlsConfig | None = None
+    inherited: socket.socket | None = None
+    proxy_protocol: bool = False
 
     def __str__(self) -> str:
         return str(self.path) if self.path else f"{self.host}:{self.port}"
@@ -92,15 +99,21 @@ class ProtocolServer(Protocol):
 
 
 class PublicServer:
-    """The connections of clients, which stay open when the address changes."""
+    """The connections of clients, which stay open when the address changes.
 
-    def __init__(self, server: HttpServer) -> None:
-        self._server = server
-        self._handshakes: set[asyncio.Task[None]] = set()
+    `trusts` says whether a peer with this address is a trusted proxy.
+    """
+
+    def __init__(
+        self, server: HttpServer, trusts: Callable[[str], bool] = lambda address: False
+    ) -> None:
+        self._server, self._trusts = server, trusts
+        self._preludes: set[asyncio.Task[None]] = set()
 
     async def accept_on(self, bound: BoundAddress) -> Site:
-        if bound.context is not None:
-            return SecureSite(self._server, bound.sock, bound.context, self._handshakes)
+        has_header = self._trusts if bound.address.proxy_protocol else lambda address: False
+        if bound.context is not None or bound.address.proxy_protocol:
+            return PreludeSite(self._server, bound.sock, bound.context, self._preludes, has_header)
         loop = asyncio.get_running_loop()
         return await loop.create_server(self._server, sock=bound.sock, backlog=BACKLOG)
 
@@ -108,8 +121,8 @@ class PublicServer:
         return None
 
     async def shutdown(self) -> None:
-        for handshake in self._handshakes:
-            handshake.cancel()
+        for prelude in self._preludes:
+            prelude.cancel()
         await self._server.shutdown()
 
 
@@ -183,8 +196,12 @@ class Listener:
         former, former_site = self._bound, self._site
         self._site = await self._server.accept_on(bound)
         self._bound = bound
+        path = bound.address.path
         if former and former_site:
-            await self._leave(former, former_site)
+            await self._leave(former, former_site, keep=path)
+        if path and former and former.address.path == path:
+            with suppress(OSError):  # somebody has removed it
+                path.chmod(bound.address.mode)
 
     async def stop_accepting(self) -> None:
         """Stop accepting connections."""
@@ -197,11 +214,12 @@ class Listener:
         await self.stop_accepting()
         await self._server.shutdown()
 
-    async def _leave(self, bound: BoundAddress, site: Site) -> None:
+    async def _leave(self, bound: BoundAddress, site: Site, keep: Path | None = None) -> None:
         site.close()
-        if bound.address.path:
+        path = bound.address.path
+        if path and path != keep:
             with suppress(OSError):
-                bound.address.path.unlink()
+                path.unlink()
         await self._server.leave()
 
 
@@ -210,9 +228,13 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
 
     `ours` is the socket that is served now, which may use the same port; `None` for none.
     """
+    if address.inherited is not None:
+        return address.inherited.dup()
     try:
         if address.path is not None:
-            return _unix_socket(address.path)
+            if ours and _name(ours) == str(address.path):
+                return ours.dup()
+            return _unix_socket(address.path, address.mode)
         family, _, _, _, name = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -248,16 +270,21 @@ def _tcp_socket(family: int, name: SocketName, ours: socket.socket | None) -> so
 
 
 def _port(sock: socket.socket) -> int | None:
-    name = sock.getsockname()
-    return None if isinstance(name, str) else name[1]
+    return None if sock.family == socket.AF_UNIX else sock.getsockname()[1]
 
 
-def _unix_socket(path: Path) -> socket.socket:
+def _name(sock: socket.socket) -> str:
+    """Return the path of a Unix socket, `@` for the zero of an abstract one; `""` for others."""
+    name = sock.getsockname() if sock.family == socket.AF_UNIX else ""
+    return os.fsdecode(name).replace("\0", "@")
+
+
+def _unix_socket(path: Path, mode: int) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_socket() and not _is_answered(path):
         path.unlink()  # left over from a daemon that was killed
     sock = socket.socket(socket.AF_UNIX)
-    former = os.umask(0o177)  # only the owner may connect
+    former = os.umask(0o777 ^ mode)
     try:
         sock.bind(str(path))
         sock.listen(BACKLOG)
@@ -277,9 +304,9 @@ def _is_answered(path: Path) -> bool:
 
 
 def _url(sock: socket.socket, context: ssl.SSLContext | None) -> str:
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{_name(sock)}"
     name = sock.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"{'https' if context else 'http'}://{host}:{name[1]}"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.compiler import Build
 from gateway.config import HIDDEN
@@ -14,12 +16,18 @@ from gateway.config.model import (
     GatewayConfig,
     Schema,
     ServerConfig,
+    StaticFolder,
     TlsConfig,
     Use,
 )
 from gateway.limits import Limits, NamespaceLimits
 
 __all__ = ["RESTART_KEYS", "Plan", "compare", "emptied"]
+
+T = TypeVar("T")
+
+MOST_PAGES = 20
+"""Pages that a plan names one by one; more than that are counted."""
 
 BLOCKS = ("server", "reload", "limits", "admin")
 SECRETS = ("token",)
@@ -59,6 +67,7 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
                 for line in _namespace(name, old.config, new.config)
             ),
             *_files(_plugin_files(old), _plugin_files(new)),
+            *_pages(_page_files(old), _page_files(new)),
             *(f"- {name}: had files, has none" for name in emptied(old, new)),
         ),
         removed=tuple(name for name in before if name not in after),
@@ -133,6 +142,7 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
         label, routes = f"{name} route '{event}'", (old.routes[event], new.routes[event])
         if change := _use(routes[0].use, routes[1].use):
             yield f"~ {label}: {change}"
+        yield from _chain(f"{label} middleware", routes[0].middleware, routes[1].middleware)
         for key in ("timeout", "on_disconnect", "order", "max_values"):
             path = (*at, "routes", event, key)
             yield from _key(f"{label} {key}", path, (before, after), routes)
@@ -193,7 +203,23 @@ def _written(schema: Schema | None) -> object:
     return schema and schema.written
 
 
-def _files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[str]:
+def _pages(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    lines = list(_files(before, after))
+    if len(lines) <= MOST_PAGES:
+        yield from lines
+        return
+    counts = Counter(line[0] for line in lines)
+    told = {"+": "added", "~": "changed", "-": "removed"}
+    yield f"~ pages: {', '.join(f'{counts[sign]} {word}' for sign, word in told.items())}"
+
+
+def _page_files(build: Build) -> dict[str, str]:
+    """Return the digests of the pages, by the paths of their files as the gateway.yaml has them."""
+    folder = build.config.file.parent
+    return {str(_near(Path(path), folder)): each for path, each in build.page_files.items()}
+
+
+def _files(before: Mapping[str, T], after: Mapping[str, T]) -> Iterator[str]:
     yield from _presence("{}", before, after)
     yield from (f"~ {path}" for path in after if path in before and before[path] != after[path])
 
@@ -226,7 +252,9 @@ def _shown(value: object, folder: Path) -> str:
         case float():
             return "unlimited" if value == inf else _duration(value)
         case tuple():
-            return f"[{', '.join(map(str, value))}]"
+            return f"[{', '.join(_shown(each, folder) for each in value)}]"
+        case StaticFolder():
+            return f"{value.path}: {_near(value.folder.absolute(), folder)}"
         case Path():
             return str(_near(value, folder))
         case TlsConfig():

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from math import inf
+from types import MappingProxyType
 from typing import Any
 
 from gateway.compiler import Build
 from gateway.config.model import ServerConfig
-from gateway.daemon.listener import Address, BoundAddress, Listener, PublicServer
+from gateway.daemon.listener import Address, BoundAddress, Listener, ListenError, PublicServer
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
+from gateway.daemon.systemd import ADMIN, CLIENTS
 from gateway.engineio.settings import Settings
 from gateway.http.descriptors import descriptors_for_connections
+from gateway.http.static import Static
 from gateway.limits import Limits
 from gateway.socketio.server import Server
 
@@ -29,23 +33,34 @@ log = logging.getLogger("sockgw.server")
 class Serving:
     """The listeners, and the build they serve.
 
-    `override` takes precedence over the file's `server` block. `closed` counts the sockets whose
-    namespace a reload removed. `since` is when the build began to serve, in seconds since the
-    epoch.
+    `override` takes precedence over the file's `server` block. `inherited` are sockets that listen
+    already, as from `inherited_sockets`: they take precedence over everything. `closed` counts the
+    sockets whose namespace a reload removed. `since` is when the build began to serve, in seconds
+    since the epoch.
     """
 
-    def __init__(self, first: Build, override: Mapping[str, Any], admin: Listener) -> None:
+    def __init__(
+        self,
+        first: Build,
+        override: Mapping[str, Any],
+        admin: Listener,
+        inherited: Mapping[str, socket.socket] = MappingProxyType({}),
+    ) -> None:
         self.build = first
+        self._inherited = inherited
         self._override = override
         self.server = replace(first.config.server, **override)
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
-        self.listener = Listener(PublicServer(self.sockets.engine.http_server(self.server.path)))
+        self._static = Static(self.server.path)
+        http = self.sockets.engine.http_server(self.server.path, self._static.respond)
+        self.listener = Listener(PublicServer(http, self._trusts))
         self.admin = admin
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._told = 0.0
+        self._unused: tuple[object, ...] = ()
 
     @property
     def generation(self) -> int:
@@ -79,8 +94,10 @@ class Serving:
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
         self.server = replace(build.config.server, **lasting, **self._override)
         self.build = build
+        self._static.pages = build.pages
         self.sockets.configure(_settings(self.server), build.config.limits)
         self._tell_of_descriptors(build.config.limits)
+        self._tell_of_unused(build)
         for listener, bound in moves:
             await listener.serve(bound)
         if build.config.admin is None:
@@ -102,6 +119,19 @@ class Serving:
                 *(room, connections),
             )
         self._told = connections
+
+    def _tell_of_unused(self, build: Build) -> None:
+        """Log that the file's address is not used, once for each value."""
+        server, admin = build.config.server, build.config.admin
+        unused = (server.host, server.port, server.socket) if CLIENTS in self._inherited else ()
+        if unused and unused != self._unused:
+            log.info(
+                "server.host, server.port and server.socket are not used: the service manager has "
+                "passed a socket for clients"
+            )
+        if ADMIN in self._inherited and admin is None:
+            log.warning("the socket %r was passed, but there is no admin: block", ADMIN)
+        self._unused = unused
 
     def _close_removed(self, removed: Collection[str], build: Build) -> None:
         """Close the sockets of removed namespaces, and spare those of namespaces that are back."""
@@ -139,13 +169,30 @@ class Serving:
         self.sockets.dispatcher.in_flight.load.stop()
         await self.admin.close()
 
+    def _trusts(self, address: str) -> bool:
+        return self.sockets.engine.proxies.trusts(address)
+
     def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
+        """Yield each listener and where it is to listen. Raises `ListenError`."""
         server = replace(build.config.server, **self._override)
-        yield self.listener, Address("server", server.host, server.port, tls=server.tls)
+        if CLIENTS in self._inherited:
+            at = Address("server", inherited=self._inherited[CLIENTS])
+        elif server.socket:
+            at = Address("server", path=server.socket, mode=int(server.socket_mode, 8))
+        else:
+            at = Address("server", server.host, server.port)
+        yield self.listener, replace(at, tls=server.tls, proxy_protocol=server.proxy_protocol)
         admin = build.config.admin
-        if admin is not None:
-            unix = Address("admin", path=admin.socket)
-            yield self.admin, unix if admin.socket else Address("admin", admin.host, admin.port)
+        if admin is None:
+            return
+        if ADMIN in self._inherited:
+            if admin.token is None:
+                raise ListenError("a socket that was passed to the daemon needs a token", "admin")
+            yield self.admin, Address("admin", inherited=self._inherited[ADMIN])
+        elif admin.socket:
+            yield self.admin, Address("admin", path=admin.socket)
+        else:
+            yield self.admin, Address("admin", admin.host, admin.port)
 
 
 def _settings(server: ServerConfig) -> Settings:

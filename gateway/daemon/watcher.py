@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -29,6 +29,12 @@ Mode = Literal["auto", "events", "poll", "off"]
 
 STEP = 40
 """Milliseconds in which file events that belong together are collected; each batch is a wake-up."""
+
+MOST_FOLDERS = 1_000
+"""Folders of one page folder that are watched; the safety poll looks into further ones."""
+
+MOST_PAGES = 10_000
+"""Entries of one page folder whose time stamps tell whether it is quiet."""
 
 RETRY = 5.0
 """Seconds until file events that ended are tried again."""
@@ -200,7 +206,8 @@ def watch_folders(inputs: Inputs) -> list[Path]:
     Never a file: saving by rename ends the watch on a file. Where a name leads through links, the
     folders on both sides count; for a folder that is not there, the nearest one above.
     """
-    found = {_nearest(folder.parent) for folder in inputs.folders}
+    pages = inputs.page_folders.by_path.values()
+    found = {_nearest(folder.parent) for folder in (*inputs.folders, *pages)}
     found |= {_nearest(path.parent) for path in inputs.record.files}
     for folder, pattern in inputs.record.globs:
         parts = takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1])
@@ -209,6 +216,8 @@ def watch_folders(inputs: Inputs) -> list[Path]:
         found |= {path.parent, Path(os.path.realpath(path)).parent}
     for folder in inputs.folders:
         found.update(_below(folder, set()))
+    for folder in pages:
+        found.update(islice(_below(folder, set()), MOST_FOLDERS))
     return sorted(found)
 
 
@@ -217,7 +226,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
-    """A plugin folder and those in it; links may lead back."""
+    """A folder of plugins or pages and those in it; links may lead back."""
     real = os.path.realpath(folder)
     if real in seen or not os.path.isdir(folder):
         return
@@ -240,6 +249,9 @@ def _stamps(inputs: Inputs) -> list[tuple[str, int, int, int]]:
     for root in inputs.folders:
         for folder in _below(root, set()):
             paths.update(folder.glob("*.py"))
+    for root in inputs.page_folders.by_path.values():
+        entries = (path for folder in _below(root, set()) for path in folder.glob("*"))
+        paths.update(islice(entries, MOST_PAGES))
     stamps = []
     for path in sorted(paths):
         with suppress(OSError):

@@ -17,13 +17,16 @@ from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
 from gateway.engineio.violations import FAULTS, VIOLATIONS, EventCounter, Fault, Violation
 from gateway.engineio.websocket import WebSocketCarrier
-from gateway.http.connection import Exchange, HttpConnection, HttpServer
+from gateway.http.closing import UNIX
+from gateway.http.connection import HttpConnection, HttpServer, Respond
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
+from gateway.http.exchange import Exchange
+from gateway.http.proxies import Peer, Sender, TrustedProxies
 from gateway.http.request import Request
 from gateway.http.response import Answer
 from gateway.http.switching import switch_to_websocket, websocket_key
-from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket
+from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket, network_of
 
 __all__ = ["Admission", "Connect", "Engine"]
 
@@ -58,7 +61,8 @@ class Engine:
         find_gate: Callable[[], Gate | None] = lambda: None,
     ) -> None:
         self.settings, self.limits = settings, limits
-        self.cors = Cors(settings.cors_origins)
+        self.proxies = TrustedProxies(settings.trusted_proxies)
+        self.cors = Cors(settings.cors_origins, self.proxies)
         self.deadlines = Deadlines(time.monotonic, self._arm)
         self.violations: EventCounter[Violation] = EventCounter("violation", VIOLATIONS)
         self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES)
@@ -77,18 +81,21 @@ class Engine:
     def configure(self, settings: Settings, limits: Limits) -> None:
         """Apply new settings and limits.
 
-        Limits and CORS apply to all clients at once; open sessions keep their other settings.
+        Limits, CORS and trusted proxies apply to all requests at once; open sessions keep their
+        other settings.
         """
         self.settings, self.limits = settings, limits
-        self.cors = Cors(settings.cors_origins)
+        self.proxies = TrustedProxies(settings.trusted_proxies)
+        self.cors = Cors(settings.cors_origins, self.proxies)
         for session in self.sessions.values():
             session.receiver.limit(limits)
         if self._server is not None:
             self._server.review()
 
-    def http_server(self, path: str) -> HttpServer:
+    def http_server(self, path: str, otherwise: Respond | None = None) -> HttpServer:
         """Make the HTTP server whose requests to `path`, which ends in a slash, are answered here.
 
+        `otherwise` answers all others; without it, they get 404.
         The slash may be missing: Socket.IO's clients leave it out if `addTrailingSlash` is false.
         """
         server = HttpServer(
@@ -99,6 +106,7 @@ class Engine:
             bad_request=lambda address, why: self.violations.record("http", address, why),
             limit_met=self.limits_met.record,
             fault=lambda address: self.faults.record("request", address, "it was not answered"),
+            otherwise=otherwise,
         )
         self._server = server
         return server
@@ -121,8 +129,7 @@ class Engine:
 
     def respond(self, request: Request, connection: HttpConnection) -> Exchange | None:
         """Answer a request: a handshake, a poll, a POST or an upgrade."""
-        is_secure = "origin" in request.headers and connection.is_secure
-        fields = self.cors.fields(request, secure=is_secure)
+        fields = self.cors.fields(request, connection)
         if fields is None:
             self._refuse(Refusal.FORBIDDEN, request, connection, "")
             return None
@@ -140,7 +147,7 @@ class Engine:
             if (gate := self.find_gate()) is not None:
                 key = key if request.query["transport"] == "websocket" else None
                 return HandshakeExchange(self, gate, request, key, connection, fields)
-            session = self.open(request, connection.address, is_secure=connection.is_secure)
+            session = self.open(request, self.sender(request, connection))
             if session is None:
                 connection.answer(Answer(503, fields + LATER))
                 return None
@@ -150,11 +157,18 @@ class Engine:
             return None
         return self._poll(session, request, connection, fields)
 
-    def open(self, request: Request, address: str, *, is_secure: bool) -> Session | None:
+    def sender(self, request: Request, peer: Peer) -> Sender:
+        """The client that sent a request, as far as trusted proxies tell."""
+        sender = self.proxies.sender(request, peer)
+        if sender.unread:
+            self.violations.record("forwarded", sender.address, f"cannot read {sender.unread}")
+        return sender
+
+    def open(self, request: Request, sender: Sender) -> Session | None:
         """Open a session; `None` if a limit is met or no new sessions are accepted."""
-        if not self.admit(address):
+        if not self.admit(sender.address):
             return None
-        return self.enter(request, address, is_secure, NO_DATA)
+        return self.enter(request, sender.address, sender.is_secure, NO_DATA)
 
     def admit(self, address: str) -> bool:
         """Count a session that is to open; false if a limit is met or none are accepted."""
@@ -222,7 +236,7 @@ class Engine:
     def _refuse(
         self, refusal: Refusal, request: Request, connection: HttpConnection, fields: str
     ) -> None:
-        address = connection.address
+        address = self.sender(request, connection).address
         if refusal is Refusal.UNSUPPORTED_VERSION:
             self._warn_of_version(address)
         self.violations.record(refusal.violation, address, f"a {request.method} request")
@@ -273,7 +287,8 @@ class Admission:
         """The limit that forbids a new session from an address; `None` if there is none."""
         if self._count >= limits.sockets:
             return "sockets"
-        if self._addresses.get(address, 0) >= limits.sockets_per_address:
+        here = self._addresses.get(network_of(address), 0)
+        if address != UNIX and here >= limits.sockets_per_address:
             return "sockets_per_address"
         if self._is_overloaded():
             return "overload_after"
@@ -283,12 +298,13 @@ class Admission:
     def entered(self, address: str) -> None:
         """Count a session that was opened."""
         self._count += 1
-        self._addresses[address] += 1
+        self._addresses[network_of(address)] += 1
         self._recent.tokens -= 1
 
     def left(self, address: str) -> None:
         """Count a session that is over."""
         self._count -= 1
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        network = network_of(address)
+        self._addresses[network] -= 1
+        if not self._addresses[network]:
+            del self._addresses[network]

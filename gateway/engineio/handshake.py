@@ -14,6 +14,7 @@ from gateway.engineio.timers import Due
 from gateway.engineio.violations import EventCounter
 from gateway.http.connection import HttpConnection
 from gateway.http.deadlines import Deadlines
+from gateway.http.proxies import Peer, Sender
 from gateway.http.request import Request
 from gateway.http.response import Answer, json_answer
 from gateway.limits import LimitName, Limits
@@ -31,6 +32,9 @@ class Opener(Protocol):
     deadlines: Deadlines
     limits_met: EventCounter[LimitName]
     accepting: bool
+
+    def sender(self, request: Request, peer: Peer) -> Sender:
+        """The client that sent a request, as far as trusted proxies tell."""
 
     def admit(self, address: str) -> bool:
         """Count a session that is to open; false if a limit forbids it."""
@@ -169,7 +173,7 @@ class HandshakeExchange:
         return self._engine.settings.max_payload
 
     def finish(self, body: bytes) -> None:
-        address, is_secure = self._connection.address, self._connection.is_secure
+        address, is_secure, *_ = self._engine.sender(self._request, self._connection)
         if not self._engine.admit(address):
             self._connection.answer(Answer(503, self._fields + LATER))
             return

@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, Protocol
 
+from gateway.engineio.drain import Drain
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import PING, Packet, handshake
 from gateway.engineio.settings import Settings, Transport
 from gateway.limits import Limits
 
 __all__ = ["Outbox", "Sink"]
+
+LOW = 0.25
+"""Share of `send_buffer` and `send_packets` below which little waits for a client.
+
+The rest is left to those who do not wait, and to what is sent between two waits.
+"""
+
+DEFAULT = Limits()
 
 
 class Sink(Protocol):
@@ -50,13 +59,15 @@ class Outbox:
 
     `taken` is the size of the last poll's answer until that is written. `sink` is the WebSocket
     that packets go to directly; it is `None` while the client is on polling or does not keep up.
-    All outboxes share the frames of a broadcast in memory.
+    `drain` has the senders that wait until little is left; it is `None` before the first. All
+    outboxes share the frames of a broadcast in memory.
     """
 
-    __slots__ = ("_entries", "sink", "size", "taken")
+    __slots__ = ("_entries", "drain", "sink", "size", "taken")
 
     def __init__(self, id: str, transport: Transport, settings: Settings) -> None:
         self.sink: Sink | None = None
+        self.drain: Drain | None = None
         self.size = self.taken = 0
         self._entries: deque[Entry] = deque()
         # "If the server accepts the connection, then it MUST respond with an open packet"
@@ -117,6 +128,22 @@ class Outbox:
             packets += self._pop().packets
         self.taken = before - self.size
         return packets
+
+    def is_low(self, limits: Limits) -> bool:
+        """True if packets go out at once, or if little waits.
+
+        Where the limits set no bound, their defaults count.
+        """
+        if self.sink is not None:
+            return True
+        size = limits.send_buffer if limits.send_buffer < inf else DEFAULT.send_buffer
+        packets = limits.send_packets if limits.send_packets < inf else DEFAULT.send_packets
+        return self.size + self.taken < size * LOW and len(self._entries) < packets * LOW
+
+    def wake_senders(self, limits: Limits) -> None:
+        """Let those who wait until little is left go on, if that is so."""
+        if self.drain is not None and self.is_low(limits):
+            self.drain.wake()
 
     def _append(self, entry: Entry) -> None:
         self._entries.append(entry)

@@ -333,6 +333,7 @@ class Session:
         """Send to the WebSocket again, beginning with the outbox."""
         if websocket is self._websocket:
             self.outbox.attach(websocket)
+            self.outbox.wake_senders(self._host.limits)
 
     def _finish_upgrade(self, step: UpgradeStep) -> None:
         upgrade, self.upgrade = self.upgrade, None
@@ -426,7 +427,10 @@ class Polling:
         """The answer to a poll is written."""
         if poll is self._answering:
             self._answering = None
-            self._session.outbox.taken = 0
+            session = self._session
+            session.outbox.taken = 0
+            if session.outbox.drain is not None:
+                session.outbox.wake_senders(session._host.limits)
             self.answer_if_ready()
 
     def post(self, post: Post) -> bool:

@@ -16,7 +16,8 @@ class Settings:
 
     `max_payload` bounds one WebSocket message and one POST body. `cors_origins` are the origins
     whose pages may connect: the server's own, those listed, or all. `compression` offers
-    permessage-deflate, and gzip for the answers to polls.
+    permessage-deflate, and gzip for the answers to polls. `trusted_proxies` are addresses, networks
+    and `unix`.
     """
 
     ping_interval: float = 25.0
@@ -25,3 +26,4 @@ class Settings:
     transports: tuple[Transport, ...] = ("polling", "websocket")
     cors_origins: Literal["same-origin", "*"] | tuple[str, ...] = "same-origin"
     compression: bool = False
+    trusted_proxies: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ LOG = logging.getLogger("sockgw.engine")
 
 Violation = Literal[
     "http",
+    "forwarded",
     "unknown_transport",
     "unknown_session",
     "bad_handshake_method",
@@ -28,7 +29,8 @@ Violation = Literal[
 ]
 """The ways in which a client can violate the protocol.
 
-`http`: bytes that are not an HTTP request. The next six are engine.io's refusals. `too_large`: a
+`http`: bytes that are not an HTTP request. `forwarded`: fields of a trusted proxy that cannot be
+read, which are then ignored. The next six are engine.io's refusals. `too_large`: a
 body or a message over the limit. `overlap`: a second GET, POST or WebSocket where a session may
 have only one. `upgrade`: an invalid packet during an upgrade. The last three: a WebSocket frame,
 an Engine.IO packet or a Socket.IO packet that the protocol does not allow.

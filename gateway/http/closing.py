@@ -6,10 +6,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["CloseQueue", "QueuedProtocol"]
+from gateway.http.proxy_protocol import Announced
+
+__all__ = ["UNIX", "CloseQueue", "QueuedProtocol"]
 
 CLOSED_AT_ONCE = 64
 """Connections that are closed per turn of the loop."""
+
+UNIX = "unix"
+"""The address of every client on a Unix socket: it has no other."""
 
 
 class CloseQueue:
@@ -37,9 +42,12 @@ class CloseQueue:
 
 
 class QueuedProtocol(asyncio.Protocol):
-    """A connection that closes through a `CloseQueue`."""
+    """A connection that closes through a `CloseQueue`.
 
-    __slots__ = ("_closing", "_cut", "_is_queued", "_transport")
+    `announced` is the client that its PROXY header names; `None` if that or the header is missing.
+    """
+
+    __slots__ = ("_closing", "_cut", "_is_queued", "_transport", "announced")
 
     _transport: asyncio.Transport
 
@@ -47,12 +55,17 @@ class QueuedProtocol(asyncio.Protocol):
         self._closing = closing
         self._is_queued = False
         self._cut: asyncio.TimerHandle | None = None
+        self.announced: Announced | None = None
 
     @property
     def address(self) -> str:
-        """The client's address; empty on a Unix socket."""
+        """The client's address, or `UNIX`; empty if the connection was lost before it was known."""
+        if self.announced is not None:
+            return self.announced.address
         peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
+        if isinstance(peer, tuple):
+            return str(peer[0])
+        return "" if peer is None else UNIX
 
     @property
     def closing(self) -> CloseQueue:
@@ -61,7 +74,9 @@ class QueuedProtocol(asyncio.Protocol):
 
     @property
     def is_secure(self) -> bool:
-        """True for a connection over TLS."""
+        """True for a connection over TLS, here or at the proxy that has announced the client."""
+        if self.announced is not None and self.announced.is_secure:
+            return True
         return self._transport.get_extra_info("sslcontext") is not None
 
     def close(self) -> None:

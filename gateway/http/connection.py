@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from enum import IntEnum
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 from gateway.http.closing import CloseQueue, QueuedProtocol
 from gateway.http.deadlines import Deadlines
 from gateway.http.descriptors import descriptors_for_connections
+from gateway.http.exchange import Bounds, Due, Exchange
 from gateway.http.parser import END, BadRequest, Event, Parser
 from gateway.http.request import Request, read_plain
 from gateway.http.response import CONTINUE, NOT_FOUND, Answer, encode
 
-__all__ = ["Bounds", "Due", "Exchange", "HttpConnection", "HttpServer"]
+__all__ = ["HttpConnection", "HttpServer", "Respond"]
 
 WAITING = 2**16
 """Bytes that may wait behind the request in progress before the connection stops reading."""
@@ -29,6 +29,9 @@ AT_ONCE = 128
 
 READ_AT_ONCE = 2**14
 """Bytes that are parsed at a time: parsed requests take many times the memory of their bytes."""
+
+PIECE = 2**16
+"""Bytes of a body that are written at a time; asyncio holds back a writer at the same size."""
 
 LINGER = 2.0
 """Seconds that a client gets to read the last answer on a connection and close it."""
@@ -41,66 +44,25 @@ CONTINUES = "100-continue"
 """The one expectation that there is: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1"""
 
 
-class Due(IntEnum):
-    """A connection's deadlines."""
-
-    REQUEST = 100
-    """The head of a request has to arrive, or the rest of one that is already answered."""
-    IDLE = 101
-    """Another request has to arrive, on the connection that has been idle longest."""
-    UNREAD = 102
-    """The client has to read what was written."""
-
-
-class Bounds(Protocol):
-    """The limits of connections; times are in seconds, `inf` means unlimited."""
-
-    @property
-    def request_timeout(self) -> float: ...
-
-    @property
-    def keepalive_timeout(self) -> float: ...
-
-    @property
-    def most_connections(self) -> float: ...
-
-
-class Exchange(Protocol):
-    """A request in progress. `body_limit` is the size of the largest body it accepts, in bytes."""
-
-    @property
-    def body_limit(self) -> int: ...
-
-    def finish(self, body: bytes) -> None:
-        """Answer the request, which is complete."""
-
-    def too_large(self) -> None:
-        """Refuse the request: its body is over the limit, or its length announces that."""
-
-    def broken(self) -> None:
-        """Give up: the rest of the body cannot be read."""
-
-    def written(self) -> None:
-        """Note that the answer is written and the next request may follow."""
-
-    def lost(self) -> None:
-        """Note that the connection is gone."""
-
-
 Respond = Callable[[Request, "HttpConnection"], Exchange | None]
 """Answers a request or begins to. `None` means it is answered or has taken over the connection."""
+
+
+def _not_found(request: Request, connection: HttpConnection) -> None:
+    connection.answer(NOT_FOUND)
 
 
 class HttpServer:
     """Makes the connections of one port. `routes` maps paths to the functions that answer them.
 
+    `otherwise` answers the requests to all other paths.
     `bounds` returns the limits that apply now, `websockets` the number of connections that became
     WebSockets and are still open. `bad_request` is called with a client's address and the reason
     when it does not send HTTP, `limit_met` when a limit is met, and `fault` with the address when
     an exception is being handled that left a request unanswered.
 
     `idle` has the connections without a request, not even a part of one, and the times since
-    when, the longest idle first. `handshakes` are connections whose TLS handshake is under way.
+    when, the longest idle first. `handshakes` are connections whose prelude is under way.
     """
 
     def __init__(
@@ -112,8 +74,10 @@ class HttpServer:
         bad_request: Callable[[str, str], None],
         limit_met: Callable[[Literal["connections", "request_timeout"], str, str], None],
         fault: Callable[[str], None],
+        otherwise: Respond | None = None,
     ) -> None:
         self.routes = routes
+        self.otherwise = otherwise or _not_found
         self.deadlines = deadlines
         self.bounds = bounds
         self.websockets = websockets
@@ -225,6 +189,7 @@ class HttpConnection(QueuedProtocol):
         "_request",
         "_rest",
         "_server",
+        "_unsent",
         "is_timed",
         "is_unread",
     )
@@ -243,6 +208,7 @@ class HttpConnection(QueuedProtocol):
         self._is_answered = False
         self._is_last = False  # the connection closes after the answer
         self._is_paused = False  # the client does not read fast enough
+        self._unsent: memoryview | None = None  # the rest of a long body
         self.is_timed = False  # the deadline REQUEST is set
         self.is_unread = False  # the deadline UNREAD is set
         self._is_over = False  # nothing more is read here
@@ -306,14 +272,17 @@ class HttpConnection(QueuedProtocol):
     def answer(self, answer: Answer) -> None:
         """Write the answer to the request, then call `written` of its exchange.
 
-        If the client does not read, `written` is called once it reads again.
+        If the client does not read, `written` is called once it reads again. A long body is written
+        in pieces, so that clients who do not read share one in memory.
         """
         request = self._request
         if request is None or self._is_over or self._transport.is_closing():
             return
         keeps = request.keeps_alive and not answer.closes
-        data = encode(answer, keeps_alive=keeps, has_body=request.method != "HEAD")
-        self._transport.write(data)
+        has_body = request.method != "HEAD"
+        if has_body and len(answer.body) > PIECE:
+            has_body, self._unsent = False, memoryview(answer.body)
+        self._transport.write(encode(answer, keeps_alive=keeps, has_body=has_body))
         self._is_answered, self._is_last = True, not keeps
         if not self._is_paused:
             self._written()
@@ -394,10 +363,7 @@ class HttpConnection(QueuedProtocol):
         if self.is_timed:
             server.expect_nothing(self)
         self._request, self._is_reading = request, request.body is None
-        respond = server.routes.get(request.path)
-        if respond is None:
-            self.answer(NOT_FOUND)
-            return
+        respond = server.routes.get(request.path, server.otherwise)
         expected = request.headers.get("expect") if request.body is None else None
         if expected and expected.lower() != CONTINUES:
             self.answer(EXPECTATION_FAILED)
@@ -463,6 +429,13 @@ class HttpConnection(QueuedProtocol):
     # Answering
 
     def _written(self) -> None:
+        while self._unsent is not None:
+            if self._transport.is_closing():
+                return
+            self._transport.write(self._unsent[:PIECE])
+            self._unsent = self._unsent[PIECE:] or None
+            if self._is_paused:
+                return
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.written()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Literal
 
+from gateway.http.proxies import Peer, TrustedProxies
 from gateway.http.request import Request
 from gateway.http.response import Answer
 
@@ -31,17 +32,23 @@ class Cors:
     """The setting `cors_origins`, applied to requests.
 
     An origin such as `https://*.example.com` stands for all subdomains, at any depth, but not for
-    `https://example.com`. Scheme and port must be the same.
+    `https://example.com`. Scheme and port must be the same. The server's own origin is the one that
+    the client asked, as `proxies` have it.
     """
 
-    def __init__(self, origins: Literal["same-origin", "*"] | tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        origins: Literal["same-origin", "*"] | tuple[str, ...],
+        proxies: TrustedProxies | None = None,
+    ) -> None:
+        self._proxies = proxies or TrustedProxies()
         self._allows_all = origins == "*"
         listed = frozenset(() if isinstance(origins, str) else origins)
         self._patterns = frozenset(each for each in listed if "://*." in each)
         self._listed = listed - self._patterns
 
-    def fields(self, request: Request, *, secure: bool) -> str | None:
-        """The header fields for the answer; `None` if the page's origin is not allowed.
+    def fields(self, request: Request, peer: Peer) -> str | None:
+        """The header fields for the answer to `peer`; `None` if the page's origin is not allowed.
 
         A request without an Origin does not come from a page of another origin. Only pages of
         origins that are listed may send cookies.
@@ -54,8 +61,7 @@ class Cors:
         fields = f"Vary: Origin\r\nAccess-Control-Allow-Origin: {origin}\r\n"
         if origin in self._listed or (self._patterns and _fits(origin, self._patterns)):
             return f"{fields}Access-Control-Allow-Credentials: true\r\n"
-        scheme = "https" if secure else "http"
-        own = _own_origin(scheme, request.headers.get("host"))
+        own = _own_origin(*self._proxies.origin(request, peer))
         return fields if origin.lower() == own else None
 
 
@@ -72,9 +78,10 @@ def _fits(origin: str, patterns: AbstractSet[str]) -> bool:
     return False
 
 
-def _own_origin(scheme: str, host: str | None) -> str:
+def _own_origin(is_secure: bool, host: str) -> str:
     """The server's origin as the client sees it, in lower case and without a default port."""
-    return f"{scheme}://{(host or '').lower().removesuffix(DEFAULT_PORTS.get(scheme, ''))}"
+    scheme = "https" if is_secure else "http"
+    return f"{scheme}://{host.lower().removesuffix(DEFAULT_PORTS[scheme])}"
 
 
 def preflight(request: Request, fields: str) -> Answer:

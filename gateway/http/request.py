@@ -34,7 +34,8 @@ HARMLESS = frozenset(
         *("content-length", "content-type", "host", "origin", "pragma", "user-agent"),
         *("sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform"),
         *("sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site"),
-        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port"),
+        *("x-forwarded-proto", "x-forwarded-server", "x-real-ip"),
     }
 )
 """Fields that a cached block may have. Any other field may carry a secret, which the cache would
@@ -53,7 +54,8 @@ COMMON_NAMES = {
         *("connection", "content-length", "content-type", "cookie", "host", "origin", "pragma"),
         *("referer", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "upgrade"),
         *("sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version", "user-agent"),
-        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port"),
+        *("x-forwarded-proto", "x-forwarded-server", "x-real-ip"),
     )
 }
 """Names that most requests share. Every session keeps its request, but not a copy of these."""

@@ -12,14 +12,14 @@ from typing import NamedTuple
 __all__ = ["CONTINUE", "NOT_FOUND", "Answer", "encode", "end_of_head", "json_answer"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-NO_CONTENT = 204
+BODILESS = (204, 304)
 
 
 class Answer(NamedTuple):
     """A response. `fields` are its header fields as sent, each with its line end.
 
     `closes` closes the connection after it, even if the client would keep it. `own` are fields
-    that may hold a secret of this client: they are not cached.
+    that few answers share, or that may hold a secret of this client: they are not cached.
     """
 
     status: int
@@ -44,7 +44,7 @@ def encode(answer: Answer, *, keeps_alive: bool = True, has_body: bool = True) -
     head = _start(status, fields, keeps_alive)
     if own:
         head += own.encode()
-    if status == NO_CONTENT:
+    if not body and status in BODILESS:
         return b"%b%b" % (head, end_of_head())
     return b"%bContent-Length: %d\r\n%b%b" % (
         head,

@@ -7,10 +7,8 @@ that msgspec does not know, is ignored; `unchecked` tells which.
 from __future__ import annotations
 
 import enum
-import functools
 import inspect
 import re
-import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from inspect import Parameter
@@ -19,7 +17,7 @@ from types import SimpleNamespace
 
 import msgspec
 
-from gateway.loader.signature import signature_of
+from gateway.loader.signature import class_behind, names_seen_by, signature_of
 
 __all__ = ["convert", "first_annotation", "misfit", "parameters_of", "unchecked"]
 
@@ -29,7 +27,7 @@ def parameters_of(target: Callable[..., object]) -> tuple[Parameter, ...]:
 
     Raises `ValueError` or `TypeError` for a callable in C that has no signature.
     """
-    names = _names_seen_by(target)
+    names = names_seen_by(target)
     return tuple(
         parameter.replace(annotation=_resolved(parameter.annotation, names)[0])
         for parameter in signature_of(target).parameters.values()
@@ -42,17 +40,17 @@ def unchecked(target: Callable[..., object]) -> Mapping[str, str]:
         parameters = signature_of(target).parameters.values()
     except (TypeError, ValueError):
         return {}
-    names = _names_seen_by(target)
+    names = names_seen_by(target)
     reasons = {each.name: _resolved(each.annotation, names)[1] for each in parameters}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
 def first_annotation(target: Callable[..., object]) -> object:
-    """Return the annotation of the first parameter, `None` if it cannot be resolved."""
+    """Return the class of the first parameter, `None` if its annotation cannot be resolved."""
     first = next(iter(signature_of(target).parameters.values()))
     single = SimpleNamespace(__annotations__={"value": first.annotation})
     try:
-        return typing.get_type_hints(single, _names_seen_by(target))["value"]
+        return class_behind(typing.get_type_hints(single, names_seen_by(target))["value"])
     except Exception:  # as in `_resolved`
         return None
 
@@ -132,16 +130,3 @@ def _resolved(annotation: object, names: dict[str, object]) -> tuple[object, str
         name = getattr(hint, "__name__", hint) if is_class else hint
         return Parameter.empty, f"no value can be checked against {name}{advice}"
     return hint, ""
-
-
-def _names_seen_by(target: Callable[..., object]) -> dict[str, object]:
-    """Return the names that annotations of a function, class or callable object may use."""
-    while isinstance(target, functools.partial):
-        target = target.func
-    if inspect.isclass(target):
-        function = target.__init__
-    else:
-        function = target if inspect.isroutine(target) else type(target).__call__
-    function = inspect.unwrap(function)
-    module = sys.modules.get(target.__module__)
-    return getattr(function, "__globals__", None) or (vars(module) if module else {})

@@ -15,7 +15,13 @@ from typing import Protocol
 
 from gateway.errors import Place, PluginError, Problem, did_you_mean
 from gateway.loader.modules import PluginModules, describe
-from gateway.loader.signature import Role, definition_fault, is_async_callable, signature_of
+from gateway.loader.signature import (
+    Role,
+    definition_fault,
+    is_async_callable,
+    is_routine,
+    signature_of,
+)
 from gateway.loader.sources import Sources, read_sources
 
 __all__ = ["BrokenPlugin", "Plugin", "PluginSet", "load_plugins", "make_plugins", "method_fault"]
@@ -313,7 +319,7 @@ def kind_fault(plugin: Plugin, role: Role) -> str | None:
     """
     target, method = plugin.target, plugin.method
     definition = target if method is None else getattr(target, method)
-    if method is not None and not inspect.isroutine(definition):
+    if method is not None and not is_routine(definition):
         return f" is {_kind(definition)}, not a method"
     if fault := definition_fault(definition, plugin.name, role):
         return f" {fault}" if fault.startswith("is ") else f": {fault}"

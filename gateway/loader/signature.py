@@ -5,20 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from inspect import Parameter, Signature
-from typing import Literal, TypeAlias, TypeGuard
+from typing import Literal, TypeAlias, TypeGuard, get_origin
 
 from gateway.loader.body import Body, body_of
 
 __all__ = [
     "BY_POSITION",
     "Role",
+    "class_behind",
     "definition_fault",
     "doubts",
     "handler_fault",
     "is_async_callable",
+    "is_routine",
     "middleware_fault",
+    "names_seen_by",
     "signature_of",
 ]
 
@@ -51,6 +54,28 @@ def signature_of(target: Callable[..., object]) -> Signature:
     Raises `ValueError` or `TypeError` for a callable in C that has no signature.
     """
     return _signature(target)
+
+
+def names_seen_by(target: Callable[..., object]) -> dict[str, object]:
+    """Return the names that annotations of a function, class or callable object may use."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    if inspect.isclass(target):
+        function = target.__init__
+    else:
+        function = target if inspect.isroutine(target) else type(target).__call__
+    function = inspect.unwrap(function)
+    module = sys.modules.get(target.__module__)
+    return getattr(function, "__globals__", None) or (vars(module) if module else {})
+
+
+def class_behind(hint: object) -> object:
+    """Return the class of an annotation: `Context` for `Context[Data]`, and for an alias of it."""
+    try:
+        hint = getattr(hint, "__value__", hint)  # of `type Ctx = Context[Data]`
+    except Exception:  # which is evaluated only now
+        return hint
+    return get_origin(hint) or hint
 
 
 def is_async_callable(target: object) -> TypeGuard[Callable[..., Awaitable[object]]]:
@@ -207,7 +232,16 @@ def _type_name(parameter: Parameter) -> str:
 
 
 def _parameters(target: Callable[..., object]) -> list[Parameter]:
-    return list(signature_of(target).parameters.values())
+    """Return the parameters; a context under a name of the author's own is named as ours."""
+    names = names_seen_by(target)
+    return [_renamed(each, names) for each in signature_of(target).parameters.values()]
+
+
+def _renamed(parameter: Parameter, names: Mapping[str, object]) -> Parameter:
+    hint = parameter.annotation
+    kind = class_behind(names.get(hint) if isinstance(hint, str) else hint)
+    is_context = inspect.isclass(kind) and kind.__name__ in _CONTEXTS
+    return parameter.replace(annotation=kind) if is_context else parameter
 
 
 def _is_needed(parameter: Parameter) -> bool:
@@ -229,9 +263,14 @@ def _shown(parameters: list[Parameter]) -> str:
     return f"({', '.join(map(str, bare))})"
 
 
+def is_routine(target: object) -> bool:
+    """Tell whether this is a function or a method; a `partial` is neither, also in Python 3.14."""
+    return inspect.isroutine(target) and not isinstance(target, functools.partial)
+
+
 def _kind(target: object) -> str:
     if inspect.isclass(target):
         return f"the class {target.__name__}"
-    if inspect.isroutine(target):
+    if is_routine(target):
         return "a function without 'async'"
     return f"a value of type {type(target).__name__}"

@@ -23,15 +23,20 @@ GATEWAY_EVENTS = frozenset({"connect", "disconnect", "disconnecting", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The route of one event, after the packet chain.
+    """The route of one event: its chain, and the handler at its end.
 
-    `end` runs the handler and stores its return value in `ctx.reply`. `handler` is the handler's
-    name, `None` for the route of events without one. `timeout` is in seconds; `has_own_timeout` is
-    true if the route itself declares it, false if it is the namespace's. `serial` names the queue
-    whose packets finish in order: the namespace's, this route's own, or `None` for no queue.
+    `chain` is the packet chain of the namespace with the route's own middleware, `links`, behind
+    it, folded into one of `length` links. `end` runs the handler and stores its return value in
+    `ctx.reply`. `handler` is the handler's name, `None` for the route of events without one.
+    `timeout` is in seconds; `has_own_timeout` is true if the route itself declares it, false if it
+    is the namespace's. `serial` names the queue whose packets finish in order: the namespace's,
+    this route's own, or `None` for no queue.
     """
 
+    chain: Chain[Context]
+    length: int
     end: Chain[Context]
+    links: tuple[Link[Context], ...] = ()
     handler: str | None = None
     place: Place | None = None
     timeout: float = 60.0
@@ -42,17 +47,17 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceBlueprint:
-    """One namespace: its chains, folded and as a list, and its routes.
+    """One namespace: its chains and its routes.
 
-    `events` are the routes of gateway events, `fallback` is the route of all events that have
-    none. `connect_timeout` is in seconds.
+    `connection` is the connection chain, folded. The packet chain is folded into each route.
+    `events` are the routes of gateway events, which pass no chain, `fallback` is the route of all
+    events that have none. `connect_timeout` is in seconds.
     """
 
     name: str
     connection_links: tuple[Link[Context], ...]
     packet_links: tuple[Link[Context], ...]
     connection: Chain[Context]
-    packet: Chain[Context]
     routes: Mapping[str, Route]
     events: Mapping[str, Route]
     fallback: Route

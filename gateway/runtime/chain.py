@@ -1,8 +1,9 @@
 """Chains: middleware folded into one call, and the ends that chains lead to.
 
-A chain does not know its end. The context carries it (`ctx._end`), so one fold serves every route
-of a namespace, and the same function folds connection and handshake chains. Tracing (`-v`) is
-wrapped around links and ends when they are compiled, so it costs nothing when it is off.
+A chain does not know its end. The context carries it (`ctx._end`), so one fold serves all routes
+that have no middleware of their own, and the same function folds connection and handshake chains.
+Tracing (`-v`) is wrapped around links and ends when they are compiled, so it costs nothing when it
+is off.
 """
 
 from __future__ import annotations
@@ -39,18 +40,22 @@ Chain: TypeAlias = Callable[[AnyContext], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Link(Generic[AnyContext]):
-    """One middleware of a chain, with its place in the YAML."""
+    """One middleware of a chain, with its place in the YAML.
+
+    `route` is the event of the route whose own middleware it is, `None` in any other chain.
+    """
 
     name: str
     run: Callable[[AnyContext, Next], Awaitable[None]]
     place: Place
+    route: str | None = None
 
 
 def fold(links: Sequence[Link[AnyContext]]) -> Chain[AnyContext]:
     """Compose `links` as koa-compose does, the first outermost.
 
     The last link's `next()` runs the context's end. A link that calls `next()` twice raises
-    `UsageError` with its name.
+    `UsageError` with its name and its route.
     """
     chain: Chain[AnyContext] | None = None
     for depth in reversed(range(len(links))):
@@ -64,10 +69,11 @@ def _end(ctx: AnyContext) -> Awaitable[None]:
 
 def _step(link: Link[AnyContext], depth: int, rest: Chain[AnyContext] | None) -> Chain[AnyContext]:
     run = link.run
+    name = f"'{link.name}'" if link.route is None else f"'{link.name}' of route '{link.route}'"
 
     def advance(ctx: AnyContext) -> Awaitable[None]:
         if ctx._at != depth:
-            raise UsageError(f"middleware '{link.name}' called next() twice")
+            raise UsageError(f"middleware {name} called next() twice")
         ctx._at = depth + 1
         return ctx._end(ctx) if rest is None else rest(ctx)
 

@@ -223,7 +223,7 @@ class Dispatcher:
         route = namespace.routes.get(event, namespace.fallback)
         socket, gateway = connection.socket, generation.gateway
         ctx = Context(socket, event, args, generation.service, scope, gateway)
-        work = self._packet_chain(connection, namespace, route, ctx, ack)
+        work = self._packet_chain(connection, route, ctx, ack)
         task = self.live.spawn(generation, work)
         if task is not None:
             self._keep(task, connection, route, ctx, ack)
@@ -260,22 +260,17 @@ class Dispatcher:
             self.live.spawn(generation, work)
 
     async def _packet_chain(
-        self,
-        connection: Connection,
-        namespace: NamespaceBlueprint,
-        route: Route,
-        ctx: Context,
-        ack: int | None,
+        self, connection: Connection, route: Route, ctx: Context, ack: int | None
     ) -> None:
         ctx._end = route.end
         reject: Reject | None = None
         try:
             if route.serial is None:
-                await namespace.packet(ctx)
+                await route.chain(ctx)
             else:
-                await _in_turn(self.live.cancellations, connection, namespace, route, ctx)
+                await _in_turn(self.live.cancellations, connection, route, ctx)
             if ctx.reply is None:
-                reject = unanswered(ctx, route, len(namespace.packet_links))
+                reject = unanswered(ctx, route)
         except BaseException as error:
             reject = _refusal(self.live.cancellations, connection, ctx, error, currentframe())
             if reject is None:
@@ -338,11 +333,7 @@ def _context(
 
 
 async def _in_turn(
-    cancellations: Cancellations,
-    connection: Connection,
-    namespace: NamespaceBlueprint,
-    route: Route,
-    ctx: Context,
+    cancellations: Cancellations, connection: Connection, route: Route, ctx: Context
 ) -> None:
     """Run a packet's chain once the packets ahead of it in its queue are done."""
     assert route.serial is not None
@@ -351,7 +342,7 @@ async def _in_turn(
         assert task is not None
         cancellations.expire_after(task, route.timeout)
         try:
-            await namespace.packet(ctx)
+            await route.chain(ctx)
         finally:
             cancellations.stop_timer(task)
 

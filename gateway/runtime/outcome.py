@@ -103,12 +103,9 @@ def unsendable(ctx: Context, error: Exception) -> Reject:
     return Reject("internal", "internal error")
 
 
-def unanswered(ctx: Context, route: Route, links: int) -> Reject | None:
-    """The outcome of a packet without a reply; `None` if its handler ran.
-
-    `links` is the length of its chain.
-    """
-    if ctx._at < links:
+def unanswered(ctx: Context, route: Route) -> Reject | None:
+    """The outcome of a packet without a reply; `None` if its handler ran."""
+    if ctx._at < route.length:
         return Reject("dropped", f"event '{ctx.event}' was dropped")
     if route.handler is None:
         return Reject("unknown_event", f"no route for event '{ctx.event}'")

@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 
 from gateway.api import Handshake, Namespace, Socket, Value
+from gateway.engineio.drain import Drain
 from gateway.engineio.frames import Frames
 from gateway.engineio.pacing import paced
 from gateway.engineio.packet import Message
@@ -86,6 +87,8 @@ class ConnectedSocket(Member):
         """End the socket, which is gone; `reason` is one of Socket.IO's."""
         self._forget()
         self.answer_none()
+        if self.session.outbox.drain is not None:
+            self.session.outbox.drain.wake()
         self.client.hub.dispatcher.left(self, reason)
 
     # Called by the dispatcher
@@ -125,6 +128,16 @@ class ConnectedSocket(Member):
             if self._early is None:
                 self._early = []
             self._early.append(frames)
+
+    async def drained(self) -> None:
+        if self.state is not ACCEPTED and self.state is not LEFT:
+            raise UsageError("drained() before next(): nothing is sent to the client yet")
+        outbox = self.session.outbox
+        if outbox.drain is None:
+            outbox.drain = Drain()
+        await outbox.drain.wait(self._may_send)
+        if self.state is LEFT:
+            raise ConnectionError("the client is gone")
 
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
         if self.state is LEFT:
@@ -170,6 +183,10 @@ class ConnectedSocket(Member):
     def _send(self, frames: Frames) -> None:
         if self.state is ACCEPTED:
             self.session.send_many(frames)
+
+    def _may_send(self) -> bool:
+        """True if little waits for the client, or if it is gone."""
+        return self.state is LEFT or self.session.outbox.is_low(self.client.hub.limits)
 
     def _forget(self) -> None:
         self.client.hub.rooms.remove(self)
@@ -271,6 +288,8 @@ class Client:
             *spent,
         ):
             bucket.tokens = min(bucket.tokens, 0.0)
+        if self.session.outbox.drain is not None:
+            self.session.outbox.drain.wake()  # looks when these limits have become the hub's
         if not sockets and limits.join_timeout != self.hub.limits.join_timeout:
             self._await_join(limits.join_timeout)
 

@@ -10,7 +10,8 @@ from gateway.api import Namespace, Socket, Value
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Transport
 from gateway.errors import Reject
-from gateway.limits import LimitName, Limits, NamespaceLimits
+from gateway.http.closing import UNIX
+from gateway.limits import LimitName, Limits, NamespaceLimits, network_of
 from gateway.runtime.connection import ACCEPTED, LEFT, Connection
 from gateway.socketio.calls import Call
 
@@ -97,6 +98,9 @@ class _Gone:
     async def emit(self, event: str, args: Sequence[object], volatile: bool = False) -> None:
         return None
 
+    async def drained(self) -> None:
+        raise ConnectionError("the client is gone")
+
     async def call(self, event: str, args: Sequence[object], timeout: float) -> list[Value]:
         raise ConnectionError("the client is gone")
 
@@ -159,14 +163,14 @@ class Rooms:
         """The limit that forbids one more socket; `None` if there is none."""
         if len(self._by_id) >= limits.sockets or self._counts[namespace] >= own.sockets:
             return "sockets"
-        here = self._addresses.get(address, 0)
+        here = self._addresses.get(network_of(address), 0) if address != UNIX else 0
         return "sockets_per_address" if here >= limits.sockets_per_address else None
 
     def add(self, member: Member) -> None:
         """Add a socket that begins to connect."""
         self._by_id[member.socket.id] = member
         self._counts[member.socket.namespace] += 1
-        self._addresses[member.session.address] += 1
+        self._addresses[network_of(member.session.address)] += 1
 
     def admit(self, member: Member) -> None:
         """Add an accepted socket to its namespace and rooms, so that emits reach it."""
@@ -182,11 +186,11 @@ class Rooms:
         """
         if self._by_id.pop(member.socket.id, None) is None:
             return
-        namespace, address = member.socket.namespace, member.session.address
+        namespace, network = member.socket.namespace, network_of(member.session.address)
         self._counts[namespace] -= 1
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        self._addresses[network] -= 1
+        if not self._addresses[network]:
+            del self._addresses[network]
         _discard(self._namespaces, namespace, member)
         for room in member.rooms or ():
             self._displace(member, room)

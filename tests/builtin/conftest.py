@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
 
+from gateway.builtin import _stays
 from gateway.compiler import load
 from gateway.errors import ConfigError
 from gateway.testing import TestGateway
+from tests.deadline import until
 from tests.gateway_files import write
 
 Guarded = Callable[..., TestGateway]
@@ -63,6 +66,34 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+class Wall:
+    """The clock on the wall, `ahead` of the right time by some seconds."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self._reads = 0
+
+    def __call__(self) -> float:
+        self._reads += 1
+        return time() + self.ahead
+
+    async def looked_at(self) -> None:
+        """Wait until it has been read five times."""
+        reads = self._reads
+        await until(lambda: self._reads >= reads + 5)
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wall]:
+    """The clock of sockets that a token has let in; they read it every 10 ms."""
+    clock = Wall()
+    monkeypatch.setattr(_stays, "time", clock)
+    monkeypatch.setattr(_stays, "LONGEST", 0.01)
+    monkeypatch.setattr(_stays, "SOON", 0.01)
+    yield clock
+    assert _stays._STAYS == {}
 
 
 SEEN = """

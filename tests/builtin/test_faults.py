@@ -16,7 +16,7 @@ from tests.gateway_files import write
 CASES = yaml.safe_load((Path(__file__).parent / "faults.yaml").read_text())
 
 
-def test_a_problem_stands_at_the_line_of_its_built_in(tmp_path: Path) -> None:
+def test_a_problem_stands_at_the_option_of_its_built_in(tmp_path: Path) -> None:
     config = """
         namespaces:
           /:
@@ -31,7 +31,7 @@ def test_a_problem_stands_at_the_line_of_its_built_in(tmp_path: Path) -> None:
     path = "namespaces./.connection_middleware"
     assert str(caught.value).splitlines() == [
         (
-            f"{file}:6:15: {path}[1].use: 'builtin.ip_allow' could not be made: "
+            f"{file}:6:40: {path}[1].with.allow: 'builtin.ip_allow' could not be made: "
             "ValueError: option 'allow': 10.0.0.1/8 has host bits set"
         ),
         f"{file}:7:15: {path}[2].use: 'builtin.origin': missing option 'allow'",

@@ -50,6 +50,20 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + 'server: {trusted_proxies: [10.0.0.0/8, unix, "fc00::/7", 0.0.0.0/0]}',
+            (
+                "2:58: high: server.trusted_proxies[3]: 0.0.0.0/0 trusts strangers: "
+                "they can claim any address, scheme and host; list the addresses of your proxies"
+            ),
+        ),
+        (
+            GUARDED + 'server: {trusted_proxies: ["::/0"]}',
+            (
+                "2:28: high: server.trusted_proxies[0]: ::/0 trusts strangers: "
+                "they can claim any address, scheme and host; list the addresses of your proxies"
+            ),
+        ),
+        (
             GUARDED + 'server: {cors_origins: ["https://*.example.com", "https://*.com"]}',
             (
                 "2:24: high: server.cors_origins: https://*.com allows the pages of strangers; "
@@ -165,6 +179,14 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            JWT % "algorithms: [ES256], jwks_file: keys, on_expiry: ignore",
+            (
+                "4:73: low: namespaces./.connection_middleware[0].with.on_expiry: a socket "
+                "outlives the token that let it in; leave it out, and have clients refresh their "
+                "token"
+            ),
+        ),
+        (
             JWT % "algorithms: [ES256], jwks_file: keys, source: query.token",
             (
                 "4:73: low: namespaces./.connection_middleware[0].with.source: clients "
@@ -190,6 +212,13 @@ def findings(folder: Path, config: str) -> list[str]:
             JWT.replace("builtin.jwt", "builtin.log") % "level: debug",
             (
                 "4:35: low: namespaces./.connection_middleware[0].with.level: logs a line for "
+                "every packet; leave out the level"
+            ),
+        ),
+        (
+            ROUTE.replace("schema: [%s]", "middleware: [{use: builtin.log, with: {level: debug}}]"),
+            (
+                "2:107: low: namespaces./.routes.say.middleware[0].with.level: logs a line for "
                 "every packet; leave out the level"
             ),
         ),

@@ -20,19 +20,31 @@ def test_it_writes_an_example_and_says_what_to_type_next(here: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     wrote, _, steps = result.stdout.partition("\n\n")
     assert wrote.splitlines() == [
+        "wrote demo/.dockerignore",
+        "wrote demo/.gitignore",
+        "wrote demo/Dockerfile",
+        "wrote demo/README.md",
         "wrote demo/gateway.schema.json",
         "wrote demo/gateway.yaml",
         "wrote demo/plugins/auth.py",
         "wrote demo/plugins/chat.py",
+        "wrote demo/tests/test_chat.py",
+        "wrote demo/web/app.js",
+        "wrote demo/web/index.html",
+        "wrote demo/web/socket.io.min.js",
+        "wrote demo/web/style.css",
     ]
     assert steps.splitlines() == [
         "Next steps:",
         "  cd demo",
-        "  sockgw check",
         "  sockgw run",
-        "In another terminal:",
+        "Open http://127.0.0.1:7001 in a browser, twice. In another terminal:",
+        "  cd demo",
+        "  sockgw status",
         '  sockgw client http://127.0.0.1:7001 --auth \'{"name": "Ada"}\'',
         '  > chat "hello world!"',
+        "Save a file, and it is reloaded; `sockgw plan` tells before what would change.",
+        "Test it with `pytest`.",
     ]
 
 
@@ -44,7 +56,7 @@ def test_without_a_folder_it_writes_here(here: Path) -> None:
 
 def test_the_example_passes_check(here: Path) -> None:
     invoke("init")
-    assert invoke("check").stdout == "gateway.yaml is valid: 1 namespace, 2 routes\n"
+    assert invoke("check").stdout == "gateway.yaml is valid: 1 namespace, 5 routes\n"
 
 
 def test_an_editor_finds_the_schema_that_the_first_line_names(here: Path) -> None:
@@ -55,7 +67,7 @@ def test_an_editor_finds_the_schema_that_the_first_line_names(here: Path) -> Non
     assert json.loads((here / name).read_text()) == json.loads(invoke("schema").stdout)
 
 
-@pytest.mark.parametrize("name", ["gateway.yaml", "plugins/chat.py"])
+@pytest.mark.parametrize("name", ["gateway.yaml", "plugins/chat.py", ".gitignore"])
 def test_no_file_is_overwritten_and_then_none_is_written(here: Path, name: str) -> None:
     (here / name).parent.mkdir(exist_ok=True)
     (here / name).write_text("mine")
@@ -68,10 +80,10 @@ def test_no_file_is_overwritten_and_then_none_is_written(here: Path, name: str) 
 
 
 def test_all_that_is_there_is_listed(here: Path) -> None:
-    invoke("init")
+    invoke("init", "--template", "minimal")
     assert invoke("init").stderr == (
-        "Error: nothing was written: gateway.schema.json, gateway.yaml, plugins/auth.py, "
-        "plugins/chat.py already exist\n"
+        "Error: nothing was written: .dockerignore, .gitignore, Dockerfile, README.md, "
+        "gateway.schema.json, gateway.yaml, web/index.html, web/socket.io.min.js already exist\n"
     )
 
 
@@ -79,7 +91,7 @@ def test_what_cannot_be_written_is_told_in_one_sentence(here: Path) -> None:
     (here / "plugins").write_text("a file")
     result = invoke("init", "plugins")
     assert result.exit_code == 1
-    assert result.stderr == "Error: cannot write plugins/gateway.schema.json: file exists\n"
+    assert result.stderr == "Error: cannot write plugins/.dockerignore: file exists\n"
 
 
 async def test_the_example_serves_a_chat(here: Path) -> None:

@@ -21,7 +21,9 @@ namespaces:
     connection_middleware: [auth]
   /open:
     packet_middleware: [auth]
-    routes: {chat: {use: chat.Chat.index, schema: []}, "*": chat.any}
+    routes:
+      chat: {use: chat.Chat.index, schema: [], middleware: [{use: limit.Limit, with: {most: 3}}]}
+      "*": chat.any
 """
 AUTH = "async def auth(ctx, next):\n    await next()\n"
 LIMIT = """
@@ -56,7 +58,14 @@ def test_routes_are_a_table(file: Path) -> None:
         ["/", "* (any other event)", chain, "auth.auth", "chat.any", "plugins/chat.py:5"],
         ["/", "disconnect (gateway event)", "-", "-", "chat.left", "plugins/chat.py:7"],
         ["/quiet", "-", "auth.auth", "-", "-", "-"],
-        ["/open", "chat", "-", "auth.auth -> schema", "chat.Chat.index", "plugins/chat.py:3"],
+        [
+            "/open",
+            "chat",
+            "-",
+            "auth.auth -> limit.Limit -> schema",
+            "chat.Chat.index",
+            "plugins/chat.py:3",
+        ],
         ["/open", "* (any other event)", "-", "auth.auth", "chat.any", "plugins/chat.py:5"],
     ]
 
@@ -88,10 +97,12 @@ def test_json_is_for_programs(file: Path) -> None:
         "handler": "chat.left",
         "file": "plugins/chat.py",
         "line": 7,
+        "middleware": [],
         "schema": False,
     }
     assert quiet["routes"] == []
     assert [route["schema"] for route in checked["routes"]] == [True, False]
+    assert [route["middleware"] for route in checked["routes"]] == [["limit.Limit"], []]
 
 
 def test_the_handshake_chain_is_above_the_table(tmp_path: Path) -> None:

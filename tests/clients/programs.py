@@ -6,9 +6,7 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from tests.clients.install import BUN, CHROMIUM, DENO, HERE, PACKAGES, PYTHONS
+from tests.browser import chromium
+from tests.clients.install import BUN, DENO, HERE, PACKAGES, PYTHONS
 from tests.deadline import DEADLINE
 from tests.js.install import NODE
 
@@ -31,11 +30,6 @@ LONGEST = 2 * DEADLINE
 """Seconds after which a client is given up that does not do so itself."""
 
 BUNDLE = PACKAGES / "client4.8/dist/socket.io.js"
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-    *("--no-first-run", "--disable-background-networking", "--remote-debugging-port=0"),
-)
-"""The last one keeps a headless Chromium that has loaded its page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +117,7 @@ async def _in_process(program: list[str | Path], task: Task, environ: dict[str, 
 
 async def _in_browser(task: Task, port: int) -> Reports:
     reports: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-    async with _page(task, port, reports) as url, _chromium(url):
+    async with _page(task, port, reports) as url, chromium(url):
         done = []
         async with asyncio.timeout(LONGEST):
             while report := await reports.get():
@@ -163,24 +157,3 @@ async def _page(task: Task, port: int, reports: asyncio.Queue[Any]) -> AsyncIter
         yield f"http://127.0.0.1:{port}/"
     finally:
         await runner.cleanup()
-
-
-@asynccontextmanager
-async def _chromium(url: str) -> AsyncIterator[None]:
-    program = CHROMIUM if CHROMIUM.exists() else shutil.which("chromium")
-    assert program is not None, "there is no Chromium for this platform: install one"
-    environ = {**os.environ, "LD_LIBRARY_PATH": str(CHROMIUM.parent / "lib")}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *FLAGS,
-            f"--user-data-dir={home}",
-            url,
-            env={**environ, "HOME": home},
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            await process.wait()

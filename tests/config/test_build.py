@@ -13,6 +13,7 @@ from gateway.config import (
     GatewayConfig,
     NamespaceConfig,
     ServerConfig,
+    StaticFolder,
     Use,
     load,
 )
@@ -85,7 +86,13 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
         serializer="msgpack",
         compression=True,
         stop_timeout=45.0,
+        static=(
+            StaticFolder("/", Path("web"), server.static[0].at),
+            StaticFolder("/docs/", Path("../site"), server.static[1].at),
+        ),
     )
+    assert server.static[1].at.path == "server.static.docs"
+    assert server.static[1].at.place == Place("everything.yaml", 14, 26)
 
 
 def test_every_key_of_the_limits_is_read(good: Load) -> None:
@@ -109,6 +116,8 @@ def test_every_key_of_the_limits_is_read(good: Load) -> None:
         send_buffer=inf,
         send_packets=70,
         on_slow="drop_oldest",
+        static_size=8_000_000,
+        static_files=90,
         overload_after=inf,
     )
 
@@ -139,8 +148,8 @@ def test_every_part_of_a_schema_knows_its_place(good: Load) -> None:
     assert schema.written == [{"type": "string"}, {"enum": ["a", "b"]}]
     whole, part = schema.at[()], schema.at[1, "enum", 0]
     path = "namespaces.chat.routes.message.schema"
-    assert (whole.path, whole.place) == (path, Place("everything.yaml", 50, 47))
-    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 50, 72))
+    assert (whole.path, whole.place) == (path, Place("everything.yaml", 53, 47))
+    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 53, 72))
 
 
 def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
@@ -157,6 +166,15 @@ def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
 )
 def test_a_path_stands_between_slashes(load_text: Load, written: str, path: str) -> None:
     assert load_text(f"namespaces: {{/: }}\nserver: {{path: {written}}}").server.path == path
+
+
+def test_proxies_are_written_in_one_way(load_text: Load) -> None:
+    listed = '[127.0.0.1, 10.0.0.0/8, "FD00:0::/8", "::1/128", unix]'
+    server = load_text(
+        f"namespaces: {{/: }}\nserver: {{proxy_protocol: true, trusted_proxies: {listed}}}"
+    ).server
+    assert server.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "fd00::/8", "::1", "unix")
+    assert server.proxy_protocol
 
 
 def test_cors_origins_of_everywhere_are_a_star(load_text: Load) -> None:
@@ -189,8 +207,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 36, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 36, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 39, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 39, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 

@@ -92,7 +92,9 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert (
         names(Use, "name", "options", "at", "option_at", "is_whole") | {"use", "with"}
         == properties["plugin"]
-        == properties["middleware"]
+        == properties["handshake_middleware"]
+        == properties["connection_middleware"]
+        == properties["packet_middleware"]
     )
     of_the_file = names(
         GatewayConfig, "file", "at", "files", "globs", "digest", "secrets", "warnings"
@@ -168,9 +170,12 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/admin",
         "/admin/socket",
         "/admin/token",
-        "/middleware/use",
+        "/handshake_middleware/use",
+        "/connection_middleware/use",
+        "/packet_middleware/use",
         *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/plugin/use",
+        "/server/socket",
         "/server/tls",
         "/tls/cert",
         "/tls/key",

@@ -17,6 +17,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.config.model import TlsConfig
-from gateway.daemon import tls
+from gateway.daemon import prelude
 from gateway.daemon.listener import Address, AppServer, Listener, ListenError, PublicServer
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.deadlines import Deadlines
@@ -36,6 +37,7 @@ from gateway.limits import Limits
 from tests.certificates import TLS, der, presented
 from tests.deadline import DEADLINE, until
 from tests.engineio.echo import echo_engine
+from tests.http.proxy_header import header
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -133,6 +135,58 @@ def test_what_is_sent_to_a_client_is_not_held_back_for_more(run: Run) -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         writer.close()
         await listener.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["", "one"])
+def test_a_proxy_may_announce_a_client_before_its_tls_handshake(run: Run, name: str) -> None:
+    async def test() -> None:
+        server = echo_engine().http_server("/")
+        listener = Listener(PublicServer(server, lambda peer: peer == "127.0.0.1"))
+        await moved(listener, replace(address(tls=name), proxy_protocol=True))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", int(listener.url.rpartition(":")[2])
+        )
+        writer.write(header("203.0.113.7"))
+        if name:
+            context = ssl.create_default_context(cafile=TLS / "one.pem")
+            await writer.start_tls(context, server_hostname="localhost")
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+        (connection,) = server.connections
+        assert (connection.address, connection.is_secure) == ("203.0.113.7", bool(name))
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+        await listener.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("announces", [False, True])
+def test_a_proxy_on_a_unix_socket_is_trusted_as_unix(
+    run: Run, tmp_path: Path, announces: bool
+) -> None:
+    async def test() -> None:
+        engine = echo_engine(trusted_proxies=("unix",))
+        server = engine.http_server("/")
+        listener = Listener(PublicServer(server, engine.proxies.trusts))
+        path = tmp_path / "gateway.sock"
+        await moved(listener, Address("server", path=path, proxy_protocol=announces))
+        reader, writer = await asyncio.open_unix_connection(path)
+        if announces:
+            writer.write(header("203.0.113.7"))
+        writer.write(
+            b"GET /?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n"
+            b"X-Forwarded-For: 203.0.113.8\r\n\r\n"
+        )
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        (session,) = engine.sessions.values()
+        assert session.address == ("203.0.113.7" if announces else "203.0.113.8")
+        writer.close()
+        await listener.close()
+        await engine.shutdown()
 
     run(test)
 
@@ -357,6 +411,100 @@ def test_unix_socket_is_its_owners_only_and_goes_with_the_listener(
     run(test)
 
 
+def test_a_unix_socket_has_its_permissions_and_takes_new_ones(run: Run, tmp_path: Path) -> None:
+    """The socket stays, and with it who waits to be accepted."""
+
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        listener = Listener(plain_or_secure())
+        for mode in (0o666, 0o660):
+            at = Address("server", path=path, mode=mode)
+            await moved(listener, at)
+            assert listener.is_at(at)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert await ask(path) == "plain"
+        before = path.stat().st_ino
+        waiting = socket.socket(socket.AF_UNIX)
+        waiting.connect(str(path))
+        bound = listener.bind(Address("server", path=path, mode=0o600))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        await listener.serve(bound)
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_ino) == (0o600, before)
+        waiting.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(waiting, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await loop.sock_recv(waiting, 100)).startswith(b"HTTP/1.1 200")
+        waiting.close()
+        await listener.close()
+        assert not path.exists()
+
+    run(test)
+
+
+def test_a_unix_socket_that_somebody_removed_is_left_without_a_word(
+    run: Run, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        listener = Listener(plain_or_secure())
+        await moved(listener, Address("server", path=path))
+        path.unlink()
+        await moved(listener, Address("server", path=path, mode=0o666))
+        await listener.close()
+
+    run(test)
+
+
+def test_tls_on_a_unix_socket(run: Run, tmp_path: Path) -> None:
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        listener = Listener(plain_or_secure())
+        pair = TlsConfig(TLS / "one.pem", TLS / "one.key")
+        await moved(listener, Address("server", path=path, tls=pair))
+        context = ssl.create_default_context(cafile=str(TLS / "one.pem"))
+        reader, writer = await asyncio.open_unix_connection(
+            path, ssl=context, server_hostname="localhost"
+        )
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"secure")
+        writer.close()
+        await listener.close()
+
+    run(test)
+
+
+def test_an_inherited_socket_is_listened_on_and_left_open(run: Run, tmp_path: Path) -> None:
+    """It is its owner's: neither its file nor the socket itself goes with the listener."""
+
+    async def test() -> None:
+        path = tmp_path / "clients.sock"
+        with socket.socket(socket.AF_UNIX) as passed:
+            passed.bind(str(path))
+            passed.listen()
+            listener = Listener(plain_or_secure())
+            at = Address("server", inherited=passed)
+            await moved(listener, at)
+            assert (listener.is_at(at), listener.url) == (True, f"unix:{path}")
+            assert await ask(path) == "plain"
+            await listener.close()
+            assert path.exists()
+            with socket.socket(socket.AF_UNIX) as waiting:
+                waiting.connect(str(path))
+
+    run(test)
+
+
+async def test_the_url_of_an_abstract_socket_begins_with_an_at(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(f"\0{tmp_path}")
+        passed.listen()
+        passed.setblocking(False)
+        listener = Listener(plain_or_secure())
+        await moved(listener, Address("server", inherited=passed))
+        assert listener.url == f"unix:@{tmp_path}"
+        await listener.close()
+
+
 async def test_unix_socket_of_a_daemon_that_was_killed_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as left:
@@ -396,7 +544,7 @@ def test_listener_that_was_never_bound_has_no_url() -> None:
 def test_a_client_that_begins_no_tls_handshake_is_dropped(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "HANDSHAKE", 0.1)
+    monkeypatch.setattr(prelude, "HANDSHAKE", 0.1)
 
     async def test() -> None:
         listener = Listener(plain_or_secure())
@@ -442,12 +590,12 @@ class Exhausted(socket.socket):
 async def test_accepting_over_tls_goes_on_when_there_are_descriptors_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tls, "RETRY", 0.01)
+    monkeypatch.setattr(prelude, "RETRY", 0.01)
     server = echo_engine().http_server("/")
     bound = Listener(PublicServer(server)).bind(address(0, "one"))
     assert bound.context is not None
     sock = Exhausted(bound.sock.family, bound.sock.type, bound.sock.proto, bound.sock.detach())
-    site = tls.SecureSite(server, sock, bound.context, set())
+    site = prelude.PreludeSite(server, sock, bound.context, set(), lambda address: False)
     assert await presented(bound.url) == der("one")
     assert sock.refusals > 1
     site.close()

@@ -93,6 +93,16 @@ def served(folder: Path, config: str, **plugins: str) -> Build:
             ],
         ),
         ("say: chat.say", "say: {use: chat.say, schema: []}", ["~ / route 'say' schema"]),
+        (
+            "say: chat.say",
+            "say: {use: chat.say, middleware: [{use: limit.Limit, with: {rate: 1}}, limit.door]}",
+            ["~ / route 'say' middleware: [] -> [limit.Limit, limit.door]"],
+        ),
+        (
+            "with: {secret: hush}",
+            "with: {secret: hush}, middleware: [limit.door]",
+            ["~ / route 'tell' middleware: [] -> [limit.door]"],
+        ),
         ("say: chat.say, ", "", ["- / route 'say'"]),
         ("say: chat.say", "say: chat.say, '*': chat.say", ["+ / route '*'"]),
         ("rate: 3", "rate: 4", ["~ / packet_middleware: options"]),
@@ -186,6 +196,16 @@ def test_admin_block_that_comes_or_goes_is_a_line(edited: Edited, tmp_path: Path
     assert compare(before, after, before.config.server).changes == ("- admin",)
 
 
+def test_other_options_of_middleware_of_a_route_are_told(tmp_path: Path) -> None:
+    written = "namespaces: {/: {routes: {say: {use: chat.say, middleware: [%s]}}}}"
+    before, after = (
+        served(tmp_path, written % f"{{use: limit.Limit, with: {{rate: {rate}}}}}")
+        for rate in (1, 2)
+    )
+    changed = compare(before, after, before.config.server).changes
+    assert changed == ("~ / route 'say' middleware: options",)
+
+
 def test_change_of_a_schema_is_told_and_its_move_is_not(tmp_path: Path) -> None:
     written = "namespaces: {/: {routes: {say: {use: chat.say, schema: [{type: string}]}}}}\n"
     old = served(tmp_path, written)
@@ -236,9 +256,13 @@ def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
     live = {
         "host",
         "port",
+        "socket",
+        "socket_mode",
         "tls",
+        "proxy_protocol",
         "handshake_middleware",
         "stop_timeout",
+        "static",
         *(each.name for each in fields(Settings)),
     }
     keys = {each.name for each in fields(ServerConfig)}

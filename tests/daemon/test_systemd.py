@@ -1,7 +1,9 @@
-"""What a service manager is told, at a real datagram socket."""
+"""What a service manager is told, at a real datagram socket; test_activation has what it passes."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import socket
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.daemon.systemd import Notifier
+from tests.deadline import deadline
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -51,3 +54,30 @@ def test_a_manager_that_does_not_read_keeps_nobody_waiting(
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/no/such"}])
 def test_without_a_manager_nothing_happens(environ: dict[str, str]) -> None:
     Notifier(environ).ready("generation 1 serves")
+
+
+async def test_the_watchdog_hears_of_the_loop_twice_in_its_time(
+    systemd: tuple[socket.socket, str],
+) -> None:
+    sock, address = systemd
+    sock.setblocking(False)
+    environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "40000", "WATCHDOG_PID": str(os.getpid())}
+    telling = asyncio.create_task(Notifier(environ).watchdog())
+    loop = asyncio.get_running_loop()
+    async with deadline():
+        for _ in range(3):
+            assert await loop.sock_recv(sock, 4096) == b"WATCHDOG=1"
+    telling.cancel()
+    await asyncio.wait({telling})
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"WATCHDOG_USEC": "no"}, {"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}]
+)
+async def test_without_a_watchdog_none_is_told(
+    systemd: tuple[socket.socket, str], environ: dict[str, str]
+) -> None:
+    await Notifier({"NOTIFY_SOCKET": systemd[1], **environ}).watchdog()
+    systemd[0].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        systemd[0].recv(4096)

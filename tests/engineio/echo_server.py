@@ -19,7 +19,8 @@ from aiohttp import WSMsgType
 from gateway.engineio.packet import Message, Packet
 from gateway.engineio.receiver import Reason
 from gateway.engineio.session import Session
-from gateway.http.connection import Exchange, HttpConnection
+from gateway.http.connection import HttpConnection
+from gateway.http.exchange import Exchange
 from gateway.http.request import Request
 from tests.deadline import deadline, until
 from tests.engineio.echo import Hooks, echo, echo_engine

@@ -54,6 +54,28 @@ def test_an_address_has_its_own_bound_and_is_forgotten(admission: Admission) -> 
     assert not admission._addresses
 
 
+@pytest.mark.parametrize(
+    ("address", "same", "other"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2"),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", "2001:db8:0:2::1"),
+        ("fe80::1%eth0", "fe80::2%eth1", "fe80:0:0:1::1"),
+        ("", "", "/run/a:b.sock"),
+    ],
+)
+def test_an_ipv6_address_counts_as_its_network(
+    admission: Admission, address: str, same: str, other: str
+) -> None:
+    limits = replace(UNLIMITED, sockets_per_address=1)
+    admission.entered(address)
+    assert admission.limit(same, limits) == "sockets_per_address"
+    assert admission.limit(other, limits) is None
+    admission.left(same)
+    assert admission.limit(address, limits) is None
+    assert not admission._addresses
+
+
 def test_so_many_may_come_in_a_second_and_as_many_at_once(
     admission: Admission, clock: Clock
 ) -> None:

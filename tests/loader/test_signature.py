@@ -4,8 +4,16 @@ import functools
 from typing import Any
 
 import pytest
+from typing_extensions import TypeAliasType, TypedDict
 
-from gateway.loader import handler_fault, is_async_callable, middleware_fault
+from gateway import Context, HandshakeContext
+from gateway.loader import (
+    doubts,
+    first_annotation,
+    handler_fault,
+    is_async_callable,
+    middleware_fault,
+)
 
 
 async def function(ctx: Any, next: Any) -> None: ...
@@ -130,3 +138,77 @@ def test_middleware_takes_context_and_next(target: object) -> None:
 )
 def test_middleware_that_cannot_be_called_is_told(target: object, fault: str) -> None:
     assert middleware_fault(target) == fault
+
+
+class Data(TypedDict):
+    name: str
+
+
+Typed = Context[Data]
+Named = TypeAliasType("Named", Context[Data, Any])
+Handshaking = HandshakeContext[Data]
+
+
+class Lazy:
+    """An alias as `type Broken = Nowhere` makes it."""
+
+    @property
+    def __value__(self) -> object:
+        raise NameError("Nowhere")
+
+
+Broken: Any = Lazy()
+
+
+async def typed(request: Typed, text: str) -> None: ...
+
+
+async def subscripted(request: Context[Data], text: str) -> None: ...
+
+
+async def named(request: Named, text: str) -> None: ...
+
+
+async def last(text: str, request: Typed) -> None: ...
+
+
+async def broken(request: Broken, text: str) -> None: ...
+
+
+async def handshaking(request: Handshaking, go_on: Any) -> None:
+    await go_on()
+
+
+def evaluated(function: Any) -> Any:
+    """A function like it whose annotations are not text."""
+
+    async def call(request: object, text: object) -> None: ...
+
+    hints = {name: eval(hint, globals()) for name, hint in function.__annotations__.items()}
+    call.__annotations__ = hints
+    return call
+
+
+@pytest.mark.parametrize("target", [typed, subscripted, named])
+@pytest.mark.parametrize("given", [lambda function: function, evaluated])
+def test_a_context_with_types_is_a_context(target: Any, given: Any) -> None:
+    handler = given(target)
+    assert handler_fault(handler) is None
+    assert list(doubts(handler, "handler")) == []
+    assert first_annotation(handler) is Context
+
+
+def test_a_handshakes_context_with_types_is_one() -> None:
+    assert middleware_fault(handshaking) is None
+    assert list(doubts(handshaking, "middleware")) == []
+    assert first_annotation(handshaking) is HandshakeContext
+
+
+def test_a_context_with_types_comes_first() -> None:
+    assert str(handler_fault(last)).startswith("its first parameter must be the context")
+
+
+def test_an_alias_that_cannot_be_evaluated_is_no_context() -> None:
+    assert handler_fault(broken) is None
+    [doubt] = doubts(broken, "handler")
+    assert doubt.startswith("its first parameter, 'request', gets the context")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import stat
 
 import aiohttp
 import pytest
@@ -13,6 +14,7 @@ from gateway.errors import ConfigError
 from tests.certificates import TLS, der, presented
 from tests.deadline import deadline
 from tests.ports import free_port
+from tests.raw_client import raw
 from tests.reload.calling_client import caller
 from tests.reload.edited_daemon import CONFIG, WATCHED, Running
 
@@ -116,6 +118,76 @@ async def test_broken_certificate_is_refused_and_the_old_one_serves(gateway, bro
         install(one, "two")
         assert (await one.reload()).result == "applied"
         assert await presented(one.url) == der("two")
+
+
+async def test_clients_of_a_unix_socket(gateway) -> None:
+    """They come and go with the key, and `sockets_per_address` does not take them for one."""
+    plugin = """
+        async def say(ctx): return ctx.socket.handshake.address
+    """
+    config = CONFIG + "limits: {sockets_per_address: 1}\nserver: {SERVER}\n"
+    on_socket = config.replace("SERVER", "socket: run/clients.sock")
+    async with gateway(on_socket, port=None, chat=plugin) as one:
+        path = one.folder / "run/clients.sock"
+        assert one.url == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        async with caller(one.url) as first, raw(one.url, "polling") as second:
+            assert str(await second.join()).startswith("40")
+            assert await first.call("say") == ["unix"]
+            port = free_port()
+            one.config(config.replace("SERVER", f"port: {port}"))
+            verdict = await one.reload()
+            assert verdict.plan.changes == (
+                f"~ server.port: 7001 -> {port}",
+                "~ server.socket: run/clients.sock -> unset",
+            )
+            assert not path.exists()
+            async with caller(one.url) as third:
+                assert await third.call("say") == ["127.0.0.1"]
+            assert await first.call("say") == ["unix"]
+            one.config(on_socket.replace("sock}", 'sock, socket_mode: "0660"}'))
+            verdict = await one.reload()
+            assert "~ server.socket_mode: 0666 -> 0660" in verdict.plan.changes
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            async with caller(one.url) as third:
+                assert await third.call("say") == ["unix"]
+    assert not path.exists()
+
+
+async def test_a_trusted_proxy_on_a_unix_socket_tells_the_client(gateway) -> None:
+    """Then `sockets_per_address` counts its clients by their own addresses."""
+    config = CONFIG + (
+        "limits: {sockets_per_address: 1}\n"
+        "server: {socket: clients.sock, trusted_proxies: [unix]}\n"
+    )
+    say = "async def say(ctx): return ctx.socket.handshake.address\n"
+    async with gateway(config, port=None, chat=say) as one:
+        for number in (1, 2):
+            address = f"192.0.2.{number}"
+            async with raw(one.url, "polling", {"X-Forwarded-For": address}) as client:
+                await client.join()
+                await client.send('420["say"]')
+                assert await client.receive() == f'430["{address}"]'
+                with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                    async with raw(one.url, headers={"X-Forwarded-For": address}):
+                        pass
+                assert refused.value.status == 503
+
+
+async def test_a_socket_that_cannot_be_made_is_told_at_its_place(gateway) -> None:
+    async with gateway(CONFIG) as one:
+        one.config(CONFIG + "server: {socket: plugins/chat.py/run/clients.sock}\n")
+        # What the command line says goes before the file.
+        assert (await one.reload()).result == "applied"
+    async with gateway(CONFIG + "server: {socket: one.sock}\n", port=None) as one:
+        one.config(CONFIG + "server: {socket: plugins/chat.py/run/clients.sock}\n")
+        verdict = await one.reload()
+        [problem] = verdict.problems
+        assert (problem.path, problem.place.line) == ("server.socket", 6)
+        assert problem.message == (
+            f"cannot listen on {one.folder}/plugins/chat.py/run/clients.sock: Not a directory"
+        )
+        assert await one.said() == "one"
 
 
 TOKEN = "a secret of 16 and more"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.config_map import swapped_in
 from tests.reload.edited_daemon import SAY, WATCHED, Running
 
 CONFIG = WATCHED + "namespaces: {/: {routes: {say: chat.say}}}\n"
@@ -142,21 +143,6 @@ async def test_file_that_comes_back_within_the_quiet_time_is_no_change(gateway) 
         one.say("two")
         assert (await one.verdict()).result == "applied"
         assert [verdict.result for verdict in one.verdicts] == ["applied"]
-
-
-def swapped_in(folder: Path, version: str, files: dict[str, str]) -> None:
-    """A Kubernetes ConfigMap: the files are links through `..data`, which alone is replaced."""
-    (folder / version).mkdir()
-    for name, text in files.items():
-        (folder / version / name).write_text(text)
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(Path("..data", name))
-    new, data = folder / "..data_tmp", folder / "..data"
-    new.symlink_to(version)
-    former = data.resolve() if data.is_symlink() else None
-    new.replace(data)
-    if former:
-        shutil.rmtree(former)
 
 
 async def test_swap_of_a_config_map_is_one_reload(gateway, tmp_path: Path) -> None:

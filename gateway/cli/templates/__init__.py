@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.abc import Traversable
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
-__all__ = ["template", "write_new"]
+__all__ = ["project", "template", "write_new"]
+
+SHARED = {
+    ".dockerignore": "dockerignore",
+    ".gitignore": "gitignore",
+    "Dockerfile": "Dockerfile",
+    "web/socket.io.min.js": "socket.io.min.js",
+}
+"""Files of every project, by their names in it. Here, no name begins with a dot: such a file would
+be in force in this repository."""
+
+
+def project(name: str) -> dict[str, str]:
+    """Return the files of a project of `init`, by their paths in it."""
+    found = {path: template(f"shared/{source}") for path, source in SHARED.items()}
+    found.update(_tree(files(__name__).joinpath(f"{name}_project"), ""))
+    return found
+
+
+def _tree(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
+    for entry in folder.iterdir():
+        if entry.is_file():
+            yield prefix + entry.name, entry.read_text(encoding="utf-8")
+        elif entry.name != "__pycache__":
+            yield from _tree(entry, f"{prefix}{entry.name}/")
 
 
 def template(name: str) -> str:

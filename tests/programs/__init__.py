@@ -1,0 +1,1 @@
+"""Programs that tests run and that neither Python nor Node.js brings."""
