@@ -92,7 +92,7 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
         ),
     )
     assert server.static[1].at.path == "server.static.docs"
-    assert server.static[1].at.place == Place("everything.yaml", 14, 26)
+    assert server.static[1].at.place == Place("everything.yaml", 15, 26)
 
 
 def test_every_key_of_the_limits_is_read(good: Load) -> None:
