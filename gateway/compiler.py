@@ -32,7 +32,7 @@ from gateway.api import Context, Gateway, Handler, HandshakeContext, Next
 from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
-from gateway.errors import ConfigError, PluginError, Problem
+from gateway.errors import ConfigError, Place, PluginError, Problem
 from gateway.http.static import Pages
 from gateway.loader import (
     BoundOptions,
@@ -59,6 +59,7 @@ from gateway.runtime.blueprint import (
     Route,
 )
 from gateway.runtime.chain import (
+    FLOW,
     AnyContext,
     Chain,
     Link,
@@ -257,7 +258,8 @@ class _Compilation:
     ) -> None:
         self._config = config
         self._plugins = plugins
-        self._trace = trace
+        self._traces_all = trace or config.log.level_of(FLOW) == "debug"
+        self._trace = self._traces_all
         self._former = made
         self._instances: dict[Hashable, Any] = {}
         folder_problems = list(_folder_problems(config, plugins))
@@ -296,6 +298,7 @@ class _Compilation:
             return None
 
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
+        self._trace = self._traces_all or self._config.log.level_of(FLOW, name) == "debug"
         self.problems += event_faults(name, config)
         self.warnings += event_doubts(config)
         self.warnings += refresh_doubts(name, config)
@@ -389,6 +392,7 @@ class _Compilation:
             key,
             make=partial(_make_service, plugin, bound),
             problem=partial(_masked, use.at, self._config.secrets),
+            place=partial(_line_in, self._plugins, plugin),
         )
 
     def _made(self, use: Use, plugin: Plugin, *owner: str) -> Callable[..., Any]:
@@ -504,6 +508,11 @@ def _blamed(use: Use, error: BaseException) -> At:
 
 def _masked(at: At, secrets: Secrets, message: str) -> Problem:
     return at.problem(secrets.mask(message))
+
+
+def _line_in(plugins: PluginSet, plugin: Plugin, error: BaseException | None) -> Place:
+    """The line of plugin code that raised `error`, or that of the plugin's definition."""
+    return (plugins.place(error) if error is not None else None) or plugin.place
 
 
 def _queue(event: str, config: RouteConfig, namespace: NamespaceConfig) -> str | None:

@@ -54,11 +54,12 @@ LimitName = Literal[
     "request_timeout",
     "rooms_per_socket",
     "send_buffer",
+    "send_packets",
     "sockets",
     "sockets_per_address",
     "upgrade_timeout",
 ]
-"""Limits that are counted when a client meets them. `send_packets` counts as `send_buffer`."""
+"""Limits that are counted when a client meets them."""
 
 LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 

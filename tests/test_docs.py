@@ -27,6 +27,9 @@ from click.testing import CliRunner
 import gateway.testing
 from gateway.cli import main
 from gateway.config import load
+from gateway.config.checks import LOGGERS
+from gateway.daemon.capture import PRINTED
+from gateway.daemon.log import DIRECT
 from gateway.daemon.plan import RESTART_KEYS
 from gateway.testing import TestGateway
 from tests.cli.daemon_for_verbs import ask, asked
@@ -240,6 +243,26 @@ def test_every_path_and_metric_of_the_admin_listener_is_explained(here: Path) ->
     assert metrics
     names = [f"{name}_total" if kind == "Counter" else name for kind, name in metrics]
     assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+def test_every_logger_is_known_and_explained() -> None:
+    sources = [path for path in (ROOT / "gateway").rglob("*.py") if path.stem != "checks"]
+    found = {each for path in sources for each in re.findall(r'"(sockgw\.\w+)"', path.read_text())}
+    assert found - {"sockgw.plugins", "sockgw.client"} == {*LOGGERS} - {"sockgw"}
+    text = (ROOT / "docs" / "log.md").read_text()
+    assert [name for name in (*LOGGERS, *DIRECT, *PRINTED) if f"`{name}`" not in text] == []
+
+
+def test_every_verb_with_json_is_in_the_table_of_its_fields() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    verbs = [
+        name
+        for name, verb in main.commands.items()
+        if any("--format" in each.opts for each in verb.params)
+    ]
+    assert [
+        verb for verb in verbs if f"| `{verb}` |" not in text and f"`{verb}` p" not in text
+    ] == []
 
 
 def test_every_key_that_waits_for_a_restart_is_named() -> None:

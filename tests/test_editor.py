@@ -63,7 +63,7 @@ async def test_every_key_is_offered_at_the_top(editor: LanguageServer, tmp_path:
     assert keys - {"namespaces"} <= {*await offered(editor, "namespaces: {/: }\n")}
 
 
-@pytest.mark.parametrize("block", ["server", "reload", "limits", "admin"])
+@pytest.mark.parametrize("block", ["server", "reload", "limits", "admin", "log"])
 async def test_every_key_of_a_block_is_offered(
     editor: LanguageServer, tmp_path: Path, block: str
 ) -> None:

@@ -193,8 +193,10 @@ class Daemon:
             message = entry["message"]
             if found := re.search(r"listening on (\S+)", message):
                 self._listens.set_result(found[1])
-            elif "traceback" in entry or (
-                entry["level"] == "error" and not message.startswith("reload failed")
+            elif (
+                "traceback" in entry
+                or entry["logger"] in ("stderr", "py.warnings")
+                or (entry["level"] == "error" and not message.startswith("reload failed"))
             ):
                 self.faults.append(f"{message}\n{entry.get('traceback', '')}")
 

@@ -31,7 +31,7 @@ class Door(Protocol):
     leeway: float
     ends_with_token: bool
 
-    async def claims(self, ctx: Context, token: str | None) -> Claims:
+    async def claims(self, token: str | None) -> Claims:
         """Return the claims of a valid token. Raises `Reject`."""
 
     def log(self, ctx: Context, text: str) -> None:
@@ -56,7 +56,7 @@ class Stay:
 
         Raises `Reject` for a token that is not valid, or not of the same subject.
         """
-        claims = await self._door.claims(ctx, token)
+        claims = await self._door.claims(token)
         if _subject(claims) != self._subject:
             raise Reject("unauthorized", "the token is of another subject")
         if not self._is_over:

@@ -76,10 +76,7 @@ class Tokens:
 
 
 class Guard:
-    """Lets sockets in that show a valid token.
-
-    It logs one line a second at most: anyone can send invalid tokens as often as they like.
-    """
+    """Lets sockets in that show a valid token."""
 
     def __init__(self, tokens: Tokens, shown: Credential, ends_with_token: bool) -> None:
         self.leeway = tokens.leeway
@@ -91,23 +88,24 @@ class Guard:
 
     async def enter(self, ctx: Context, next: Next) -> None:
         """Connection middleware: accept clients with a valid token."""
-        claims = await self.claims(ctx, self._shown(ctx.socket.handshake))
+        claims = await self.claims(self._shown(ctx.socket.handshake))
         if "sub" in claims:
             ctx.socket.data["user"] = claims["sub"]
         with stay(ctx, self, claims):
             await next()
 
-    async def claims(self, ctx: Context, token: str | None) -> Claims:
+    async def claims(self, token: str | None) -> Claims:
         """Return the claims of a valid token. Raises `Reject`."""
         if not token:
             raise Reject("unauthorized", "a valid token is needed")
         try:
             return await self._tokens.claims(token)
         except _Refused as reason:
-            self.log(ctx, f"token refused: {reason}")
             # Do not help a thief, but tell a client when to get a new token.
             message = "the token has expired" if reason.expired else "a valid token is needed"
-            raise Reject("unauthorized", message) from None
+            reject = Reject("unauthorized", message)
+            reject.add_note(f"token refused: {reason}")
+            raise reject from None
 
     def log(self, ctx: Context, text: str) -> None:
         """Log a line, or count it if the last one was less than a second ago."""
@@ -117,5 +115,5 @@ class Guard:
             return
         left_out, self._unlogged = self._unlogged, 0
         self._silent_until = now + INTERVAL
-        more = f" ({left_out} more were not logged)" if left_out else ""
+        more = f" ({left_out} more)" if left_out else ""
         ctx.log.info("%s%s", text, more)

@@ -23,7 +23,9 @@ def ip_allow(allow: list[str], trusted_proxies: tuple[str, ...] = ()) -> Middlew
     async def check(ctx: Context, next: Next) -> None:
         address = address_of(ctx.socket.handshake)
         if address is None or not is_in(address, allowed):
-            raise Reject("forbidden", "address not allowed")
+            reject = Reject("forbidden", "address not allowed")
+            reject.add_note(f"add {address} to allow" if address else "it has no address")
+            raise reject
         await next()
 
     return check

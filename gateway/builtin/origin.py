@@ -33,7 +33,9 @@ def origin(allow: list[str], missing: Literal["allow", "refuse"] = "allow") -> M
         sent = ctx.socket.handshake.headers.get("origin")
         fits = missing == "allow" if sent is None else allowed.fullmatch(sent.lower())
         if not fits:
-            raise Reject("forbidden", "origin not allowed")
+            reject = Reject("forbidden", "origin not allowed")
+            reject.add_note("it sent no origin" if sent is None else f"add {sent!r} to allow")
+            raise reject
         await next()
 
     return check

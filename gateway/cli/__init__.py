@@ -10,6 +10,7 @@ from gateway.cli import client, emit
 from gateway.cli.audit import audit
 from gateway.cli.check import check
 from gateway.cli.completion import completion
+from gateway.cli.healthcheck import healthcheck
 from gateway.cli.init import init
 from gateway.cli.new import new
 from gateway.cli.plan import plan
@@ -30,6 +31,7 @@ EXAMPLES = {
     plan: "sockgw plan gateway.yaml",
     reload: "sockgw reload gateway.yaml --format github",
     status: "sockgw status gateway.yaml",
+    healthcheck: "sockgw healthcheck gateway.yaml --timeout 2",
     init: "sockgw init demo",
     new: "sockgw new middleware auth",
     client.command: f"""sockgw client {URL}/chat --auth '{{"token": "secret"}}'""",

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, show_problems
+from gateway.cli.common import BAD_CONFIG, fail, show_problems
 from gateway.cli.line import printable
 from gateway.client.admin import AdminClient, AdminError
 from gateway.errors import ConfigError, Problem
 
-__all__ = ["asks_daemon", "near", "show_changes", "show_near", "show_pending"]
+__all__ = ["asks_daemon", "near", "near_problems", "show_changes", "show_near", "show_pending"]
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 _PARAMETERS = (
@@ -43,11 +43,11 @@ def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[...,
             try:
                 daemon = AdminClient(admin) if admin else AdminClient.of(file, os.environ)
                 if daemon is None:
-                    raise click.ClickException(f"{file} has no admin: block; {otherwise}")
+                    fail(f"{file} has no admin: block; {otherwise}", format)
                 daemon = replace(daemon, token=token or daemon.token)
                 run(file=file, format=format, daemon=daemon, **rest)
             except AdminError as error:
-                raise click.ClickException(printable(str(error))) from None
+                fail(printable(str(error)), format)
             except ConfigError as error:
                 show_near(error, format)
                 raise SystemExit(BAD_CONFIG) from None
@@ -73,12 +73,17 @@ def show_pending(keys: Collection[str]) -> None:
 
 def show_near(error: ConfigError, format: str) -> None:
     """Print problems, with the daemon's paths relative to the current folder."""
-    near_by = (
+    near_by = near_problems(error)
+    shown = near_by if format == "json" else ConfigError(map(_printable, near_by.problems))
+    show_problems(shown, format)
+
+
+def near_problems(error: ConfigError) -> ConfigError:
+    """Make the daemon's paths relative to the current folder."""
+    return ConfigError(
         replace(problem, place=replace(problem.place, file=near(problem.place.file)))
         for problem in error.problems
     )
-    shown = near_by if format == "json" else map(_printable, near_by)
-    show_problems(ConfigError(shown), format)
 
 
 def _printable(problem: Problem) -> Problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,14 @@ from typing import Literal
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
+from gateway.cli.common import (
+    BAD_CONFIG,
+    counted,
+    file_argument,
+    format_option,
+    show_json,
+    show_problems,
+)
 from gateway.config import load, read
 from gateway.config.audit import SEVERITIES, Finding, Severity
 from gateway.config.audit import audit as find
@@ -30,22 +36,23 @@ _COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
     show_default=True,
     help="The lowest severity that makes it exit with 1.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
-def audit(file: Path, fail_on: Severity | Literal["never"], as_json: bool) -> None:
+@format_option()
+@click.option("--json", "as_json", is_flag=True, hidden=True, help="The same as --format json.")
+def audit(file: Path, fail_on: Severity | Literal["never"], format: str, as_json: bool) -> None:
     """Check FILE for insecure settings: origins, authentication, secrets, permissions.
 
     Each finding has its severity, its place and a fix. No plugin is run. Exits with 0, with 1 if
     a finding is at least as severe as --fail-on, and with 78 if `check` would report problems.
     """
+    form = "json" if as_json else format
     try:
         config = load(file, os.environ)
         findings = find(config, read(file, os.environ))
     except ConfigError as error:
-        show_problems(error, "json" if as_json else "text")
+        show_problems(error, form)
         raise SystemExit(BAD_CONFIG) from None
-    if as_json:
-        answer = {"findings": [_entry(each) for each in findings]}
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    if form == "json":
+        show_json({"findings": [_entry(each) for each in findings]})
     else:
         _show(findings)
     failing = () if fail_on == "never" else SEVERITIES[: SEVERITIES.index(fail_on) + 1]
@@ -61,11 +68,7 @@ def _show(findings: tuple[Finding, ...]) -> None:
         click.echo(f"{place}: {severity}: {path}{each.message}; {each.remedy}")
     counts = Counter(each.severity for each in findings)
     summary = ", ".join(f"{counts[each]} {each}" for each in SEVERITIES if counts[each])
-    click.echo(
-        f"{len(findings)} finding{'' if len(findings) == 1 else 's'}: {summary}"
-        if summary
-        else "no findings"
-    )
+    click.echo(f"{counted(len(findings), 'finding')}: {summary}" if summary else "no findings")
 
 
 def _entry(finding: Finding) -> dict[str, object]:
@@ -77,5 +80,5 @@ def _entry(finding: Finding) -> dict[str, object]:
         "column": place.column,
         "path": finding.at.path,
         "message": finding.message,
-        "mend": finding.remedy,
+        "fix": finding.remedy,
     }

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, counted, file_argument, show_problems
-from gateway.compiler import load
+from gateway.cli.common import (
+    BAD_CONFIG,
+    build_of,
+    counted,
+    file_argument,
+    format_option,
+    show_problems,
+)
 from gateway.errors import ConfigError
 
 __all__ = ["check"]
@@ -16,12 +21,7 @@ __all__ = ["check"]
 
 @click.command(short_help="Check FILE and its plugins.")
 @file_argument
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json", "github"]),
-    default="text",
-    help="Output for people, programs, or annotations of a pull request.",
-)
+@format_option("github")
 @click.option("--strict", is_flag=True, help="Exit with 78 if there are warnings, too.")
 def check(file: Path, format: str, strict: bool) -> None:
     """Check FILE and its plugins as `run` does, without starting anything.
@@ -30,7 +30,7 @@ def check(file: Path, format: str, strict: bool) -> None:
     served, and is most likely not meant.
     """
     try:
-        build = load(file, os.environ)
+        build = build_of(file)
     except ConfigError as error:
         show_problems(error, format)
         raise SystemExit(BAD_CONFIG) from None

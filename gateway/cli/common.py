@@ -1,16 +1,35 @@
-"""The FILE argument and the output of problems, shared by several verbs."""
+"""The FILE argument, --format and the output of results, shared by several verbs.
+
+With `--format json` a verb prints one object, whether it succeeds or not; docs/command-line.md has
+its keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from gateway.cli.line import indented
+from gateway.compiler import Build, load
 from gateway.errors import ConfigError
 
-__all__ = ["BAD_CONFIG", "counted", "file_argument", "show_problems"]
+__all__ = [
+    "BAD_CONFIG",
+    "NO_PROBLEMS",
+    "build_of",
+    "counted",
+    "fail",
+    "file_argument",
+    "format_option",
+    "show_json",
+    "show_problems",
+]
 
 BAD_CONFIG = 78
 """The exit code for an invalid configuration: EX_CONFIG of sysexits.h."""
@@ -18,6 +37,46 @@ BAD_CONFIG = 78
 file_argument = click.argument(
     "file", default="gateway.yaml", type=click.Path(path_type=Path), metavar="[FILE]"
 )
+
+
+NO_PROBLEMS = ConfigError(())
+
+_FORMATS = {
+    ("text", "json"): "Output for people or programs.",
+    ("text", "json", "github"): "Output for people, programs, or annotations of a pull request.",
+}
+
+
+def format_option(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `--format` to a verb: text, json and `more`."""
+    formats = ("text", "json", *more)
+    return click.option(
+        "--format", type=click.Choice(formats), default="text", help=_FORMATS[formats]
+    )
+
+
+def build_of(file: Path) -> Build:
+    """Load FILE and its plugins; what plugins print must not stand among the results.
+
+    Raises `ConfigError`.
+    """
+    with redirect_stdout(sys.stderr):
+        return load(file, os.environ)
+
+
+def show_json(answer: Mapping[str, object], found: ConfigError = NO_PROBLEMS) -> None:
+    """Print the result of a verb for programs, with the problems and warnings that it found."""
+    problems = [problem.as_dict() for problem in found.problems]
+    warnings = [warning.as_dict() for warning in found.warnings]
+    click.echo(indented({**answer, "problems": problems, "warnings": warnings}))
+
+
+def fail(message: str, format: str) -> NoReturn:
+    """Say why there is no result, and exit with 1."""
+    if format != "json":
+        raise click.ClickException(message)
+    show_json({"error": message})
+    raise SystemExit(1)
 
 
 def show_problems(error: ConfigError, format: str = "text") -> None:
@@ -43,11 +102,7 @@ def counted(number: int, word: str) -> str:
 
 
 def _json(error: ConfigError) -> None:
-    answer = {
-        "problems": [problem.as_dict() for problem in error.problems],
-        "warnings": [warning.as_dict() for warning in error.warnings],
-    }
-    click.echo(indented(answer))
+    show_json({}, error)
 
 
 def _github(error: ConfigError) -> None:

@@ -76,7 +76,13 @@ class EmitRun:
 @click.option(
     "--count", metavar="N", type=click.IntRange(1), help="How many to wait for; default 1."
 )
-@click.option("--json", "whole", is_flag=True, help='Print {"event", "args"} and {"ack", "ms"}.')
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help='Print arguments alone, or {"event", "args"} and {"ack", "ms"}.',
+)
+@click.option("--json", "whole", is_flag=True, hidden=True, help="The same as --format json.")
 def command(
     target: Target,
     timeout: float,
@@ -85,6 +91,7 @@ def command(
     ack: bool,
     listen: tuple[str, ...],
     count: int | None,
+    format: str,
     whole: bool,
 ) -> None:
     """Send EVENT with ARGS, and print the answers, one JSON document per line.
@@ -100,7 +107,7 @@ def command(
         raise click.UsageError("--count counts what --listen names: give both")
     left = (count or 1) if listen else 0
     values = [parse_argument(arg) for arg in args]
-    emit = EmitRun(parse_event(event), values, ack, listen, left, whole)
+    emit = EmitRun(parse_event(event), values, ack, listen, left, whole or format == "json")
     raise SystemExit(not asyncio.run(_send(target, emit, timeout)))
 
 

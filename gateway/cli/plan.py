@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from gateway.cli.asking import asks_daemon, show_changes, show_pending
-from gateway.cli.common import file_argument
-from gateway.cli.line import indented, printable
+from gateway.cli.common import file_argument, format_option, show_json
+from gateway.cli.line import printable
 from gateway.client.admin import AdminClient
 
 __all__ = ["plan"]
@@ -19,12 +19,7 @@ __all__ = ["plan"]
 @click.command(short_help="Show what a reload of FILE would change.")
 @file_argument
 @asks_daemon("add one to compare it with the daemon")
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json", "github"]),
-    default="text",
-    help="Output for people, programs, or problems as annotations of a pull request.",
-)
+@format_option("github")
 def plan(file: Path, daemon: AdminClient, format: str) -> None:
     """Compare FILE with what the daemon serves, without changing anything.
 
@@ -34,8 +29,7 @@ def plan(file: Path, daemon: AdminClient, format: str) -> None:
     """
     changes, closed = asyncio.run(daemon.plan(file.absolute()))
     if format == "json":
-        answer = {**asdict(changes), "closed": closed, "problems": []}
-        click.echo(indented(answer))
+        show_json({**asdict(changes), "closed": closed})
         return
     click.echo("a reload would change:" if changes.changes else "a reload would change nothing")
     show_changes(changes.changes)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.asking import asks_daemon, show_changes, show_near, show_pending
-from gateway.cli.common import BAD_CONFIG, file_argument
-from gateway.cli.line import indented
+from gateway.cli.asking import asks_daemon, near_problems, show_changes, show_near, show_pending
+from gateway.cli.common import BAD_CONFIG, file_argument, format_option, show_json
 from gateway.client.admin import AdminClient
 from gateway.daemon.admin import verdict_json
 from gateway.daemon.reload import Verdict
@@ -21,12 +20,7 @@ __all__ = ["reload"]
 @click.command(short_help="Reload FILE in the daemon, and wait for the result.")
 @file_argument
 @asks_daemon("send SIGHUP instead")
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json", "github"]),
-    default="text",
-    help="Output for people, programs, or annotations of a pull request.",
-)
+@format_option("github")
 def reload(file: Path, daemon: AdminClient, format: str) -> None:
     """Reload FILE in the daemon that serves it, and wait for the result.
 
@@ -35,7 +29,7 @@ def reload(file: Path, daemon: AdminClient, format: str) -> None:
     """
     verdict = asyncio.run(daemon.reload())
     if format == "json":
-        click.echo(indented(verdict_json(verdict)))
+        show_json(verdict_json(verdict), near_problems(ConfigError(verdict.problems)))
     else:
         _show(verdict, format)
     if verdict.result == "failed":

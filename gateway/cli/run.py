@@ -8,17 +8,23 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, file_argument, show_problems
+from gateway.cli.common import BAD_CONFIG, counted, file_argument, show_problems
 from gateway.daemon import process
 from gateway.daemon.daemon import Daemon, StartupInfo
 from gateway.daemon.listener import ListenError
-from gateway.daemon.log import Format, set_up
+from gateway.daemon.log import Format, is_json, problem_fields, set_up
 from gateway.errors import ConfigError
-from gateway.runtime.blueprint import NamespaceBlueprint
 
 __all__ = ["run"]
 
 log = logging.getLogger("sockgw.server")
+
+
+class _LogFormat(click.Choice[str]):
+    """The formats of the log; `console` is the former name of `text`."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert("text" if value == "console" else value, param, ctx)
 
 
 @click.command(short_help="Serve FILE, and reload it when it changes.")
@@ -27,19 +33,23 @@ log = logging.getLogger("sockgw.server")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen on this port instead.")
 @click.option(
     "--log-format",
-    type=click.Choice(["console", "json"]),
-    default="console",
-    help="Log for people, or one JSON object per line.",
+    type=_LogFormat(["text", "json"]),
+    help="Log for people, or one JSON object per line; wins over FILE's log.format.",
 )
 @click.option(
     "--last-good", is_flag=True, help="Serve the last accepted configuration if FILE is broken."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log every step of every packet.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Log every step of every packet, whatever FILE's log.level and log.levels are.",
+)
 def run(
     file: Path,
     host: str | None,
     port: int | None,
-    log_format: Format,
+    log_format: Format | None,
     last_good: bool,
     verbose: bool,
 ) -> None:
@@ -48,18 +58,27 @@ def run(
     Exits with 78 if FILE cannot be served, and with 1 if its address is not available.
     """
     set_up(log_format, verbose)
-    say = _say_json if log_format == "json" else _say
     daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
     try:
-        process.run(daemon, say)
+        process.run(daemon, _say)
     except ConfigError as error:
-        show_problems(error)
+        if is_json():
+            text = f"{file} cannot be served"
+            log.error("%s", text, extra=problem_fields(text, error.problems, error.warnings))
+        else:
+            show_problems(error)
         raise SystemExit(BAD_CONFIG) from None
     except ListenError as error:
-        raise click.ClickException(str(error)) from None
+        if not is_json():
+            raise click.ClickException(str(error)) from None
+        log.error("%s", error)
+        raise SystemExit(1) from None
 
 
 def _say(started: StartupInfo) -> None:
+    if is_json():
+        _log_start(started)
+        return
     build, server = started.build, started.server
     if started.degraded is not None:
         show_problems(started.degraded)
@@ -67,25 +86,22 @@ def _say(started: StartupInfo) -> None:
     click.echo(f"sockgw {version('sockgw')} serves {build.config.file}")
     path = "" if server.path == "/socket.io/" else f"  path {server.path}"
     click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")
-    if links := build.blueprint.handshake_links:
-        click.echo(f"  handshake  {' -> '.join(link.name for link in links)}")
-    rows = [_row(namespace) for namespace in build.blueprint.namespaces.values()]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for name, chains, routes in rows:
-        click.echo(f"  {name:<{widths[0]}}  {chains:<{widths[1]}}  {routes}")
+    if build.config.admin is not None:
+        click.echo(f"  {started.serving.admin.url}  admin")
+    if handshake := build.blueprint.handshake_links:
+        click.echo(f"  handshake  {len(handshake)} middleware")
+    namespaces = build.blueprint.namespaces.values()
+    width = max(len(each.name) for each in namespaces)
+    for each in namespaces:
+        links = (*each.connection_links, *each.packet_links)
+        routes = counted(each.route_count, "route")
+        click.echo(f"  {each.name:<{width}}  {routes}, {len(links) or 'no'} middleware")
     if server.cors_origins == "*":
         click.secho("  any web site may connect: server.cors_origins is '*'", fg="yellow")
 
 
-def _row(namespace: NamespaceBlueprint) -> tuple[str, str, str]:
-    links = [link.name for link in (*namespace.connection_links, *namespace.packet_links)]
-    count = namespace.route_count
-    return (
-        namespace.name,
-        " -> ".join(links) or "no middleware",
-        f"{count} route{'' if count == 1 else 's'}",
-    )
-
-
-def _say_json(started: StartupInfo) -> None:
+def _log_start(started: StartupInfo) -> None:
+    if started.degraded is not None:
+        text = "serving the last accepted configuration instead of the file, which is broken"
+        log.warning("%s", text, extra=problem_fields(text, started.degraded.problems))
     log.info("listening on %s", started.url)

@@ -10,6 +10,12 @@ __all__ = ["schema"]
 
 
 @click.command(short_help="Print the JSON Schema of gateway.yaml.")
-def schema() -> None:
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="The schema is JSON either way.",
+)
+def schema(format: str) -> None:
     """Print the JSON Schema of gateway.yaml, for editors and other tools."""
     click.echo(schema_text(), nl=False)

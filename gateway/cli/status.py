@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 import click
 
-from gateway.cli.asking import asks_daemon, near
-from gateway.cli.common import file_argument
-from gateway.cli.line import indented, printable
+from gateway.cli.asking import asks_daemon, near, near_problems
+from gateway.cli.common import file_argument, format_option, show_json
+from gateway.cli.line import printable
 from gateway.client.admin import AdminClient, problems_in, readable
+from gateway.errors import ConfigError, Problem
 
 __all__ = ["status"]
 
@@ -24,12 +25,7 @@ _Line: TypeAlias = tuple[str, str, str | None]
 @click.command(short_help="Show the status of the daemon that serves FILE.")
 @file_argument
 @asks_daemon("add one to ask the daemon")
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="Output for people or programs.",
-)
+@format_option()
 def status(file: Path, daemon: AdminClient, format: str) -> None:
     """Show the status of the daemon that serves FILE: sockets, generations, the last reload.
 
@@ -37,7 +33,9 @@ def status(file: Path, daemon: AdminClient, format: str) -> None:
     """
     facts = asyncio.run(daemon.status())
     if format == "json":
-        click.echo(indented(facts))
+        with readable(daemon.url):
+            found = ConfigError(_problems(facts))
+        show_json(facts, near_problems(found))
         return
     with readable(daemon.url):
         serves = f"generation {facts['generation']} serves at {facts['url']}"
@@ -55,7 +53,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield "started", _time(facts["started"]), None
     if facts["degraded"]:
         yield "degraded", "the file is broken; serving the last accepted one instead:", "red"
-        yield from (("", problem, "red") for problem in facts["degraded"])
+        degraded = problems_in({"problems": facts["degraded"]})
+        yield from (("", str(problem), "red") for problem in degraded)
     yield from _last_reload(facts["last_reload"])
     yield "sockets", _counts(facts["sockets"]) or "none", None
     yield "generations", f"{_counts(facts['generations'])} tasks", None
@@ -64,7 +63,16 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield "services", ", ".join(facts["services"]) or "none", None
     if facts["pending"]:
         yield "pending restart", ", ".join(facts["pending"]), "yellow"
+    for number, told in enumerate(facts["refused"]):
+        yield "" if number else "refused", _refused(**told), "yellow"
     yield "watcher", *_watcher(**facts["watcher"])
+
+
+def _problems(facts: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Return what is wrong with the files on disk: why others are served, or the last reload's."""
+    if facts["degraded"]:
+        return problems_in({"problems": facts["degraded"]})
+    return problems_in(facts["last_reload"]) if facts["last_reload"] else ()
 
 
 def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[_Line]:
@@ -91,6 +99,11 @@ def _old(generation: int, packets: int, chains: int, cancelled: int, until: floa
 
 def _number(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _refused(what: str, who: str, cure: str, count: int, at: float) -> str:
+    times = "once, at" if count == 1 else f"{count} times, last at"
+    return f"{what}, {times} {_time(at)} of {who}: {cure}"
 
 
 def _watcher(mode: str, up: bool) -> tuple[str, str | None]:

@@ -11,13 +11,21 @@ from typing import Any
 import aiohttp
 
 from gateway import config
-from gateway.config.model import AdminConfig
+from gateway.config.model import AdminConfig, GatewayConfig
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Verdict
 from gateway.errors import ConfigError, GatewayError, Place, Problem
 
-__all__ = ["AdminClient", "AdminError", "problems_in", "readable"]
+__all__ = [
+    "AdminClient",
+    "AdminError",
+    "admin_url",
+    "config_of",
+    "http_url",
+    "problems_in",
+    "readable",
+]
 
 CONNECT = 5.0
 """Seconds until a listener that does not accept counts as absent; answers have no limit."""
@@ -25,6 +33,10 @@ CONNECT = 5.0
 
 class AdminError(GatewayError):
     """The daemon gives no answer; the text is for the operator."""
+
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""The addresses that stand for all of a machine's, and what connects to them everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +57,8 @@ class AdminClient:
         A broken file is replaced by the configuration accepted last. Raises `ConfigError` when
         there is none.
         """
-        admin = _block(file, environ)
-        if admin is None:
-            return None
-        host = f"[{admin.host}]" if ":" in admin.host else admin.host
-        url = f"unix:{admin.socket}" if admin.socket else f"http://{host}:{admin.port}"
-        return cls(url, admin.token)
+        admin = config_of(file, environ).admin
+        return cls(admin_url(admin), admin.token) if admin else None
 
     async def status(self) -> dict[str, Any]:
         """Return the status of the daemon."""
@@ -143,14 +151,29 @@ def problems_in(answer: Mapping[str, Any]) -> tuple[Problem, ...]:
     )
 
 
-def _block(file: Path, environ: Mapping[str, str]) -> AdminConfig | None:
+def config_of(file: Path, environ: Mapping[str, str]) -> GatewayConfig:
+    """Load `file` or, if it is broken, the configuration accepted last.
+
+    Raises `ConfigError` when neither can be loaded.
+    """
     try:
-        return config.load(file, environ).admin
+        return config.load(file, environ)
     except ConfigError:
         last_good = LastGood(file, environ)
         if last_good.file is None:
             raise
-        return config.load(last_good.file, environ, last_good.beside).admin
+        return config.load(last_good.file, environ, last_good.beside)
+
+
+def admin_url(admin: AdminConfig) -> str:
+    """Return the address of an admin listener: `http://HOST:PORT` or `unix:PATH`."""
+    return f"unix:{admin.socket}" if admin.socket else http_url(admin.host, admin.port)
+
+
+def http_url(host: str, port: int, scheme: str = "http") -> str:
+    """Return the address at which a listener on `host` can be reached from its own machine."""
+    host = _ANY.get(host, host)
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _plan(answer: Mapping[str, Any]) -> Plan:

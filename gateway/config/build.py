@@ -23,6 +23,7 @@ from gateway.config.model import (
     AdminConfig,
     At,
     GatewayConfig,
+    LogConfig,
     NamespaceConfig,
     ReloadConfig,
     RouteConfig,
@@ -111,6 +112,11 @@ _RELOAD: _Kinds = {
     "close_window": seconds,
     "last_good": bool,
 }
+_LOG: _Kinds = {
+    "format": str,
+    "level": str,
+    "levels": lambda written: MappingProxyType(written or {}),
+}
 _UNITS: Mapping[Unit, Callable[[Any], object]] = {
     "count": int,
     "size": byte_count,
@@ -145,6 +151,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
         limits=limits,
         admin=_admin(folder, data),
+        log=LogConfig(**_given(data.get("log"), _LOG)),
         plugins=_plugins(file, document),
         services=MappingProxyType(
             {

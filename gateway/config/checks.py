@@ -11,9 +11,9 @@ from ipaddress import ip_address, ip_network
 from gateway.config.include import Data, Document
 from gateway.config.messages import url_path, with_slash
 from gateway.config.model import AdminConfig, GatewayConfig, ServerConfig
-from gateway.errors import Problem
+from gateway.errors import Problem, did_you_mean
 
-__all__ = ["is_loopback", "problems", "warnings"]
+__all__ = ["LOGGERS", "is_loopback", "problems", "warnings"]
 
 _SOCKET_PATH = 107
 """Bytes: `sun_path` of Linux, without the zero at its end (unix(7))."""
@@ -26,6 +26,12 @@ _UNSENDABLE = {
 
 _STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:[0-9]{1,5})?")
 """An origin with a `*` that does not stand for the subdomains of a host."""
+
+LOGGERS = (
+    *("sockgw", "sockgw.admin", "sockgw.builtin", "sockgw.engine", "sockgw.flow"),
+    *("sockgw.plugin", "sockgw.reload", "sockgw.server", "sockgw.service", "sockgw.socketio"),
+)
+"""The gateway's own loggers."""
 
 _GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
 
@@ -186,6 +192,7 @@ def _plain_host(host: Data) -> str:
 
 def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     """Find what is valid, and most likely not meant; `config` is the document's sound part."""
+    yield from _unknown_logs(document, config)
     for name in _mapping(document.data.get("namespaces")):
         namespace = config.namespaces.get(with_slash(name))
         if "*" in name:
@@ -199,6 +206,15 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
             if event == "connection":
                 message = "an event that clients send; the gateway's own is 'connect'"
                 yield document.key_at(*at).warning(message)
+
+
+def _unknown_logs(document: Document, config: GatewayConfig) -> Iterator[Problem]:
+    """Find levels for namespaces and loggers of the gateway that there are not."""
+    for name in config.log.levels:
+        kind, known = ("namespace", config.namespaces) if name[0] == "/" else ("logger", LOGGERS)
+        if name not in known and name.startswith(("/", "sockgw.")):
+            message = f"no {kind} {name!r}{did_you_mean(name, known)}"
+            yield document.key_at("log", "levels", name).warning(message)
 
 
 def _bad_patterns(document: Document) -> Iterator[Problem]:

@@ -21,6 +21,8 @@ __all__ = [
     "AdminConfig",
     "At",
     "GatewayConfig",
+    "LogConfig",
+    "LogLevel",
     "NamespaceConfig",
     "ReloadConfig",
     "RouteConfig",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 Order = Literal["concurrent", "serial"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,29 @@ class AdminConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LogConfig:
+    """Settings of the log; a `format` of `None` is text.
+
+    `levels` are by namespace, with its `/`, or by logger.
+    """
+
+    format: Literal["text", "json"] | None = None
+    level: LogLevel = "info"
+    levels: Mapping[str, LogLevel] = field(default_factory=lambda: MappingProxyType({}))
+
+    def level_of(self, logger: str, namespace: str | None = None) -> LogLevel:
+        """Return the level of what a logger says, about a namespace if it is about one.
+
+        The namespace's own comes first, then that of the logger or the nearest one above it.
+        """
+        if namespace and namespace in self.levels:
+            return self.levels[namespace]
+        while logger and logger not in self.levels:
+            logger = logger.rpartition(".")[0]
+        return self.levels.get(logger, self.level)
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """A whole gateway.yaml, its includes merged in.
 
@@ -196,6 +222,7 @@ class GatewayConfig:
     reload: ReloadConfig
     limits: Limits
     admin: AdminConfig | None
+    log: LogConfig
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]
     namespaces: Mapping[str, NamespaceConfig]

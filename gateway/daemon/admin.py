@@ -108,7 +108,7 @@ class AdminApi:
             "generation": serving.generation,
             "since": serving.since,
             "digest": serving.build.blueprint.digest,
-            "degraded": [str(problem) for problem in degraded],
+            "degraded": _problems(degraded),
             "last_reload": verdict_json(reloader.last) if reloader.last else None,
             "generations": serving.sockets.live.alive,
             "old_generations": [_old(each) for each in serving.sockets.live.old],
@@ -116,9 +116,16 @@ class AdminApi:
             "services": sorted(serving.build.blueprint.services),
             "pending": serving.pending,
             "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
+            "refused": self._refused(),
             "outcomes": serving.sockets.dispatcher.outcomes,
             "time": time.time(),
         }
+
+    def _refused(self) -> list[dict[str, Any]]:
+        """What was refused last; a plugin's reason may repeat a secret option."""
+        secrets = self._serving.build.config.secrets
+        latest = self._serving.sockets.engine.refused.latest
+        return [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest]
 
 
 def _old(generation: OldGeneration) -> dict[str, Any]:

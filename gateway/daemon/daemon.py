@@ -20,6 +20,7 @@ from gateway.config.model import ServerConfig
 from gateway.daemon.admin import AdminApi, add_routes, admin_listener
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.loading import Loading
+from gateway.daemon.log import configure
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.reload import Reloader, Triggers, Verdict
 from gateway.daemon.serving import Serving
@@ -187,6 +188,8 @@ class Daemon:
     async def _first(self) -> _First:
         """Load the file or, when it is broken, the last good configuration if that is allowed."""
         snapshot = await self._loading.snapshot(self.file)
+        if snapshot.config:  # what is wrong with the file is told as it asks for
+            configure(snapshot.config.log)
         try:
             return _First(await self._loading.build(snapshot), snapshot.inputs, None)
         except ConfigError as error:

@@ -42,7 +42,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
-        yield from self._connections()
+        yield from self._clients()
         yield from self._checks()
         yield from self._reloading()
 
@@ -69,8 +69,14 @@ class Metrics(Collector):
             "Volatile events dropped, by client, because it was not ready.",
             value=server.hub.dropped,
         )
+        yield GaugeMetricFamily(
+            "sockgw_connections",
+            "Open TCP connections of the public port.",
+            server.engine.connections,
+        )
 
-    def _connections(self) -> Iterator[Metric]:
+    def _clients(self) -> Iterator[Metric]:
+        """What clients did that they may not, and what was not allowed to them."""
         engine = self._serving.sockets.engine
         yield _counts(
             "sockgw_violations",
@@ -82,12 +88,13 @@ class Metrics(Collector):
             "sockgw_limited", "How often a limit was met.", "limit", engine.limits_met.counts
         )
         yield _counts(
-            "sockgw_faults", "Faults in the gateway itself.", "kind", engine.faults.counts
+            "sockgw_refused",
+            "What was refused because of the configuration or by middleware.",
+            "thing",
+            engine.refused.counts,
         )
-        yield GaugeMetricFamily(
-            "sockgw_connections",
-            "Open TCP connections of the public port.",
-            engine.connections,
+        yield _counts(
+            "sockgw_faults", "Faults in the gateway itself.", "kind", engine.faults.counts
         )
 
     def _checks(self) -> Iterator[Metric]:

@@ -22,14 +22,14 @@ from gateway.config.model import (
 )
 from gateway.limits import Limits, NamespaceLimits
 
-__all__ = ["RESTART_KEYS", "Plan", "compare", "emptied"]
+__all__ = ["RESTART_KEYS", "Plan", "compare", "duration", "emptied"]
 
 T = TypeVar("T")
 
 MOST_PAGES = 20
 """Pages that a plan names one by one; more than that are counted."""
 
-BLOCKS = ("server", "reload", "limits", "admin")
+BLOCKS = ("server", "reload", "limits", "admin", "log")
 SECRETS = ("token",)
 
 RESTART_KEYS = ("path", "serializer")
@@ -245,16 +245,16 @@ def _presence(label: str, before: Collection[str], after: Collection[str]) -> It
 def _shown(value: object, folder: Path) -> str:
     """Return a value as it would be written in a gateway.yaml in `folder`."""
     match value:
-        case None:
-            return "unset"
-        case bool():
-            return str(value).lower()
+        case None | bool():
+            return "unset" if value is None else str(value).lower()
         case float():
-            return "unlimited" if value == inf else _duration(value)
+            return "unlimited" if value == inf else duration(value)
         case tuple():
             return f"[{', '.join(_shown(each, folder) for each in value)}]"
         case StaticFolder():
             return f"{value.path}: {_near(value.folder.absolute(), folder)}"
+        case Mapping():
+            return f"{{{', '.join(f'{key}: {each}' for key, each in value.items())}}}"
         case Path():
             return str(_near(value, folder))
         case TlsConfig():
@@ -266,7 +266,8 @@ def _near(path: Path, folder: Path) -> Path:
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration as a gateway.yaml has it: `20m`, `1500ms`."""
     ms = round(seconds * 1000)
     for unit, size in _UNITS.items():
         if ms and ms % size == 0:

@@ -26,6 +26,8 @@ ACCEPTED_AT_ONCE = 64
 RETRY = 1.0
 """Seconds until connections are accepted again after the system refused one, as in asyncio."""
 
+HTTP_SPOKEN = "HTTP where TLS is spoken: use https://, or take server.tls away"
+
 
 class PreludeSite:
     """Accepts connections on a socket that listens, and hands each on after its prelude.
@@ -98,8 +100,9 @@ class PreludeSite:
                     ssl=self._context,
                     ssl_handshake_timeout=HANDSHAKE if self._context else None,
                 )
-        except OSError:  # not TLS, or the client is gone or too slow
-            pass
+        except OSError as error:  # not TLS, or the client is gone or too slow
+            if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
+                self._server.bad_request(address, HTTP_SPOKEN)
         finally:
             self._server.handshakes.discard(connection)
             if not goes_on:

@@ -21,7 +21,7 @@ from gateway.compiler import Build, Snapshot
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.listener import ListenError
 from gateway.daemon.loading import Loading
-from gateway.daemon.log import hide
+from gateway.daemon.log import configure, hide, problem_fields
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.plan import Plan, emptied
 from gateway.daemon.serving import Serving
@@ -178,9 +178,10 @@ class Reloader:
         # A service that fails to start may repeat its options, so they are masked before.
         hide(self._serving.build.config.secrets, build.config.secrets)
         plan = await self._serving.apply(build)
+        configure(build.config.log)
         for warning in build.warnings:
             if warning not in self._warned:
-                log.warning("%s", warning)
+                log.warning("%s", warning, extra=problem_fields(str(warning), (), [warning]))
         self._warned = build.warnings
         reload = build.config.reload
         self._watcher.set(reload.watch, reload.quiet, reload.poll_interval)
@@ -197,18 +198,26 @@ class Reloader:
                 log.warning("the accepted configuration could not be kept: %s", error)
 
     def _report(self, verdict: Verdict) -> None:
-        self.last = verdict
+        former, self.last = self.last, verdict
+        is_mended = former is not None and former.result == "failed"
+        again = f"{self._file} is valid again: " if is_mended else ""
         self._metrics.record_reload(verdict.trigger, verdict.result, verdict.at)
         self._notifier.ready(self.summary())
         if verdict.result == "unchanged":
-            log.info("reload: nothing has changed")
+            if is_mended:
+                log.info("%sgeneration %d stays", again, verdict.generation)
+            else:
+                log.info("reload: nothing has changed")
         elif verdict.result == "failed":
             lines = "\n".join(indent(problem.shown, "  ") for problem in verdict.problems)
-            log.error("reload failed, generation %d stays:\n%s", verdict.generation, lines)
+            text = f"reload failed, generation {verdict.generation} stays"
+            log.error("%s:\n%s", text, lines, extra=problem_fields(text, verdict.problems))
         else:
             lines = "".join(f"\n  {change}" for change in verdict.plan.changes)
             ms = verdict.seconds * 1000
-            log.info("generation %d serves after %.0f ms%s", verdict.generation, ms, lines)
+            text = f"{again}generation {verdict.generation} serves after {ms:.0f} ms"
+            fields = {"message": text, "changes": verdict.plan.changes}
+            log.info("%s%s", text, lines, extra={"fields": fields})
             if verdict.plan.pending:
                 log.warning("pending restart: %s", ", ".join(verdict.plan.pending))
         if self._reloaded is not None:

@@ -53,7 +53,7 @@ class Serving:
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         self._static = Static(self.server.path)
-        http = self.sockets.engine.http_server(self.server.path, self._static.respond)
+        http = self.sockets.engine.http_server(self.server.path, self._static)
         self.listener = Listener(PublicServer(http, self._trusts))
         self.admin = admin
         self.closed = 0

@@ -7,24 +7,35 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
 
 from gateway.engineio.handshake import Gate, HandshakeExchange
 from gateway.engineio.polling import PollExchange, PostExchange
 from gateway.engineio.receiver import Receiver
-from gateway.engineio.refusals import HINT, LATER, Refusal, refuse, verify
+from gateway.engineio.refusals import NO_SERVER, Refusal, busy, cause_of, refuse, verify
 from gateway.engineio.session import Session, new_id
 from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.transports import CLOSE_LIMIT
-from gateway.engineio.violations import FAULTS, VIOLATIONS, EventCounter, Fault, Violation
+from gateway.engineio.violations import (
+    FAULTS,
+    VIOLATIONS,
+    EventCounter,
+    Fault,
+    RefusalCounter,
+    Violation,
+)
 from gateway.engineio.websocket import WebSocketCarrier
 from gateway.http.closing import UNIX
-from gateway.http.connection import HttpConnection, HttpServer, Respond
+from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
+from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.exchange import Exchange
 from gateway.http.proxies import Peer, Sender, TrustedProxies
 from gateway.http.request import Request
-from gateway.http.response import Answer
+from gateway.http.response import NOT_FOUND
+from gateway.http.static import Static
 from gateway.http.switching import switch_to_websocket, websocket_key
 from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket, network_of
 
@@ -32,8 +43,12 @@ __all__ = ["Admission", "Connect", "Engine"]
 
 LOG = logging.getLogger("sockgw.engine")
 
-WARNED_ADDRESSES = 1000
-"""Addresses of outdated clients that are remembered, so that each is logged once."""
+RAISE = "to allow it, raise limits.{}"
+"""The cure for a limit that was met."""
+
+RAISE_DESCRIPTORS = (
+    "to allow it, raise the limit of file descriptors with ulimit -n, or LimitNOFILE= of systemd"
+)
 
 NO_DATA: Mapping[str, object] = {}
 
@@ -65,7 +80,8 @@ class Engine:
         self.cors = Cors(settings.cors_origins, self.proxies)
         self.deadlines = Deadlines(time.monotonic, self._arm)
         self.violations: EventCounter[Violation] = EventCounter("violation", VIOLATIONS)
-        self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES)
+        self.limits_met: EventCounter[LimitName] = EventCounter("limit", LIMIT_NAMES, cure=RAISE)
+        self.refused = RefusalCounter()
         self.admission = Admission(time.monotonic, is_overloaded)
         self.faults: EventCounter[Fault] = EventCounter("fault", FAULTS, level=logging.ERROR)
         self.sessions: dict[str, Session] = {}
@@ -76,7 +92,6 @@ class Engine:
         self._server: HttpServer | None = None
         self._all_gone: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._warned: set[str] = set()
 
     def configure(self, settings: Settings, limits: Limits) -> None:
         """Apply new settings and limits.
@@ -92,10 +107,10 @@ class Engine:
         if self._server is not None:
             self._server.review()
 
-    def http_server(self, path: str, otherwise: Respond | None = None) -> HttpServer:
+    def http_server(self, path: str, static: Static | None = None) -> HttpServer:
         """Make the HTTP server whose requests to `path`, which ends in a slash, are answered here.
 
-        `otherwise` answers all others; without it, they get 404.
+        `static` has the pages of all other paths; what it has not is 404.
         The slash may be missing: Socket.IO's clients leave it out if `addTrailingSlash` is false.
         """
         server = HttpServer(
@@ -104,9 +119,9 @@ class Engine:
             bounds=lambda: self.limits,
             websockets=lambda: len(self.websockets),
             bad_request=lambda address, why: self.violations.record("http", address, why),
-            limit_met=self.limits_met.record,
+            limit_met=self._limit_met,
             fault=lambda address: self.faults.record("request", address, "it was not answered"),
-            otherwise=otherwise,
+            not_found=partial(self._not_found, path, static),
         )
         self._server = server
         return server
@@ -149,7 +164,7 @@ class Engine:
                 return HandshakeExchange(self, gate, request, key, connection, fields)
             session = self.open(request, self.sender(request, connection))
             if session is None:
-                connection.answer(Answer(503, fields + LATER))
+                connection.answer(busy(fields))
                 return None
         if request.query["transport"] == "websocket":
             assert key is not None
@@ -237,15 +252,34 @@ class Engine:
         self, refusal: Refusal, request: Request, connection: HttpConnection, fields: str
     ) -> None:
         address = self.sender(request, connection).address
-        if refusal is Refusal.UNSUPPORTED_VERSION:
-            self._warn_of_version(address)
-        self.violations.record(refusal.violation, address, f"a {request.method} request")
-        connection.answer(refuse(refusal, fields))
+        cause = cause_of(refusal, request, self.settings)
+        if cause is None:
+            self.violations.record(refusal.violation, address, f"a {request.method} request")
+        else:
+            self.violations.count(refusal.violation)
+            self.refused.record(cause.kind, address, cause.thing, cause.cure)
+        connection.answer(refuse(refusal, fields, cause))
 
-    def _warn_of_version(self, address: str) -> None:
-        if address not in self._warned and len(self._warned) < WARNED_ADDRESSES:
-            self._warned.add(address)
-            LOG.warning("refused %s: %s", address, HINT)
+    def _limit_met(
+        self, limit: Literal["connections", "request_timeout"], address: str, why: str
+    ) -> None:
+        few = descriptors_for_connections() < self.limits.most_connections
+        cure = RAISE_DESCRIPTORS if limit == "connections" and few else ""
+        self.limits_met.record(limit, address, why, cure)
+
+    def _not_found(
+        self, path: str, static: Static | None, request: Request, connection: HttpConnection
+    ) -> None:
+        """Answer a page, or 404; `path` is the server's. Only Socket.IO's clients get a line."""
+        if static and static.answers(request, connection):
+            return
+        if "EIO" in request.query:
+            cure = f"server.path is {path!r}: give the client the same path"
+            address = self.sender(request, connection).address
+            self.refused.record("path", address, f"path {request.path!r}", cure)
+            connection.answer(NO_SERVER)
+        else:
+            connection.answer(NOT_FOUND)
 
     # Called by WebSockets and sessions
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
 from gateway.engineio.polling import PollExchange
-from gateway.engineio.refusals import LATER, Refusal, refuse
+from gateway.engineio.refusals import LATER, Refusal, busy, refuse, too_large
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.engineio.timers import Due
-from gateway.engineio.violations import EventCounter
+from gateway.engineio.violations import EventCounter, RefusalCounter
 from gateway.http.connection import HttpConnection
 from gateway.http.deadlines import Deadlines
 from gateway.http.proxies import Peer, Sender
@@ -31,6 +31,7 @@ class Opener(Protocol):
     limits: Limits
     deadlines: Deadlines
     limits_met: EventCounter[LimitName]
+    refused: RefusalCounter
     accepting: bool
 
     def sender(self, request: Request, peer: Peer) -> Sender:
@@ -96,12 +97,17 @@ class PendingHandshake:
             self._carrier.accepted(session, fields)
         else:
             engine.dismiss(address)
-            self._carrier.refused(Answer(503, LATER))
+            self._carrier.refused(busy(""))
 
-    def refuse(self, status: int, fields: str, reason: Mapping[str, object]) -> None:
-        """Refuse it, with the JSON of `reason`, which raises `TypeError` or `ValueError`."""
+    def refuse(self, status: int, fields: str, reason: Mapping[str, object], why: str = "") -> None:
+        """Refuse it, with the JSON of `reason`, which raises `TypeError` or `ValueError`.
+
+        `why` is for the log.
+        """
         answer = json_answer(status, LATER if status == 503 else "", reason)
         if self._end():
+            if why:
+                self._engine.refused.record("handshake", self.address, "handshake", why)
             self._engine.dismiss(self.address)
             self._carrier.refused(answer._replace(own=fields))
 
@@ -175,14 +181,14 @@ class HandshakeExchange:
     def finish(self, body: bytes) -> None:
         address, is_secure, *_ = self._engine.sender(self._request, self._connection)
         if not self._engine.admit(address):
-            self._connection.answer(Answer(503, self._fields + LATER))
+            self._connection.answer(busy(self._fields))
             return
         pending = PendingHandshake(self._engine, self, self._request, address, is_secure=is_secure)
         self._pending = pending
         pending.begin(self._gate)
 
     def too_large(self) -> None:
-        self._connection.answer(Answer(413, self._fields, closes=True))
+        self._connection.answer(too_large(self._fields))
 
     def broken(self) -> None:
         """Do nothing: the gate has not seen the request yet."""

@@ -98,6 +98,10 @@ class Outbox:
         self._append(Entry(frames, droppable))
         return "dropped"
 
+    def limit_met(self, limits: Limits) -> Literal["send_buffer", "send_packets"]:
+        """The limit because of which `keep` did not just keep something."""
+        return "send_packets" if len(self._entries) >= limits.send_packets else "send_buffer"
+
     def ping(self) -> None:
         """Send a ping, or add it ahead of the entries that wait: they may take many polls."""
         if self.sink is not None:

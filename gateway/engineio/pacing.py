@@ -34,22 +34,27 @@ NEXT_TURN: Final = _NextTurn()
 class Paced(Protocol):
     """A session, as far as it is slowed down."""
 
-    def count_limit(self, limit: LimitName, why: object) -> None: ...
+    def count_limit(self, limit: LimitName, why: object, key: str = "") -> None: ...
 
     def hold(self, seconds: float) -> None: ...
 
 
 def paced(
-    bucket: TokenBucket, rate: Callable[[], float], session: Paced, limit: LimitName
+    bucket: TokenBucket,
+    rate: Callable[[], float],
+    session: Paced,
+    limit: LimitName,
+    key: Callable[[], str] = str,
 ) -> Awaitable[None] | None:
     """Slow down a session that has sent more than `rate` per second.
 
     Its next message waits for the returned awaitable. The wait checks the rate again and again: a
-    reload may change it, and a client that is gone has no limit.
+    reload may change it, and a client that is gone has no limit. `key` returns the limit's key, ""
+    for that of the gateway.
     """
     if not bucket.refill(rate(), time.monotonic()):
         return None
-    session.count_limit(limit, f"more than {rate()} per second; it is read more slowly")
+    session.count_limit(limit, f"more than {rate()} per second; it is read more slowly", key())
     return _pace(bucket, rate, session)
 
 

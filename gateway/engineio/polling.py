@@ -9,9 +9,10 @@ import zlib
 from collections.abc import Awaitable, Iterator
 from typing import Protocol
 
+from gateway.engineio.counted import RAISE_PAYLOAD
 from gateway.engineio.pacing import BUDGET, NEXT_TURN
 from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
-from gateway.engineio.refusals import Refusal, refuse
+from gateway.engineio.refusals import Refusal, refuse, too_large
 from gateway.engineio.session import Polling, Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
 from gateway.http.connection import HttpConnection
@@ -76,7 +77,7 @@ class PollExchange:
         self._polling.poll(self)
 
     def too_large(self) -> None:
-        self._connection.answer(Answer(413, self._fields, closes=True))
+        self._connection.answer(too_large(self._fields))
 
     def broken(self) -> None:
         """Do nothing: the session has not seen this poll yet."""
@@ -167,8 +168,8 @@ class PostExchange:
 
     def too_large(self) -> None:
         self._polling.posted()
-        self._session.count_violation("too_large", "a body over the limit")
-        self._connection.answer(Answer(413, self._fields, closes=True))
+        self._session.count_violation("too_large", "a body over the limit", RAISE_PAYLOAD)
+        self._connection.answer(too_large(self._fields))
 
     def broken(self) -> None:
         self._polling.posted()

@@ -30,6 +30,10 @@ shutting down; the client does not read; the connection was closed, or failed.
 class Receiver(Protocol):
     """The client that a session belongs to, above the engine."""
 
+    @property
+    def socket_id(self) -> str:
+        """The id of the socket that it had last, for the log; empty before the first."""
+
     def receive(self, message: Message) -> Awaitable[None] | None:
         """Handle a message. The next one waits for the returned awaitable. Must not raise."""
 
@@ -42,6 +46,8 @@ class Receiver(Protocol):
 
 class _Nobody:
     """The receiver of a session that is not accepted yet, or that is over."""
+
+    socket_id = ""
 
     def receive(self, message: Message) -> None:
         return None

@@ -13,6 +13,7 @@ from enum import Enum
 from math import inf
 from typing import Protocol
 
+from gateway.engineio.counted import Counted, Counters
 from gateway.engineio.frames import Frames
 from gateway.engineio.outbox import Outbox
 from gateway.engineio.pacing import paced
@@ -31,9 +32,8 @@ from gateway.engineio.settings import Settings, Transport
 from gateway.engineio.timers import Due
 from gateway.engineio.transports import Poll, Post, WebSocket
 from gateway.engineio.upgrade import Upgrade, UpgradeStep
-from gateway.engineio.violations import EventCounter, Violation
 from gateway.http.deadlines import Deadlines
-from gateway.limits import LimitName, Limits, TokenBucket
+from gateway.limits import Limits, TokenBucket
 
 __all__ = ["Host", "Polling", "Session", "State", "new_id"]
 
@@ -59,48 +59,44 @@ class State(Enum):
 OPEN = State.OPEN  # read for every message, and enum members are slow to look up
 
 
-class Host(Protocol):
+class Host(Counters, Protocol):
     """The engine as its sessions see it."""
 
     settings: Settings
     limits: Limits
     deadlines: Deadlines
-    violations: EventCounter[Violation]
-    limits_met: EventCounter[LimitName]
 
     def forget(self, session: Session) -> None:
         """Remove a session from the table, so that no request finds it."""
 
 
-class Session:
+class Session(Counted):
     """One client, on its current transport.
 
-    `settings` are those of its handshake. `address` is the client's address; `is_secure` is true
-    if it came over TLS. `receiver` gets the messages of the client. `polling` has the requests of
-    long-polling; it is `None` for a session that began on a WebSocket or is over. `upgrade` is the
-    attempt in progress, if any. `packets` counts those that the client may still send, besides
-    events. Messages to a session that is over are dropped.
+    `settings` are those of its handshake; `is_secure` is true if it came over TLS. `polling` has
+    the requests of long-polling; it is `None` for a session that began on a WebSocket or is over.
+    `upgrade` is the attempt in progress, if any. `packets` counts those that the client may still
+    send, besides events. Messages to a session that is over are dropped.
     """
 
     __slots__ = (
         "_deadlines",
         "_held",
-        "_host",
         "_pings",
         "_websocket",
-        "address",
         "id",
         "is_secure",
         "last",
         "outbox",
         "packets",
         "polling",
-        "receiver",
         "settings",
         "state",
         "transport",
         "upgrade",
     )
+
+    _host: Host
 
     def __init__(
         self,
@@ -155,7 +151,10 @@ class Session:
             return
         kept = self.outbox.keep(frames, droppable, self._host.limits)
         if kept != "kept":
-            self.count_limit("send_buffer", f"{self.buffered} bytes are not read: {kept}")
+            limit = self.outbox.limit_met(self._host.limits)
+            unread = len(self.outbox) if limit == "send_packets" else self.buffered
+            what = "packets" if limit == "send_packets" else "bytes"
+            self.count_limit(limit, f"{unread} {what} are not read: {kept}")
         if kept == "disconnected":
             self.end("slow client")
         if self.polling is not None:
@@ -197,14 +196,6 @@ class Session:
             websocket.close()
         if former is State.OPEN:
             self._report_end(reason)
-
-    def count_violation(self, kind: Violation, why: object) -> None:
-        """Count a violation by the client; the caller decides if that ends the session."""
-        self._host.violations.record(kind, f"session {self.id[:6]}", why)
-
-    def count_limit(self, limit: LimitName, why: object) -> None:
-        """Count a limit that the client met; the caller decides what follows."""
-        self._host.limits_met.record(limit, f"session {self.id[:6]}", why)
 
     def charge(self, packets: int = 1) -> Awaitable[None] | None:
         """Charge packets or frames that are not events to `packets_per_second`.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from gateway.engineio.counted import RAISE_PAYLOAD
 from gateway.engineio.frames import (
     CloseCode,
     Frames,
@@ -161,7 +162,8 @@ class WebSocketCarrier(QueuedProtocol):
     def failed(self, error: FrameError) -> None:
         if not self._is_closing:
             large = error.code is CloseCode.TOO_BIG
-            self._session.count_violation("too_large" if large else "frame", error)
+            cure = RAISE_PAYLOAD if large else ""
+            self._session.count_violation("too_large" if large else "frame", error, cure)
             self._say_goodbye(error.code)
             self._session.lost(self, "transport error")
         self._hang_up(while_it_sends=True)

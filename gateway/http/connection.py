@@ -17,7 +17,7 @@ from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.exchange import Bounds, Due, Exchange
 from gateway.http.parser import END, BadRequest, Event, Parser
 from gateway.http.request import Request, read_plain
-from gateway.http.response import CONTINUE, NOT_FOUND, Answer, encode
+from gateway.http.response import CONTINUE, Answer, encode
 
 __all__ = ["HttpConnection", "HttpServer", "Respond"]
 
@@ -48,18 +48,14 @@ Respond = Callable[[Request, "HttpConnection"], Exchange | None]
 """Answers a request or begins to. `None` means it is answered or has taken over the connection."""
 
 
-def _not_found(request: Request, connection: HttpConnection) -> None:
-    connection.answer(NOT_FOUND)
-
-
 class HttpServer:
     """Makes the connections of one port. `routes` maps paths to the functions that answer them.
 
-    `otherwise` answers the requests to all other paths.
     `bounds` returns the limits that apply now, `websockets` the number of connections that became
     WebSockets and are still open. `bad_request` is called with a client's address and the reason
     when it does not send HTTP, `limit_met` when a limit is met, and `fault` with the address when
-    an exception is being handled that left a request unanswered.
+    an exception is being handled that left a request unanswered. `not_found` answers requests whose
+    path has no route.
 
     `idle` has the connections without a request, not even a part of one, and the times since
     when, the longest idle first. `handshakes` are connections whose prelude is under way.
@@ -74,16 +70,16 @@ class HttpServer:
         bad_request: Callable[[str, str], None],
         limit_met: Callable[[Literal["connections", "request_timeout"], str, str], None],
         fault: Callable[[str], None],
-        otherwise: Respond | None = None,
+        not_found: Respond,
     ) -> None:
         self.routes = routes
-        self.otherwise = otherwise or _not_found
         self.deadlines = deadlines
         self.bounds = bounds
         self.websockets = websockets
         self.bad_request = bad_request
         self.limit_met = limit_met
         self.fault = fault
+        self.not_found = not_found
         self.closing = CloseQueue()
         self.connections: set[HttpConnection] = set()
         self.handshakes: set[HttpConnection] = set()
@@ -363,7 +359,7 @@ class HttpConnection(QueuedProtocol):
         if self.is_timed:
             server.expect_nothing(self)
         self._request, self._is_reading = request, request.body is None
-        respond = server.routes.get(request.path, server.otherwise)
+        respond = server.routes.get(request.path, server.not_found)
         expected = request.headers.get("expect") if request.body is None else None
         if expected and expected.lower() != CONTINUES:
             self.answer(EXPECTATION_FAILED)

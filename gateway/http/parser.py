@@ -28,6 +28,11 @@ FRAMING = ("content-length", "transfer-encoding")
 VERSIONS = frozenset({"1.0", "1.1"})
 """Versions whose requests are read; llhttp knows 0.9 and 2.0 as well."""
 
+TLS_RECORD = b"\x16\x03"
+"""The beginning of a TLS handshake: https://www.rfc-editor.org/rfc/rfc8446#section-5.1"""
+
+TLS_SPOKEN = "TLS where HTTP is spoken: use http://, or set server.tls"
+
 FIELDS = 128
 """Header fields of a request."""
 
@@ -79,7 +84,7 @@ class Parser:
             cause = error.__context__
             if isinstance(cause, BadRequest):
                 raise cause from None
-            raise BadRequest(str(error)) from None
+            raise BadRequest(TLS_SPOKEN if data.startswith(TLS_RECORD) else str(error)) from None
         # httptools buffers a field until it is complete, so `on_header` cannot see it grow.
         if self._unread > HEAD_SIZE:
             raise BadRequest("the head is too large")

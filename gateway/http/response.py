@@ -19,7 +19,8 @@ class Answer(NamedTuple):
     """A response. `fields` are its header fields as sent, each with its line end.
 
     `closes` closes the connection after it, even if the client would keep it. `own` are fields
-    that few answers share, or that may hold a secret of this client: they are not cached.
+    that few answers share, or that may hold a secret of this client: they are not cached. `hint` is
+    text of ours for the reason phrase, which is all that a browser's console shows of a refusal.
     """
 
     status: int
@@ -27,6 +28,7 @@ class Answer(NamedTuple):
     body: bytes = b""
     closes: bool = False
     own: str = ""
+    hint: str = ""
 
 
 NOT_FOUND = Answer(404, "Content-Type: text/plain; charset=utf-8\r\n", b"404: Not Found")
@@ -40,8 +42,8 @@ def json_answer(status: int, fields: str, value: object) -> Answer:
 
 def encode(answer: Answer, *, keeps_alive: bool = True, has_body: bool = True) -> bytes:
     """The bytes of an answer. For HEAD, `has_body` is false: only the body's length is sent."""
-    status, fields, body, _, own = answer
-    head = _start(status, fields, keeps_alive)
+    status, fields, body, _, own, hint = answer
+    head = _start(status, fields, keeps_alive, hint)
     if own:
         head += own.encode()
     if not body and status in BODILESS:
@@ -60,9 +62,10 @@ def end_of_head() -> bytes:
 
 
 @lru_cache(32)
-def _start(status: int, fields: str, keeps_alive: bool) -> bytes:
+def _start(status: int, fields: str, keeps_alive: bool, hint: str) -> bytes:
     close = "" if keeps_alive else "Connection: close\r\n"
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}{close}".encode()
+    phrase = HTTPStatus(status).phrase + (f": {hint}" if hint else "")
+    return f"HTTP/1.1 {status} {phrase}\r\n{fields}{close}".encode()
 
 
 @lru_cache(1)

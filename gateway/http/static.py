@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from gateway.http.connection import HttpConnection
 from gateway.http.request import Request
-from gateway.http.response import NOT_FOUND, Answer
+from gateway.http.response import Answer
 
 __all__ = ["Page", "Pages", "Static", "make_page"]
 
@@ -101,19 +101,20 @@ class Static:
         self.pages: Pages = MappingProxyType({})
         self._reserved = None if reserved == "/" else reserved
 
-    def respond(self, request: Request, connection: HttpConnection) -> None:
-        """Answer a request."""
+    def answers(self, request: Request, connection: HttpConnection) -> bool:
+        """Answer a request if there is a page for it; tell whether there is."""
         path = request.path
         page = self.pages.get(path)
         is_folder = page is None and f"{path}/" in self.pages
         if (self._reserved and path.startswith(self._reserved)) or not (page or is_folder):
-            connection.answer(NOT_FOUND)
-        elif request.method not in ("GET", "HEAD"):
+            return False
+        if request.method not in ("GET", "HEAD"):
             connection.answer(NOT_ALLOWED)
         elif page is None:
             connection.answer(_redirect(request))
         else:
             connection.answer(page.answer(request.headers))
+        return True
 
 
 def make_page(name: str, data: bytes, digest: str) -> Page:

@@ -89,7 +89,7 @@ class PluginModules(Placed):
                 yield Problem(Place(source.path), "", message)
 
     def _problem(self, error: BaseException, importing: str) -> Problem:
-        place = self._place(error) or Place(importing)
+        place = self.place(error) or Place(importing)
         return Problem(
             place,
             "",
@@ -97,7 +97,7 @@ class PluginModules(Placed):
             excerpt(place, self.sources) if isinstance(error, SyntaxError) else "",
         )
 
-    def _place(self, error: BaseException) -> Place | None:
+    def place(self, error: BaseException) -> Place | None:
         """Return the innermost line of plugin code in the traceback, or `None`."""
         paths = {source.path for source in self.sources.files.values()}
         if isinstance(error, SyntaxError) and error.filename in paths:

@@ -109,6 +109,10 @@ class PluginSet:
         """
         return self._made.install()
 
+    def place(self, error: BaseException) -> Place | None:
+        """Return the innermost line of plugin code in the traceback, or `None`."""
+        return self._made.place(error)
+
     def resolve(self, name: str, role: Role = "service") -> Plugin:
         """Return the plugin of that name, for use as `role`.
 

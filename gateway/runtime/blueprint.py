@@ -76,12 +76,14 @@ class Recipe:
 
     Recipes with equal keys (plugin, options, sources) make the same service, so the running one
     is kept. `make` calls the plugin's factory. `problem` turns the reason why the service did not
-    start into a problem at its place in the YAML.
+    start into a problem at its place in the YAML. `place` is the plugin's line that has raised an
+    exception, or for `None` where it is defined; `None` if that is not known.
     """
 
     key: Hashable
     make: Callable[[Gateway], object]
     problem: Callable[[str], Problem]
+    place: Callable[[BaseException | None], Place | None] = lambda error: None
 
 
 @dataclass(frozen=True, slots=True)

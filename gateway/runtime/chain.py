@@ -19,6 +19,7 @@ from gateway.api import Context, Handler, HandshakeContext, Next, Value
 from gateway.errors import Place, UsageError
 
 __all__ = [
+    "FLOW",
     "AnyContext",
     "Arguments",
     "Chain",
@@ -31,7 +32,10 @@ __all__ = [
     "trace_route",
 ]
 
-log = logging.getLogger("sockgw.flow")
+FLOW = "sockgw.flow"
+"""The logger of the steps of packets."""
+
+log = logging.getLogger(FLOW)
 
 AnyContext = TypeVar("AnyContext", Context, HandshakeContext)
 

@@ -150,5 +150,9 @@ class Connection(ABC):
         """Forget the rooms of a socket that is gone."""
 
     @abstractmethod
-    def count_limit(self, limit: LimitName) -> None:
-        """Count that a packet was refused because a limit was met."""
+    def count_limit(self, limit: LimitName, why: str = "a packet is refused") -> None:
+        """Count that a limit was met; `why` is for the log."""
+
+    @abstractmethod
+    def count_refused(self, why: str) -> None:
+        """Count that the socket was refused; `why` is for the log, "" if that knows already."""

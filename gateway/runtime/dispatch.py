@@ -24,6 +24,7 @@ from gateway.runtime.load import InFlight
 from gateway.runtime.outcome import (
     BUSY,
     OUTCOMES,
+    RETURNED,
     cancelled,
     connect_error_data,
     error_payload,
@@ -31,11 +32,16 @@ from gateway.runtime.outcome import (
     is_fault,
     log_fault,
     outcome_of,
+    reason_of,
+    refused_by,
     unanswered,
     unsendable,
 )
 
 __all__ = ["Dispatcher"]
+
+TOO_LATE = " took longer than {:g} s: to allow it, raise namespaces.{}.connect_timeout"
+"""The reason, for the log, of a refusal by the clock."""
 
 UNROUTED = ("dropped", "unknown_event")
 """Outcomes that only an ack reports: no handler has failed."""
@@ -80,10 +86,14 @@ class Dispatcher:
         else:
             self._accept(connection)
 
-    def refuse(self, connection: Connection, reject: Reject) -> None:
-        """Refuse a socket that is not accepted yet; from now on its `next()` returns at once."""
+    def refuse(self, connection: Connection, reject: Reject, why: str) -> None:
+        """Refuse a socket that is not accepted yet; from now on its `next()` returns at once.
+
+        `why` is for the log, "" if it is logged already.
+        """
         if connection.state is LEFT:
             return
+        connection.count_refused(why)
         connection.state = LEFT
         connection.unwind()
         connection.refuse(reject.message, connect_error_data(reject))
@@ -111,7 +121,7 @@ class Dispatcher:
         ctx._end = lambda _: self._stay(connection)
         # `asyncio.timeout` would cost more than everything else that most sockets need.
         connection.expire_after(namespace.connect_timeout)
-        reject = Reject("refused", "connection refused")
+        reject, why = Reject("refused", "connection refused"), RETURNED
         try:
             await namespace.connection(ctx)
         except BaseException as error:
@@ -120,21 +130,23 @@ class Dispatcher:
                 raise
             if connection.state is State.EXPIRED:
                 reject = Reject("timeout", "connecting took too long")
+                why = TOO_LATE.format(namespace.connect_timeout, namespace.name)
             elif is_cancellation and is_cancelled():
                 raise
             else:  # a cancellation may also come from a task that a plugin awaited
-                reject = outcome_of(ctx, error)
+                reject, why = outcome_of(ctx, error), reason_of(error)
         finally:
             connection.stop_timer()
         if connection.state is ACCEPTED:
             # A middleware that no longer waits in next() ends the socket.
             await connection.disconnect()
         else:
-            self._refuse(connection, ctx, reject)
+            why = refused_by(ctx, namespace.connection_links, why)
+            self._refuse(connection, ctx, reject, why)
 
-    def _refuse(self, connection: Connection, ctx: Context, reject: Reject) -> None:
+    def _refuse(self, connection: Connection, ctx: Context, reject: Reject, why: str) -> None:
         try:
-            self.refuse(connection, reject)
+            self.refuse(connection, reject, why)
         except (TypeError, ValueError) as error:
             internal = unsendable(ctx, error)
             connection.refuse(internal.message, connect_error_data(internal))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -10,11 +11,13 @@ from gateway.api import Context, HandshakeContext
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
 from gateway.runtime.cancellation import Cause
+from gateway.runtime.chain import AnyContext, Link
 
 __all__ = [
     "BUSY",
     "FAULTS",
     "OUTCOMES",
+    "RETURNED",
     "cancelled",
     "connect_error_data",
     "error_payload",
@@ -22,6 +25,8 @@ __all__ = [
     "is_fault",
     "log_fault",
     "outcome_of",
+    "reason_of",
+    "refused_by",
     "unanswered",
     "unsendable",
 ]
@@ -41,6 +46,9 @@ OUTCOMES = (
 
 BUSY = Reject("busy", "too much to do", {"retry_after": 1})
 """The refusal of sockets and packets under overload; `retry_after` is in seconds."""
+
+RETURNED = " returned without calling next()"
+"""The reason, for the log, of a refusal without an exception."""
 
 FAULTS = (Exception, SystemExit)
 """Exceptions that a plugin may raise without ending the daemon; see `is_fault` for others."""
@@ -79,6 +87,23 @@ def outcome_of(ctx: Context, error: BaseException) -> Reject:
     what = "connecting" if ctx.event == "connect" else f"event {ctx.event!r}"
     log_fault(ctx, f"in {what}", error)
     return Reject("internal", "internal error")
+
+
+def reason_of(error: BaseException) -> str:
+    """The reason, for the log, of a refusal by an exception; "" for one that is logged itself.
+
+    Notes that were added to a `Reject` are for the log only.
+    """
+    if not isinstance(error, Reject):
+        return ""
+    notes: Sequence[str] = getattr(error, "__notes__", ())
+    return f": {error}" + "".join(f" ({note})" for note in notes)
+
+
+def refused_by(ctx: AnyContext, links: Sequence[Link[AnyContext]], reason: str) -> str:
+    """The middleware that let nobody pass, and its reason; "" if there is none to log."""
+    name = links[min(ctx._at, len(links) - 1)].name
+    return f"middleware {name!r}{reason}" if reason else ""
 
 
 def cancelled(ctx: Context, by: Cause) -> Reject:

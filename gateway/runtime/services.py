@@ -12,13 +12,16 @@ from collections.abc import Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from gateway.api import Gateway, Services
-from gateway.errors import ConfigError, Problem
+from gateway.errors import ConfigError, Place, Problem
 from gateway.runtime.blueprint import Recipe
 from gateway.runtime.outcome import FAULTS
 
 __all__ = ["ServicePool"]
 
 log = logging.getLogger("sockgw.service")
+
+SLOW = 5.0
+"""Time after which a service that is still starting is logged, in seconds."""
 
 CLEAN_UP = 5.0
 """Time for a service to clean up when it is cancelled while it starts, in seconds."""
@@ -51,7 +54,7 @@ class ServicePool:
                     await self._acquire(name, recipe, gateway)
                 except FAULTS as error:
                     log.debug("service %s did not start", name, exc_info=error)
-                    problems.append(recipe.problem(_reason(error, self._start_timeout)))
+                    problems.append(recipe.problem(_reason(error, recipe, self._start_timeout)))
                 else:
                     acquired[name] = recipe
             if problems:
@@ -74,8 +77,14 @@ class ServicePool:
         running = self._running.get(recipe.key)
         if running is None:
             running = _Running(name)
-            async with asyncio.timeout(self._start_timeout):
-                await running.begin(recipe.make(gateway))
+            text = "services.%s has not started after %g s, and may take %g s%s"
+            told = (name, SLOW, self._start_timeout, _at(recipe.place(None)))
+            slow = asyncio.get_running_loop().call_later(SLOW, log.warning, text, *told)
+            try:
+                async with asyncio.timeout(self._start_timeout):
+                    await running.begin(recipe.make(gateway))
+            finally:
+                slow.cancel()
             self._running[recipe.key] = running
         running.users += 1
 
@@ -133,7 +142,12 @@ def _as_exception(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(f"it called exit: {error}")
 
 
-def _reason(error: BaseException, limit: float) -> str:
+def _reason(error: BaseException, recipe: Recipe, limit: float) -> str:
     if isinstance(error, TimeoutError):
-        return f"the service did not start within {limit:g} s"
-    return f"the service did not start: {type(error).__name__}: {error}"
+        return f"the service did not start within {limit:g} s{_at(recipe.place(None))}"
+    where = _at(recipe.place(error))
+    return f"the service did not start: {type(error).__name__}: {error}{where}"
+
+
+def _at(place: Place | None) -> str:
+    return f" ({place})" if place else ""

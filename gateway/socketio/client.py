@@ -113,8 +113,13 @@ class ConnectedSocket(Member):
         if self.state is ACCEPTED:
             self.session.send_many(frames)
 
-    def count_limit(self, limit: LimitName) -> None:
-        self.session.count_limit(limit, f"a packet in {self.socket.namespace} is refused")
+    def count_limit(self, limit: LimitName, why: str = "a packet is refused") -> None:
+        name = self.socket.namespace
+        key = self.client.hub.limit_key(limit, name)
+        self.session.count_limit(limit, f"{why} in {name}", key)
+
+    def count_refused(self, why: str) -> None:
+        self.session.count_refused("connection", f"connection to {self.socket.namespace!r}", why)
 
     # Called by plugins
 
@@ -178,7 +183,7 @@ class ConnectedSocket(Member):
             self.lost("server namespace disconnect")
         elif self.state is not LEFT:
             refusal = Reject("refused", "connection refused")
-            self.client.hub.dispatcher.refuse(self, refusal)
+            self.client.hub.dispatcher.refuse(self, refusal, "a plugin has disconnected it")
 
     def _send(self, frames: Frames) -> None:
         if self.state is ACCEPTED:
@@ -218,6 +223,7 @@ class Client:
         "refusals",
         "request",
         "session",
+        "socket_id",
         "sockets",
     )
 
@@ -229,6 +235,7 @@ class Client:
         self.hub = hub
         self.data = data
         self.sockets: dict[str, ConnectedSocket] = {}
+        self.socket_id = ""
         self.bytes = TokenBucket()
         self.is_closed = False
         self._left: frozenset[str] = frozenset()
@@ -324,12 +331,16 @@ class Client:
     def throttle_packets(self, namespace: str, packets: TokenBucket) -> Awaitable[None] | None:
         """Slow the session down. Its next message waits for the returned awaitable."""
         rate = partial(self._packet_rate, namespace)
-        return paced(packets, rate, self.session, "packets_per_second")
+        key = partial(self.hub.limit_key, "packets_per_second", namespace)
+        return paced(packets, rate, self.session, "packets_per_second", key)
 
     def _connect(self, namespace: str, auth: dict[str, Value], size: int) -> Awaitable[None] | None:
         if namespace in self.sockets:
             raise PacketError(f"a second CONNECT to {namespace!r}")
         if not self.hub.dispatcher.serves(namespace):
+            if self.hub.dispatcher.live.current is not None:
+                thing = f"namespace {namespace!r}"
+                self.session.count_refused("namespace", thing, "add it to namespaces")
             self.refuse(namespace, "Invalid namespace")
             return self.session.charge()
         if size > self.hub.limits.auth_size:
@@ -343,7 +354,8 @@ class Client:
             self._enter(namespace, auth, packets)
         else:
             self._remember(namespace, packets)
-            self.session.count_limit(limit, f"refused in {namespace}")
+            key = self.hub.limit_key(limit, namespace) if limit == "sockets" else ""
+            self.session.count_limit(limit, f"a connection to {namespace} was refused", key)
             self.refuse(namespace, BUSY.message, connect_error_data(BUSY))
         return None if packets.tokens >= 0 else self.throttle_packets(namespace, packets)
 
@@ -363,6 +375,7 @@ class Client:
             socket.socket.data.update(self.data)
         self.hub.rooms.add(socket)
         self.sockets[namespace] = socket
+        self.socket_id = socket.socket.id
         self._stop_join_timer()
         self.hub.dispatcher.connect(socket)
 

@@ -10,7 +10,7 @@ from gateway.api import Handshake, HandshakeContext
 from gateway.engineio.handshake import Gate, PendingHandshake
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Generation
-from gateway.runtime.handshake import INTERNAL, refusal
+from gateway.runtime.handshake import INTERNAL, refusal, why_refused
 from gateway.runtime.live import Live
 from gateway.runtime.outcome import error_payload, log_fault
 
@@ -55,13 +55,14 @@ async def _answer(ctx: HandshakeContext, generation: Generation, pending: Pendin
         if reject is None:
             pending.accept(ctx.headers.encode(), ctx.data)
         else:
-            _refuse(ctx, pending, reject)
+            why = why_refused(ctx, generation.blueprint, reject)
+            _refuse(ctx, pending, reject, why)
 
 
-def _refuse(ctx: HandshakeContext, pending: PendingHandshake, reject: Reject) -> None:
+def _refuse(ctx: HandshakeContext, pending: PendingHandshake, reject: Reject, why: str) -> None:
     fields = ctx.headers.encode()
     try:
-        pending.refuse(reject.status, fields, error_payload(reject))
+        pending.refuse(reject.status, fields, error_payload(reject), why)
     except (TypeError, ValueError) as error:
         log_fault(ctx, "in the data of a Reject", error)
         pending.refuse(INTERNAL.status, fields, error_payload(INTERNAL))

@@ -70,6 +70,19 @@ class Hub:
         full = self.rooms.limit(namespace, address, self.limits, own)
         return full or self.dispatcher.in_flight.refuses_newcomers(generation)
 
+    def limit_key(self, limit: LimitName, namespace: str) -> str:
+        """The key of a limit that a socket of a namespace has just met.
+
+        A namespace's `sockets` and `handlers` hold besides the gateway's, its other limits instead.
+        """
+        name, bound = f"limits.{limit}", getattr(self.limits, limit)
+        current = self.dispatcher.live.current
+        found = None if current is None else current.blueprint.namespaces.get(namespace)
+        own = getattr(found.limits, limit, bound) if found is not None else bound
+        counts = {"sockets": len(self.rooms), "handlers": self.dispatcher.in_flight.count}
+        is_own = counts[limit] < bound if limit in counts else own != bound
+        return f"namespaces.{namespace}.{name}" if is_own else name
+
     def event(
         self, event: str, args: Sequence[object], namespace: str, id: int | None = None
     ) -> Frames:

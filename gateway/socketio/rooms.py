@@ -203,8 +203,7 @@ class Rooms:
         own, joined = member.socket.id, member.rooms or ()
         new = {room for room in rooms if room not in joined and room != own}
         if new and len(joined) + len(new) > limit:
-            where = f"{limit} in {member.socket.namespace}"
-            member.session.count_limit("rooms_per_socket", where)
+            member.count_limit("rooms_per_socket", f"{limit} rooms")
             raise Reject("too_many_rooms", f"a socket may be in {limit} rooms")
         self.check_free(new)
         if own in rooms:

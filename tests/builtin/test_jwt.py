@@ -10,7 +10,6 @@ import jwt as pyjwt
 import pytest
 
 import gateway.builtin
-from gateway.builtin import _tokens
 from gateway.testing import Refused
 from tests.builtin.conftest import Clock, Fault, Guarded, use
 from tests.builtin.signing import SECRET, claims, key_set, signer, token
@@ -26,6 +25,11 @@ async def verdict(guarded: Guarded, options: dict[str, Any], shown: object) -> t
             await gateway.connect(auth={"token": shown})
     return refused.value.message, refused.value.data
 
+
+REFUSED = (
+    "refused connection to '/' of 127.0.0.1: middleware 'builtin.jwt': "
+    "unauthorized: a valid token is needed"
+)
 
 UNAUTHORIZED = ("a valid token is needed", {"code": "unauthorized"})
 
@@ -151,7 +155,7 @@ async def test_claims_that_do_not_fit_are_refused_and_the_log_tells_which(
     caplog.set_level(logging.INFO, "sockgw")
     shown = token(**changes)
     assert await verdict(guarded, {**HS256, **options}, shown) == UNAUTHORIZED
-    assert [record.getMessage() for record in caplog.records] == [f"token refused: {logged}"]
+    assert caplog.messages == [f"{REFUSED} (token refused: {logged})"]
 
 
 @pytest.mark.parametrize(
@@ -287,16 +291,16 @@ def test_without_pyjwt_it_says_how_to_get_it(fault: Fault, monkeypatch: pytest.M
 
 
 async def test_refusals_are_logged_once_a_second(
-    guarded: Guarded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "sockgw.plugin")
+    caplog.set_level(logging.INFO, "sockgw")
     clock = Clock()
-    monkeypatch.setattr(_tokens, "monotonic", clock)
     async with guarded(connection_middleware=[use("jwt", HS256)]) as gateway:
+        gateway._server.engine.refused._clock = clock
         for later in (0.0, 0.1, 0.8, 0.1):
             clock.now += later
             with pytest.raises(Refused):
                 await gateway.connect(auth={"token": "x"})
-    refused = "token refused: DecodeError"
-    logged = [record.getMessage() for record in caplog.records]
-    assert logged == [refused, f"{refused} (2 more were not logged)"]
+    why = "(token refused: DecodeError)"
+    later = REFUSED.replace("127.0.0.1", "127.0.0.1 (2 more)")
+    assert caplog.messages == [f"{REFUSED} {why}", f"{later} {why}"]

@@ -327,9 +327,10 @@ def test_something_high_fails_it_unless_told_otherwise(here: Path) -> None:
     assert invoke("audit").exit_code == 1
 
 
-def test_json_is_for_programs(here: Path) -> None:
+@pytest.mark.parametrize("option", ["--json", "--format=json"])
+def test_json_is_for_programs(here: Path, option: str) -> None:
     write(here, "namespaces: {/: }\n")
-    assert json.loads(invoke("audit", "--json").stdout) == {
+    assert json.loads(invoke("audit", option).stdout) == {
         "findings": [
             {
                 "severity": "medium",
@@ -338,9 +339,11 @@ def test_json_is_for_programs(here: Path) -> None:
                 "column": 14,
                 "path": "namespaces./",
                 "message": "no connection middleware: anyone who can reach the gateway may connect",
-                "mend": ADD_AUTH,
+                "fix": ADD_AUTH,
             }
-        ]
+        ],
+        "problems": [],
+        "warnings": [],
     }
 
 

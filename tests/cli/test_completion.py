@@ -28,6 +28,8 @@ def test_zsh_finds_its_mark_in_the_first_line() -> None:
         ("sockgw r", ["plain,run", "plain,routes", "plain,reload"]),
         ("sockgw check --format ", ["plain,text", "plain,json", "plain,github"]),
         ("sockgw audit --fail-on m", ["plain,medium"]),
+        ("sockgw h", ["plain,healthcheck"]),
+        ("sockgw run --log-format ", ["plain,text", "plain,json"]),
         ("sockgw new m", ["plain,middleware"]),
         ("sockgw run ", ["file,"]),
     ],

@@ -158,7 +158,13 @@ async def test_json_is_for_programs(file: Path) -> None:
         write(file.parent, "namespaces: [")
         failed = await ask("plan", file, "--format", "json")
     assert plan.pop("changes")
-    assert plan == {"removed": ["/news"], "pending": ["server.path"], "closed": 0, "problems": []}
+    assert plan == {
+        "removed": ["/news"],
+        "pending": ["server.path"],
+        "closed": 0,
+        "problems": [],
+        "warnings": [],
+    }
     assert failed.exit_code == BAD_CONFIG
     assert len(json.loads(failed.stdout)["problems"]) == 1
 

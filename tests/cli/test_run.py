@@ -18,7 +18,7 @@ import pytest
 
 from tests.cli.invoke import invoke
 from tests.gateway_files import write
-from tests.slowness import without_slowness
+from tests.slowness import is_slowness, without_slowness
 
 ROOT = Path(__file__).parents[2]
 BAD_CONFIG = 78
@@ -26,7 +26,7 @@ BAD_CONFIG = 78
 
 @dataclass(slots=True)
 class Run:
-    """A `sockgw run` in a process in which warnings are errors; `lines` is its stdout so far."""
+    """A `sockgw run` in a process; `lines` is its stdout so far."""
 
     process: asyncio.subprocess.Process
     lines: list[str] = field(default_factory=list)
@@ -39,6 +39,14 @@ class Run:
             if found := re.search(r"http://\S+", line):
                 return found[0]
         raise AssertionError(f"it has ended: {self.lines}, {await self.errors()}")
+
+    async def entry(self) -> dict[str, Any]:
+        """The next object of a log in JSON, but for what a busy machine makes asyncio warn of."""
+        assert self.process.stderr is not None
+        while is_slowness(line := (await self.process.stderr.readline()).decode()):
+            pass
+        found: dict[str, Any] = json.loads(line)
+        return found
 
     async def errors(self) -> str:
         """Wait for its end; what it has written to stderr."""
@@ -53,9 +61,10 @@ class Run:
 
 
 @asynccontextmanager
-async def running(file: Path, *args: str) -> AsyncIterator[Run]:
+async def running(file: Path, *args: str, warnings: str = "error") -> AsyncIterator[Run]:
+    """Run it in a process in which warnings are errors, unless `warnings` says otherwise."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-X", "dev", "-m", "gateway", "run", file, *args),
+        *(sys.executable, "-W", warnings, "-X", "dev", "-m", "gateway", "run", file, *args),
         cwd=ROOT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -139,7 +148,8 @@ async def test_a_service_that_does_not_start_is_a_problem_at_its_line(tmp_path: 
     assert errors.splitlines() == [
         (
             f"{file}:2:9: services.user: "
-            "the service did not start: ZeroDivisionError: division by zero"
+            "the service did not start: ZeroDivisionError: division by zero "
+            f"({tmp_path}/plugins/user.py:2:25)"
         ),
         "1 problem",
     ]
@@ -147,13 +157,97 @@ async def test_a_service_that_does_not_start_is_a_problem_at_its_line(tmp_path: 
 
 async def test_json_is_one_object_a_line(file: Path) -> None:
     async with running(file, "--port", "0", "--log-format", "json") as run:
-        assert run.process.stderr is not None
-        entry = json.loads(await run.process.stderr.readline())
+        entry = await run.entry()
         status, errors = await run.stop(signal.SIGTERM)
     assert status == 0
     assert entry["level"] == "info"
     assert re.match(r"listening on http://127\.0\.0\.1:[1-9]", entry["message"])
     assert all(isinstance(json.loads(line), dict) for line in errors.splitlines())
+
+
+LOUD = """
+import threading, warnings
+
+print("imported")
+
+async def say(ctx):
+    print("said")
+    warnings.warn("careful", UserWarning, stacklevel=1)
+    worker = threading.Thread(target=lambda: 1 / 0)
+    worker.start()
+    worker.join()
+"""
+
+
+async def test_json_is_one_object_a_line_whatever_plugins_do(tmp_path: Path, sockgw: Any) -> None:
+    config = "server: {port: 0}\nreload: {quiet: 1ms}\nlog: {format: json}\n"
+    file = write(tmp_path, f"{config}namespaces: {{/: {{routes: {{say: chat.say}}}}}}", chat=LOUD)
+    async with running(file, warnings="default") as run:
+        entries = [await run.entry() for _ in range(2)]
+        url = address(entries[1]["message"].rpartition(" ")[2])
+        await sockgw("emit", url, "say", "--ack")
+        entries += [await run.entry() for _ in range(3)]
+        file.write_text(f"{config}namespaces: {{/: {{routs: }}}}")
+        entries.append(await run.entry())
+        await run.stop(signal.SIGTERM)
+        assert run.process.stdout is not None
+        assert await run.process.stdout.read() == b""
+    assert [(each["logger"], each["level"]) for each in entries] == [
+        ("stdout", "info"),
+        ("sockgw.server", "info"),
+        ("stdout", "info"),
+        ("py.warnings", "warning"),
+        ("python", "error"),
+        ("sockgw.reload", "error"),
+    ]
+    assert (entries[0]["message"], entries[2]["message"]) == ("imported", "said")
+    assert entries[3]["message"] == f"{tmp_path}/plugins/chat.py:8: UserWarning: careful"
+    assert entries[4]["traceback"].endswith("ZeroDivisionError: division by zero")
+    assert entries[5]["message"] == "reload failed, generation 1 stays"
+    assert entries[5]["problems"] == [
+        {
+            "file": str(file),
+            "line": 4,
+            "column": 18,
+            "path": "namespaces./.routs",
+            "message": "unknown key 'routs', did you mean 'routes'?",
+        }
+    ]
+
+
+@pytest.mark.parametrize("by", ["the option", "the file"])
+async def test_a_file_that_cannot_be_served_is_an_object_too(tmp_path: Path, by: str) -> None:
+    block, option = ("", ["--log-format", "json"]) if by == "the option" else ("json", [])
+    log = f"log: {{format: {block}}}\n" if block else ""
+    file = write(tmp_path, f"namespaces: {{/: {{routs: {{}}}}}}\n{log}")
+    async with running(file, *option) as run:
+        errors = await run.errors()
+        assert await run.process.wait() == BAD_CONFIG
+    entry = json.loads(errors)
+    assert (entry["level"], entry["message"]) == ("error", f"{file} cannot be served")
+    assert [problem["column"] for problem in entry["problems"]] == [18]
+
+
+async def test_so_is_a_busy_port(file: Path) -> None:
+    async with running(file, "--port", "0") as first:
+        port = str(urlsplit(await first.url()).port)
+        async with running(file, "--port", port, "--log-format", "json") as second:
+            entry = await second.entry()
+            assert await second.process.wait() == 1
+    assert entry["message"].startswith(f"cannot listen on 127.0.0.1:{port}: ")
+
+
+async def test_a_namespace_at_debug_logs_its_steps(tmp_path: Path, sockgw: Any) -> None:
+    namespaces = "{/: {routes: {say: chat.say}}, /b: {routes: {say: chat.say}}}"
+    config = f"server: {{port: 0}}\nnamespaces: {namespaces}\nlog: {{levels: {{/b: debug}}}}\n"
+    file = write(tmp_path, config, chat="async def say(ctx): ...\n")
+    async with running(file) as run:
+        url = address(await run.url())
+        for namespace in ("", "/b"):
+            await sockgw("emit", f"{url}{namespace}", "say", "--ack")
+        _, errors = await run.stop(signal.SIGTERM)
+    steps = [line for line in errors.splitlines() if "route 'say'" in line]
+    assert [line.split()[2] for line in steps] == ["/b"]
 
 
 async def test_verbose_logs_each_step_of_a_packet(file: Path, sockgw: Any) -> None:

@@ -5,6 +5,7 @@ import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 from click.testing import Result
 
@@ -63,6 +64,26 @@ async def test_what_is_served_where_and_to_how_many(file: Path) -> None:
         "services": ["store"],
         "watcher": ["off"],
     }
+
+
+async def test_what_was_refused_last_is_told_with_the_cure(file: Path) -> None:
+    async with asked(file) as url, aiohttp.ClientSession() as http:
+        for origin in ("http://a.example", "http://b.example", "http://b.example"):
+            poll = f"{url}/socket.io/?EIO=4&transport=polling"
+            async with http.get(poll, headers={"Origin": origin}) as answer:
+                assert answer.status == 403
+        result = await ask("status", file)
+        listed = json.loads((await ask("status", file, "--format", "json")).stdout)["refused"]
+    cure = "of 127.0.0.1: add it to server.cors_origins"
+    lines = [re.sub(TIME, "TIME", line) for line in told(result)["refused"]]
+    assert lines == [
+        f"origin 'http://b.example', 2 times, last at TIME {cure}",
+        f"origin 'http://a.example', once, at TIME {cure}",
+    ]
+    assert [(each["what"], each["count"]) for each in listed] == [
+        ("origin 'http://b.example'", 2),
+        ("origin 'http://a.example'", 1),
+    ]
 
 
 async def test_an_old_generation_is_told_as_long_as_it_is_used(file: Path) -> None:

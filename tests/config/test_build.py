@@ -11,6 +11,7 @@ import pytest
 
 from gateway.config import (
     GatewayConfig,
+    LogConfig,
     NamespaceConfig,
     ServerConfig,
     StaticFolder,
@@ -93,6 +94,24 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
     )
     assert server.static[1].at.path == "server.static.docs"
     assert server.static[1].at.place == Place("everything.yaml", 15, 26)
+
+
+def test_every_key_of_the_log_is_read(good: Load) -> None:
+    levels = {"/chat": "debug", "sockgw.reload": "error", "shop": "info"}
+    assert good("everything.yaml").log == LogConfig("json", "warning", levels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["log:", "log: {levels: }"])
+def test_a_log_of_nothing_is_the_default(load_text: Load, text: str) -> None:
+    assert load_text(f"namespaces: {{/: }}\n{text}\n").log == LogConfig()
+
+
+def test_the_nearest_level_counts_and_a_namespace_first() -> None:
+    log = LogConfig(level="warning", levels={"/chat": "debug", "sockgw.reload": "error"})
+    assert log.level_of("sockgw.reload.plan") == "error"
+    assert log.level_of("sockgw.reloads") == "warning"
+    assert log.level_of("sockgw.plugin", "/chat") == "debug"
+    assert log.level_of("sockgw.reload", "/news") == "error"
 
 
 def test_every_key_of_the_limits_is_read(good: Load) -> None:

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config import (
     AdminConfig,
+    LogConfig,
     NamespaceConfig,
     ReloadConfig,
     RouteConfig,
@@ -86,6 +87,7 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(ReloadConfig) == properties["reload"]
     assert names(Limits) == properties["limits"]
     assert names(AdminConfig) == properties["admin"]
+    assert names(LogConfig) == properties["log"]
     assert names(NamespaceConfig, "is_whole") == properties["namespace"]
     assert names(NamespaceLimits) == properties["namespace_limits"]
     assert names(RouteConfig, "use") == properties["route"] - {"use", "with"}
@@ -120,6 +122,7 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
                 "reload": defaults(DEFS["reload"]),
                 "limits": defaults(DEFS["limits"]),
                 "admin": defaults(DEFS["admin"]),
+                "log": defaults(DEFS["log"]),
                 "namespaces": {
                     "/": {
                         **defaults(DEFS["namespace"]),
@@ -133,6 +136,7 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
     assert explicit.server == silent.server == ServerConfig()
     assert explicit.reload == silent.reload == ReloadConfig()
     assert explicit.limits == silent.limits == Limits()
+    assert explicit.log == silent.log == LogConfig()
     assert (explicit.admin, silent.admin) == (AdminConfig(), None)
     assert explicit.services == silent.services
     assert [folder for folder, _ in explicit.plugins] == [folder for folder, _ in silent.plugins]
@@ -162,7 +166,7 @@ def test_a_key_has_examples_that_are_right(path: str) -> None:
 def test_every_default_but_an_optional_one_is_told() -> None:
     """A route's are the namespace's, a namespace's limits the gateway's; others are required.
 
-    Connections depend on the sockets.
+    Connections depend on the sockets, and the format of the log on the command line.
     """
     without = {path for path, rule in KEYS.items() if "default" not in rule}
     assert without == {
@@ -184,6 +188,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/route/order",
         "/route/schema",
         "/limits/connections",
+        "/log/format",
         "/namespace_limits/handlers_per_socket",
         "/namespace_limits/packets_per_second",
         "/namespace_limits/rooms_per_socket",

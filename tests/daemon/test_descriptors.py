@@ -114,7 +114,10 @@ async def test_a_reload_works_while_clients_hold_all_connections(tmp_path: Path)
     async with few(tmp_path) as (daemon, url), AsyncExitStack() as stack:
         port = int(url.rpartition(":")[2])
         wires = [await stack.enter_async_context(connected(port, HALF)) for _ in range(HARD + 100)]
-        await daemon.line("limit connections by 127.0.0.1: a new connection was closed")
+        await daemon.line(
+            "limit connections by 127.0.0.1: a new connection was closed: none is idle: to allow "
+            "it, raise the limit of file descriptors with ulimit -n, or LimitNOFILE= of systemd"
+        )
         ends = [asyncio.create_task(reader.read()) for reader, _ in wires]
         await until(lambda: sum(each.done() for each in ends) == len(wires) - ROOM)
         daemon.edit()

@@ -69,6 +69,7 @@ def plain_or_secure() -> PublicServer:
         bad_request=print,
         limit_met=print,
         fault=print,
+        not_found=respond,
     )
     return PublicServer(server)
 

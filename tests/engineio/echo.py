@@ -58,6 +58,7 @@ class Receiver:
 
     session: Session
     hooks: Hooks
+    socket_id: str = ""
 
     def receive(self, message: Message) -> Awaitable[None] | None:
         return self.hooks.message(self.session, message)

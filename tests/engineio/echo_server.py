@@ -36,19 +36,18 @@ Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
 """
 
 
-def refused(code: int, message: str) -> str:
-    """The text that engine.io refuses with."""
-    return f'{{"code":{code},"message":"{message}"}}'
+def refused(code: int, message: str, hint: str = "") -> str:
+    """The text that engine.io refuses with; the hint is ours."""
+    more = f',"hint":"{hint}"' if hint else ""
+    return f'{{"code":{code},"message":"{message}"{more}}}'
 
 
 UNKNOWN_TRANSPORT = refused(0, "Transport unknown")
 UNKNOWN_SESSION = refused(1, "Session ID unknown")
 BAD_METHOD = refused(2, "Bad handshake method")
 BAD_REQUEST = refused(3, "Bad request")
-UNSUPPORTED = (
-    '{"code":5,"message":"Unsupported protocol version",'
-    '"hint":"this server speaks Engine.IO 4: use socket.io-client 3 or 4"}'
-)
+OLD = "this server speaks Engine.IO 4: use socket.io-client 3 or 4"
+UNSUPPORTED = refused(5, "Unsupported protocol version", OLD)
 
 
 class News:
@@ -170,6 +169,7 @@ class Answer:
     status: int
     body: str
     headers: Any
+    reason: str
 
     @property
     def packets(self) -> list[str]:
@@ -241,7 +241,8 @@ class Wire:
                 method, self.url, params=params, data=body, headers=headers
             ) as response,
         ):
-            return Answer(response.status, await response.text(), response.headers)
+            reason = response.reason or ""
+            return Answer(response.status, await response.text(), response.headers, reason)
 
     async def open(self) -> Self:
         """Open a session on polling."""

@@ -11,7 +11,7 @@ from gateway.engineio.packet import Message, Packet
 from gateway.engineio.receiver import Reason
 from gateway.engineio.session import Polling, Session
 from gateway.engineio.settings import Settings, Transport
-from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
+from gateway.engineio.violations import VIOLATIONS, EventCounter, RefusalCounter, Violation
 from gateway.http.deadlines import Deadlines
 from gateway.limits import LIMIT_NAMES, LimitName, Limits
 from tests.engineio.echo import UNLIMITED
@@ -34,6 +34,8 @@ class RecordingHost:
         self.limits_met: EventCounter[LimitName] = EventCounter(
             "limit", LIMIT_NAMES, lambda: self.now
         )
+        self.refused = RefusalCounter(lambda: self.now)
+        self.socket_id = ""
         self.armed: float | None = None
         self.messages: list[Message] = []
         self.ends: list[Reason] = []

@@ -149,7 +149,8 @@ class TestFull:
         session.resume(websocket)
         assert websocket.sent == left
         assert host.ends == []
-        assert host.limits_met.counts["send_buffer"] == 1
+        assert host.limits_met.counts["send_packets"] == 1
+        assert host.limits_met.counts["send_buffer"] == 0
 
     @pytest.mark.parametrize(("on_slow", "left"), [("drop_oldest", "4b"), ("drop_newest", "4a")])
     def test_an_ack_makes_an_event_give_way(self, on_slow: OnSlow, left: Packet) -> None:

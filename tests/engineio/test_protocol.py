@@ -15,6 +15,7 @@ import pytest
 from tests.engineio.echo_server import (
     BAD_METHOD,
     BAD_REQUEST,
+    OLD,
     UNKNOWN_SESSION,
     UNKNOWN_TRANSPORT,
     UNSUPPORTED,
@@ -114,21 +115,15 @@ class TestHandshake:
             async with wire.stream(**how):
                 pass
 
-    async def test_old_clients_are_logged_once_per_address(
-        self, wire: Wire, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        for _ in range(3):
-            await wire.poll(EIO="3")
-        assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == [
-            "refused 127.0.0.1: this server speaks Engine.IO 4: use socket.io-client 3 or 4"
-        ]
-
-    async def test_log_of_old_clients_has_a_bound(
+    async def test_old_clients_are_told_once_a_second(
         self, server: Server, wire: Wire, caplog: pytest.LogCaptureFixture
     ) -> None:
-        server.engine._warned.update(f"10.0.{n >> 8}.{n & 255}" for n in range(1000))
-        assert (await wire.poll(EIO="3")).body == UNSUPPORTED
-        assert "WARNING" not in {record.levelname for record in caplog.records}
+        caplog.set_level("INFO", "sockgw")
+        server.engine.refused._clock = lambda: 0.0
+        for _ in range(3):
+            await wire.poll(EIO="3")
+        assert caplog.messages == [f"refused protocol version '3' of 127.0.0.1: {OLD}"]
+        assert server.engine.violations.counts["unsupported_version"] == 3
 
     async def test_client_that_is_gone_before_its_websocket_opens_leaves_nothing(
         self, server: Server, wire: Wire, caplog: pytest.LogCaptureFixture

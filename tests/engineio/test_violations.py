@@ -7,7 +7,13 @@ import logging
 import pytest
 
 from gateway.engineio.refusals import Refusal
-from gateway.engineio.violations import VIOLATIONS, EventCounter, Violation
+from gateway.engineio.violations import (
+    KEPT,
+    VIOLATIONS,
+    EventCounter,
+    RefusalCounter,
+    Violation,
+)
 
 
 class Clock:
@@ -52,7 +58,7 @@ def test_one_line_a_second_tells_how_many_there_were(
     assert violations.counts["packet"] == 1003
     assert caplog.messages == [
         "violation packet by session x: not a packet",
-        "violation packet by session y: not a packet (1000 more of this kind were not logged)",
+        "violation packet by session y: not a packet (1000 more)",
         "violation packet by session z: not a packet",
     ]
 
@@ -70,3 +76,47 @@ def test_a_line_is_one_line_and_not_long(
 ) -> None:
     violations.record("http", "x", ValueError(f"{'y' * 1000}\nz"))
     assert caplog.messages == [f"violation http by x: {'y' * 200}"]
+
+
+def test_the_cure_ends_the_line(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    limits = EventCounter("limit", ["depth"], clock, cure="to allow it, raise limits.{}")
+    limits.record("depth", "x", "nested deeper than 5")
+    limits.record("depth", "x", "nested deeper than 5")
+    clock.now = 1.0
+    limits.record("depth", "x", "nested deeper than 5", "raise it elsewhere")
+    assert caplog.messages == [
+        "limit depth by x: nested deeper than 5: to allow it, raise limits.depth",
+        "limit depth by x: nested deeper than 5 (1 more): raise it elsewhere",
+    ]
+
+
+def test_a_refusal_names_what_of_whom_and_the_cure(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    refused = RefusalCounter(clock)
+    for _ in range(13):
+        refused.record("origin", "203.0.113.7", "origin 'https://shop.example'", "add it")
+    clock.now = 1.0
+    refused.record("origin", "203.0.113.7", "origin 'https://shop.example'", "add it")
+    assert caplog.messages == [
+        "refused origin 'https://shop.example' of 203.0.113.7: add it",
+        "refused origin 'https://shop.example' of 203.0.113.7 (12 more): add it",
+    ]
+    assert refused.counts["origin"] == 14
+    [told] = refused.latest
+    assert (told.what, told.who, told.cure, told.count) == (
+        *("origin 'https://shop.example'", "203.0.113.7", "add it"),
+        14,
+    )
+
+
+def test_the_latest_refusals_of_each_kind_are_kept_and_no_more(clock: Clock) -> None:
+    refused = RefusalCounter(clock)
+    refused.record("namespace", "x", "namespace '/a'")
+    for number in range(1000):
+        refused.record("origin", "x", f"origin {number}" + "y" * 1000)
+    assert len(refused.latest) == KEPT + 1
+    assert refused.latest[-1].what == "namespace '/a'"
+    assert all(len(told.what) <= 200 for told in refused.latest)

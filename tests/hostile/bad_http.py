@@ -30,7 +30,7 @@ class Bad:
     name: str
     sent: bytes
     status: int | None
-    code: int | None = None
+    code: int | str | None = None
     kind: str | None = "http"
     reason: str | None = None
     cut: bool = False
@@ -180,12 +180,12 @@ ON_SESSION = [
     Bad("the wrong transport, and no WebSocket", get(f"{WS}&sid={SID}"), 400, 3, "bad_request"),
     Bad("a transport nobody has", get(f"?EIO=4&transport=smoke&sid={SID}"), 400, 0,
         "unknown_transport"),
-    Bad("a body over the limit", post(MINE, LARGE), 413, None, "too_large"),
-    Bad("a body said to be over the limit", post(MINE, b"4x", length=10**9), 413, None,
+    Bad("a body over the limit", post(MINE, LARGE), 413, "too_large", "too_large"),
+    Bad("a body said to be over the limit", post(MINE, b"4x", length=10**9), 413, "too_large",
         "too_large"),
     Bad("a chunked body over the limit",
         CHUNKED + b"%x\r\n" % len(LARGE) + LARGE,
-        413, None, "too_large"),
+        413, "too_large", "too_large"),
     Bad("two requests of which the second is none", post(MINE, b"3") + b"\x00\x01\r\n\r\n", 400),
     Bad("a body that is no UTF-8", post(MINE, b"4\xff\xfe"), 400, 3, "engine_packet", PARSE),
     Bad("a body of half a letter", post(MINE, b"4\xe2\x82"), 400, 3, "engine_packet", PARSE),
@@ -208,6 +208,7 @@ ON_SESSION = [
     Bad("gzip without an end", post(MINE, gzip.compress(b"4x" * 99)[:-9], "Content-Encoding: gzip"),
         200, None, "packet", PARSE),
     Bad("gzip of a body over the limit",
-        post(MINE, gzip.compress(LARGE * 20), "Content-Encoding: gzip"), 413, None, "too_large"),
+        post(MINE, gzip.compress(LARGE * 20), "Content-Encoding: gzip"), 413,
+        "too_large", "too_large"),
 ]  # fmt: skip
 """Requests for a session that polls; none of them disturbs it but where a reason says so."""

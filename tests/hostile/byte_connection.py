@@ -31,8 +31,8 @@ class Answer:
     body: bytes
 
     @property
-    def code(self) -> int | None:
-        """The code of engine.io that a request is refused with; `None` for other answers."""
+    def code(self) -> int | str | None:
+        """The code that a request is refused with, engine.io's or ours; `None` without one."""
         return json.loads(self.body)["code"] if self.body.startswith(b'{"code"') else None
 
 

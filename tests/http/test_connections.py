@@ -161,9 +161,10 @@ async def test_a_new_one_is_closed_at_once_if_none_is_idle(
                 assert await is_over(wire)
             assert server.engine.limits_met.counts["connections"] == number
         assert server.engine.connections == 3
-    assert "limit connections by 127.0.0.1: a new connection was closed: none is idle" in (
-        caplog.messages
-    )
+    assert (
+        "limit connections by 127.0.0.1: a new connection was closed: none is idle: "
+        "to allow it, raise limits.connections"
+    ) in caplog.messages
 
 
 async def test_a_connection_that_is_over_gives_its_place_back() -> None:

@@ -119,7 +119,7 @@ class Held:
         self.met: list[str] = []
         self.held: list[float] = []
 
-    def count_limit(self, limit: str, why: object) -> None:
+    def count_limit(self, limit: str, why: object, key: str = "") -> None:
         self.met.append(f"{limit}: {why}")
 
     def hold(self, seconds: float) -> None:

@@ -101,7 +101,7 @@ async def test_those_who_do_not_read_are_sent_away_and_cost_no_more_than_they_ma
         assert set(reasons) == {"slow client"}
         assert most - before < ALLOWED
         assert await one.met("send_buffer") == DEAF + POLLERS
-        assert "limit send_buffer by session " in log.read_text()
+        assert "limit send_buffer by socket " in log.read_text()
         for client in fast:
             assert await ask(client, "say", 1) == [1]
 

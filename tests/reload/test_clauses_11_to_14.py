@@ -81,7 +81,7 @@ async def test_clause_12_the_last_good_one_serves_when_the_file_is_broken(
         assert isinstance(one.degraded, ConfigError)
         assert await one.said() == "accepted"
         status = one.api.status()
-        assert status["degraded"] == [str(problem) for problem in one.degraded.problems]
+        assert status["degraded"] == [problem.as_dict() for problem in one.degraded.problems]
         assert {problem.place.file for problem in one.degraded.problems} == {
             str(one.folder / "plugins/chat.py")
         }

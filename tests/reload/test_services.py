@@ -191,7 +191,7 @@ async def test_a_failing_start_gives_back_the_others_and_the_old_ones_go_on(
             [problem] = verdict.problems
             assert str(problem) == (
                 f"{one.file}:3:43: services.second: the service did not start: "
-                "OSError: no route to host"
+                f"OSError: no route to host ({one.folder}/plugins/services.py:10:26)"
             )
             assert stage.seen[2:] == ["first new up", "second new up", "first new down"]
             assert await one.said() == ["first old", "second old"]

@@ -26,6 +26,7 @@ async def test_status_tells_what_is_served_and_what_became_of_the_last_reload(ga
         assert 0 < times[0] <= times[1] <= times[2]
         digest = status.pop("digest")
         outcomes = status.pop("outcomes")
+        assert status.pop("refused") == []
         assert {outcome: count for outcome, count in outcomes.items() if count} == {"ok": 1}
         assert status == {
             "file": str(one.file),
@@ -165,6 +166,20 @@ async def test_log_tells_each_reload_in_a_few_lines(gateway, caplog) -> None:
     ]
     assert told[2].startswith(f"reload failed, generation 2 stays:\n  {one.file}:1:1: ")
     assert told[3] == "stopping"
+
+
+async def test_a_mended_mistake_is_told_as_valid_again(gateway, caplog) -> None:
+    caplog.set_level("INFO", "sockgw")
+    async with gateway() as one:
+        for mended in (CONFIG, CONFIG.replace("say:", "tell:")):
+            one.config("")
+            await one.reload()
+            one.config(mended)
+            await one.reload()
+        file = one.file
+    told = [re.sub(r"\d+ ms", "N ms", each) for each in caplog.messages]
+    assert told[1] == f"{file} is valid again: generation 1 stays"
+    assert told[3].startswith(f"{file} is valid again: generation 2 serves after N ms\n  ")
 
 
 async def test_service_manager_is_told_of_each_step(gateway, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from gateway.api import Gateway
 from gateway.errors import ConfigError, Place, Problem
 from gateway.runtime.blueprint import Recipe
 from gateway.runtime.services import ServicePool
+from tests.deadline import until
 
 GATEWAY = Gateway(None)  # type: ignore[arg-type]
 
@@ -62,6 +64,24 @@ async def test_a_service_that_does_not_start_is_given_up_though_it_will_not_be_c
     assert problem.message == "the service did not start within 0.02 s"
     assert slow.cancelled == 1
     slow.go.set()
+
+
+async def test_a_service_that_hangs_is_told_while_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    monkeypatch.setattr("gateway.runtime.services.SLOW", 0)
+    slow = Slow(entering=True)
+    where = Place("plugins/db.py", 6, 1)
+    start = ServicePool().start(
+        {"db": replace(recipe("db", lambda: slow), place=lambda _: where)}, GATEWAY
+    )
+    starting = asyncio.create_task(start)
+    await until(lambda: caplog.messages)
+    assert caplog.messages == [
+        "services.db has not started after 0 s, and may take 30 s (plugins/db.py:6:1)"
+    ]
+    slow.go.set()
+    await starting
 
 
 async def test_a_service_that_does_not_end_holds_up_nobody(pool: ServicePool, caplog) -> None:

@@ -97,8 +97,10 @@ async def test_a_service_that_asks_for_the_gateway_can_emit_from_its_own_task(sc
         assert (await client.receive()).name == "tick"
 
 
-@pytest.mark.parametrize("when", ["made", "entered"])
-async def test_a_service_that_fails_to_start_is_a_problem_at_its_line(scenario, caplog, when):
+@pytest.mark.parametrize(("when", "line"), [("made", "19:5"), ("entered", "21:9")])
+async def test_a_service_that_fails_to_start_is_a_problem_at_its_line(
+    scenario, caplog, tmp_path, when, line
+):
     failing = {
         "made": "def second():\n    raise OSError('no route to host')",
         "entered": """
@@ -116,7 +118,10 @@ class second:
             pass
     [problem] = refused.value.problems
     assert (problem.place.line, problem.path) == (4, "services.second")
-    assert problem.message == "the service did not start: OSError: no route to host"
+    plugin_line = f"{tmp_path}/plugins/plugin.py:{line}"
+    assert problem.message == (
+        f"the service did not start: OSError: no route to host ({plugin_line})"
+    )
     assert [record.message for record in caplog.records] == ["first up", "first down"]
 
 

@@ -131,7 +131,7 @@ async def test_one_for_whom_connect_is_too_much_leaves_nothing_behind(tmp_path: 
         assert await client.receive() is None
         assert counted(server.hub.rooms) == NOBODY
         assert not server.engine.sessions
-        assert server.engine.limits_met.counts["send_buffer"] == 1
+        assert server.engine.limits_met.counts["send_packets"] == 1
 
 
 async def test_limits_look_at_the_counts_and_add_nothing_to_them(gateway: TestGateway) -> None:

@@ -79,7 +79,7 @@ async def test_every_violation_ends_its_session(opened, caplog):
         await asyncio.gather(*map(violate, BAD[start : start + 20]))
     assert alive == []
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
-    told = [line for line in caplog.messages if line.startswith("violation packet by session ")]
+    told = [line for line in caplog.messages if line.startswith("violation packet by ")]
     assert len(told) < len(BAD)
     assert not any(len(line) > 500 or "\n" in line for line in told)
     assert (await happenings(opened)).count("parse error") == len(BAD)
