@@ -2,20 +2,16 @@
 
 from gateway.api import (
     Answers,
-    Context,
     Gateway,
     Handler,
     Handshake,
-    HandshakeContext,
-    HandshakeMiddleware,
-    Middleware,
     Namespace,
     Next,
-    Services,
     Socket,
     Value,
     Volatile,
 )
+from gateway.context import Context, HandshakeContext, HandshakeMiddleware, Middleware, Services
 from gateway.errors import (
     ConfigError,
     GatewayError,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from gateway.api import Context, Handler, HandshakeContext
+from gateway.api import Handler
 from gateway.builtin._schema import unknown_keywords
 from gateway.config.messages import KeyPath, choice
 from gateway.config.model import NamespaceConfig, Schema, Use
+from gateway.context import Context, HandshakeContext
 from gateway.errors import Problem, did_you_mean
 from gateway.loader import Arguments, Plugin, doubts, first_annotation, unchecked
 from gateway.runtime.blueprint import GATEWAY_EVENTS

@@ -1,4 +1,4 @@
-"""The types that plugins work with: context, socket, namespace, gateway, services.
+"""The types that plugins work with: socket, namespace, gateway.
 
 `gateway` re-exports them; plugins import nothing below it. The classes have no logic of their own:
 they reach clients through `Wire` and `Emitter`, which the gateway provides.
@@ -6,14 +6,11 @@ they reach clients through `Wire` and `Emitter`, which the gateway provides.
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, Union
-
-from gateway.headers import AnswerHeaders, SameSite
+from typing import Any, Generic, Literal, Protocol, TypeAlias, Union
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -22,17 +19,13 @@ else:
 
 __all__ = [
     "Answers",
-    "Context",
+    "D",
     "Emitter",
     "Gateway",
     "Handler",
     "Handshake",
-    "HandshakeContext",
-    "HandshakeMiddleware",
-    "Middleware",
     "Namespace",
     "Next",
-    "Services",
     "Socket",
     "Value",
     "Volatile",
@@ -47,13 +40,6 @@ Next: TypeAlias = Callable[[], Awaitable[None]]
 
 D = TypeVar("D", bound=Mapping[str, object], default=dict[str, object])
 """The type of a connection's `data`: a dict, or a `TypedDict` of the plugin's own."""
-
-# `Any`, because a chain takes middleware whatever types it has given to data and services.
-Middleware: TypeAlias = "Callable[[Context[Any, Any], Next], Awaitable[None]]"
-"""One link of a connection chain or a packet chain."""
-
-HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext[Any, Any], Next], Awaitable[None]]"
-"""One link of the handshake chain."""
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
 """Answers one event. It is called with the context, then the event's arguments if it declares any.
@@ -348,162 +334,3 @@ class Gateway:
     def of(self, namespace: str) -> Namespace:
         """The sockets of a namespace; a missing leading `/` is added."""
         return Namespace("/" + namespace.removeprefix("/"), self._emitter)
-
-
-class Services:
-    """The running services by name: `ctx.service.user` is what the factory of `user` returned."""
-
-    __slots__ = ("_instances",)
-
-    def __init__(self, instances: Mapping[str, object]) -> None:
-        self._instances = instances
-
-    def __getattr__(self, name: str) -> Any:  # `Any`, because only the YAML knows the type
-        try:
-            return self._instances[name]
-        except KeyError:
-            known = ", ".join(sorted(self._instances)) or "none"
-            raise AttributeError(f"no service {name!r}; services: {known}") from None
-
-    def __dir__(self) -> list[str]:
-        return sorted(self._instances)
-
-
-S = TypeVar("S", default=Services)
-"""The type of `ctx.service`: a class or a `Protocol` whose attributes are the services."""
-
-
-if TYPE_CHECKING:
-    _Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    _Adapter = logging.LoggerAdapter
-
-
-class _Log(_Adapter):
-    """Adds the socket, namespace and event to every record."""
-
-    def process(
-        self, msg: object, kwargs: MutableMapping[str, Any]
-    ) -> tuple[object, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
-        return msg, kwargs
-
-
-LOG = logging.getLogger("sockgw.plugin")
-
-
-class Context(Generic[D, S]):
-    """The context of one connection or one packet on its way through a chain.
-
-    Every packet gets a new one. `event` is the event's name (`connect` in a connection chain),
-    `args` its arguments, `state` a dict for this packet's middleware, `reply` what the ack will
-    contain. `Context[Data, Services]` gives `socket.data` and `service` types of the plugin's own.
-    """
-
-    __slots__ = (
-        "_at",
-        "_end",
-        "args",
-        "event",
-        "gateway",
-        "namespace",
-        "reply",
-        "service",
-        "socket",
-        "state",
-    )
-
-    def __init__(
-        self,
-        socket: Socket[D],
-        event: str,
-        args: list[Value],
-        service: S,
-        namespace: Namespace[D],
-        gateway: Gateway,
-    ) -> None:
-        self.socket = socket
-        self.event = event
-        self.args = args
-        self.service = service
-        self.namespace = namespace
-        self.gateway = gateway
-        self.reply: object = None
-        self.state: dict[str, object] = {}
-        self._at = 0  # the number of links that have called next()
-        self._end: Callable[[Context[D, S]], Awaitable[None]]  # run by the last next()
-
-    @property
-    def packet(self) -> list[Value]:
-        """The packet as it came: `[event, *args]`."""
-        return [self.event, *self.args]
-
-    @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger that adds this socket, its namespace and the event to each record.
-
-        It also adds the `request_id` in `state`, if there is one.
-        """
-        facts = {
-            "socket": self.socket.id,
-            "namespace": self.socket.namespace,
-            "event": self.event,
-        }
-        if "request_id" in self.state:
-            facts["request_id"] = str(self.state["request_id"])
-        return _Log(LOG, facts)
-
-
-class HandshakeContext(Generic[D, S]):
-    """The context of one handshake on its way through the handshake chain.
-
-    `handshake` has no `auth` yet: that comes with each namespace. `headers` are added to the
-    answer, whether it accepts or refuses. `data` is copied into the `data` of each socket that the
-    client opens on this connection. `HandshakeContext[Data, Services]` is as of `Context`.
-    """
-
-    __slots__ = ("_at", "_end", "data", "gateway", "handshake", "headers", "service")
-
-    def __init__(self, handshake: Handshake, service: S, gateway: Gateway) -> None:
-        self.handshake = handshake
-        self.service = service
-        self.gateway = gateway
-        self.headers = AnswerHeaders()
-        self.data: D = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
-        self._at = 0  # the number of links that have called next()
-        self._end: Callable[[HandshakeContext[D, S]], Awaitable[None]]  # run by the last next()
-
-    def set_cookie(
-        self,
-        name: str,
-        value: str,
-        *,
-        max_age: int | None = None,
-        path: str = "/",
-        domain: str | None = None,
-        secure: bool | None = None,
-        http_only: bool = True,
-        same_site: SameSite = "lax",
-    ) -> None:
-        """Set a cookie on the answer, in place of one with the same name, path and domain.
-
-        `max_age` is in seconds: 0 removes the cookie, with `None` it lasts until the browser is
-        closed. `secure` of `None` is true over TLS, and for `same_site="none"`, which needs it.
-        """
-        if secure is None:
-            secure = self.handshake.secure or same_site == "none"
-        self.headers.set_cookie(
-            name,
-            value,
-            max_age=max_age,
-            path=path,
-            domain=domain,
-            secure=secure,
-            http_only=http_only,
-            same_site=same_site,
-        )
-
-    @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger that adds the client's address to each record."""
-        return _Log(LOG, {"address": self.handshake.address, "event": "handshake"})

@@ -28,10 +28,11 @@ from gateway.agreement import (
     schema_doubts,
     schema_faults,
 )
-from gateway.api import Context, Gateway, Handler, HandshakeContext, Next
+from gateway.api import Gateway, Handler, Next
 from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
+from gateway.context import Context, HandshakeContext
 from gateway.errors import ConfigError, Place, PluginError, Problem
 from gateway.http.static import Pages
 from gateway.loader import (
@@ -40,7 +41,6 @@ from gateway.loader import (
     Plugin,
     PluginSet,
     Role,
-    Sources,
     arguments_of,
     bind_options,
     doubts,
@@ -48,9 +48,8 @@ from gateway.loader import (
     make_plugins,
     method_fault,
     middleware_fault,
-    read_sources,
 )
-from gateway.pages import PageFiles, PageFolders, folders_of, make_pages, page_problems
+from gateway.pages import make_pages
 from gateway.runtime.blueprint import (
     GATEWAY_EVENTS,
     Blueprint,
@@ -71,58 +70,18 @@ from gateway.runtime.chain import (
     trace_route,
 )
 from gateway.runtime.outcome import FAULTS
+from gateway.snapshot import Snapshot, take_snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 __all__ = [
     "Build",
-    "Inputs",
-    "Snapshot",
     "compile_config",
     "compile_snapshot",
     "load",
     "schema_cost",
-    "take_snapshot",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The files, globs, plugin and page folders a gateway is made from, as they were when read.
-
-    Equal inputs have the same names and contents, whatever their time stamps. `sources` is the
-    digest of the plugin files, `page_files` that of the files in `page_folders`.
-    """
-
-    record: configs.FileRecord
-    folders: tuple[Path, ...]
-    sources: str
-    page_folders: PageFolders = field(default_factory=PageFolders)
-    page_files: str = ""
-
-    def again(self) -> Inputs:
-        """Read the same files, globs and folders now."""
-        sources = read_sources(self.folders).digest
-        pages = self.page_folders.read().digest
-        return Inputs(self.record.again(), self.folders, sources, self.page_folders, pages)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A gateway.yaml and everything it leads to as it was at one moment; no plugin code has run.
-
-    With `problems`, `config` is the part without them; `None` if nothing can be checked. Then the
-    plugin folders are unknown, and `sources` is empty.
-    """
-
-    file: Path
-    document: configs.Document
-    config: GatewayConfig | None
-    problems: tuple[Problem, ...]
-    sources: Sources
-    page_files: PageFiles
-    inputs: Inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,31 +110,6 @@ def load(
 ) -> Build:
     """Read `file` and its plugins and compile them; see `take_snapshot` and `compile_snapshot`."""
     return compile_snapshot(take_snapshot(file, environ, beside), trace=trace, former=former)
-
-
-def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> Snapshot:
-    """Read `file`, what it includes and refers to, and its plugin folders. Raises nothing.
-
-    Files that values refer to are relative to `beside`, by default the folder of `file`.
-    """
-    document = configs.read(file, environ, beside)
-    config, problems = configs.validate(file, document)
-    folders = tuple(folder for folder, _ in config.plugins) if config else ()
-    sources = read_sources(folders)
-    tls = config.server.tls if config else None
-    record = document.record.including(*((tls.cert, tls.key) if tls else ()))
-    page_folders = folders_of(config)
-    pages = page_folders.read()
-    inputs = Inputs(record, folders, sources.digest, page_folders, pages.digest)
-    found = page_problems(config, document, pages, record, folders)
-    problems = (*problems, *_tls_problems(tls, document), *found)
-    return Snapshot(file, document, config, problems, sources, pages, inputs)
-
-
-def _tls_problems(tls: configs.TlsConfig | None, document: configs.Document) -> Iterator[Problem]:
-    for fault in configs.tls_faults(tls) if tls else ():
-        written = fault.replace(f"{document.folder.absolute()}{os.sep}", "")
-        yield document.around("server", "tls").problem(written)
 
 
 def compile_snapshot(

@@ -26,12 +26,13 @@ ALLOWED = {
     "builtin": "public",
     "agreement": "config loader runtime builtin api errors",
     "pages": "config http limits errors",
-    "compiler": "agreement pages http limits config loader runtime builtin api errors",
+    "snapshot": "pages config loader errors",
+    "compiler": "snapshot agreement pages http limits config loader runtime builtin api errors",
     "http": "",
     "engineio": "http limits errors",
     "socketio": "engineio http limits runtime api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
-    "daemon": "socketio engineio http limits compiler config loader runtime api errors",
+    "daemon": "socketio engineio http limits snapshot compiler config loader runtime api errors",
     "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public testing",
@@ -55,7 +56,7 @@ KNOWN_TO = {
     "pytest": "templates",
     "referencing": "builtin._schema",
     "socketio": "socketio client",
-    "typing_extensions": "api",
+    "typing_extensions": "api context",
     "uvloop": "runtime.tasks",
     "watchfiles": "daemon",
     "yaml": "config",
@@ -84,6 +85,8 @@ MODULES = modules()
 
 
 def layer(module: str) -> str:
+    if module == "context":  # what `api` has no room for
+        return "api"
     if module.startswith("cli.templates."):
         return "templates"
     return module.partition(".")[0]

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.compiler import Build, Inputs, load, take_snapshot
+from gateway.compiler import Build, load
 from gateway.daemon.watcher import watch_folders
 from gateway.errors import ConfigError
+from gateway.snapshot import Inputs, take_snapshot
 
 CONFIG = "server: {static: {/: web}}\nnamespaces: {/: }\n"
 PLACE = "gateway.yaml:1:22: server.static./: "

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.compiler import Build, Inputs
+from gateway.compiler import Build
 from gateway.config.audit import warn_of_writable
 from gateway.config.model import ServerConfig
 from gateway.daemon.admin import AdminApi, add_routes, admin_listener
@@ -28,6 +28,7 @@ from gateway.daemon.signals import signals
 from gateway.daemon.systemd import Notifier, inherited_sockets
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError
+from gateway.snapshot import Inputs
 
 __all__ = ["Daemon", "StartupInfo"]
 

@@ -15,8 +15,9 @@ from types import FrameType
 from typing import TypeVar
 
 from gateway import loader
-from gateway.compiler import Build, Snapshot, compile_snapshot, take_snapshot
+from gateway.compiler import Build, compile_snapshot
 from gateway.errors import ConfigError, Place, Problem
+from gateway.snapshot import Snapshot, take_snapshot
 
 __all__ = ["Loading", "load_within"]
 
@@ -31,8 +32,8 @@ PATIENCE = 0.1
 ATTEMPTS = 20
 
 _NORMAL = sys.getswitchinterval()
-_PACKAGE = str(Path(__file__).parents[1])
-_PYTHON = str(Path(threading.__file__).parent)
+_OURS = (str(Path(__file__).parents[1]), str(Path(threading.__file__).parent), "<")
+"""What the names of files begin with that no plugin's author can change."""
 
 
 class LoadTimeout(BaseException):
@@ -126,19 +127,19 @@ def _run(load: Callable[[], T], result: Future[T], file: str) -> None:
 
 
 def _problem(error: BaseException, file: str) -> Problem:
-    """The problem at the outermost line that is not the gateway's own."""
+    """The problem at the outermost line that is not the gateway's own, nor Python's."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<"))]
+    theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
     place = Place(theirs[0].filename, theirs[0].lineno or 1) if theirs else Place(file)
     return Problem(place, "", f"cannot load: {type(error).__name__}: {error}")
 
 
 def _place(thread: threading.Thread) -> Place | None:
-    """Return the outermost line that a thread is at and that is not the gateway's own."""
+    """Return the outermost line that a thread is at, and that is not the gateway's or Python's."""
     found = None
     frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith((_PACKAGE, "<", _PYTHON)):
+        if not frame.f_code.co_filename.startswith(_OURS):
             found = Place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return found

@@ -17,7 +17,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Literal
 
-from gateway.compiler import Build, Snapshot
+from gateway.compiler import Build
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.listener import ListenError
 from gateway.daemon.loading import Loading
@@ -28,6 +28,7 @@ from gateway.daemon.serving import Serving
 from gateway.daemon.systemd import Notifier
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError, Place, Problem
+from gateway.snapshot import Snapshot
 
 __all__ = ["Reloader", "Trigger", "Triggers", "Verdict", "placed"]
 

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 from watchfiles import Change, awatch
 
-from gateway.compiler import Inputs
+from gateway.snapshot import Inputs
 
 __all__ = ["Events", "Mode", "Watcher", "watch_folders"]
 

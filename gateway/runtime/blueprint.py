@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.api import Context, Gateway, HandshakeContext, Services
+from gateway.api import Gateway
+from gateway.context import Context, HandshakeContext, Services
 from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.chain import Chain, Link

@@ -15,7 +15,8 @@ from functools import partial
 from time import perf_counter
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from gateway.api import Context, Handler, HandshakeContext, Next, Value
+from gateway.api import Handler, Next, Value
+from gateway.context import Context, HandshakeContext
 from gateway.errors import Place, UsageError
 
 __all__ = [

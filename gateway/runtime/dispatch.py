@@ -13,7 +13,8 @@ from functools import partial
 from inspect import currentframe
 from types import FrameType
 
-from gateway.api import Context, Value
+from gateway.api import Value
+from gateway.context import Context
 from gateway.errors import Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.api import HandshakeContext
+from gateway.context import HandshakeContext
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.chain import nothing

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from gateway.api import Context, HandshakeContext
+from gateway.context import Context, HandshakeContext
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
 from gateway.runtime.cancellation import Cause

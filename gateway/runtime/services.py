@@ -11,7 +11,8 @@ import logging
 from collections.abc import Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from gateway.api import Gateway, Services
+from gateway.api import Gateway
+from gateway.context import Services
 from gateway.errors import ConfigError, Place, Problem
 from gateway.runtime.blueprint import Recipe
 from gateway.runtime.outcome import FAULTS

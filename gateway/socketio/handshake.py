@@ -6,7 +6,8 @@ import asyncio
 import time
 from functools import partial
 
-from gateway.api import Handshake, HandshakeContext
+from gateway.api import Handshake
+from gateway.context import HandshakeContext
 from gateway.engineio.handshake import Gate, PendingHandshake
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Generation

@@ -40,6 +40,7 @@ STATUS = {
     "sockets": {ESCAPE: ESCAPE},
     "services": [ESCAPE],
     "pending": [ESCAPE],
+    "refused": [{"what": ESCAPE, "who": ESCAPE, "cure": ESCAPE, "count": 2, "at": 1}],
     "watcher": {"mode": ESCAPE, "up": False},
 }
 HOSTILE = {

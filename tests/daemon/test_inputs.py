@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compiler import Inputs, take_snapshot
 from gateway.config.files import FileReader
 from gateway.daemon.watcher import watch_folders
+from gateway.snapshot import Inputs, take_snapshot
 
 GOOD = "namespaces: {/: {}}\n"
 

@@ -34,6 +34,14 @@ async def problems(file: Path, seconds: float | None = 0.2) -> list[str]:
     return [str(problem).replace(f"{file.parent}/", "") for problem in refused.value.problems]
 
 
+async def problems_of_plugins(file: Path) -> list[str]:
+    """Load until it is a plugin that takes too long: a busy machine may need several goes."""
+    async with deadline():
+        while (found := await problems(file))[0].startswith(file.name):
+            pass
+    return found
+
+
 def finders() -> list[object]:
     return [each for each in sys.meta_path if isinstance(each, Placed)]
 
@@ -53,7 +61,7 @@ LATE = "cannot import: LoadTimeout: took longer than reload.load_timeout"
 async def test_file_that_loops_is_a_problem_at_its_line(tmp_path: Path, loop: str) -> None:
     file = write(tmp_path, CONFIG, chat=f"{SAY}\n{loop}\n", helper="")
     before = finders(), {name for name in sys.modules if name.startswith("plugins")}
-    [problem] = await problems(file)
+    [problem] = await problems_of_plugins(file)
     place, _, message = problem.partition(": ")
     assert place.startswith("plugins/chat.py:")
     assert message == LATE
@@ -82,7 +90,7 @@ async def test_factory_that_loops_is_a_problem_at_its_line(tmp_path: Path) -> No
             while True:
                 pass
     """
-    [problem] = await problems(write(tmp_path, CONFIG, chat=plugin))
+    [problem] = await problems_of_plugins(write(tmp_path, CONFIG, chat=plugin))
     assert problem in {
         f"plugins/chat.py:{line}:1: cannot load: LoadTimeout: took longer than reload.load_timeout"
         for line in (3, 4)
@@ -98,7 +106,9 @@ async def test_factory_that_ends_the_program_is_a_problem(tmp_path: Path) -> Non
 
 async def test_every_file_that_loops_is_told_of(tmp_path: Path) -> None:
     file = write(tmp_path, CONFIG, chat="while True: pass", other="while True: pass")
-    assert await problems(file) == [f"plugins/{name}.py:1:1: {LATE}" for name in ("chat", "other")]
+    assert await problems_of_plugins(file) == [
+        f"plugins/{name}.py:1:1: {LATE}" for name in ("chat", "other")
+    ]
 
 
 async def test_thread_that_cannot_be_interrupted_is_left_behind_and_in_nobodys_way(
@@ -108,7 +118,7 @@ async def test_thread_that_cannot_be_interrupted_is_left_behind_and_in_nobodys_w
     monkeypatch.setattr(sys, "release", release, raising=False)
     file = write(tmp_path, CONFIG, chat=f"{SAY}\nimport sys\nsys.release.wait()\nx = 1\n")
     before = finders()
-    assert await problems(file) == [
+    assert await problems_of_plugins(file) == [
         "plugins/chat.py:4:1: loading took longer than 0.2 s and cannot be interrupted"
     ]
     assert finders() == before

@@ -168,7 +168,10 @@ async def test_a_header_has_the_time_of_a_request_to_arrive(
         for first in (b"", CLIENT[:5], CLIENT[:20]):
             assert await is_closed(one, first)
         assert await metric(one, 'sockgw_limited_total{limit="request_timeout"}') == 3
-    assert "limit request_timeout by 127.0.0.1: no PROXY header arrived" in caplog.messages
+    assert (
+        "limit request_timeout by 127.0.0.1: no PROXY header arrived: "
+        "to allow it, raise limits.request_timeout"
+    ) in caplog.messages
 
 
 async def test_a_proxy_that_looks_whether_anyone_listens_is_not_counted(

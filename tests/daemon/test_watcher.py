@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compiler import Inputs, take_snapshot
 from gateway.daemon import watcher as module
 from gateway.daemon.watcher import Mode, Watcher, file_events
+from gateway.snapshot import Inputs, take_snapshot
 from tests.deadline import deadline
 
 

@@ -1,0 +1,79 @@
+"""The snapshot: a gateway.yaml and everything it leads to, read at one moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway import config as configs
+from gateway.config.model import GatewayConfig
+from gateway.errors import Problem
+from gateway.loader import Sources, read_sources
+from gateway.pages import PageFiles, PageFolders, folders_of, page_problems
+
+__all__ = ["Inputs", "Snapshot", "take_snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The files, globs, plugin and page folders a gateway is made from, as they were when read.
+
+    Equal inputs have the same names and contents, whatever their time stamps. `sources` is the
+    digest of the plugin files, `page_files` that of the files in `page_folders`.
+    """
+
+    record: configs.FileRecord
+    folders: tuple[Path, ...]
+    sources: str
+    page_folders: PageFolders = field(default_factory=PageFolders)
+    page_files: str = ""
+
+    def again(self) -> Inputs:
+        """Read the same files, globs and folders now."""
+        sources = read_sources(self.folders).digest
+        pages = self.page_folders.read().digest
+        return Inputs(self.record.again(), self.folders, sources, self.page_folders, pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A gateway.yaml and everything it leads to as it was at one moment; no plugin code has run.
+
+    With `problems`, `config` is the part without them; `None` if nothing can be checked. Then the
+    plugin folders are unknown, and `sources` is empty.
+    """
+
+    file: Path
+    document: configs.Document
+    config: GatewayConfig | None
+    problems: tuple[Problem, ...]
+    sources: Sources
+    page_files: PageFiles
+    inputs: Inputs
+
+
+def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> Snapshot:
+    """Read `file`, what it includes and refers to, and its plugin folders. Raises nothing.
+
+    Files that values refer to are relative to `beside`, by default the folder of `file`.
+    """
+    document = configs.read(file, environ, beside)
+    config, problems = configs.validate(file, document)
+    folders = tuple(folder for folder, _ in config.plugins) if config else ()
+    sources = read_sources(folders)
+    tls = config.server.tls if config else None
+    record = document.record.including(*((tls.cert, tls.key) if tls else ()))
+    page_folders = folders_of(config)
+    pages = page_folders.read()
+    inputs = Inputs(record, folders, sources.digest, page_folders, pages.digest)
+    found = page_problems(config, document, pages, record, folders)
+    problems = (*problems, *_tls_problems(tls, document), *found)
+    return Snapshot(file, document, config, problems, sources, pages, inputs)
+
+
+def _tls_problems(tls: configs.TlsConfig | None, document: configs.Document) -> Iterator[Problem]:
+    for fault in configs.tls_faults(tls) if tls else ():
+        written = fault.replace(f"{document.folder.absolute()}{os.sep}", "")
+        yield document.around("server", "tls").problem(written)
