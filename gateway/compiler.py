@@ -307,6 +307,7 @@ class _Compilation:
             handler=plugin.name,
             place=plugin.place,
             timeout=config.timeout or scope.config.packet_timeout,
+            has_own_timeout=config.timeout is not None,
             cancel_on_disconnect=config.on_disconnect == "cancel",
             serial=_queue(event, config, scope.config),
         )

@@ -69,7 +69,7 @@ class Daemon:
             message = entry["message"]
             if found := re.search(r"listening on (\S+)", message):
                 self._listens.set_result(found[1])
-            elif found := VERDICT.match(message):
+            elif found := VERDICT.search(message):
                 if found[1]:
                     self.applied.append(int(found[1]))
                 self._verdicts.put_nowait(bool(found[1]))

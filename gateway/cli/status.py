@@ -58,6 +58,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield from _last_reload(facts["last_reload"])
     yield "sockets", _counts(facts["sockets"]) or "none", None
     yield "generations", f"{_counts(facts['generations'])} tasks", None
+    for number, old in enumerate(facts["old_generations"]):
+        yield "" if number else "still in use", _old(**old), None
     yield "services", ", ".join(facts["services"]) or "none", None
     if facts["pending"]:
         yield "pending restart", ", ".join(facts["pending"]), "yellow"
@@ -80,6 +82,23 @@ def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[_Line]:
     text = f"{verdict['result']} at {_time(verdict['at'])}, by {verdict['trigger']}"
     yield "last reload", text, "red" if verdict["result"] == "failed" else None
     yield from (("", str(problem), "red") for problem in problems_in(verdict))
+
+
+def _old(generation: int, packets: int, chains: int, cancelled: int, until: float | None) -> str:
+    going_on = packets - cancelled
+    parts = []
+    if going_on:
+        end = "" if until is None else f" until {_time(until)} at the latest"
+        parts.append(f"{_number(going_on, 'packet')}{end}")
+    if cancelled:
+        parts.append(f"{_number(cancelled, 'cancelled packet')} not done yet")
+    if chains:
+        parts.append(_number(chains, "connection chain"))
+    return f"generation {generation}: {', '.join(parts)}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _refused(what: str, who: str, cure: str, count: int, at: float) -> str:

@@ -99,6 +99,7 @@ _SERVER: _Kinds = {
     "max_payload": byte_count,
     "serializer": str,
     "compression": bool,
+    "stop_timeout": seconds,
     "trusted_proxies": lambda written: tuple(map(_proxy, written)),
     "proxy_protocol": bool,
 }

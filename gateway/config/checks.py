@@ -198,7 +198,7 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
         if "*" in name:
             message = f"'*' is no pattern here: clients must ask for {name!r} itself"
             yield document.key_at("namespaces", name).warning(message)
-        for event, route in namespace.routes.items() if namespace else ():
+        for event in namespace.routes if namespace else ():
             at = "namespaces", name, "routes", event
             if event.strip() != event:
                 message = f"{event!r} begins or ends with a blank; clients must send it so"
@@ -206,8 +206,6 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
             if event == "connection":
                 message = "an event that clients send; the gateway's own is 'connect'"
                 yield document.key_at(*at).warning(message)
-            if route.timeout and route.timeout > config.reload.drain:
-                yield document.at(*at, "timeout").warning(_cut_short(config.reload.drain))
 
 
 def _unknown_logs(document: Document, config: GatewayConfig) -> Iterator[Problem]:
@@ -217,13 +215,6 @@ def _unknown_logs(document: Document, config: GatewayConfig) -> Iterator[Problem
         if name not in known and name.startswith(("/", "sockgw.")):
             message = f"no {kind} {name!r}{did_you_mean(name, known)}"
             yield document.key_at("log", "levels", name).warning(message)
-
-
-def _cut_short(drain: float) -> str:
-    return (
-        f"a reload or a stop cancels this event after {drain:g} s, the value of reload.drain; "
-        "raise that, or lower this"
-    )
 
 
 def _bad_patterns(document: Document) -> Iterator[Problem]:

@@ -148,6 +148,7 @@ class ServerConfig:
     max_payload: int = 1_000_000
     serializer: Literal["json", "msgpack"] = "json"
     compression: bool = False
+    stop_timeout: float = 30.0
     tls: TlsConfig | None = None
     static: tuple[StaticFolder, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

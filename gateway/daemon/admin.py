@@ -26,6 +26,7 @@ from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
 from gateway.engineio.violations import EventCounter
 from gateway.errors import ConfigError, Place, Problem
+from gateway.runtime.live import OldGeneration
 
 __all__ = ["AdminApi", "AdminLog", "add_routes", "admin_listener", "verdict_json"]
 
@@ -110,6 +111,7 @@ class AdminApi:
             "degraded": _problems(degraded),
             "last_reload": verdict_json(reloader.last) if reloader.last else None,
             "generations": serving.sockets.live.alive,
+            "old_generations": [_old(each) for each in serving.sockets.live.old],
             "sockets": dict(serving.sockets.hub.rooms.counts),
             "services": sorted(serving.build.blueprint.services),
             "pending": serving.pending,
@@ -124,6 +126,17 @@ class AdminApi:
         secrets = self._serving.build.config.secrets
         latest = self._serving.sockets.engine.refused.latest
         return [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest]
+
+
+def _old(generation: OldGeneration) -> dict[str, Any]:
+    seconds = generation.seconds
+    return {
+        "generation": generation.number,
+        "packets": generation.packets,
+        "chains": generation.chains,
+        "cancelled": generation.cancelled,
+        "until": None if seconds is None else time.time() + seconds,
+    }
 
 
 def admin_listener(app: web.Application) -> Listener:

@@ -58,20 +58,21 @@ class Metrics(Collector):
             "outcome",
             server.dispatcher.outcomes,
         )
-        yield GaugeMetricFamily(
-            "sockgw_connections",
-            "Open TCP connections of the public port.",
-            server.engine.connections,
+        yield _counts(
+            "sockgw_cancelled_packets",
+            "Packets cancelled before they were done, by what cancelled them.",
+            "by",
+            server.live.cancellations.counts,
         )
         yield CounterMetricFamily(
             "sockgw_volatile_dropped",
             "Volatile events dropped, by client, because it was not ready.",
             value=server.hub.dropped,
         )
-        yield CounterMetricFamily(
-            "sockgw_cancelled_packets",
-            "Packets cancelled because their generation was drained.",
-            value=server.live.cancelled,
+        yield GaugeMetricFamily(
+            "sockgw_connections",
+            "Open TCP connections of the public port.",
+            server.engine.connections,
         )
 
     def _clients(self) -> Iterator[Metric]:

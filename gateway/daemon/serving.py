@@ -164,8 +164,8 @@ class Serving:
 
     async def close(self) -> None:
         """Stop serving and listening; see `shut_down`."""
-        reload = self.build.config.reload
-        await shut_down(self.sockets, self.listener, reload.drain, reload.close_window)
+        window = self.build.config.reload.close_window
+        await shut_down(self.sockets, self.listener, self.server.stop_timeout, window)
         self.sockets.dispatcher.in_flight.load.stop()
         await self.admin.close()
 

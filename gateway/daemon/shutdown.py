@@ -27,10 +27,10 @@ PAUSE = 0.01
 """Time between two checks if polling clients have fetched their last packets, in seconds."""
 
 
-async def shut_down(server: Server, listener: Listener, drain: float, window: float) -> None:
+async def shut_down(server: Server, listener: Listener, timeout: float, window: float) -> None:
     """Shut down in this order; each step that has something to do logs a line.
 
-    No new client is accepted. Packets in flight get `drain` seconds, then their handlers are
+    No new client is accepted. Packets in flight get `timeout` seconds, then their handlers are
     cancelled. Sessions are closed, spread over up to `window` seconds; their clients reconnect to
     another server. Connection chains unwind. Services close in reverse order.
     """
@@ -41,7 +41,7 @@ async def shut_down(server: Server, listener: Listener, drain: float, window: fl
     # A polling client may need a new connection for each request, even to send its acks.
     if not any(session.transport == "polling" for session in engine.sessions.values()):
         await listener.stop_accepting()
-    await _finish_packets(live, drain, say)
+    await _finish_packets(live, timeout, say)
     chains = live.chains
     await _disconnect_clients(engine, window, say)
     await listener.stop_accepting()
@@ -51,12 +51,12 @@ async def shut_down(server: Server, listener: Listener, drain: float, window: fl
     say("stopped after %.1f s", time.monotonic() - start)
 
 
-async def _finish_packets(live: Live, drain: float, say: Callable[..., None]) -> None:
+async def _finish_packets(live: Live, timeout: float, say: Callable[..., None]) -> None:
     count = live.packets
     if count:
-        say("packets: waiting up to %g s for %d; a second signal ends it at once", drain, count)
-    cancelled = await live.drain(drain)
-    _log_counts(say, "packets", (count - cancelled, "finished"), _cancelled(cancelled, drain))
+        say("packets: waiting up to %g s for %d; a second signal ends it at once", timeout, count)
+    cancelled = await live.drain(timeout)
+    _log_counts(say, "packets", (count - cancelled, "finished"), _cancelled(cancelled, timeout))
 
 
 async def _disconnect_clients(engine: Engine, window: float, say: Callable[..., None]) -> None:

@@ -29,8 +29,9 @@ class Route:
     `chain` is the packet chain of the namespace with the route's own middleware, `links`, behind
     it, folded into one of `length` links. `end` runs the handler and stores its return value in
     `ctx.reply`. `handler` is the handler's name, `None` for the route of events without one.
-    `timeout` is in seconds. `serial` names the queue whose packets finish in order: the
-    namespace's, this route's own, or `None` for no queue.
+    `timeout` is in seconds; `has_own_timeout` is true if the route itself declares it, false if it
+    is the namespace's. `serial` names the queue whose packets finish in order: the namespace's,
+    this route's own, or `None` for no queue.
     """
 
     chain: Chain[Context]
@@ -40,6 +41,7 @@ class Route:
     handler: str | None = None
     place: Place | None = None
     timeout: float = 60.0
+    has_own_timeout: bool = False
     cancel_on_disconnect: bool = False
     serial: str | None = None
 

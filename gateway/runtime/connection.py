@@ -80,8 +80,6 @@ class Connection(ABC):
             return former
         if former is not ACCEPTED and self.task is not None:
             self.task.cancel()
-        for task in tuple(self._cancellable or ()):
-            task.cancel()
         return former
 
     def gone(self) -> asyncio.Future[None]:
@@ -113,8 +111,13 @@ class Connection(ABC):
             self._queues = {}
         return self._queues.setdefault(name, asyncio.Lock())
 
+    @property
+    def cancellable(self) -> tuple[asyncio.Task[None], ...]:
+        """The tasks that are to be cancelled when the socket is gone."""
+        return tuple(self._cancellable or ())
+
     def cancel_on_leave(self, task: asyncio.Task[None]) -> None:
-        """Cancel `task` when the socket is gone, unless it is already done."""
+        """Add to `cancellable` a task, until it is done."""
         if self._cancellable is None:
             self._cancellable = set()
         self._cancellable.add(task)

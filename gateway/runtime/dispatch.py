@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from inspect import currentframe
 from types import FrameType
@@ -18,7 +18,7 @@ from gateway.context import Context
 from gateway.errors import Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
-from gateway.runtime.chain import nothing
+from gateway.runtime.cancellation import Cancellations, Cause
 from gateway.runtime.connection import ACCEPTED, CONNECTING, LEFT, Connection, State
 from gateway.runtime.live import Live
 from gateway.runtime.load import InFlight
@@ -31,7 +31,6 @@ from gateway.runtime.outcome import (
     error_payload,
     is_cancelled,
     is_fault,
-    late,
     log_fault,
     outcome_of,
     reason_of,
@@ -41,9 +40,6 @@ from gateway.runtime.outcome import (
 )
 
 __all__ = ["Dispatcher"]
-
-GRACE = 0.1
-"""Seconds that a packet may take to clean up after its time-out before its client is answered."""
 
 TOO_LATE = " took longer than {:g} s: to allow it, raise namespaces.{}.connect_timeout"
 """The reason, for the log, of a refusal by the clock."""
@@ -108,6 +104,8 @@ class Dispatcher:
         former = connection.end()
         if former is LEFT:
             return
+        for task in connection.cancellable:
+            self.live.cancellations.cancel(task, "disconnect")
         generation, namespace = self._newest(connection)
         if former is ACCEPTED and namespace.events.keys() & {"disconnecting", "disconnect"}:
             self._leaving.append((generation, connection, reason))
@@ -189,10 +187,14 @@ class Dispatcher:
                 self._leaving.popleft()
 
     async def _leave(self, connection: Connection, reason: str) -> None:
-        await self._event(connection, "disconnecting", [reason])
-        connection.leave_rooms()
-        await self._event(connection, "disconnect", [reason])
-        connection.unwind()
+        try:  # a reload or a stop may cancel either route
+            try:
+                await self._event(connection, "disconnecting", [reason])
+            finally:
+                connection.leave_rooms()
+            await self._event(connection, "disconnect", [reason])
+        finally:
+            connection.unwind()
 
     async def _event(self, connection: Connection, event: str, args: list[Value]) -> None:
         """Run the route of a gateway event, if there is one."""
@@ -201,9 +203,11 @@ class Dispatcher:
         if route is None:
             return
         ctx = _context(connection, generation, event, args)
+        own = self.live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
         try:
-            async with asyncio.timeout(route.timeout):
-                await route.end(ctx)
+            with own or nullcontext():
+                async with asyncio.timeout(route.timeout):
+                    await route.end(ctx)
         except BaseException as error:
             if not is_fault(error, currentframe()):
                 raise
@@ -235,24 +239,24 @@ class Dispatcher:
         work = self._packet_chain(connection, route, ctx, ack)
         task = self.live.spawn(generation, work)
         if task is not None:
-            self._keep(task, connection, route, partial(_give_up, self, connection, ctx, ack))
+            self._keep(task, connection, route, ctx, ack)
 
     def _keep(
         self,
         task: asyncio.Task[None],
         connection: Connection,
         route: Route,
-        give_up: Callable[[], None],
+        ctx: Context,
+        ack: int | None,
     ) -> None:
-        """Count a packet that waits for something, and bound its time.
-
-        `give_up` answers for one that goes on after its time.
-        """
+        """Count a packet that waits for something, and bound its time."""
         self.in_flight.count_while(task, connection)
+        cancellations = self.live.cancellations
+        give_up = partial(_give_up, self, connection, ctx, ack)
+        cancellations.watch(task, give_up, route.timeout if route.has_own_timeout else None)
         if route.serial is None:
             # Only packets that wait can take too long, so only they get a timer.
-            timer = asyncio.get_running_loop().call_later(route.timeout, _expire, task, give_up)
-            task.add_done_callback(lambda _: timer.cancel())
+            cancellations.expire_after(task, route.timeout)
         if route.cancel_on_disconnect:
             connection.cancel_on_leave(task)
 
@@ -277,16 +281,15 @@ class Dispatcher:
             if route.serial is None:
                 await route.chain(ctx)
             else:
-                give_up = partial(_give_up, self, connection, ctx, ack)
-                await _in_turn(connection, route, ctx, give_up)
+                await _in_turn(self.live.cancellations, connection, route, ctx)
             if ctx.reply is None:
                 reject = unanswered(ctx, route)
         except BaseException as error:
-            reject = _refusal(connection, ctx, error, currentframe())
+            reject = _refusal(self.live.cancellations, connection, ctx, error, currentframe())
             if reject is None:
                 return
-        if ctx._end is not route.end:
-            return  # its time was over, and it has been answered
+        if ctx._end is _answered:
+            return
         if reject is None and ack is not None:
             reply = ctx.reply
             args = reply if isinstance(reply, tuple) else () if reply is None else (reply,)
@@ -297,6 +300,7 @@ class Dispatcher:
         if reject is None:
             self.outcomes["ok"] += 1
         else:
+            ctx._end = _answered
             await self._failed(connection, ctx, reject, ack)
 
     async def _failed(
@@ -342,18 +346,22 @@ def _context(
 
 
 async def _in_turn(
-    connection: Connection, route: Route, ctx: Context, give_up: Callable[[], None]
+    cancellations: Cancellations, connection: Connection, route: Route, ctx: Context
 ) -> None:
     """Run a packet's chain once the packets ahead of it in its queue are done."""
     assert route.serial is not None
     async with connection.queue(route.serial):
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        task = asyncio.current_task()
         assert task is not None
-        timer = loop.call_later(route.timeout, _expire, task, give_up)
+        cancellations.expire_after(task, route.timeout)
         try:
             await route.chain(ctx)
         finally:
-            timer.cancel()
+            cancellations.stop_timer(task)
+
+
+async def _answered(ctx: Context) -> None:
+    """The end of a packet that has been answered already."""
 
 
 def _has_left(connection: Connection, error: BaseException) -> bool:
@@ -362,14 +370,21 @@ def _has_left(connection: Connection, error: BaseException) -> bool:
 
 
 def _refusal(
-    connection: Connection, ctx: Context, error: BaseException, chain: FrameType | None
+    cancellations: Cancellations,
+    connection: Connection,
+    ctx: Context,
+    error: BaseException,
+    chain: FrameType | None,
 ) -> Reject | None:
     """The outcome of an exception caught in the frame of a packet's chain; `None` if nobody cares.
 
     Raises the exception itself if no plugin has to answer for it.
     """
     if isinstance(error, asyncio.CancelledError) and connection.state is not LEFT:
-        return cancelled(ctx, error)
+        task = asyncio.current_task()
+        assert task is not None
+        by = cancellations.cause(task)
+        return outcome_of(ctx, error) if by is None else cancelled(ctx, by)
     if not is_fault(error, chain):
         raise error
     if _has_left(connection, error):
@@ -377,20 +392,16 @@ def _refusal(
     return outcome_of(ctx, error)
 
 
-def _expire(task: asyncio.Task[None], give_up: Callable[[], None]) -> None:
-    """Cancel a packet that takes too long; `give_up` is called if that does not end it soon."""
-    task.cancel()
-    timer = task.get_loop().call_later(GRACE, give_up)
-    task.add_done_callback(lambda _: timer.cancel())
-
-
-def _give_up(dispatcher: Dispatcher, connection: Connection, ctx: Context, ack: int | None) -> None:
+def _give_up(
+    dispatcher: Dispatcher, connection: Connection, ctx: Context, ack: int | None, by: Cause
+) -> None:
     """Answer for a packet whose handler goes on though it was cancelled."""
-    if connection.state is LEFT:
+    if connection.state is LEFT or ctx._end is _answered:
         return
-    ctx._end = nothing  # what it comes to is not answered again
+    ctx._end = _answered
     ctx.log.warning(
-        "event %r goes on after its time-out: its handler cannot be cancelled", ctx.event
+        "event %r goes on after %s: its handler cannot be cancelled",
+        *(ctx.event, "its time-out" if by == "timeout" else f"a {by}"),
     )
-    answer = dispatcher._failed(connection, ctx, late(ctx), ack)
+    answer = dispatcher._failed(connection, ctx, cancelled(ctx, by), ack)
     dispatcher.live.spawn(dispatcher._newest(connection)[0], answer)

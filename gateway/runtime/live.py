@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from gateway.api import Gateway
 from gateway.runtime.blueprint import Blueprint, Generation
+from gateway.runtime.cancellation import Cancellations
 from gateway.runtime.services import ServicePool
 from gateway.runtime.tasks import Work, start
 
-__all__ = ["Live"]
+__all__ = ["Live", "OldGeneration"]
 
 log = logging.getLogger("sockgw.reload")
 
@@ -26,16 +29,31 @@ UNWIND = 5.0
 """Time for cancelled tasks to clean up, in seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class OldGeneration:
+    """A generation that no longer serves, and how many packets and chains run in it.
+
+    `cancelled` of its packets go on although they were cancelled. `seconds` is the time until the
+    last of the others is cancelled; `None` if there are no others, or it is not known.
+    """
+
+    number: int
+    packets: int
+    chains: int
+    cancelled: int
+    seconds: float | None
+
+
 class Live:
     """The only mutable cell that a packet reads, once, when it enters.
 
-    `current` is the generation that serves; `None` before the first and after the last. `cancelled`
-    counts the packets that were cancelled because they outlasted the drain of a swap.
+    `current` is the generation that serves; `None` before the first and after the last.
+    `cancellations` cancels packets, and counts them.
     """
 
     def __init__(self) -> None:
         self.current: Generation | None = None
-        self.cancelled = 0
+        self.cancellations = Cancellations()
         self._pool = ServicePool()
         self._count = 0
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
@@ -61,6 +79,25 @@ class Live:
     def alive(self) -> Mapping[int, int]:
         """The number of tasks in each generation, by number; the current one is last."""
         return {generation.number: len(inside) for generation, inside in self._inside.items()}
+
+    @property
+    def old(self) -> list[OldGeneration]:
+        """The generations that are still in use although a newer one serves."""
+        return [self._old(each) for each in self._inside if each is not self.current]
+
+    def _old(self, generation: Generation) -> OldGeneration:
+        packets = self._inside[generation] - self._pinned
+        cancelled = {task for task in packets if self.cancellations.has_cancelled(task)}
+        drain = self._drains.get(generation)
+        at = drain.when() if drain else inf
+        due = max((self.cancellations.due(each, at) for each in packets - cancelled), default=inf)
+        return OldGeneration(
+            generation.number,
+            packets=len(packets),
+            chains=len(self._inside[generation]) - len(packets),
+            cancelled=len(cancelled),
+            seconds=due - generation.loop.time() if due < inf else None,
+        )
 
     @property
     def packets(self) -> int:
@@ -90,7 +127,8 @@ class Live:
     def swap(self, generation: Generation | None, drain: float | None = None) -> None:
         """Make `generation` the one that new packets enter; with `None`, none serves.
 
-        Packets in the former one are cancelled after `drain` seconds; `None` means never.
+        Packets in the former one are cancelled after `drain` seconds, unless their route declares
+        a time-out; `None` means never.
         """
         former, self.current = self.current, generation
         if generation is not None:
@@ -98,7 +136,7 @@ class Live:
         if former is None:
             return
         if drain is not None:
-            self._drains[former] = former.loop.call_later(drain, self._cancel_packets, former)
+            self._drains[former] = former.loop.call_later(drain, self._cancel_late, former)
         self._release_if_idle(former)
 
     def spawn(self, generation: Generation, work: Work) -> asyncio.Task[None] | None:
@@ -133,18 +171,16 @@ class Live:
         self._inside[generation].add(task)
         task.add_done_callback(partial(self._left, generation))
 
-    def _cancel_packets(self, generation: Generation) -> None:
+    def _cancel_late(self, generation: Generation) -> None:
         del self._drains[generation]
-        late = self._inside[generation] - self._pinned
+        late = self.cancellations.cancel_late(self._inside[generation] - self._pinned)
         if late:
-            log.warning("generation %d: cancelled %d late packets", generation.number, len(late))
-        for task in late:
-            self.cancelled += 1
-            task.cancel()
+            log.warning("generation %d: cancelled %d late packets", generation.number, late)
 
     def _left(self, generation: Generation, task: asyncio.Task[None]) -> None:
         self._inside[generation].discard(task)
         self._pinned.discard(task)
+        self.cancellations.forget(task)
         if not task.cancelled() and (error := task.exception()):
             log.error(FAULT, exc_info=error)
         self._release_if_idle(generation)
@@ -166,7 +202,7 @@ class Live:
         Returns the number of cancelled packets.
         """
         tasks = {task for inside in self._inside.values() for task in inside}
-        return await _finish(tasks - self._pinned, seconds)
+        return await self._finish(tasks - self._pinned, seconds)
 
     async def unwind(self, seconds: float) -> int:
         """Stop serving and wait for all tasks; cancel those that take longer than `seconds`.
@@ -174,7 +210,21 @@ class Live:
         Returns the number of cancelled tasks.
         """
         self.swap(None)
-        return await _finish({task for inside in self._inside.values() for task in inside}, seconds)
+        tasks = {task for inside in self._inside.values() for task in inside}
+        return await self._finish(tasks, seconds)
+
+    async def _finish(self, tasks: set[asyncio.Task[None]], seconds: float) -> int:
+        if not tasks:
+            return 0
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            if task in self._pinned:
+                task.cancel()
+            else:
+                self.cancellations.cancel(task, "stop")
+        if late:
+            await asyncio.wait(late, timeout=UNWIND)
+        return len(late)
 
     async def close(self, seconds: float) -> None:
         """Call `unwind`, then wait until every generation is released."""
@@ -185,14 +235,3 @@ class Live:
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-async def _finish(tasks: set[asyncio.Task[None]], seconds: float) -> int:
-    if not tasks:
-        return 0
-    _, late = await asyncio.wait(tasks, timeout=seconds)
-    for task in late:
-        task.cancel()
-    if late:
-        await asyncio.wait(late, timeout=UNWIND)
-    return len(late)

@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from gateway.context import Context, HandshakeContext
 from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
+from gateway.runtime.cancellation import Cause
 from gateway.runtime.chain import AnyContext, Link
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "error_payload",
     "is_cancelled",
     "is_fault",
-    "late",
     "log_fault",
     "outcome_of",
     "reason_of",
@@ -37,6 +37,7 @@ OUTCOMES = (
     "bad_request",
     "dropped",
     "timeout",
+    "cancelled",
     "internal",
     "busy",
     "rejected",
@@ -105,12 +106,14 @@ def refused_by(ctx: AnyContext, links: Sequence[Link[AnyContext]], reason: str) 
     return f"middleware {name!r}{reason}" if reason else ""
 
 
-def cancelled(ctx: Context, error: asyncio.CancelledError) -> Reject:
+def cancelled(ctx: Context, by: Cause) -> Reject:
     """The outcome of a packet that was cancelled.
 
     Its socket is still there, so it still gets an ack.
     """
-    return late(ctx) if is_cancelled() else outcome_of(ctx, error)
+    if by == "timeout":
+        return Reject("timeout", f"event '{ctx.event}' took too long")
+    return Reject("cancelled", f"event '{ctx.event}' was cancelled by a {by}")
 
 
 def is_cancelled() -> bool:
@@ -132,11 +135,6 @@ def unanswered(ctx: Context, route: Route) -> Reject | None:
     if route.handler is None:
         return Reject("unknown_event", f"no route for event '{ctx.event}'")
     return None
-
-
-def late(ctx: Context) -> Reject:
-    """The outcome of a packet that took too long."""
-    return Reject("timeout", f"event '{ctx.event}' took too long")
 
 
 def error_payload(reject: Reject) -> dict[str, object]:

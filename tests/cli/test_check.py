@@ -104,11 +104,10 @@ def test_colours_are_for_terminals_and_for_those_who_want_them(broken: Path) -> 
     assert "\033[" not in invoke("check", broken).stderr
 
 
-SLOW = "namespaces: {/: {routes: {build: {use: chat.index, timeout: 20m}}}}"
+MISNAMED = "namespaces: {/: {routes: {connection: chat.index}}}"
 WARNING = (
-    "gateway.yaml:1:61: warning: namespaces./.routes.build.timeout: "
-    "a reload or a stop cancels this event after 30 s, the value of reload.drain; "
-    "raise that, or lower this"
+    "gateway.yaml:1:27: warning: namespaces./.routes.connection: "
+    "an event that clients send; the gateway's own is 'connect'"
 )
 
 
@@ -116,7 +115,7 @@ WARNING = (
 def doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A valid file with one warning."""
     monkeypatch.chdir(tmp_path)
-    write(tmp_path, SLOW, chat=CHAT)
+    write(tmp_path, MISNAMED, chat=CHAT)
     return Path("gateway.yaml")
 
 
@@ -133,7 +132,7 @@ def test_a_warning_is_a_problem_of_those_who_are_strict(doubtful: Path) -> None:
 
 
 def test_warnings_stand_beside_problems(doubtful: Path) -> None:
-    doubtful.write_text(f"{SLOW}\nserver: {{prot: 1}}\n")
+    doubtful.write_text(f"{MISNAMED}\nserver: {{prot: 1}}\n")
     assert invoke("check", doubtful).stderr.splitlines() == [
         WARNING,
         "gateway.yaml:2:10: server.prot: unknown key 'prot', did you mean 'port'?",
@@ -144,9 +143,9 @@ def test_warnings_stand_beside_problems(doubtful: Path) -> None:
 def test_programs_get_warnings_apart(doubtful: Path) -> None:
     answer = json.loads(invoke("check", doubtful, "--format", "json").stdout)
     [warning] = answer["warnings"]
-    assert (answer["problems"], warning["column"]) == ([], 61)
+    assert (answer["problems"], warning["column"]) == ([], 27)
     assert invoke("check", doubtful, "--format", "github").stdout.startswith(
-        "::warning file=gateway.yaml,line=1,col=61::namespaces./.routes.build.timeout: a reload"
+        "::warning file=gateway.yaml,line=1,col=27::namespaces./.routes.connection: an event"
     )
 
 

@@ -93,7 +93,52 @@ async def test_an_old_generation_is_told_as_long_as_it_is_used(file: Path) -> No
         assert (await ask("reload", file)).exit_code == 0
         facts = told(await ask("status", file))
     assert facts["generations"] == ["1: 1, 2: 0 tasks"]
+    assert facts["still in use"] == ["generation 1: 1 connection chain"]
     assert re.fullmatch(rf"applied at {TIME}, by admin", facts["last reload"][0])
+
+
+async def test_jobs_of_old_generations_are_told_and_until_when(file: Path) -> None:
+    config = SERVED.replace("port: 0", "port: 0, stop_timeout: 1ms").replace(
+        "routes: {say: chat.say}",
+        "routes: {say: chat.say, build: {use: chat.build, timeout: 20m}, deaf: chat.deaf}",
+        1,
+    )
+    config = config.replace("close_window: 1ms", "close_window: 1ms, drain: 1ms")
+    write(file.parent, config, **{**PLUGINS, "chat": JOBS})
+    async with asked(file) as url, raw(url) as client:
+        await client.join()
+        for event in ("build", "build", "deaf"):
+            await client.send(f'42["{event}"]')
+        await client.send('420["say"]')
+        assert await client.receive() == "430[]"
+        write(file.parent, config, chat=f"{JOBS}# two\n")
+        assert (await ask("reload", file)).exit_code == 0
+        await client.receive()  # that `deaf` was cancelled
+        [told_first] = told(await ask("status", file))["still in use"]
+        write(file.parent, config, chat=f"{JOBS}# three\n")
+        assert (await ask("reload", file)).exit_code == 0
+        [told_last] = told(await ask("status", file))["still in use"]
+        assert told_first == told_last
+    assert re.fullmatch(
+        f"generation 1: 2 packets until {TIME} at the latest, 1 cancelled packet not done yet",
+        told_first,
+    )
+
+
+JOBS = """
+import asyncio
+
+async def build(ctx):
+    await asyncio.Event().wait()
+
+async def deaf(ctx):
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        await asyncio.Event().wait()
+
+async def say(ctx): ...
+"""
 
 
 async def test_a_failed_reload_is_told_with_its_problems(file: Path) -> None:

@@ -86,13 +86,14 @@ def test_every_key_of_the_server_is_read(good: Load) -> None:
         max_payload=64_000,
         serializer="msgpack",
         compression=True,
+        stop_timeout=45.0,
         static=(
             StaticFolder("/", Path("web"), server.static[0].at),
             StaticFolder("/docs/", Path("../site"), server.static[1].at),
         ),
     )
     assert server.static[1].at.path == "server.static.docs"
-    assert server.static[1].at.place == Place("everything.yaml", 14, 26)
+    assert server.static[1].at.place == Place("everything.yaml", 15, 26)
 
 
 def test_every_key_of_the_log_is_read(good: Load) -> None:
@@ -166,8 +167,8 @@ def test_every_part_of_a_schema_knows_its_place(good: Load) -> None:
     assert schema.written == [{"type": "string"}, {"enum": ["a", "b"]}]
     whole, part = schema.at[()], schema.at[1, "enum", 0]
     path = "namespaces.chat.routes.message.schema"
-    assert (whole.path, whole.place) == (path, Place("everything.yaml", 52, 47))
-    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 52, 72))
+    assert (whole.path, whole.place) == (path, Place("everything.yaml", 53, 47))
+    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 53, 72))
 
 
 def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
@@ -225,8 +226,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 38, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 38, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 39, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 39, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 

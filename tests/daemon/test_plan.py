@@ -153,6 +153,7 @@ def test_change_of_the_options_of_handshake_middleware_is_told(tmp_path: Path) -
     ("block", "changes"),
     [
         ("server: {compression: true}", ["compression: false -> true"]),
+        ("server: {stop_timeout: 1m}", ["stop_timeout: 30s -> 1m"]),
         ("server: {transports: [websocket]}", ["transports: [polling, websocket] -> [websocket]"]),
         ("server: {cors_origins: [http://a]}", ["cors_origins: same-origin -> [http://a]"]),
         (
@@ -260,6 +261,7 @@ def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
         "tls",
         "proxy_protocol",
         "handshake_middleware",
+        "stop_timeout",
         "static",
         *(each.name for each in fields(Settings)),
     }

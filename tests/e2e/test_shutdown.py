@@ -21,8 +21,8 @@ from tests.gateway_files import write
 from tests.raw_client import Raw, raw
 
 CONFIG = """
-server: {port: 0}
-reload: {watch: "off", drain: DRAIN}
+server: {port: 0, stop_timeout: STOP}
+reload: {watch: "off", drain: 1h}
 admin: {socket: admin.sock}
 services: {first: plugin.First, second: plugin.Second}
 namespaces:
@@ -175,8 +175,8 @@ class Daemon:
 
 
 @asynccontextmanager
-async def daemon(folder: Path, drain: str = "20s", config: str = CONFIG) -> AsyncIterator[Daemon]:
-    file = write(folder, config.replace("DRAIN", drain), plugin=PLUGIN)
+async def daemon(folder: Path, timeout: str = "20s", config: str = CONFIG) -> AsyncIterator[Daemon]:
+    file = write(folder, config.replace("STOP", timeout), plugin=PLUGIN)
     async with running(file) as run:
         url = f"http://{urlsplit(await run.url()).netloc}"
         yield Daemon(run, url, folder)
@@ -313,14 +313,15 @@ async def test_clients_on_polling_may_still_open_connections_others_are_refused(
         assert (await one.ended())[0] == 0
 
 
-async def test_a_handler_that_outstays_the_drain_is_told_and_its_ack_given(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack, daemon(tmp_path, drain="50ms") as one:
+async def test_a_handler_that_outstays_the_stop_is_told_and_its_ack_given(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack, daemon(tmp_path, timeout="50ms") as one:
         client = await joined(stack, one.url)
         await client.send('421["stuck"]')
         await one.noted("stuck begins")
         one.signal()
         assert await client.receive() == (
-            """431[{"error":{"code":"timeout","message":"event 'stuck' took too long"}}]"""
+            '431[{"error":{"code":"cancelled",'
+            """"message":"event 'stuck' was cancelled by a stop"}}]"""
         )
         status, lines = await one.ended()
         assert status == 0
@@ -414,7 +415,7 @@ async def test_an_interrupt_that_a_handler_raises_ends_it_in_order(
 
 
 async def test_a_thread_that_blocks_does_not_hold_up_the_process(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack, daemon(tmp_path, drain="50ms") as one:
+    async with AsyncExitStack() as stack, daemon(tmp_path, timeout="50ms") as one:
         client = await joined(stack, one.url)
         await client.send('42["block_thread"]')
         await one.noted("block_thread begins")
@@ -440,7 +441,7 @@ async def test_sighup_does_not_cut_the_end_short(tmp_path: Path) -> None:
 
 async def test_a_signal_while_it_starts_closes_what_was_opened(tmp_path: Path) -> None:
     config = CONFIG.replace("second: plugin.Second", "second: starting.Starting")
-    file = write(tmp_path, config.replace("DRAIN", "1s"), plugin=PLUGIN, starting=STARTING)
+    file = write(tmp_path, config.replace("STOP", "1s"), plugin=PLUGIN, starting=STARTING)
     async with running(file) as run:
         one = Daemon(run, "", tmp_path)
         await one.noted("starting")
@@ -484,7 +485,7 @@ async def test_what_ignores_its_end_does_not_hold_up_the_process(tmp_path: Path)
                     note("deaf")
     """
     config = CONFIG.replace("second: plugin.Second", "second: deaf.Deaf")
-    file = write(tmp_path, config.replace("DRAIN", "1s"), plugin=PLUGIN, deaf=plugin)
+    file = write(tmp_path, config.replace("STOP", "1s"), plugin=PLUGIN, deaf=plugin)
     async with running(file) as run:
         await run.url()
         one = Daemon(run, "", tmp_path)

@@ -15,6 +15,7 @@ from gateway.runtime.blueprint import Generation
 from tests.deadline import deadline
 from tests.reload.calling_client import caller
 from tests.reload.edited_daemon import Running, until
+from tests.reload.plugin_gates import Stage
 
 PLUGIN = """
 from __future__ import annotations
@@ -117,6 +118,34 @@ async def test_clause_10_open_sockets_keep_only_what_they_use(gateway) -> None:
         assert alive(one) == [2, 1, 2]
         for client in (*clients, chained):
             assert await client.call("say") == [19]
+
+
+async def test_clause_10_a_long_job_keeps_its_own_generation_alone(gateway, stage: Stage) -> None:
+    job = """
+from tests.reload.plugin_gates import stage
+
+async def build(ctx):
+    await stage.wait()
+    return {0}
+"""
+    config = EVERYTHING.replace('"off"', '"off", drain: 1ms')
+    build = "{build: {use: chat.build, timeout: 1h}}"
+    config += f"  /jobs: {{connection_middleware: [chat.door], routes: {build}}}\n"
+    async with (
+        gateway(config, chat=PLUGIN.format(0) + job.format(0), _helper="") as one,
+        caller(one.url, "/jobs") as client,
+    ):
+        running = client.begin("build")
+        await stage.waited_for()
+        for number in range(1, 100):
+            one.plugin("chat", PLUGIN.format(number) + job.format(number))
+            await one.reload()
+        assert one.api.status()["generations"] == {1: 2, 100: 0}
+        assert alive(one) == [2, 1, 2]
+        stage.go()
+        assert await running == [0]
+        await client.leave()
+        await until(lambda: alive(one) == [1, 1, 1])
 
 
 async def test_clause_10_failed_reloads_leave_nothing_behind(gateway) -> None:

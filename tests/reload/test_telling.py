@@ -35,6 +35,7 @@ async def test_status_tells_what_is_served_and_what_became_of_the_last_reload(ga
             "degraded": [],
             "last_reload": None,
             "generations": {"1": 0},
+            "old_generations": [],
             "sockets": {"/": 1},
             "services": [],
             "pending": [],
@@ -242,14 +243,14 @@ async def test_readiness_ends_when_the_daemon_stops_and_health_does_not(
 
 
 async def test_a_warning_is_logged_once(gateway, caplog) -> None:
-    config = CONFIG.replace("chat.say", "{use: chat.say, timeout: 20m}")
-    warning = "warning: namespaces./.routes.say.timeout: a reload or a stop cancels this event"
+    config = CONFIG.replace("chat.say", "chat.say, connection: chat.say")
+    warning = "warning: namespaces./.routes.connection: an event that clients send"
     async with gateway(config) as one:
         assert caplog.text.count(warning) == 1
         one.say("two")
         await one.reload()
         assert caplog.text.count(warning) == 1
-        one.config(config.replace("20m", "21m"))
+        one.config(config + "server: {max_payload: 2MB}\n")
         await one.reload()
         assert caplog.text.count(warning) == 1
 
