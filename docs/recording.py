@@ -35,11 +35,12 @@ async def hi(ctx, name: str):
 SAVES = [
     ("sed -i 's/Hello/Good morning/' plugins/chat.py", "~ plugins/chat.py"),
     ("sed -i 's/chat.hi/chat.ho/' gateway.yaml", "no plugin 'chat.ho'"),
-    ("sed -i 's/chat.ho/chat.hi/' gateway.yaml", "nothing has changed"),
+    ("sed -i 's/chat.ho/chat.hi/' gateway.yaml", "valid again"),
 ]
 """What is saved, and what the gateway says of it."""
 
 SERVER, CLIENT, SHELL = "sockgw run", "sockgw client", "a third terminal"
+TERMINALS = (SERVER, CLIENT, SHELL)
 STEP = 1.6
 """Seconds from one step to the next in the picture: what takes milliseconds has to be read."""
 
@@ -156,7 +157,7 @@ text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fill
 def picture(lines: list[Line]) -> str:
     """Draw the terminals one below another; each line appears at its step, again and again."""
     drawn, top = [], 0
-    for terminal in (SERVER, CLIENT, SHELL):
+    for terminal in TERMINALS:
         drawn.append(f'<rect class="bar" y="{top}" width="{WIDTH}" height="26"/>')
         drawn.append(f'<text class="title" x="{MARGIN}" y="{top + 17}">{terminal}</text>')
         top += 26 + ROW

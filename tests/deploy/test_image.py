@@ -77,6 +77,7 @@ def test_it_runs_as_a_user_with_a_number() -> None:
 def test_its_commands_are_those_of_sockgw() -> None:
     entrypoint = json.loads(only("ENTRYPOINT"))
     assert parsed([*entrypoint, *json.loads(only("CMD"))]) == "run"
+    assert parsed(json.loads(only("HEALTHCHECK").partition("CMD ")[2])) == "healthcheck"
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ class Build:
         try:
             async for line in process.stdout:
                 await ctx.socket.emit("line", line.decode(errors="replace").rstrip("\n"))
+                await ctx.socket.drained()  # no faster than the client reads
             return await process.wait()
         finally:
             if process.returncode is None:
