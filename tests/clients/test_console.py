@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.clients.install import CHROMIUM, PACKAGES, install
-from tests.clients.programs import FLAGS
+from tests.browser import chromium
+from tests.clients.install import PACKAGES, install
 from tests.daemon_in_loop import served
 from tests.deadline import deadline, until
 from tests.gateway_files import write
@@ -81,7 +77,10 @@ async def console(url: str) -> tuple[list[str], list[str]]:
     """
     said: list[str] = []
     shown: list[str] = []
-    async with chromium() as devtools, aiohttp.ClientSession() as http, deadline():
+    async with chromium("about:blank") as home, aiohttp.ClientSession() as http, deadline():
+        ports = home / "DevToolsActivePort"
+        await until(lambda: ports.exists() and ports.read_text().count("\n"))
+        devtools = f"http://127.0.0.1:{ports.read_text().splitlines()[0]}"
         async with http.put(f"{devtools}/json/new") as answer:
             tab = json.loads(await answer.text())
         async with http.ws_connect(tab["webSocketDebuggerUrl"]) as line:
@@ -95,27 +94,3 @@ async def console(url: str) -> tuple[list[str], list[str]]:
                 elif event.get("method") == "Log.entryAdded":
                     shown.append(event["params"]["entry"]["text"])
     return said, shown
-
-
-@asynccontextmanager
-async def chromium() -> AsyncIterator[str]:
-    """Run Chromium; gives the address of its DevTools."""
-    program = CHROMIUM if CHROMIUM.exists() else shutil.which("chromium")
-    assert program is not None, "there is no Chromium for this platform: install one"
-    environ = {**os.environ, "LD_LIBRARY_PATH": str(CHROMIUM.parent / "lib")}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *FLAGS,
-            f"--user-data-dir={home}",
-            "about:blank",
-            env={**environ, "HOME": home},
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        ports = Path(home) / "DevToolsActivePort"
-        try:
-            await until(lambda: ports.exists() and ports.read_text().count("\n"))
-            yield f"http://127.0.0.1:{ports.read_text().splitlines()[0]}"
-        finally:
-            process.terminate()
-            await process.wait()

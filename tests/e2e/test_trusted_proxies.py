@@ -186,8 +186,8 @@ async def test_limits_by_address_count_clients_and_the_log_names_them(
         )
         label = 'limit="sockets_per_address"'
         assert await metric(one, "sockgw_limited_total", label) == 3
-    line = "limit sockets_per_address by 203.0.113.7: a connection was refused"
-    assert line in caplog.messages
+    line = "limit sockets_per_address by 203.0.113.7: a connection was refused: "
+    assert f"{line}to allow it, raise limits.sockets_per_address" in caplog.messages
 
 
 async def test_the_sockets_of_an_ipv6_network_count_together(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ async def test_refusals_name_the_client(tmp_path: Path, caplog: pytest.LogCaptur
         assert await status(one.url, {**PROXIED, "Origin": "https://evil.example"}) == 403
         assert await status(one.url, PROXIED, "pigeon") == 400
     texts = "\n".join(caplog.messages)
-    assert "violation forbidden by 203.0.113.7: " in texts
+    assert "refused origin 'https://evil.example' of 203.0.113.7: " in texts
     assert "violation unknown_transport by 203.0.113.7: a GET request" in texts
 
 
