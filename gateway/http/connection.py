@@ -143,7 +143,7 @@ class HttpServer:
         self.deadlines.cancel(self, Due.IDLE)
         self._is_armed = bool(self.idle)
         if self._is_armed:
-            self.deadlines.set(self, Due.IDLE, since + timeout - now)
+            self.deadlines.set(self, Due.IDLE, timeout, since + timeout)
 
     def due(self, due: int, when: float) -> None:
         self.review()
@@ -152,8 +152,6 @@ class HttpServer:
         """Note that a connection is gone, or is no longer HTTP."""
         self.connections.discard(connection)
         self.idle.pop(connection, None)
-        if self._is_armed and not self.idle:
-            self.review()
         connection.cut_no_more()
         if connection.is_timed or connection.is_unread:
             self.deadlines.cancel(connection)

@@ -42,6 +42,7 @@ class Counts:
     @classmethod
     def now(cls, server: Server) -> Counts:
         gc.collect()
+        server.http.review()  # its timer may outlast the connections
         loop: Any = asyncio.get_running_loop()
         engine = server.engine
         return cls(

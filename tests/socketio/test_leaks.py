@@ -113,6 +113,7 @@ class Counts:
     @classmethod
     def now(cls, served: Served) -> Counts:
         engine, rooms = served.server.engine, served.server.hub.rooms
+        engine.configure(engine.settings, engine.limits)  # a timer may outlast the connections
         loop: Any = asyncio.get_running_loop()
         return cls(
             tasks=len(asyncio.all_tasks()),
