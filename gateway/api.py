@@ -19,7 +19,7 @@ else:
 
 __all__ = [
     "Answers",
-    "D",
+    "DataT",
     "Emitter",
     "Gateway",
     "Handler",
@@ -38,7 +38,7 @@ Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str,
 Next: TypeAlias = Callable[[], Awaitable[None]]
 """Runs the rest of the chain. In a connection chain it returns when the socket is gone."""
 
-D = TypeVar("D", bound=Mapping[str, object], default=dict[str, object])
+DataT = TypeVar("DataT", bound=Mapping[str, object], default=dict[str, object])
 """The type of a connection's `data`: a dict, or a `TypedDict` of the plugin's own."""
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
@@ -143,7 +143,7 @@ class Handshake:
         return cookies
 
 
-class Socket(Generic[D]):
+class Socket(Generic[DataT]):
     """One client in one namespace.
 
     `data` is this connection's dict. It survives reloads and is still there after `next()` has
@@ -152,11 +152,11 @@ class Socket(Generic[D]):
 
     __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
 
-    def __init__(self, id: str, scope: Namespace[D], handshake: Handshake, wire: Wire) -> None:
+    def __init__(self, id: str, scope: Namespace[DataT], handshake: Handshake, wire: Wire) -> None:
         self.id = id
         self.namespace = scope.name
         self.handshake = handshake
-        self.data: D = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
+        self.data: DataT = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
         self._scope = scope
         self._wire = wire
 
@@ -220,17 +220,17 @@ class Socket(Generic[D]):
         """Leave rooms; those that it is not in are ignored."""
         return self._wire.leave(_names(rooms))
 
-    def to(self, *rooms: RoomNames) -> Namespace[D]:
+    def to(self, *rooms: RoomNames) -> Namespace[DataT]:
         """Select the sockets in these rooms, except this one."""
         return Namespace(self.namespace, self._scope._emitter, _names(rooms), (self.id,))
 
-    def except_(self, *rooms: RoomNames) -> Namespace[D]:
+    def except_(self, *rooms: RoomNames) -> Namespace[DataT]:
         """Select the sockets of the namespace that are not in these rooms, except this one."""
         excluded = (self.id, *_names(rooms))
         return Namespace(self.namespace, self._scope._emitter, excluded=excluded)
 
     @property
-    def broadcast(self) -> Namespace[D]:
+    def broadcast(self) -> Namespace[DataT]:
         """The sockets of the namespace, except this one."""
         return Namespace(self.namespace, self._scope._emitter, excluded=(self.id,))
 
@@ -256,7 +256,7 @@ class Volatile:
 
 
 @dataclass(frozen=True, slots=True)
-class Namespace(Generic[D]):
+class Namespace(Generic[DataT]):
     """The sockets of a namespace: all of them, or some after `to` and `except_`.
 
     `rooms` is `None` for the whole namespace, and empty for nobody. Sockets in any room of
@@ -269,16 +269,16 @@ class Namespace(Generic[D]):
     excluded: tuple[str, ...] = ()
     is_volatile: bool = False
 
-    def to(self, *rooms: RoomNames) -> Namespace[D]:
+    def to(self, *rooms: RoomNames) -> Namespace[DataT]:
         """Select the sockets in these rooms, in addition to rooms named before."""
         return replace(self, rooms=(self.rooms or ()) + _names(rooms))
 
-    def except_(self, *rooms: RoomNames) -> Namespace[D]:
+    def except_(self, *rooms: RoomNames) -> Namespace[DataT]:
         """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
         return replace(self, excluded=self.excluded + _names(rooms))
 
     @property
-    def volatile(self) -> Namespace[D]:
+    def volatile(self) -> Namespace[DataT]:
         """The same sockets; an event that is emitted is dropped for clients not ready for it."""
         return replace(self, is_volatile=True)
 
@@ -306,7 +306,7 @@ class Namespace(Generic[D]):
         """Have each of the sockets leave rooms."""
         return self._emitter.leave(self, _names(rooms))
 
-    def sockets(self) -> tuple[Socket[D], ...]:
+    def sockets(self) -> tuple[Socket[DataT], ...]:
         """The sockets connected to this process."""
         return self._emitter.sockets(self)
 

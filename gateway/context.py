@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
-from gateway.api import D, Gateway, Handshake, Namespace, Next, Socket, Value
+from gateway.api import DataT, Gateway, Handshake, Namespace, Next, Socket, Value
 from gateway.headers import AnswerHeaders, SameSite
 
 if sys.version_info >= (3, 13):
@@ -70,7 +70,7 @@ class _Log(_Adapter):
 LOG = logging.getLogger("sockgw.plugin")
 
 
-class Context(Generic[D, S]):
+class Context(Generic[DataT, S]):
     """The context of one connection or one packet on its way through a chain.
 
     Every packet gets a new one. `event` is the event's name (`connect` in a connection chain),
@@ -93,11 +93,11 @@ class Context(Generic[D, S]):
 
     def __init__(
         self,
-        socket: Socket[D],
+        socket: Socket[DataT],
         event: str,
         args: list[Value],
         service: S,
-        namespace: Namespace[D],
+        namespace: Namespace[DataT],
         gateway: Gateway,
     ) -> None:
         self.socket = socket
@@ -109,7 +109,7 @@ class Context(Generic[D, S]):
         self.reply: object = None
         self.state: dict[str, object] = {}
         self._at = 0  # the number of links that have called next()
-        self._end: Callable[[Context[D, S]], Awaitable[None]]  # run by the last next()
+        self._end: Callable[[Context[DataT, S]], Awaitable[None]]  # run by the last next()
 
     @property
     def packet(self) -> list[Value]:
@@ -132,7 +132,7 @@ class Context(Generic[D, S]):
         return _Log(LOG, facts)
 
 
-class HandshakeContext(Generic[D, S]):
+class HandshakeContext(Generic[DataT, S]):
     """The context of one handshake on its way through the handshake chain.
 
     `handshake` has no `auth` yet: that comes with each namespace. `headers` are added to the
@@ -147,9 +147,9 @@ class HandshakeContext(Generic[D, S]):
         self.service = service
         self.gateway = gateway
         self.headers = AnswerHeaders()
-        self.data: D = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
+        self.data: DataT = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
         self._at = 0  # the number of links that have called next()
-        self._end: Callable[[HandshakeContext[D, S]], Awaitable[None]]  # run by the last next()
+        self._end: Callable[[HandshakeContext[DataT, S]], Awaitable[None]]  # run by the last next()
 
     def set_cookie(
         self,

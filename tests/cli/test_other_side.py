@@ -37,6 +37,9 @@ STATUS = {
     "degraded": [PROBLEM],
     "last_reload": VERDICT,
     "generations": {ESCAPE: 1},
+    "old_generations": [
+        {"generation": ESCAPE, "packets": 3, "chains": 1, "cancelled": 1, "until": 1}
+    ],
     "sockets": {ESCAPE: ESCAPE},
     "services": [ESCAPE],
     "pending": [ESCAPE],
