@@ -19,7 +19,7 @@ Open http://127.0.0.1:7001 in a browser{browser}. In another terminal:
 {client}{edit}"""
 
 EDIT = """\
-Save a file, and it is reloaded; `sockgw plan` tells before what would change.
+Save a file, and it is reloaded; `sockgw plan` shows beforehand what would change.
 Test it with `pytest`.
 """
 

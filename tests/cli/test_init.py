@@ -43,7 +43,7 @@ def test_it_writes_an_example_and_says_what_to_type_next(here: Path) -> None:
         "  sockgw status",
         '  sockgw client http://127.0.0.1:7001 --auth \'{"name": "Ada"}\'',
         '  > chat "hello world!"',
-        "Save a file, and it is reloaded; `sockgw plan` tells before what would change.",
+        "Save a file, and it is reloaded; `sockgw plan` shows beforehand what would change.",
         "Test it with `pytest`.",
     ]
 
