@@ -49,6 +49,7 @@ LimitName = Literal[
     "handlers_per_socket",
     "join_timeout",
     "overload_after",
+    "packet_timeout",
     "packets_per_second",
     "refusals",
     "request_timeout",

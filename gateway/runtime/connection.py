@@ -150,8 +150,10 @@ class Connection(ABC):
         """Forget the rooms of a socket that is gone."""
 
     @abstractmethod
-    def count_limit(self, limit: LimitName, why: str = "a packet is refused") -> None:
-        """Count that a limit was met; `why` is for the log."""
+    def count_limit(
+        self, limit: LimitName, why: str = "a packet is refused", key: str = ""
+    ) -> None:
+        """Count that a limit was met; `why` is for the log, and `key` if it is none of `limits`."""
 
     @abstractmethod
     def count_refused(self, why: str) -> None:

@@ -252,7 +252,7 @@ class Dispatcher:
         """Count a packet that waits for something, and bound its time."""
         self.in_flight.count_while(task, connection)
         cancellations = self.live.cancellations
-        give_up = partial(_give_up, self, connection, ctx, ack)
+        give_up = partial(_give_up, self, connection, route, ctx, ack)
         cancellations.watch(task, give_up, route.timeout if route.has_own_timeout else None)
         if route.serial is None:
             # Only packets that wait can take too long, so only they get a timer.
@@ -285,7 +285,8 @@ class Dispatcher:
             if ctx.reply is None:
                 reject = unanswered(ctx, route)
         except BaseException as error:
-            reject = _refusal(self.live.cancellations, connection, ctx, error, currentframe())
+            cancellations = self.live.cancellations
+            reject = _refusal(cancellations, connection, route, ctx, error, currentframe())
             if reject is None:
                 return
         if ctx._end is _answered:
@@ -372,6 +373,7 @@ def _has_left(connection: Connection, error: BaseException) -> bool:
 def _refusal(
     cancellations: Cancellations,
     connection: Connection,
+    route: Route,
     ctx: Context,
     error: BaseException,
     chain: FrameType | None,
@@ -384,7 +386,7 @@ def _refusal(
         task = asyncio.current_task()
         assert task is not None
         by = cancellations.cause(task)
-        return outcome_of(ctx, error) if by is None else cancelled(ctx, by)
+        return outcome_of(ctx, error) if by is None else _cut_off(connection, route, ctx, by)
     if not is_fault(error, chain):
         raise error
     if _has_left(connection, error):
@@ -392,8 +394,23 @@ def _refusal(
     return outcome_of(ctx, error)
 
 
+def _cut_off(connection: Connection, route: Route, ctx: Context, by: Cause) -> Reject:
+    """The outcome of a packet that was cancelled; one that took too long has met a limit."""
+    if by == "timeout":
+        why = f"event {ctx.event!r} took longer than {route.timeout:g} s"
+        namespaces = f"namespaces.{connection.socket.namespace}.packet_timeout"
+        key = "the route's timeout" if route.has_own_timeout else namespaces
+        connection.count_limit("packet_timeout", why, key)
+    return cancelled(ctx, by)
+
+
 def _give_up(
-    dispatcher: Dispatcher, connection: Connection, ctx: Context, ack: int | None, by: Cause
+    dispatcher: Dispatcher,
+    connection: Connection,
+    route: Route,
+    ctx: Context,
+    ack: int | None,
+    by: Cause,
 ) -> None:
     """Answer for a packet whose handler goes on though it was cancelled."""
     if connection.state is LEFT or ctx._end is _answered:
@@ -403,5 +420,6 @@ def _give_up(
         "event %r goes on after %s: its handler cannot be cancelled",
         *(ctx.event, "its time-out" if by == "timeout" else f"a {by}"),
     )
-    answer = dispatcher._failed(connection, ctx, cancelled(ctx, by), ack)
+    reject = _cut_off(connection, route, ctx, by)
+    answer = dispatcher._failed(connection, ctx, reject, ack)
     dispatcher.live.spawn(dispatcher._newest(connection)[0], answer)

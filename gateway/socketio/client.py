@@ -113,9 +113,11 @@ class ConnectedSocket(Member):
         if self.state is ACCEPTED:
             self.session.send_many(frames)
 
-    def count_limit(self, limit: LimitName, why: str = "a packet is refused") -> None:
+    def count_limit(
+        self, limit: LimitName, why: str = "a packet is refused", key: str = ""
+    ) -> None:
         name = self.socket.namespace
-        key = self.client.hub.limit_key(limit, name)
+        key = key or self.client.hub.limit_key(limit, name)
         self.session.count_limit(limit, f"{why} in {name}", key)
 
     def count_refused(self, why: str) -> None:

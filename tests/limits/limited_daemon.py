@@ -42,6 +42,11 @@ namespaces:
       on: plugin.on
       disconnect: plugin.left
   /calm: {{routes: *routes}}
+  /brief:
+    packet_timeout: 100ms
+    routes:
+      hold: plugin.hold
+      build: {{use: plugin.hold, timeout: 200ms}}
 """
 
 PLUGIN = """

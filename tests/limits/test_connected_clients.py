@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -42,6 +43,22 @@ async def test_a_client_in_no_namespace_is_sent_away(edge, caplog, transport: st
             assert await client.receive() is None
         assert await ask(witness, "say", 1) == [1]
         assert await one.met("join_timeout") == lines(caplog, "join_timeout") == 1
+
+
+async def test_a_packet_that_takes_too_long_is_told_with_the_key_that_allows_it(
+    edge, caplog
+) -> None:
+    async with edge() as one, raw(one.url) as client:
+        await client.join("/brief")
+        for event in ("hold", "build"):
+            await client.send(f'42/brief,1["{event}"]')
+            assert '"code":"timeout"' in str(await client.receive())
+        assert await one.met("packet_timeout") == 2
+    [told, *_] = [each for each in caplog.messages if "packet_timeout" in each]
+    assert re.sub("socket .{20} of", "socket ID of", told) == (
+        "limit packet_timeout by socket ID of 127.0.0.1: event 'hold' took longer than 0.1 s "
+        "in /brief: to allow it, raise namespaces./brief.packet_timeout"
+    )
 
 
 async def upgrade(url: str, sid: str) -> None:
