@@ -8,8 +8,6 @@ can meet it, add its name to `LimitName`.
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field, fields
-from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network
 from math import inf
 from typing import Any, Literal, TypeVar, get_args
 
@@ -23,7 +21,6 @@ __all__ = [
     "TokenBucket",
     "Unit",
     "bounded_by",
-    "network_of",
     "unit_of",
 ]
 
@@ -142,23 +139,6 @@ def bounded_by(name: str) -> str:
     """A phrase for what a limit bounds; empty if going without it does no harm."""
     declared = {each.name: each.metadata["bounds"] for each in fields(Limits)}
     return str(declared.get(name, ""))
-
-
-def network_of(address: str) -> str:
-    """The address or network that `sockets_per_address` counts an address in: in IPv6 its /64.
-
-    An IPv4 address that IPv6 maps counts as that IPv4 address.
-    """
-    return _network_of(address) if ":" in address else address
-
-
-@lru_cache(1024)
-def _network_of(address: str) -> str:
-    try:
-        parsed = IPv6Address(address)
-    except ValueError:
-        return address
-    return str(parsed.ipv4_mapped or IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 class TokenBucket:

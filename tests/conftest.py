@@ -21,6 +21,7 @@ from aiohttp import web
 from gateway.engineio.settings import Settings
 from gateway.limits import Limits
 from gateway.socketio.server import Server
+from tests.app_site import serve_app
 from tests.daemon_in_loop import served
 from tests.gateway_files import write
 from tests.js.install import install
@@ -116,14 +117,8 @@ def serve() -> Serve:
 async def _serve(sio: socketio.AsyncServer, port: int = 0, **options: Any) -> AsyncIterator[str]:
     app = web.Application(**options)
     sio.attach(app)
-    runner = web.AppRunner(app, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serve_app(app, port) as url:
+        yield url
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class Stay:
         self._expires: int | None = None
         self._set(claims)
 
-    async def refresh(self, ctx: Context, token: str) -> int | None:
+    async def refresh(self, token: str) -> int | None:
         """Go on with a fresh token. Returns the seconds until it expires; `None` if it does not.
 
         Raises `Reject` for a token that is not valid, or not of the same subject.

@@ -20,6 +20,6 @@ def jwt_refresh() -> Handler:
         stay = stay_of(ctx.socket)
         if stay is None:
             raise Reject("unauthorized", "no token has let this socket in")
-        return {"expires_in": await stay.refresh(ctx, token)}
+        return {"expires_in": await stay.refresh(token)}
 
     return refresh

@@ -47,11 +47,13 @@ _FORMATS = {
 }
 
 
-def format_option(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add `--format` to a verb: text, json and `more`."""
+def format_option(
+    *more: str, help: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `--format` to a verb: text, json and `more`; `help` is for other than the usual."""
     formats = ("text", "json", *more)
     return click.option(
-        "--format", type=click.Choice(formats), default="text", help=_FORMATS[formats]
+        "--format", type=click.Choice(formats), default="text", help=help or _FORMATS[formats]
     )
 
 

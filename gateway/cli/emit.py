@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import click
 
 from gateway.api import Value
+from gateway.cli.common import format_option
 from gateway.cli.line import document, parse_argument, parse_event, printable
 from gateway.cli.target import connect_error, takes_target
 from gateway.client.socket import ClientSocket, ConnectError, Disconnected, Target, connect
@@ -76,12 +77,7 @@ class EmitRun:
 @click.option(
     "--count", metavar="N", type=click.IntRange(1), help="How many to wait for; default 1."
 )
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help='Print arguments alone, or {"event", "args"} and {"ack", "ms"}.',
-)
+@format_option(help='Print arguments alone, or {"event", "args"} and {"ack", "ms"}.')
 @click.option("--json", "whole", is_flag=True, hidden=True, help="The same as --format json.")
 def command(
     target: Target,

@@ -10,7 +10,7 @@ import click
 
 from gateway.cli.common import counted, file_argument, format_option, show_json
 from gateway.cli.line import printable
-from gateway.client.admin import admin_url, config_of, http_url
+from gateway.client.admin import admin_url, config_of, http_url, reached_by
 from gateway.client.health import Health, Probe, ask
 from gateway.errors import ConfigError
 
@@ -73,9 +73,8 @@ def _probe(file: Path, path: str, host: str | None, port: int | None) -> Probe:
 
 
 def _at_admin(url: str, path: str) -> Probe:
-    if url.startswith("unix:"):
-        return Probe("GET", f"http://localhost{path}", url.removeprefix("unix:"))
-    return Probe("GET", url + path)
+    base, unix = reached_by(url)
+    return Probe("GET", base + path, unix)
 
 
 def _end(health: Health, probe: Probe | None, format: str) -> None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import click
 
+from gateway.cli.common import format_option
 from gateway.config.schema import schema_text
 
 __all__ = ["schema"]
 
 
 @click.command(short_help="Print the JSON Schema of gateway.yaml.")
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="The schema is JSON either way.",
-)
+@format_option(help="The schema is JSON either way.")
 def schema(format: str) -> None:
     """Print the JSON Schema of gateway.yaml, for editors and other tools."""
     click.echo(schema_text(), nl=False)

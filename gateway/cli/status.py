@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import click
 
 from gateway.cli.asking import asks_daemon, near, near_problems
-from gateway.cli.common import file_argument, format_option, show_json
+from gateway.cli.common import counted, file_argument, format_option, show_json
 from gateway.cli.line import printable
 from gateway.client.admin import AdminClient, problems_in, readable
 from gateway.errors import ConfigError, Problem
@@ -89,16 +89,12 @@ def _old(generation: int, packets: int, chains: int, cancelled: int, until: floa
     parts = []
     if going_on:
         end = "" if until is None else f" until {_time(until)} at the latest"
-        parts.append(f"{_number(going_on, 'packet')}{end}")
+        parts.append(f"{counted(going_on, 'packet')}{end}")
     if cancelled:
-        parts.append(f"{_number(cancelled, 'cancelled packet')} not done yet")
+        parts.append(f"{counted(cancelled, 'cancelled packet')} not done yet")
     if chains:
-        parts.append(_number(chains, "connection chain"))
+        parts.append(counted(chains, "connection chain"))
     return f"generation {generation}: {', '.join(parts)}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _refused(what: str, who: str, cure: str, count: int, at: float) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "config_of",
     "http_url",
     "problems_in",
+    "reached_by",
     "readable",
 ]
 
@@ -94,8 +95,7 @@ class AdminClient:
     async def _ask(
         self, method: str, path: str, body: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        unix = self.url.removeprefix("unix:") if self.url.startswith("unix:") else None
-        base = "http://localhost" if unix else self.url
+        base, unix = reached_by(self.url)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
             async with (
@@ -168,6 +168,13 @@ def config_of(file: Path, environ: Mapping[str, str]) -> GatewayConfig:
 def admin_url(admin: AdminConfig) -> str:
     """Return the address of an admin listener: `http://HOST:PORT` or `unix:PATH`."""
     return f"unix:{admin.socket}" if admin.socket else http_url(admin.host, admin.port)
+
+
+def reached_by(url: str) -> tuple[str, str | None]:
+    """Return what requests to an admin listener begin with, and its Unix socket; `None` for TCP."""
+    if url.startswith("unix:"):
+        return "http://localhost", url.removeprefix("unix:")
+    return url, None
 
 
 def http_url(host: str, port: int, scheme: str = "http") -> str:

@@ -49,9 +49,8 @@ class Address:
     """A host and port, or the path of a Unix socket, with a certificate if it uses TLS.
 
     `block` is the block of the file that configures it. `mode` are the permissions of the Unix
-    socket. `inherited` is a socket that listens already: then nothing else says where.
-    `block` is the block of the file that configures it. With `proxy_protocol`, connections of
-    trusted proxies begin with a PROXY header.
+    socket. `inherited` is a socket that listens already: then nothing else says where. With
+    `proxy_protocol`, connections of trusted proxies begin with a PROXY header.
     """
 
     block: str

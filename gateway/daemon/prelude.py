@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from gateway.http.closing import UNIX
+from gateway.http.addresses import UNIX
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.proxy_protocol import FIRST, BadHeader, client_in, size_of_rest
 

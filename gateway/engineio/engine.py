@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
@@ -26,7 +25,7 @@ from gateway.engineio.violations import (
     Violation,
 )
 from gateway.engineio.websocket import WebSocketCarrier
-from gateway.http.closing import UNIX
+from gateway.http.addresses import AddressCounts
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
@@ -37,7 +36,7 @@ from gateway.http.request import Request
 from gateway.http.response import NOT_FOUND
 from gateway.http.static import Static
 from gateway.http.switching import switch_to_websocket, websocket_key
-from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket, network_of
+from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket
 
 __all__ = ["Admission", "Connect", "Engine"]
 
@@ -314,15 +313,14 @@ class Admission:
         self._is_overloaded = is_overloaded
         self._clock = clock
         self._count = 0
-        self._addresses: Counter[str] = Counter()
+        self._addresses = AddressCounts()
         self._recent = TokenBucket()
 
     def limit(self, address: str, limits: Limits) -> LimitName | None:
         """The limit that forbids a new session from an address; `None` if there is none."""
         if self._count >= limits.sockets:
             return "sockets"
-        here = self._addresses.get(network_of(address), 0)
-        if address != UNIX and here >= limits.sockets_per_address:
+        if self._addresses.of(address) >= limits.sockets_per_address:
             return "sockets_per_address"
         if self._is_overloaded():
             return "overload_after"
@@ -332,13 +330,10 @@ class Admission:
     def entered(self, address: str) -> None:
         """Count a session that was opened."""
         self._count += 1
-        self._addresses[network_of(address)] += 1
+        self._addresses.enter(address)
         self._recent.tokens -= 1
 
     def left(self, address: str) -> None:
         """Count a session that is over."""
         self._count -= 1
-        network = network_of(address)
-        self._addresses[network] -= 1
-        if not self._addresses[network]:
-            del self._addresses[network]
+        self._addresses.leave(address)

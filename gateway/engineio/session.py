@@ -152,9 +152,9 @@ class Session(Counted):
         kept = self.outbox.keep(frames, droppable, self._host.limits)
         if kept != "kept":
             limit = self.outbox.limit_met(self._host.limits)
-            unread = len(self.outbox) if limit == "send_packets" else self.buffered
-            what = "packets" if limit == "send_packets" else "bytes"
-            self.count_limit(limit, f"{unread} {what} are not read: {kept}")
+            size = f"{self.buffered} bytes"
+            unread = f"{len(self.outbox)} packets" if limit == "send_packets" else size
+            self.count_limit(limit, f"{unread} are not read: {kept}")
         if kept == "disconnected":
             self.end("slow client")
         if self.polling is not None:

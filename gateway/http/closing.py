@@ -6,15 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from gateway.http.addresses import UNIX
 from gateway.http.proxy_protocol import Announced
 
-__all__ = ["UNIX", "CloseQueue", "QueuedProtocol"]
+__all__ = ["CloseQueue", "QueuedProtocol"]
 
 CLOSED_AT_ONCE = 64
 """Connections that are closed per turn of the loop."""
-
-UNIX = "unix"
-"""The address of every client on a Unix socket: it has no other."""
 
 
 class CloseQueue:

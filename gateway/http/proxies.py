@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple, Protocol, TypeAlias
 
-from gateway.http.closing import UNIX
+from gateway.http.addresses import UNIX
 from gateway.http.request import Request
 
 __all__ = ["Peer", "Sender", "TrustedProxies"]

@@ -10,8 +10,8 @@ from gateway.api import Namespace, Socket, Value
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Transport
 from gateway.errors import Reject
-from gateway.http.closing import UNIX
-from gateway.limits import LimitName, Limits, NamespaceLimits, network_of
+from gateway.http.addresses import AddressCounts
+from gateway.limits import LimitName, Limits, NamespaceLimits
 from gateway.runtime.connection import ACCEPTED, LEFT, Connection
 from gateway.socketio.calls import Call
 
@@ -143,7 +143,7 @@ class Rooms:
         self._by_id: dict[str, Member] = {}
         self._namespaces: dict[str, _Members] = {}
         self._rooms: dict[str, dict[str, _Members]] = {}
-        self._addresses: Counter[str] = Counter()
+        self._addresses = AddressCounts()
         self._counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -163,14 +163,14 @@ class Rooms:
         """The limit that forbids one more socket; `None` if there is none."""
         if len(self._by_id) >= limits.sockets or self._counts[namespace] >= own.sockets:
             return "sockets"
-        here = self._addresses.get(network_of(address), 0) if address != UNIX else 0
+        here = self._addresses.of(address)
         return "sockets_per_address" if here >= limits.sockets_per_address else None
 
     def add(self, member: Member) -> None:
         """Add a socket that begins to connect."""
         self._by_id[member.socket.id] = member
         self._counts[member.socket.namespace] += 1
-        self._addresses[network_of(member.session.address)] += 1
+        self._addresses.enter(member.session.address)
 
     def admit(self, member: Member) -> None:
         """Add an accepted socket to its namespace and rooms, so that emits reach it."""
@@ -186,11 +186,9 @@ class Rooms:
         """
         if self._by_id.pop(member.socket.id, None) is None:
             return
-        namespace, network = member.socket.namespace, network_of(member.session.address)
+        namespace = member.socket.namespace
         self._counts[namespace] -= 1
-        self._addresses[network] -= 1
-        if not self._addresses[network]:
-            del self._addresses[network]
+        self._addresses.leave(member.session.address)
         _discard(self._namespaces, namespace, member)
         for room in member.rooms or ():
             self._displace(member, room)

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from gateway.testing import Refused
+from tests.app_site import serve_app
 from tests.builtin.conftest import Guarded, use
 from tests.builtin.signing import SECRET, claims, key_set, signer
 
@@ -206,11 +207,8 @@ async def issuer() -> AsyncIterator[tuple[str, list[str]]]:
 
     app = web.Application()
     app.router.add_get("/{path}", serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.01)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
-    await runner.cleanup()
+    async with serve_app(app) as url:
+        yield url, asked
 
 
 async def test_no_token_says_where_its_key_is(

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.testing import Refused, TestGateway
+from tests.app_site import serve_app
 from tests.builtin.conftest import Clock, Guarded, use
 from tests.builtin.signing import Signer, key_set, signer
 
@@ -42,14 +43,9 @@ async def issuer() -> AsyncIterator[Issuer]:
     issuer = Issuer()
     app = web.Application()
     app.router.add_get("/keys", issuer.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
+    async with serve_app(app) as url:
+        issuer.url = f"{url}/keys"
         yield issuer
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +11,7 @@ import socketio
 from aiohttp import web
 
 from gateway.client.socket import ConnectError, Disconnected, Target, connect
+from tests.app_site import serve_app
 from tests.deadline import DEADLINE, deadline
 
 TIMEOUT = DEADLINE
@@ -112,7 +112,7 @@ async def test_what_came_before_the_end_is_heard_before_the_end() -> None:
     app = web.Application()
     app.router.add_route("*", "/socket.io/", answer)
     heard = Heard()
-    async with _site(app) as url, connect(Target(url), heard, timeout=TIMEOUT) as socket:
+    async with serve_app(app) as url, connect(Target(url), heard, timeout=TIMEOUT) as socket:
         assert await socket.gone() == "transport close"
         assert heard == [("tick", [number]) for number in range(50)]
 
@@ -278,7 +278,7 @@ async def stranger() -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/closing/", close)
     app.router.add_get(f"/{{name:{'|'.join(answers)}}}/", answer)
-    async with _site(app) as url:
+    async with serve_app(app) as url:
         yield url
 
 
@@ -287,14 +287,3 @@ async def _failure(target: Target, timeout: float = TIMEOUT) -> ConnectError:
         async with connect(target, Heard(), timeout=timeout):
             pass
     return error.value
-
-
-@asynccontextmanager
-async def _site(app: web.Application) -> AsyncIterator[str]:
-    runner = web.AppRunner(app, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()

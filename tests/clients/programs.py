@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from tests.app_site import serve_app
 from tests.browser import chromium
 from tests.clients.install import BUN, DENO, HERE, PACKAGES, PYTHONS
 from tests.deadline import DEADLINE
@@ -150,10 +151,5 @@ async def _page(task: Task, port: int, reports: asyncio.Queue[Any]) -> AsyncIter
     app.router.add_get("/socket.io.js", file(BUNDLE))
     app.router.add_get("/task", tell)
     app.router.add_post("/report", take)
-    runner = web.AppRunner(app, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        await runner.cleanup()
+    async with serve_app(app, port) as url:
+        yield f"{url}/"

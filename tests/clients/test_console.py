@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.app_site import serve_app
 from tests.browser import chromium
 from tests.clients.install import PACKAGES, install
 from tests.daemon_in_loop import served
@@ -61,13 +62,8 @@ async def page(text: str) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/", index)
     app.router.add_get("/socket.io.js", bundle)
-    runner = web.AppRunner(app, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
+    async with serve_app(app) as url:
+        yield f"{url}/"
 
 
 async def console(url: str) -> tuple[list[str], list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -89,12 +88,6 @@ async def is_closed(one: Running, first: bytes) -> bool:
             return True
 
 
-async def metric(one: Running, name: str) -> int:
-    found = re.search(rf"^{re.escape(name)} (\S+)$", await one.get("/metrics"), re.MULTILINE)
-    assert found is not None
-    return int(float(found[1]))
-
-
 async def test_the_client_is_the_one_that_the_header_names(tmp_path: Path) -> None:
     async with daemon(tmp_path) as one:
         assert await who(one, CLIENT) == ["203.0.113.7", False]
@@ -156,7 +149,7 @@ async def test_a_connection_without_a_header_is_closed_and_counted(
     async with daemon(tmp_path) as one:
         assert await is_closed(one, first)
         assert f"violation http by 127.0.0.1: {reason}" in caplog.messages
-        assert await metric(one, 'sockgw_violations_total{kind="http"}') == 1
+        assert await one.metric('sockgw_violations_total{kind="http"}') == 1
         assert await who(one, CLIENT) == ["203.0.113.7", False]
 
 
@@ -167,7 +160,7 @@ async def test_a_header_has_the_time_of_a_request_to_arrive(
     async with daemon(tmp_path, config) as one:
         for first in (b"", CLIENT[:5], CLIENT[:20]):
             assert await is_closed(one, first)
-        assert await metric(one, 'sockgw_limited_total{limit="request_timeout"}') == 3
+        assert await one.metric('sockgw_limited_total{limit="request_timeout"}') == 3
     assert (
         "limit request_timeout by 127.0.0.1: no PROXY header arrived: "
         "to allow it, raise limits.request_timeout"
@@ -182,7 +175,7 @@ async def test_a_proxy_that_looks_whether_anyone_listens_is_not_counted(
             async with connected(one, first) as (reader, writer):
                 writer.write_eof()
                 assert await reader.read() == b""
-        assert await metric(one, 'sockgw_violations_total{kind="http"}') == 0
+        assert await one.metric('sockgw_violations_total{kind="http"}') == 0
     assert [each for each in caplog.messages if " by 127.0.0.1" in each] == []
 
 
@@ -193,7 +186,7 @@ async def test_headers_under_way_count_as_connections(tmp_path: Path) -> None:
         async with connected(one, CLIENT[:5]), connected(one, CLIENT[:5]):
             await until(lambda: engine.connections == 2)
             assert await is_closed(one, CLIENT)
-            assert await metric(one, 'sockgw_limited_total{limit="connections"}') == 1
+            assert await one.metric('sockgw_limited_total{limit="connections"}') == 1
         await until(lambda: engine.connections == 0)
         assert await who(one, CLIENT) == ["203.0.113.7", False]
 

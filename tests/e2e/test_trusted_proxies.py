@@ -7,7 +7,6 @@ ends TLS; `test_real_proxies` has real ones.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from gateway.testing import TestGateway
 from tests.gateway_files import write
 from tests.limits.limited_daemon import ask
 from tests.raw_client import raw
-from tests.reload.edited_daemon import Running, running
+from tests.reload.edited_daemon import running
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["polling", "websocket"])
 
@@ -79,12 +78,6 @@ async def status(
         http.request(method, url + PATH + transport) as answer,
     ):
         return answer.status
-
-
-async def metric(one: Running, name: str, label: str) -> int:
-    found = re.search(rf"^{name}{{{label}}} (\S+)$", await one.get("/metrics"), re.MULTILINE)
-    assert found is not None
-    return int(float(found[1]))
 
 
 @TRANSPORTS
@@ -185,7 +178,7 @@ async def test_limits_by_address_count_clients_and_the_log_names_them(
             101,
         )
         label = 'limit="sockets_per_address"'
-        assert await metric(one, "sockgw_limited_total", label) == 3
+        assert await one.metric(f"sockgw_limited_total{{{label}}}") == 3
     line = "limit sockets_per_address by 203.0.113.7: a connection was refused: "
     assert f"{line}to allow it, raise limits.sockets_per_address" in caplog.messages
 
@@ -222,7 +215,7 @@ async def test_fields_that_cannot_be_read_are_ignored_counted_and_logged(
         for _ in range(2):
             assert await who(one.url, {**PROXIED, "X-Forwarded-For": "me"}) == ["127.0.0.1", False]
         label = 'kind="forwarded"'
-        assert await metric(one, "sockgw_violations_total", label) == 2
+        assert await one.metric(f"sockgw_violations_total{{{label}}}") == 2
     line = "violation forwarded by 127.0.0.1: cannot read x-forwarded-for, x-forwarded-proto"
     assert caplog.messages.count(line) == 1
 

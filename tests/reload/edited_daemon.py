@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,6 +83,13 @@ class Running:
     async def get(self, path: str, **options: Any) -> Any:
         """What the admin listener answers."""
         return await self._ask("GET", path, **options)
+
+    async def metric(self, name: str) -> int:
+        """The value of a metric, with the labels in its name."""
+        metrics = await self.get("/metrics")
+        found = re.search(rf"^{re.escape(name)} (\S+)$", metrics, re.MULTILINE)
+        assert found is not None
+        return int(float(found[1]))
 
     async def post(self, path: str, **options: Any) -> Any:
         return await self._ask("POST", path, **options)
