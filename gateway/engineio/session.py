@@ -65,6 +65,7 @@ class Host(Counters, Protocol):
     settings: Settings
     limits: Limits
     deadlines: Deadlines
+    tag: str
 
     def forget(self, session: Session) -> None:
         """Remove a session from the table, so that no request finds it."""
@@ -125,6 +126,11 @@ class Session(Counted):
         self._websocket: WebSocket | None = None  # set once it is the transport
         self.upgrade: Upgrade | None = None
         self._deadlines.set(self, Due.PING, self.settings.ping_interval)
+
+    @property
+    def tag(self) -> str:
+        """The beginning of its ids, which tells the member; empty if there is only one."""
+        return self._host.tag
 
     @property
     def buffered(self) -> int:
@@ -346,9 +352,12 @@ class Session(Counted):
         self.resume(websocket)
 
 
-def new_id() -> str:
-    """Make an id, for a session or a socket, that nobody can guess."""
-    return secrets.token_urlsafe(15)
+def new_id(tag: str = "") -> str:
+    """Make an id of 20 characters, for a session or a socket, that nobody can guess.
+
+    It begins with `tag`.
+    """
+    return (tag + secrets.token_urlsafe(15))[:20]
 
 
 class Polling:
@@ -383,11 +392,15 @@ class Polling:
         """Handle a GET request.
 
         "A client MUST NOT have more than one active GET request. Should it happen, the server
-        MUST return an HTTP 400 error status and close the session."
+        MUST return an HTTP 400 error status and close the session." Beside other members the new
+        one takes the place of the old: a proxy repeats a GET when a member does not answer it.
         """
-        if self._waiting is None:
+        former = self._waiting
+        if former is None or self._session.tag:
             self._waiting = poll
             self.answer_if_ready()
+            if former is not None:
+                former.give_way()
         else:
             self._session.count_violation("overlap", "two polls at once")
             self._session.end("transport error")
@@ -423,6 +436,11 @@ class Polling:
             if session.outbox.drain is not None:
                 session.outbox.wake_senders(session._host.limits)
             self.answer_if_ready()
+
+    def withdraw(self, poll: Poll) -> None:
+        """Forget a GET that waits and will not be answered."""
+        if poll is self._waiting:
+            self._waiting = None
 
     def post(self, post: Post) -> bool:
         """Handle a POST request; false if it has to be refused.

@@ -62,7 +62,7 @@ class ConnectedSocket(Member):
     def __init__(
         self, client: Client, scope: Namespace, handshake: Handshake, packets: TokenBucket
     ) -> None:
-        socket = Socket(new_id(), scope, handshake, self)
+        socket = Socket(new_id(client.session.tag), scope, handshake, self)
         super().__init__(socket, scope, client.session)
         self.client = client
         self.packets = packets
