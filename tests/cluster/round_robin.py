@@ -27,9 +27,7 @@ class _Proxy:
                 pass
         to_client.close()
 
-    async def _request(
-        self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter
-    ) -> bool:
+    async def _request(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> bool:
         """Pass on one request and its answer; false after the last one."""
         request = await _message(client)
         server, to_server = await asyncio.open_connection("127.0.0.1", next(self._ports))

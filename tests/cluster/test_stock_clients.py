@@ -114,7 +114,7 @@ async def test_the_javascript_client(
     for client in clients:
         await client.close()
     await until(lambda: not any(each.server.engine.sessions for each in members))
-    assert all(each.forwarding.waiting == 0 for each in members)
+    await until(lambda: not any(each.forwarding.waiting for each in members))
 
 
 @pytest.mark.parametrize("how", TRANSPORTS)
