@@ -35,7 +35,7 @@ from gateway.engineio.upgrade import Upgrade, UpgradeStep
 from gateway.http.deadlines import Deadlines
 from gateway.limits import Limits, TokenBucket
 
-__all__ = ["Host", "Polling", "Session", "State", "new_id"]
+__all__ = ["Host", "Polling", "Session", "State", "new_id", "tag_of"]
 
 LOG = logging.getLogger("sockgw.engine")
 
@@ -65,7 +65,6 @@ class Host(Counters, Protocol):
     settings: Settings
     limits: Limits
     deadlines: Deadlines
-    tag: str
 
     def forget(self, session: Session) -> None:
         """Remove a session from the table, so that no request finds it."""
@@ -126,11 +125,6 @@ class Session(Counted):
         self._websocket: WebSocket | None = None  # set once it is the transport
         self.upgrade: Upgrade | None = None
         self._deadlines.set(self, Due.PING, self.settings.ping_interval)
-
-    @property
-    def tag(self) -> str:
-        """The beginning of its ids, which tells the member; empty if there is only one."""
-        return self._host.tag
 
     @property
     def buffered(self) -> int:
@@ -357,7 +351,13 @@ def new_id(tag: str = "") -> str:
 
     It begins with `tag`.
     """
-    return (tag + secrets.token_urlsafe(15))[:20]
+    random = secrets.token_urlsafe(15)
+    return tag + random[len(tag) :] if tag else random
+
+
+def tag_of(session: Session) -> str:
+    """The beginning of a session's id, which names its member; empty if there is only one."""
+    return session.id[:-20]
 
 
 class Polling:
@@ -396,7 +396,7 @@ class Polling:
         one takes the place of the old: a proxy repeats a GET when a member does not answer it.
         """
         former = self._waiting
-        if former is None or self._session.tag:
+        if former is None or tag_of(self._session):
             self._waiting = poll
             self.answer_if_ready()
             if former is not None:

@@ -31,7 +31,6 @@ class RecordingHost:
         self.violations: EventCounter[Violation] = EventCounter(
             "violation", VIOLATIONS, lambda: self.now
         )
-        self.tag = ""
         self.limits_met: EventCounter[LimitName] = EventCounter(
             "limit", LIMIT_NAMES, lambda: self.now
         )
