@@ -11,7 +11,9 @@ import pytest
 
 from gateway.cluster import peer as peers
 from gateway.cluster.peer import Frame
+from gateway.cluster.requests import ForwardedAnswer, Signal, encode, encode_signal
 from gateway.http.request import Request
+from gateway.http.response import Answer
 from tests.cluster.members import Member, RoundWire, members
 from tests.deadline import deadline, until
 from tests.engineio.echo import say
@@ -228,6 +230,19 @@ class TestGone:
                 _, body = await head_and_body(reader)
                 assert body == b"4next"
 
+    async def test_a_client_that_does_not_read_the_end_is_cut(self) -> None:
+        async with members("aaaaa", "bbbbb", send_buffer=50_000_000) as (owner, other):
+            async with aiohttp.ClientSession() as http:
+                sid = (await RoundWire(http, owner).open()).sid
+            async with connected(other.port, get(sid)):
+                await owner.polled(sid)
+                say(owner.session(sid), "x" * 20_000_000)
+                session = owner.session(sid)
+                await until(lambda: session.outbox.taken)
+                session.end("server disconnect")
+                await until(lambda: not other.http.connections)
+            assert other.forwarding.waiting == 0
+
     async def test_the_end_of_a_session_reaches_its_last_poll(
         self, pair: Pair, http: aiohttp.ClientSession
     ) -> None:
@@ -313,9 +328,6 @@ async def test_frames_for_nobody_are_ignored(pair: Pair, http: aiohttp.ClientSes
     """Answers and signals cross: those of requests that are over find nothing."""
     owner, other = pair
     wire = await opened(pair, http)
-    from gateway.cluster.requests import ForwardedAnswer, Signal, encode, encode_signal
-    from gateway.http.response import Answer
-
     owner.peer(other).send(Frame.ANSWER, encode(ForwardedAnswer(99, Answer(200))))
     for signal in Signal:
         owner.peer(other).send(Frame.SIGNAL, encode_signal(99, signal))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
-from gateway.cluster.peer import MOST_WAITING, Frame, Mesh, Peer
+import pytest
+
+from gateway.cluster.peer import MOST_PASSING, MOST_WAITING, Frame, Mesh, Peer
 from tests.cluster.meshes import join
 from tests.deadline import until
 
@@ -78,3 +81,56 @@ async def test_the_end_of_a_member_is_told_to_its_peers() -> None:
     await until(lambda: bool(lost))
     assert lost == ["one"]
     assert not other.peers
+
+
+async def test_connections_wait_for_a_peer_that_does_not_take_them() -> None:
+    one = Mesh("one")
+    stream, far_stream = socket.socketpair()
+    channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    peer = await one.join("other", stream, channel)
+    near, passed = socket.socketpair()
+    count = 0
+    while peer.pass_connection(passed, b"%d" % count):
+        count += 1
+    assert count > MOST_PASSING
+    assert peer.is_full
+    found: list[bytes] = []
+
+    def take() -> None:
+        data, descriptors, _, _ = socket.recv_fds(far, 100, 1)
+        socket.close(descriptors[0])
+        found.append(data)
+
+    asyncio.get_running_loop().add_reader(far, take)
+    await until(lambda: len(found) == count)
+    assert found == [b"%d" % number for number in range(count)]
+    assert not peer.is_full
+    asyncio.get_running_loop().remove_reader(far)
+    while peer.pass_connection(passed, b"never taken"):
+        pass
+    for each in (near, passed, far, far_stream):
+        each.close()
+    await until(lambda: not one.peers)
+    assert peer.is_full
+
+
+async def test_a_fault_in_one_frame_does_not_stop_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, other = Mesh("one"), Mesh("other")
+    found: list[bytes] = []
+
+    def handle(peer: Peer, payload: bytes) -> None:
+        if payload == b"bad":
+            raise RuntimeError("broken")
+        found.append(payload)
+
+    other.on(Frame.BUS, handle)
+    await join(one, other)
+    for payload in (b"bad", b"good"):
+        one.peers["other"].send(Frame.BUS, payload)
+    await until(lambda: bool(found))
+    assert found == [b"good"]
+    assert "a fault in the gateway itself" in caplog.text
+    one.close()
+    await until(lambda: not other.peers)
