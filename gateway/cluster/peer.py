@@ -92,9 +92,10 @@ class Peer(asyncio.Protocol):
     def send(self, kind: Frame, *payload: bytes) -> bool:
         """Send a frame; false if the peer is gone, or too much waits for it already.
 
-        All frames of one turn of the loop are written at once.
+        A signal is never too much: it is small, and there are a few for each request at most. All
+        frames of one turn of the loop are written at once.
         """
-        if not self.is_up or self.waiting > MOST_WAITING:
+        if not self.is_up or (self.waiting > MOST_WAITING and kind is not Frame.SIGNAL):
             return False
         size = sum(map(len, payload))
         if not self._outbox:

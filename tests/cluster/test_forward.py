@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from math import inf
 
 import aiohttp
 import pytest
@@ -231,7 +232,8 @@ class TestGone:
                 assert body == b"4next"
 
     async def test_a_client_that_does_not_read_the_end_is_cut(self) -> None:
-        async with members("aaaaa", "bbbbb", send_buffer=50_000_000) as (owner, other):
+        limits = {"send_buffer": 50_000_000, "keepalive_timeout": inf}
+        async with members("aaaaa", "bbbbb", **limits) as (owner, other):
             async with aiohttp.ClientSession() as http:
                 sid = (await RoundWire(http, owner).open()).sid
             async with connected(other.port, get(sid)):

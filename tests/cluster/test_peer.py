@@ -47,6 +47,7 @@ async def test_a_peer_that_does_not_read_is_sent_no_more() -> None:
     sent = sum(peer.send(Frame.BUS, payload) for _ in range(100))
     assert sent * len(payload) <= MOST_WAITING + len(payload)
     assert not peer.send(Frame.BUS, b"")
+    assert peer.send(Frame.SIGNAL, b"")
     unread.close()
     unused.close()
     await until(lambda: not one.peers)
