@@ -332,6 +332,7 @@ class OwnedRequest:
             return
         self._is_answered = True
         if not self.peer.send(Frame.ANSWER, encode(ForwardedAnswer(self.number, answer))):
+            self.abort()
             self.ended(Signal.LOST)
         elif self._exchange is None or not self._is_get:
             self.ended(Signal.WRITTEN)

@@ -245,6 +245,19 @@ class TestGone:
                 await until(lambda: not other.http.connections)
             assert other.forwarding.waiting == 0
 
+    async def test_an_answer_for_which_there_is_no_room(
+        self, pair: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        owner, other = pair
+        async with aiohttp.ClientSession() as http:
+            sid = (await RoundWire(http, owner).open()).sid
+        async with connected(other.port, get(sid)) as (reader, _):
+            await owner.polled(sid)
+            monkeypatch.setattr(peers, "MOST_WAITING", -1)
+            say(owner.session(sid), "hello")
+            assert await owner.reason(sid) == "transport error"
+            assert await reader.read() == b""
+
     async def test_the_end_of_a_session_reaches_its_last_poll(
         self, pair: Pair, http: aiohttp.ClientSession
     ) -> None:
