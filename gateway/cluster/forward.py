@@ -124,6 +124,10 @@ class Forwarding:
         """Counts what clients do wrong here."""
         return self._engine.violations
 
+    def give_up(self, peer: Peer, head: Head) -> None:
+        """Tell the owner of a request whose body will not come."""
+        peer.send(Frame.REQUEST, encode(ForwardedRequest(next(self._numbers), head, None)))
+
     def send(self, peer: Peer, head: Head, body: bytes, exchange: ForwardExchange) -> int | None:
         """Send a request to its owner; gives its number, or `None` if it cannot be sent."""
         number = next(self._numbers)
@@ -199,6 +203,7 @@ class ForwardExchange:
         "_forwarding",
         "_head",
         "_is_answered",
+        "_is_whole",
         "_number",
         "_peer",
     )
@@ -214,6 +219,7 @@ class ForwardExchange:
         self._forwarding, self._peer, self._head = forwarding, peer, head
         self._connection, self._fields = connection, fields
         self._number: int | None = None
+        self._is_whole = False  # nothing more of it is expected
         self._is_answered = False
 
     @property
@@ -221,6 +227,7 @@ class ForwardExchange:
         return self._forwarding.body_limit
 
     def finish(self, body: bytes) -> None:
+        self._is_whole = True
         if len(body) > self.body_limit:
             self.too_large()
             return
@@ -229,6 +236,7 @@ class ForwardExchange:
             self._forwarding.refuse(self._peer, self._connection, self._fields)
 
     def too_large(self) -> None:
+        self._is_whole = True
         violations, address = self._forwarding.violations, self._connection.address
         violations.record("too_large", address, "a body over the limit", RAISE_PAYLOAD)
         self._connection.answer(too_large(self._fields))
@@ -236,6 +244,7 @@ class ForwardExchange:
     def broken(self) -> None:
         address = self._connection.address
         self._forwarding.violations.record("http", address, "a body that cannot be read")
+        self._forwarding.give_up(self._peer, self._head)
 
     def written(self) -> None:
         self._connection.cut_no_more()
@@ -249,6 +258,8 @@ class ForwardExchange:
             if not self._is_answered:
                 self._forwarding.counts["client_gone"] += 1
             self._forwarding.done(self._peer, self._number, Signal.LOST)
+        elif not self._is_whole:
+            self._forwarding.give_up(self._peer, self._head)
 
     # Called for the owner
 
@@ -306,7 +317,10 @@ class OwnedRequest:
             exchange = engine.respond(forwarded.head.request(), self)
             if exchange is not None:
                 self._exchange = exchange
-                exchange.finish(forwarded.body)
+                if forwarded.body is None:
+                    self.ended(Signal.LOST)
+                else:
+                    exchange.finish(forwarded.body)
         except Exception:
             self._fault()
 

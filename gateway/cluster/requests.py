@@ -69,11 +69,14 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ForwardedRequest(msgspec.Struct, array_like=True, frozen=True):
-    """A whole request, with its number at the member that forwards it."""
+    """A request, with its number at the member that forwards it.
+
+    `body` is `None` if the rest of it will not come: the client is gone, or sends what is not HTTP.
+    """
 
     number: int
     head: Head
-    body: bytes
+    body: bytes | None
 
 
 class ForwardedAnswer(msgspec.Struct, array_like=True, frozen=True):

@@ -245,6 +245,23 @@ class TestGone:
                 await until(lambda: not other.http.connections)
             assert other.forwarding.waiting == 0
 
+    @pytest.mark.parametrize("rest", ["", "no chunk"])
+    async def test_a_body_that_does_not_come_ends_the_session(self, pair: Pair, rest: str) -> None:
+        owner, other = pair
+        async with aiohttp.ClientSession() as http:
+            sid = (await RoundWire(http, owner).open()).sid
+        head = f"POST /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\nHost: x\n"
+        async with connected(other.port, f"{head}Transfer-Encoding: chunked\n\n") as (
+            reader,
+            writer,
+        ):
+            await other.posted()
+            if rest:
+                writer.write(rest.encode() + b"\r\n")
+                assert await reader.read() == b""
+        assert await owner.reason(sid) == "transport error"
+        assert other.engine.violations.counts["http"] == bool(rest)
+
     async def test_an_answer_for_which_there_is_no_room(
         self, pair: Pair, monkeypatch: pytest.MonkeyPatch
     ) -> None:
