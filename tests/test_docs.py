@@ -44,7 +44,7 @@ _LINK = re.compile(r"\[[^]]*\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 
 PROGRAMS = {
-    *(".", "cd", "cp", "mv", "pip", "python3", ".venv/bin/python", "/opt/sockgw/bin/pip"),
+    *(".", "cd", "cp", "mv", "pip", "pytest", "python3", ".venv/bin/python", "/opt/sockgw/bin/pip"),
     *("docker", "journalctl", "kubectl", "pipx", "systemctl", "uv"),
 }
 """What the documents run besides sockgw and make."""

@@ -28,6 +28,7 @@ def test_it_writes_an_example_and_says_what_to_type_next(here: Path) -> None:
         "wrote demo/gateway.yaml",
         "wrote demo/plugins/auth.py",
         "wrote demo/plugins/chat.py",
+        "wrote demo/pytest.ini",
         "wrote demo/tests/test_chat.py",
         "wrote demo/web/app.js",
         "wrote demo/web/index.html",
@@ -88,7 +89,8 @@ def test_all_that_is_there_is_listed(here: Path) -> None:
     invoke("init", "--template", "minimal")
     assert invoke("init").stderr == (
         "Error: nothing was written: .dockerignore, .gitignore, Dockerfile, README.md, "
-        "gateway.schema.json, gateway.yaml, web/index.html, web/socket.io.min.js already exist\n"
+        "gateway.schema.json, gateway.yaml, pytest.ini, web/index.html, web/socket.io.min.js "
+        "already exist\n"
     )
 
 
