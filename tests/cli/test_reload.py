@@ -135,6 +135,23 @@ async def test_the_daemon_may_be_named_instead_of_a_file(file: Path, tmp_path: P
         assert (await ask("reload", tmp_path / "none.yaml", "--admin", url)).exit_code == 0
 
 
+async def test_another_file_than_the_daemons_is_refused(file: Path) -> None:
+    """Its admin block names the daemon, which would reload its own file."""
+    other = file.with_name("next.yaml")
+    async with asked(file):
+        other.write_text(CONFIG + "  /news:\n")
+        refused = await ask("reload", other)
+        link = file.with_name("link.yaml")
+        link.symlink_to(file)
+        same = await ask("reload", link)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"Error: the daemon serves {file} and reloads no other file; to serve {other} instead,"
+        f" copy it there and write: sockgw reload {file}\n"
+    )
+    assert (same.exit_code, same.stderr) == (0, "")
+
+
 async def test_without_an_admin_block_there_is_still_a_signal(file: Path) -> None:
     write(file.parent, "namespaces: {/: }")
     result = await ask("reload", file)
