@@ -16,7 +16,7 @@ from typing import Any
 from gateway.compiler import Build
 from gateway.config.model import ServerConfig
 from gateway.daemon.listener import Address, BoundAddress, Listener, ListenError, PublicServer
-from gateway.daemon.plan import RESTART_KEYS, Plan, compare
+from gateway.daemon.plan import RESTART_KEYS, Plan, compare, duration
 from gateway.daemon.shutdown import shut_down
 from gateway.daemon.systemd import ADMIN, CLIENTS
 from gateway.engineio.settings import Settings
@@ -146,6 +146,7 @@ class Serving:
             work = self.sockets.hub.close_namespaces([name], window)
             self._closing[name] = self.sockets.live.pin(former, work)
             self.closed += sockets[name]
+            _tell_of_closing(name, sockets[name], window)
 
     def plan(self, build: Build) -> Plan:
         """Return what serving `build` would change. Raises `ListenError`."""
@@ -193,6 +194,16 @@ class Serving:
             yield self.admin, Address("admin", path=admin.socket)
         else:
             yield self.admin, Address("admin", admin.host, admin.port)
+
+
+def _tell_of_closing(name: str, sockets: int, window: float) -> None:
+    """Log how many sockets a removed namespace closes, within `window` seconds."""
+    if sockets:
+        log.warning(
+            "the namespace is removed: closing %d socket%s within %s (io server disconnect)",
+            *(sockets, "" if sockets == 1 else "s", duration(window)),
+            extra={"namespace": name},
+        )
 
 
 def _settings(server: ServerConfig) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -23,6 +24,7 @@ __all__ = [
     "error_payload",
     "is_cancelled",
     "is_fault",
+    "level_of",
     "log_fault",
     "outcome_of",
     "reason_of",
@@ -47,7 +49,7 @@ OUTCOMES = (
 BUSY = Reject("busy", "too much to do", {"retry_after": 1})
 """The refusal of sockets and packets under overload; `retry_after` is in seconds."""
 
-RETURNED = " returned without calling next()"
+RETURNED = " returned without calling next(); to refuse on purpose, raise Reject"
 """The reason, for the log, of a refusal without an exception."""
 
 FAULTS = (Exception, SystemExit)
@@ -104,6 +106,11 @@ def refused_by(ctx: AnyContext, links: Sequence[Link[AnyContext]], reason: str) 
     """The middleware that let nobody pass, and its reason; "" if there is none to log."""
     name = links[min(ctx._at, len(links) - 1)].name
     return f"middleware {name!r}{reason}" if reason else ""
+
+
+def level_of(why: str) -> int:
+    """The level at which a refusal is logged: a forgotten `next()` lets nobody pass, ever."""
+    return logging.WARNING if why.endswith(RETURNED) else logging.INFO
 
 
 def cancelled(ctx: Context, by: Cause) -> Reject:
