@@ -13,6 +13,7 @@ from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
 from gateway.runtime.cancellation import Cause
 from gateway.runtime.chain import AnyContext, Link
+from gateway.runtime.connection import ConnectionContext
 
 __all__ = [
     "BUSY",
@@ -86,8 +87,11 @@ def outcome_of(ctx: Context, error: BaseException) -> Reject:
     """The outcome of an exception that a plugin raised; it is logged unless it is a `Reject`."""
     if isinstance(error, Reject):
         return error
-    what = "connecting" if ctx.event == "connect" else f"event {ctx.event!r}"
-    log_fault(ctx, f"in {what}", error)
+    if isinstance(ctx, ConnectionContext):
+        where = "after the client left" if ctx.has_left else "in connecting"
+    else:
+        where = f"in event {ctx.event!r}"
+    log_fault(ctx, where, error)
     return Reject("internal", "internal error")
 
 
@@ -162,7 +166,7 @@ def connect_error_data(reject: Reject) -> dict[str, object]:
 def log_fault(ctx: Context | HandshakeContext, where: str, error: BaseException) -> None:
     """Log an exception of a plugin, without the gateway's frames in its traceback.
 
-    `where` completes `NameError in ...`.
+    `where` follows the exception, as in `NameError in connecting`.
     """
     trace = _without_ours(error.__traceback__)
     ctx.log.error("%s %s", type(error).__name__, where, exc_info=(type(error), error, trace))

@@ -254,9 +254,10 @@ async def test_verbose_logs_each_step_of_a_packet(file: Path, sockgw: Any) -> No
     async with running(file, "--port", "0", "-v") as run:
         url = address(await run.url())
         await sockgw("emit", url, "chat", "hello", "--ack")
+        await sockgw("emit", url, "chta", "hello", "--ack")
         _, errors = await run.stop(signal.SIGTERM)
     steps = [
-        re.sub(r"[0-9.]+ ms", "N ms", re.split(r" (?:connect|chat) +", line)[-1])
+        re.sub(r"[0-9.]+ ms", "N ms", re.split(r" (?:(?:dis)?connect|chat|chta) +", line)[-1])
         for line in errors.splitlines()
     ]
     wanted = [
@@ -264,8 +265,13 @@ async def test_verbose_logs_each_step_of_a_packet(file: Path, sockgw: Any) -> No
         "route 'chat' -> chat.send",
         "chat.send took N ms",
         "<- auth.auth after N ms",
+        "-> auth.auth",
+        "no route",
+        "<- auth.auth after N ms",
     ]
     assert [step for step in steps if step in wanted] == wanted
+    left = [line for line in errors.splitlines() if "<- auth.auth" in line]
+    assert [line.split()[4] for line in left] == ["disconnect", "disconnect"]
 
 
 async def test_a_certificate_that_is_not_there_is_a_problem_at_its_place(tmp_path: Path) -> None:
