@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,11 +18,12 @@ import click
 
 from gateway.cli.line import indented
 from gateway.compiler import Build, load
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Place, did_you_mean
 
 __all__ = [
     "BAD_CONFIG",
     "NO_PROBLEMS",
+    "advising",
     "build_of",
     "counted",
     "fail",
@@ -62,8 +64,31 @@ def build_of(file: Path) -> Build:
 
     Raises `ConfigError`.
     """
-    with redirect_stdout(sys.stderr):
+    with advising(file), redirect_stdout(sys.stderr):
         return load(file, os.environ)
+
+
+@contextmanager
+def advising(file: Path) -> Iterator[None]:
+    """Let a `ConfigError` that FILE is not there say which one may be meant, or how to make one."""
+    try:
+        yield
+    except ConfigError as error:
+        if file.is_file() or not (error.problems and error.problems[0].place == Place(str(file))):
+            raise
+        first, *others = error.problems
+        advised = replace(first, message=first.message + _advice(file))
+        raise ConfigError([advised, *others], error.warnings) from None
+
+
+def _advice(file: Path) -> str:
+    if file.is_dir():
+        inside = file / "gateway.yaml"
+        folder, near = file, f"; did you mean {inside}?" if inside.exists() else ""
+    else:
+        folder = file.parent
+        near = did_you_mean(file.name, (each.name for each in folder.glob("*.y*ml")))
+    return near or f"; to create a project, write: sockgw init {folder}".removesuffix(" .")
 
 
 def show_json(answer: Mapping[str, object], found: ConfigError = NO_PROBLEMS) -> None:

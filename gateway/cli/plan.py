@@ -18,7 +18,7 @@ __all__ = ["plan"]
 
 @click.command(short_help="Show what a reload of FILE would change.")
 @file_argument
-@asks_daemon("add one to compare it with the daemon")
+@asks_daemon("to compare it with what the daemon serves")
 @format_option("github")
 def plan(file: Path, daemon: AdminClient, format: str) -> None:
     """Compare FILE with what the daemon serves, without changing anything.

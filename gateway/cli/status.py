@@ -24,7 +24,7 @@ _Line: TypeAlias = tuple[str, str, str | None]
 
 @click.command(short_help="Show the status of the daemon that serves FILE.")
 @file_argument
-@asks_daemon("add one to ask the daemon")
+@asks_daemon("to ask the daemon")
 @format_option()
 def status(file: Path, daemon: AdminClient, format: str) -> None:
     """Show the status of the daemon that serves FILE: sockets, generations, the last reload.

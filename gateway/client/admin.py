@@ -92,6 +92,7 @@ class AdminClient:
                 seconds=float(answer["seconds"]),
                 plan=_plan(answer),
                 problems=problems_in(answer),
+                recovered=bool(answer.get("recovered")),  # a daemon of a former version has none
             )
 
     async def plan(self, file: Path) -> tuple[Plan, int]:

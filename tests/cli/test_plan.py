@@ -114,7 +114,10 @@ async def test_another_file_may_be_compared(file: Path) -> None:
         result = await ask("plan", other, "--admin", f"unix:{file.parent}/admin.sock")
     assert (nowhere.exit_code, nowhere.stderr) == (
         1,
-        f"Error: {other} has no admin: block; add one to compare it with the daemon\n",
+        (
+            f"Error: {other} has no admin: block; to compare it with what the daemon serves, "
+            "add 'admin: {socket: admin.sock}' to it\n"
+        ),
     )
     assert (result.exit_code, "  + /other\n" in result.stdout) == (0, True)
 

@@ -200,5 +200,8 @@ async def test_without_an_admin_block_nobody_can_be_asked(file: Path) -> None:
     result = await ask("status", file)
     assert (result.exit_code, result.stderr) == (
         1,
-        f"Error: {file} has no admin: block; add one to ask the daemon\n",
+        (
+            f"Error: {file} has no admin: block; to ask the daemon, "
+            "add 'admin: {socket: admin.sock}' to it\n"
+        ),
     )

@@ -100,6 +100,7 @@ async def test_reload_answers_with_its_verdict(ask: Asking) -> None:
         "changes": ["+ /"],
         "removed": [],
         "pending": [],
+        "recovered": False,
         "problems": [],
     }
     assert await ask("POST /-/reload") == (200, verdict)
