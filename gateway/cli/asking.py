@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, advising, fail, show_problems
+from gateway.cli.common import BAD_CONFIG, advising, fail, fitted, show_problems
 from gateway.cli.line import printable
 from gateway.client.admin import AdminClient, AdminError
 from gateway.errors import ConfigError, Problem
@@ -68,13 +68,13 @@ def asks_daemon(
 def show_changes(changes: Iterable[str]) -> None:
     """Print changes, one a line, in the colour of their `+`, `-` or `~`."""
     for change in changes:
-        click.secho(f"  {near(printable(change))}", fg=_COLOURS.get(change[:1]))
+        click.secho(fitted(f"  {near(printable(change))}"), fg=_COLOURS.get(change[:1]))
 
 
 def show_pending(keys: Collection[str]) -> None:
     """Print the keys that wait for a restart, if any."""
     if keys:
-        click.secho(f"pending restart: {printable(', '.join(keys))}", fg="yellow")
+        click.secho(fitted(f"pending restart: {printable(', '.join(keys))}"), fg="yellow")
 
 
 def show_near(error: ConfigError, format: str) -> None:

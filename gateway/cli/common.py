@@ -7,7 +7,9 @@ its keys.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
@@ -28,6 +30,7 @@ __all__ = [
     "counted",
     "fail",
     "file_argument",
+    "fitted",
     "format_option",
     "show_json",
     "show_problems",
@@ -35,6 +38,9 @@ __all__ = [
 
 BAD_CONFIG = 78
 """The exit code for an invalid configuration: EX_CONFIG of sysexits.h."""
+
+NARROWEST = 24
+"""Columns: lines are not wrapped to fewer."""
 
 file_argument = click.argument(
     "file", default="gateway.yaml", type=click.Path(path_type=Path), metavar="[FILE]"
@@ -126,6 +132,25 @@ def _text(error: ConfigError) -> None:
 def counted(number: int, word: str) -> str:
     """`1 route`, `2 routes`."""
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def fitted(line: str, hang: int = 4) -> str:
+    """Wrap a line to the width of the terminal; what goes elsewhere is left as it is.
+
+    Its other lines are indented by `hang` columns more.
+    """
+    if not sys.stdout.isatty():
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    wrapped = textwrap.wrap(
+        line.lstrip(),
+        max(shutil.get_terminal_size().columns, NARROWEST),
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(wrapped)
 
 
 def _json(error: ConfigError) -> None:
