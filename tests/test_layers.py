@@ -31,8 +31,11 @@ ALLOWED = {
     "http": "",
     "engineio": "http limits errors",
     "socketio": "engineio http limits runtime api errors",
+    "cluster": "socketio engineio http limits runtime api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
-    "daemon": "socketio engineio http limits snapshot compiler config loader runtime api errors",
+    "daemon": (
+        "cluster socketio engineio http limits snapshot compiler config loader runtime api errors"
+    ),
     "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public testing",
@@ -42,16 +45,16 @@ ALLOWED = {
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
     "aiohttp": "engineio.reader http.switching daemon client builtin._fetched",
-    "asyncio": "builtin templates cli client http engineio runtime daemon testing socketio",
+    "asyncio": "builtin templates cli client http engineio runtime daemon testing socketio cluster",
     "click": "cli",
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
     "httptools": "http.parser",
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
-    "msgspec": "loader socketio.msgpack",
+    "msgspec": "loader socketio.msgpack cluster",
     "orjson": "socketio.json",
-    "prometheus_client": "daemon.metrics",
+    "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",
     "referencing": "builtin._schema",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -226,14 +227,33 @@ def schemas(draw: st.DrawFn, depth: int = 3) -> Any:
     return schema
 
 
+@dataclass(frozen=True)
+class Binary:
+    """Bytes as jsonschema should see them; it takes `b""` for an array that equals `[]`."""
+
+    data: bytes
+
+
+def oracle(value: Any) -> Any:
+    match value:
+        case bytes():
+            return Binary(value)
+        case list():
+            return [oracle(each) for each in value]
+        case dict():
+            return {key: oracle(each) for key, each in value.items()}
+    return value
+
+
 @given(schemas(), VALUES)
 def test_the_same_arguments_fit_as_with_jsonschema_alone(schema: Any, value: Any) -> None:
     whole = {"$defs": {"number": {"type": "number"}}, "prefixItems": [schema]}
-    refused = not Draft202012Validator(whole).is_valid([value])
+    refused = not Draft202012Validator(whole).is_valid([oracle(value)])
     assert (mistake(whole, value) is not None) == refused
 
 
 @given(st.lists(VALUES, max_size=4))
+@example([[], b""])
 def test_equal_items_are_those_that_json_schema_calls_equal(items: list[Any]) -> None:
-    refused = not Draft202012Validator({"uniqueItems": True}).is_valid(items)
+    refused = not Draft202012Validator({"uniqueItems": True}).is_valid(oracle(items))
     assert (mistake([{"uniqueItems": True}], items) is not None) == refused

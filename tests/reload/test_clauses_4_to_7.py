@@ -184,6 +184,7 @@ async def test_clause_7_every_trigger_gives_the_same_verdict(gateway, trigger: s
             "changes": [],
             "removed": [],
             "pending": [],
+            "emptied": [],
             "recovered": False,
             "problems": [
                 {
@@ -202,6 +203,7 @@ async def test_clause_7_every_trigger_gives_the_same_verdict(gateway, trigger: s
             "changes": ["~ plugins/chat.py"],
             "removed": [],
             "pending": [],
+            "emptied": [],
             "recovered": True,
             "problems": [],
         }

@@ -1,0 +1,232 @@
+"""Peers: the other members of this machine, and the frames that go between two of them.
+
+Two members share a stream of frames and a channel of connections, both Unix sockets that the
+supervisor made: nobody else can connect to them. A frame is its length in four bytes and its kind
+in one, then its payload. The end of the stream is the end of the peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from enum import IntEnum
+from typing import cast
+
+__all__ = ["MOST_WAITING", "Frame", "Mesh", "Peer"]
+
+HEAD = struct.Struct("!IB")
+
+MOST_WAITING = 2**24
+"""Bytes that may wait for a peer that does not read; more is refused by `Peer.send`."""
+
+MOST_UNREAD = 2**20
+"""Bytes of unhandled frames with which a peer is no longer read."""
+
+TURN = 0.002
+"""Seconds of one turn of the loop in which frames are handled."""
+
+MOST_PASSED = 2**16
+"""Bytes that go with a connection at most."""
+
+
+class Frame(IntEnum):
+    """What a frame is."""
+
+    BUS = 1
+    REQUEST = 2
+    ANSWER = 3
+    SIGNAL = 4
+    COUNTS = 5
+
+
+Handle = Callable[["Peer", bytes], None]
+"""Handles the payload of a frame."""
+
+Take = Callable[["Peer", socket.socket, bytes], None]
+"""Takes over a connection that a peer passes, with what goes with it."""
+
+
+class Peer(asyncio.Protocol):
+    """Another member, by its `tag`."""
+
+    def __init__(self, tag: str, mesh: Mesh, channel: socket.socket) -> None:
+        self.tag = tag
+        self._mesh = mesh
+        self._channel = channel
+        self._transport: asyncio.Transport | None = None
+        self._outbox: list[bytes] = []
+        self._size = 0  # bytes in the outbox
+        self._unread = bytearray()
+        self._is_running = self._is_paused = False
+
+    def __repr__(self) -> str:
+        return f"Peer({self.tag!r})"
+
+    @property
+    def is_up(self) -> bool:
+        """True until the peer is gone."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the peer has yet to read."""
+        buffered = self._transport.get_write_buffer_size() if self._transport else 0
+        return self._size + buffered
+
+    def send(self, kind: Frame, *payload: bytes) -> bool:
+        """Send a frame; false if the peer is gone, or too much waits for it already.
+
+        All frames of one turn of the loop are written at once.
+        """
+        if not self.is_up or self.waiting > MOST_WAITING:
+            return False
+        size = sum(map(len, payload))
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outbox += (HEAD.pack(size, kind), *payload)
+        self._size += HEAD.size + size
+        return True
+
+    def pass_connection(self, sock: socket.socket, payload: bytes) -> bool:
+        """Pass a connection; false if the peer does not take it. `sock` stays open here."""
+        if not self.is_up or len(payload) > MOST_PASSED:
+            return False
+        try:
+            socket.send_fds(self._channel, [payload], [sock.fileno()])
+        except OSError:  # too many wait, or it is gone
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the peer, once what was sent is written."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    # Called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast, because uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._channel, self._take_connections)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        asyncio.get_running_loop().remove_reader(self._channel)
+        self._channel.close()
+        self._outbox.clear()
+        self._size = 0
+        self._mesh.lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        if not self._is_running:
+            self._run()
+
+    # Frames
+
+    def _flush(self) -> None:
+        outbox, self._outbox, self._size = self._outbox, [], 0
+        if outbox and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(outbox))
+
+    def _run(self) -> None:
+        """Handle frames until the turn is over; the rest follows in the next one."""
+        limit, start = time.monotonic() + TURN, 0
+        self._is_running = False
+        for kind, payload, end in self._frames():
+            start = end
+            self._mesh.handle(self, kind, payload)
+            if time.monotonic() > limit:
+                self._is_running = True
+                asyncio.get_running_loop().call_soon(self._run)
+                break
+        del self._unread[:start]
+        self._pace()
+
+    def _frames(self) -> Iterator[tuple[Frame, bytes, int]]:
+        """Yield each complete frame, with the offset of its end."""
+        start, unread = 0, self._unread
+        while len(unread) >= start + HEAD.size:
+            size, kind = HEAD.unpack_from(unread, start)
+            end = start + HEAD.size + size
+            if len(unread) < end:
+                return
+            yield Frame(kind), bytes(unread[start + HEAD.size : end]), end
+            start = end
+
+    def _pace(self) -> None:
+        """Stop reading while too much is unhandled; one frame may be larger than that."""
+        assert self._transport is not None
+        is_full = self._is_running and len(self._unread) > MOST_UNREAD
+        if is_full != self._is_paused and not self._transport.is_closing():
+            self._is_paused = is_full
+            (self._transport.pause_reading if is_full else self._transport.resume_reading)()
+
+    # Connections
+
+    def _take_connections(self) -> None:
+        with suppress(BlockingIOError, ConnectionError):
+            data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1)
+            for descriptor in descriptors:
+                sock = socket.socket(fileno=descriptor)
+                sock.setblocking(False)
+                self._mesh.take(self, sock, data)
+
+
+class Mesh:
+    """The peers of the member `tag`, by their tags.
+
+    Frames of a kind go to the function that was given for it with `on`. `take` gets the
+    connections that peers pass. `joined` and `lost` call each function in their list.
+    """
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.peers: dict[str, Peer] = {}
+        self.on_joined: list[Callable[[Peer], None]] = []
+        self.on_lost: list[Callable[[Peer], None]] = []
+        self.on_connection: Take = _close
+        self._handlers: dict[Frame, Handle] = {}
+
+    def on(self, kind: Frame, handle: Handle) -> None:
+        """Have all frames of a kind handled by a function."""
+        self._handlers[kind] = handle
+
+    async def join(self, tag: str, stream: socket.socket, channel: socket.socket) -> Peer:
+        """Add a peer. `stream` carries the frames, `channel` (SEQPACKET) the connections."""
+        loop = asyncio.get_running_loop()
+        stream.setblocking(False)
+        _, peer = await loop.create_unix_connection(lambda: Peer(tag, self, channel), sock=stream)
+        self.peers[tag] = peer
+        for joined in self.on_joined:
+            joined(peer)
+        return peer
+
+    def close(self) -> None:
+        """End all peers."""
+        for peer in tuple(self.peers.values()):
+            peer.close()
+
+    # Called by peers
+
+    def handle(self, peer: Peer, kind: Frame, payload: bytes) -> None:
+        if handle := self._handlers.get(kind):
+            handle(peer, payload)
+
+    def take(self, peer: Peer, sock: socket.socket, payload: bytes) -> None:
+        self.on_connection(peer, sock, payload)
+
+    def lost(self, peer: Peer) -> None:
+        if self.peers.get(peer.tag) is peer:
+            del self.peers[peer.tag]
+        for lost in self.on_lost:
+            lost(peer)
+
+
+def _close(peer: Peer, sock: socket.socket, payload: bytes) -> None:
+    sock.close()
