@@ -68,6 +68,7 @@ from gateway.runtime.chain import (
     nothing,
     trace_middleware,
     trace_route,
+    trace_unrouted,
 )
 from gateway.runtime.outcome import FAULTS
 from gateway.snapshot import Snapshot, take_snapshot
@@ -246,7 +247,8 @@ class _Compilation:
         }
         serial = "namespace" if config.order == "serial" else None
         timeout = config.packet_timeout
-        unrouted = Route(scope.chain, len(packet), nothing, timeout=timeout, serial=serial)
+        end = trace_unrouted(nothing) if self._trace else nothing
+        unrouted = Route(scope.chain, len(packet), end, timeout=timeout, serial=serial)
         return NamespaceBlueprint(
             name=name,
             connection_links=connection,

@@ -18,7 +18,13 @@ if sys.version_info >= (3, 13):
 else:
     from typing_extensions import TypeVar  # the one that takes a default
 
-__all__ = ["Context", "HandshakeContext", "HandshakeMiddleware", "Middleware", "Services"]
+__all__ = [
+    "Context",
+    "HandshakeContext",
+    "HandshakeMiddleware",
+    "Middleware",
+    "Services",
+]
 
 # `Any`, because a chain takes middleware whatever types it has given to data and services.
 Middleware: TypeAlias = "Callable[[Context[Any, Any], Next], Awaitable[None]]"
@@ -122,14 +128,19 @@ class Context(Generic[DataT, S]):
 
         It also adds the `request_id` in `state`, if there is one.
         """
-        facts = {
+        facts = self._facts
+        if "request_id" in self.state:
+            facts["request_id"] = str(self.state["request_id"])
+        return _Log(LOG, facts)
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        """What every record about this packet or connection has."""
+        return {
             "socket": self.socket.id,
             "namespace": self.socket.namespace,
             "event": self.event,
         }
-        if "request_id" in self.state:
-            facts["request_id"] = str(self.state["request_id"])
-        return _Log(LOG, facts)
 
 
 class HandshakeContext(Generic[DataT, S]):

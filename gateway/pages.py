@@ -8,15 +8,42 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from time import time
 from types import MappingProxyType
+from typing import BinaryIO, TypeAlias
 
 from gateway.config import Document, FileRecord, GatewayConfig, is_special
 from gateway.errors import Place, Problem
 from gateway.http.static import Page, make_page
 
-__all__ = ["PageFile", "PageFiles", "PageFolders", "folders_of", "make_pages", "page_problems"]
+__all__ = [
+    "KnownFile",
+    "PageFile",
+    "PageFiles",
+    "PageFolders",
+    "folders_of",
+    "make_pages",
+    "page_problems",
+]
 
 INDEX = "index.html"
+
+SETTLED = 2.0
+"""Seconds without a change after which a file that is read is known by its stamp.
+
+Before, a change of as many bytes could have the same time: some file systems count in 2 s.
+"""
+
+Stamp: TypeAlias = tuple[int, int, int, int, int]
+"""Times of the last changes of content and of the file, size, inode and device of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file that was read, its stamp and the SHA-256 of its content."""
+
+    stamp: Stamp
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +57,12 @@ class PageFolders:
     most_bytes: float = inf
     most_files: float = inf
 
-    def read(self) -> PageFiles:
-        """Read every file in and below the folders. Raises nothing."""
-        reading = _Reading(self)
+    def read(self, known: Mapping[Path, KnownFile] = MappingProxyType({})) -> PageFiles:
+        """Read every file in and below the folders. Raises nothing.
+
+        Those that are `known`, and have the same stamp, are not read again: their data is empty.
+        """
+        reading = _Reading(self, known)
         for path, folder in self.by_path.items():
             reading.root(path, folder)
         return reading.found()
@@ -53,6 +83,7 @@ class PageFiles:
 
     `digest` covers all of it. `faults` explain by its URL path why a folder cannot be served,
     `problems` are files that cannot. `excess` is the limit that is exceeded, `""` if none is.
+    `known` are the files whose content their stamps tell, see `SETTLED`.
     """
 
     digest: str
@@ -60,6 +91,7 @@ class PageFiles:
     faults: Mapping[str, str]
     problems: tuple[Problem, ...]
     excess: str
+    known: Mapping[Path, KnownFile]
 
 
 def folders_of(config: GatewayConfig | None) -> PageFolders:
@@ -122,8 +154,10 @@ def _exposed(folder: Path, private: Collection[Path]) -> str | None:
 class _Reading:
     """One reading of all folders. It stops where a limit is exceeded."""
 
-    def __init__(self, folders: PageFolders) -> None:
+    def __init__(self, folders: PageFolders, known: Mapping[Path, KnownFile]) -> None:
         self._folders = folders
+        self._former = known
+        self._known: dict[Path, KnownFile] = {}
         self._bytes = self._count = 0
         self._files: dict[str, PageFile] = {}
         self._faults: dict[str, str] = {}
@@ -142,6 +176,7 @@ class _Reading:
             MappingProxyType(self._faults),
             tuple(self._problems),
             self._excess,
+            MappingProxyType(self._known),
         )
 
     def root(self, path: str, folder: Path) -> None:
@@ -197,18 +232,32 @@ class _Reading:
         if is_special(path) or not os.path.exists(path):
             self._problem(path, "cannot read: not a file, or a link to none")
             return
-        rest = self._folders.most_bytes - self._bytes
         try:
             with path.open("rb") as file:
-                data = file.read() if rest == inf else file.read(int(rest) + 1)
+                self._content(url, path, file)
         except OSError as error:
             self._problem(path, f"cannot read: {error.strerror}")
-            return
-        self._bytes += len(data)
+
+    def _content(self, url: str, path: Path, file: BinaryIO) -> None:
+        """Read an open file, or take the digest it is known by."""
+        now, facts = time(), os.fstat(file.fileno())
+        stamp = _stamp(facts)
+        known, data, size = self._former.get(path), b"", facts.st_size
+        if known is None or known.stamp != stamp:
+            rest = self._folders.most_bytes - self._bytes
+            data = file.read() if rest == inf else file.read(int(rest) + 1)
+            known, size = KnownFile(stamp, hashlib.sha256(data).hexdigest()), len(data)
+        self._bytes += size
         if self._bytes > self._folders.most_bytes:
             self._excess = "static_size"
-        else:
-            self._files[url] = PageFile(path, data, hashlib.sha256(data).hexdigest())
+            return
+        self._files[url] = PageFile(path, data, known.digest)
+        if now - max(facts.st_mtime, facts.st_ctime) >= SETTLED:
+            self._known[path] = known
 
     def _problem(self, path: Path, message: str) -> None:
         self._problems.append(Problem(Place(str(path)), "", message))
+
+
+def _stamp(facts: os.stat_result) -> Stamp:
+    return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino, facts.st_dev

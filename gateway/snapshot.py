@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gateway import config as configs
 from gateway.config.model import GatewayConfig
 from gateway.errors import Problem
 from gateway.loader import Sources, read_sources
-from gateway.pages import PageFiles, PageFolders, folders_of, page_problems
+from gateway.pages import KnownFile, PageFiles, PageFolders, folders_of, page_problems
 
 __all__ = ["Inputs", "Snapshot", "take_snapshot"]
 
@@ -21,7 +21,8 @@ class Inputs:
     """The files, globs, plugin and page folders a gateway is made from, as they were when read.
 
     Equal inputs have the same names and contents, whatever their time stamps. `sources` is the
-    digest of the plugin files, `page_files` that of the files in `page_folders`.
+    digest of the plugin files, `page_files` that of the files in `page_folders`. `known_pages` are
+    those of them that are read again only when their stamps have changed.
     """
 
     record: configs.FileRecord
@@ -29,12 +30,19 @@ class Inputs:
     sources: str
     page_folders: PageFolders = field(default_factory=PageFolders)
     page_files: str = ""
+    known_pages: Mapping[Path, KnownFile] = field(default_factory=dict, repr=False, compare=False)
 
     def again(self) -> Inputs:
         """Read the same files, globs and folders now."""
         sources = read_sources(self.folders).digest
-        pages = self.page_folders.read().digest
-        return Inputs(self.record.again(), self.folders, sources, self.page_folders, pages)
+        pages = self.page_folders.read(self.known_pages)
+        return replace(
+            self,
+            record=self.record.again(),
+            sources=sources,
+            page_files=pages.digest,
+            known_pages=pages.known,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,9 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     record = document.record.including(*((tls.cert, tls.key) if tls else ()))
     page_folders = folders_of(config)
     pages = page_folders.read()
-    inputs = Inputs(record, folders, sources.digest, page_folders, pages.digest)
+    inputs = Inputs(
+        record, folders, sources.digest, page_folders, pages.digest, known_pages=pages.known
+    )
     found = page_problems(config, document, pages, record, folders)
     problems = (*problems, *_tls_problems(tls, document), *found)
     return Snapshot(file, document, config, problems, sources, pages, inputs)

@@ -183,4 +183,4 @@ async def browser() -> AsyncIterator[Browser]:
             finally:
                 reading.cancel()
                 await asyncio.wait([reading])
-    assert one.complaints == []
+    assert not one.complaints, one.complaints

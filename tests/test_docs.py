@@ -44,7 +44,7 @@ _LINK = re.compile(r"\[[^]]*\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 
 PROGRAMS = {
-    *("cd", "cp", "pip", "python3", ".venv/bin/python", "/opt/sockgw/bin/pip"),
+    *(".", "cd", "cp", "mv", "pip", "pytest", "python3", ".venv/bin/python", "/opt/sockgw/bin/pip"),
     *("docker", "journalctl", "kubectl", "pipx", "systemctl", "uv"),
 }
 """What the documents run besides sockgw and make."""
@@ -216,7 +216,7 @@ def test_the_problem_in_the_readme_is_what_check_says(here: Path) -> None:
 
 async def test_the_plan_in_the_reload_page_is_what_plan_says(here: Path) -> None:
     files = {each.file: each.text for each in BLOCKS if each.document == "README.md" and each.file}
-    before = f"{files['gateway.yaml']}admin: {{socket: admin.sock}}\nreload: {{watch: 'off'}}\n"
+    before = f"{files['gateway.yaml']}reload: {{watch: 'off'}}\n"
     plugins = {str(Path(name).stem): text for name, text in files.items() if name.endswith(".py")}
     file = write(here, before, **plugins)
     async with asked(file):

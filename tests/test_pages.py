@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from gateway import pages
 from gateway.compiler import Build, load
-from gateway.daemon.watcher import watch_folders
+from gateway.daemon.watcher import Watcher, watch_folders
 from gateway.errors import ConfigError
 from gateway.snapshot import Inputs, take_snapshot
 
@@ -229,3 +230,61 @@ def test_the_folders_of_pages_are_watched(here: Path) -> None:
     watched = {os.path.relpath(folder) for folder in watch_folders(inputs_of())}
     assert {"web", "web/a", "web/a/b"} <= watched
     assert "web/.git" not in watched
+
+
+def bytes_read() -> int:
+    """How much this process has read so far, in bytes."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+LARGE = "x" * 4_000_000
+
+
+def large_inputs() -> Inputs:
+    page("index.html", LARGE)
+    Path("gateway.yaml").write_text(CONFIG)
+    return take_snapshot(Path("gateway.yaml"), {}).inputs
+
+
+async def test_a_page_that_is_as_it_was_is_not_read_at_each_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As soon as it was quiet for long enough when it was read, here at the second look."""
+    monkeypatch.setattr(pages, "SETTLED", 3600.0)
+    watcher = Watcher(large_inputs(), lambda: pytest.fail("nothing has changed"))
+    watcher.quiet = 0.0
+    read = []
+    for _ in range(4):
+        before = bytes_read()
+        await watcher.look()
+        read.append(bytes_read() - before > len(LARGE))
+        monkeypatch.setattr(pages, "SETTLED", 0.0)
+    assert read == [True, True, False, False]
+
+
+@pytest.mark.parametrize("settled", [0.0, 3600.0])
+def test_a_change_that_keeps_size_and_time_of_a_page_is_seen(
+    monkeypatch: pytest.MonkeyPatch, settled: float
+) -> None:
+    """By the time of the last change of the file itself, which nobody can set."""
+    monkeypatch.setattr(pages, "SETTLED", settled)
+    inputs = large_inputs().again()
+    path = Path("web/index.html")
+    facts, changed = path.stat(), path.stat()
+    while changed.st_ctime_ns == facts.st_ctime_ns:  # until the kernel's clock ticks
+        path.write_text("y" + LARGE[1:])
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        changed = path.stat()
+    assert (changed.st_size, changed.st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    assert inputs.again() != inputs
+
+
+@pytest.mark.parametrize("settled", [3600.0, 0.0])
+def test_a_page_that_has_just_changed_is_read_again_whatever_its_stamp(
+    monkeypatch: pytest.MonkeyPatch, settled: float
+) -> None:
+    monkeypatch.setattr(pages, "_stamp", lambda facts: (0, 0, 0, 0, 0))  # of a clock that stands
+    monkeypatch.setattr(pages, "SETTLED", settled)
+    inputs = large_inputs()
+    page("index.html", "y" + LARGE[1:])
+    assert (inputs.again() != inputs) is (settled > 0)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, fail, show_problems
+from gateway.cli.common import BAD_CONFIG, advising, fail, fitted, show_problems
 from gateway.cli.line import printable
 from gateway.client.admin import AdminClient, AdminError
 from gateway.errors import ConfigError, Problem
 
 __all__ = ["asks_daemon", "near", "near_problems", "show_changes", "show_near", "show_pending"]
+
+ADMIN = "'admin: {socket: admin.sock}' to it"
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 _PARAMETERS = (
@@ -28,11 +30,14 @@ _PARAMETERS = (
 )
 
 
-def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def asks_daemon(
+    to: str, otherwise: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a verb ask the daemon that serves its `file`, which it gets as `daemon`.
 
-    A daemon that cannot be reached is an error message and exit code 1; `otherwise` says what to
-    do if the file has no admin block. Problems of the configuration exit with 78.
+    A daemon that cannot be reached is an error message and exit code 1. Without an `admin:` block
+    there is none: `to` says what that is for, and `otherwise` what else to do. Problems of the
+    configuration exit with 78.
     """
 
     def decorate(run: Callable[..., None]) -> Callable[..., None]:
@@ -41,9 +46,10 @@ def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[...,
             file: Path, format: str, admin: str | None, token: str | None, **rest: object
         ) -> None:
             try:
-                daemon = AdminClient(admin) if admin else AdminClient.of(file, os.environ)
+                with advising(file):
+                    daemon = AdminClient(admin) if admin else AdminClient.of(file, os.environ)
                 if daemon is None:
-                    fail(f"{file} has no admin: block; {otherwise}", format)
+                    fail(f"{file} has no admin: block; {to}, add {ADMIN}{otherwise}", format)
                 daemon = replace(daemon, token=token or daemon.token)
                 run(file=file, format=format, daemon=daemon, **rest)
             except AdminError as error:
@@ -62,13 +68,13 @@ def asks_daemon(otherwise: str) -> Callable[[Callable[..., None]], Callable[...,
 def show_changes(changes: Iterable[str]) -> None:
     """Print changes, one a line, in the colour of their `+`, `-` or `~`."""
     for change in changes:
-        click.secho(f"  {near(printable(change))}", fg=_COLOURS.get(change[:1]))
+        click.secho(fitted(f"  {near(printable(change))}"), fg=_COLOURS.get(change[:1]))
 
 
 def show_pending(keys: Collection[str]) -> None:
     """Print the keys that wait for a restart, if any."""
     if keys:
-        click.secho(f"pending restart: {printable(', '.join(keys))}", fg="yellow")
+        click.secho(fitted(f"pending restart: {printable(', '.join(keys))}"), fg="yellow")
 
 
 def show_near(error: ConfigError, format: str) -> None:

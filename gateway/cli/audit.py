@@ -11,6 +11,7 @@ import click
 
 from gateway.cli.common import (
     BAD_CONFIG,
+    advising,
     counted,
     file_argument,
     format_option,
@@ -46,7 +47,8 @@ def audit(file: Path, fail_on: Severity | Literal["never"], format: str, as_json
     """
     form = "json" if as_json else format
     try:
-        config = load(file, os.environ)
+        with advising(file):
+            config = load(file, os.environ)
         findings = find(config, read(file, os.environ))
     except ConfigError as error:
         show_problems(error, form)

@@ -7,9 +7,12 @@ its keys.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,15 +20,17 @@ import click
 
 from gateway.cli.line import indented
 from gateway.compiler import Build, load
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Place, did_you_mean
 
 __all__ = [
     "BAD_CONFIG",
     "NO_PROBLEMS",
+    "advising",
     "build_of",
     "counted",
     "fail",
     "file_argument",
+    "fitted",
     "format_option",
     "show_json",
     "show_problems",
@@ -33,6 +38,9 @@ __all__ = [
 
 BAD_CONFIG = 78
 """The exit code for an invalid configuration: EX_CONFIG of sysexits.h."""
+
+NARROWEST = 24
+"""Columns: lines are not wrapped to fewer."""
 
 file_argument = click.argument(
     "file", default="gateway.yaml", type=click.Path(path_type=Path), metavar="[FILE]"
@@ -62,8 +70,31 @@ def build_of(file: Path) -> Build:
 
     Raises `ConfigError`.
     """
-    with redirect_stdout(sys.stderr):
+    with advising(file), redirect_stdout(sys.stderr):
         return load(file, os.environ)
+
+
+@contextmanager
+def advising(file: Path) -> Iterator[None]:
+    """Let a `ConfigError` that FILE is not there say which one may be meant, or how to make one."""
+    try:
+        yield
+    except ConfigError as error:
+        if file.is_file() or not (error.problems and error.problems[0].place == Place(str(file))):
+            raise
+        first, *others = error.problems
+        advised = replace(first, message=first.message + _advice(file))
+        raise ConfigError([advised, *others], error.warnings) from None
+
+
+def _advice(file: Path) -> str:
+    if file.is_dir():
+        inside = file / "gateway.yaml"
+        folder, near = file, f"; did you mean {inside}?" if inside.exists() else ""
+    else:
+        folder = file.parent
+        near = did_you_mean(file.name, (each.name for each in folder.glob("*.y*ml")))
+    return near or f"; to create a project, write: sockgw init {folder}".removesuffix(" .")
 
 
 def show_json(answer: Mapping[str, object], found: ConfigError = NO_PROBLEMS) -> None:
@@ -101,6 +132,25 @@ def _text(error: ConfigError) -> None:
 def counted(number: int, word: str) -> str:
     """`1 route`, `2 routes`."""
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def fitted(line: str, hang: int = 4) -> str:
+    """Wrap a line to the width of the terminal; what goes elsewhere is left as it is.
+
+    Its other lines are indented by `hang` columns more.
+    """
+    if not sys.stdout.isatty():
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    wrapped = textwrap.wrap(
+        line.lstrip(),
+        max(shutil.get_terminal_size().columns, NARROWEST),
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(wrapped)
 
 
 def _json(error: ConfigError) -> None:

@@ -14,13 +14,18 @@ __all__ = ["init"]
 NEXT = """
 Next steps:
 {enter}  sockgw run
-Open http://127.0.0.1:7001 in a browser{browser}. In another terminal:
+Open http://127.0.0.1:7001 in {browser}; the port is in gateway.yaml.
+In another terminal:
 {enter}  sockgw status
 {client}{edit}"""
 
 EDIT = """\
-Save a file, and it is reloaded; `sockgw plan` shows beforehand what would change.
-Test it with `pytest`.
+Save a file, and it is reloaded. To see first what an edit would change:
+  cp gateway.yaml next.yaml     # now edit next.yaml
+  sockgw plan next.yaml
+  mv next.yaml gateway.yaml     # serve it
+Test it, with pytest installed beside sockgw:
+  python -m pytest
 """
 
 CLIENTS = {
@@ -32,7 +37,7 @@ CLIENTS = {
   > chat "hello world!"
 """,
     "build": """\
-  sockgw emit http://127.0.0.1:7001 build --ack --listen line
+  sockgw emit 127.0.0.1:7001 build --ack --listen line --count 45 --timeout 60
 """,
 }
 """Each template, and the commands that speak to what it serves."""
@@ -62,7 +67,7 @@ def init(folder: Path, template: str) -> None:
         write_new(folder / name, text)
     steps = NEXT.format(
         enter="" if folder == Path() else f"  cd {folder}\n",
-        browser=", twice" if template == "chat" else "",
+        browser="two tabs" if template == "chat" else "a browser",
         client=CLIENTS[template],
         edit=EDIT,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.asking import asks_daemon, show_changes, show_pending
-from gateway.cli.common import file_argument, format_option, show_json
+from gateway.cli.common import counted, file_argument, fitted, format_option, show_json
 from gateway.cli.line import printable
 from gateway.client.admin import AdminClient
 
@@ -18,7 +18,7 @@ __all__ = ["plan"]
 
 @click.command(short_help="Show what a reload of FILE would change.")
 @file_argument
-@asks_daemon("add one to compare it with the daemon")
+@asks_daemon("to compare it with what the daemon serves")
 @format_option("github")
 def plan(file: Path, daemon: AdminClient, format: str) -> None:
     """Compare FILE with what the daemon serves, without changing anything.
@@ -33,6 +33,7 @@ def plan(file: Path, daemon: AdminClient, format: str) -> None:
         return
     click.echo("a reload would change:" if changes.changes else "a reload would change nothing")
     show_changes(changes.changes)
-    lost = f"{closed} socket{'' if closed == 1 else 's'} of {printable(', '.join(changes.removed))}"
-    click.secho(f"it would close {lost if closed else 'no socket'}", fg="red" if closed else None)
+    lost = f"{counted(closed, 'socket')} of {printable(', '.join(changes.removed))}"
+    told = f"it would close {lost if closed else 'no sockets'}"
+    click.secho(fitted(told), fg="red" if closed else None)
     show_pending(changes.pending)

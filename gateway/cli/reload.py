@@ -19,7 +19,7 @@ __all__ = ["reload"]
 
 @click.command(short_help="Reload FILE in the daemon, and wait for the result.")
 @file_argument
-@asks_daemon("send SIGHUP instead")
+@asks_daemon("to reload from here", ", or send SIGHUP to the daemon")
 @format_option("github")
 def reload(file: Path, daemon: AdminClient, format: str) -> None:
     """Reload FILE in the daemon that serves it, and wait for the result.
@@ -37,13 +37,14 @@ def reload(file: Path, daemon: AdminClient, format: str) -> None:
 
 
 def _show(verdict: Verdict, format: str) -> None:
+    again = "reload works again: " if verdict.recovered else ""
     if verdict.result == "failed":
         show_near(ConfigError(verdict.problems), format)
         click.echo(f"reload failed, generation {verdict.generation} stays", err=True)
     elif verdict.result == "unchanged":
-        click.echo(f"nothing has changed, generation {verdict.generation} serves")
+        click.echo(f"{again}nothing has changed, generation {verdict.generation} serves")
     else:
         ms = verdict.seconds * 1000
-        click.echo(f"generation {verdict.generation} serves after {ms:.0f} ms")
+        click.echo(f"{again}generation {verdict.generation} serves after {ms:.0f} ms")
         show_changes(verdict.plan.changes)
     show_pending(verdict.plan.pending)

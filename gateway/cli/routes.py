@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from gateway.cli.common import (
     BAD_CONFIG,
     build_of,
     file_argument,
+    fitted,
     format_option,
     show_json,
     show_problems,
@@ -35,9 +33,6 @@ from gateway.runtime.chain import AnyContext, Link
 __all__ = ["routes"]
 
 Kind = Literal["event", "any other event", "gateway event"]
-
-NARROWEST = 24
-"""Columns: lines are not wrapped to fewer."""
 
 _KINDS: dict[Kind, str] = {
     "event": "",
@@ -115,7 +110,7 @@ def routes(file: Path, format: str) -> None:
     for number, (head, *lines) in enumerate(blocks):
         click.secho(f"{chr(10) * (number > 0)}{printable(head)}", bold=True)
         for line in lines:
-            click.echo(_fitted(printable(line)))
+            click.echo(fitted(printable(line)))
 
 
 def _row(build: Build, name: str) -> NamespaceRow:
@@ -228,20 +223,3 @@ def _flow(value: object) -> str:
         case str() if _WORD.fullmatch(value):
             return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def _fitted(line: str) -> str:
-    """Wrap a line to the width of the terminal; what goes elsewhere is left as it is."""
-    if not sys.stdout.isatty():
-        return line
-    indent = " " * (len(line) - len(line.lstrip()))
-    width = max(shutil.get_terminal_size().columns, NARROWEST)
-    wrapped = textwrap.wrap(
-        line.lstrip(),
-        width,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}    ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join(wrapped)

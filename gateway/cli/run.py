@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import BAD_CONFIG, counted, file_argument, show_problems
+from gateway.cli.common import BAD_CONFIG, advising, counted, file_argument, show_problems
 from gateway.daemon import process
 from gateway.daemon.daemon import Daemon, StartupInfo
 from gateway.daemon.listener import ListenError
@@ -60,7 +60,8 @@ def run(
     set_up(log_format, verbose)
     daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
     try:
-        process.run(daemon, _say)
+        with advising(file):
+            process.run(daemon, _say)
     except ConfigError as error:
         if is_json():
             text = f"{file} cannot be served"
@@ -69,9 +70,11 @@ def run(
             show_problems(error)
         raise SystemExit(BAD_CONFIG) from None
     except ListenError as error:
+        is_ours = error.is_taken and error.keys[0] == "server"
+        text = f"{error}; choose another port with --port" if is_ours else str(error)
         if not is_json():
-            raise click.ClickException(str(error)) from None
-        log.error("%s", error)
+            raise click.ClickException(text) from None
+        log.error("%s", text)
         raise SystemExit(1) from None
 
 

@@ -11,12 +11,17 @@ from typing import Any, TypeAlias
 import click
 
 from gateway.cli.asking import asks_daemon, near, near_problems
-from gateway.cli.common import counted, file_argument, format_option, show_json
+from gateway.cli.common import counted, file_argument, fitted, format_option, show_json
 from gateway.cli.line import printable
 from gateway.client.admin import AdminClient, problems_in, readable
 from gateway.errors import ConfigError, Problem
 
 __all__ = ["status"]
+
+INDENT = 18
+"""Columns to the left of the texts."""
+
+TRIGGERS = {"watch": "after a save", "signal": "by SIGHUP", "admin": "on request"}
 
 _Line: TypeAlias = tuple[str, str, str | None]
 """A name, a text and the colour of the text."""
@@ -24,7 +29,7 @@ _Line: TypeAlias = tuple[str, str, str | None]
 
 @click.command(short_help="Show the status of the daemon that serves FILE.")
 @file_argument
-@asks_daemon("add one to ask the daemon")
+@asks_daemon("to ask the daemon")
 @format_option()
 def status(file: Path, daemon: AdminClient, format: str) -> None:
     """Show the status of the daemon that serves FILE: sockets, generations, the last reload.
@@ -42,14 +47,14 @@ def status(file: Path, daemon: AdminClient, format: str) -> None:
         lines = list(_lines(facts))
     click.secho(printable(serves), bold=True)
     for name, text, color in lines:
-        shown = near(printable(text))
+        shown = fitted(" " * INDENT + near(printable(text)), hang=2)[INDENT:]
         click.echo(f"  {name:<16}{click.style(shown, fg=color) if color else shown}")
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield "file", facts["file"], None
     yield "digest", facts["digest"][:12], None
-    yield "since", _time(facts["since"]), None
+    yield "serves since", _time(facts["since"]), None
     yield "started", _time(facts["started"]), None
     if facts["degraded"]:
         yield "degraded", "the file is broken; serving the last accepted one instead:", "red"
@@ -57,7 +62,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
         yield from (("", str(problem), "red") for problem in degraded)
     yield from _last_reload(facts["last_reload"])
     yield "sockets", _counts(facts["sockets"]) or "none", None
-    yield "generations", f"{_counts(facts['generations'])} tasks", None
+    yield "tasks", _tasks(facts["generations"]), None
     for number, old in enumerate(facts["old_generations"]):
         yield "" if number else "still in use", _old(**old), None
     yield "services", ", ".join(facts["services"]) or "none", None
@@ -79,9 +84,16 @@ def _last_reload(verdict: Mapping[str, Any] | None) -> Iterator[_Line]:
     if verdict is None:
         yield "last reload", "none", None
         return
-    text = f"{verdict['result']} at {_time(verdict['at'])}, by {verdict['trigger']}"
+    trigger = TRIGGERS.get(verdict["trigger"], verdict["trigger"])
+    text = f"{verdict['result']} at {_time(verdict['at'])}, {trigger}"
     yield "last reload", text, "red" if verdict["result"] == "failed" else None
     yield from (("", str(problem), "red") for problem in problems_in(verdict))
+
+
+def _tasks(generations: Mapping[str, int]) -> str:
+    """Say how many packets and connection chains run in each generation."""
+    counts = [f"{count or 'none'} in generation {each}" for each, count in generations.items()]
+    return ", ".join(counts)
 
 
 def _old(generation: int, packets: int, chains: int, cancelled: int, until: float | None) -> str:
@@ -93,13 +105,13 @@ def _old(generation: int, packets: int, chains: int, cancelled: int, until: floa
     if cancelled:
         parts.append(f"{counted(cancelled, 'cancelled packet')} not done yet")
     if chains:
-        parts.append(counted(chains, "connection chain"))
-    return f"generation {generation}: {', '.join(parts)}"
+        parts.append(counted(chains, "connected socket"))
+    return f"generation {generation} by {' and '.join(parts)}"
 
 
 def _refused(what: str, who: str, cure: str, count: int, at: float) -> str:
     times = "once, at" if count == 1 else f"{count} times, last at"
-    return f"{what}, {times} {_time(at)} of {who}: {cure}"
+    return f"{what}, {times} {_time(at)} from {who}: {cure}"
 
 
 def _watcher(mode: str, up: bool) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,12 +45,14 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class AdminClient:
     """The admin listener of a running daemon.
 
-    `url` is `http://HOST:PORT`, or `unix:PATH` for a Unix socket. Every method raises `AdminError`
-    when there is no answer.
+    `url` is `http://HOST:PORT`, or `unix:PATH` for a Unix socket. `file` is the one whose `admin:`
+    block names it, `None` if the operator does. Every method raises `AdminError` when there is no
+    answer.
     """
 
     url: str
     token: str | None = None
+    file: Path | None = None
 
     @classmethod
     def of(cls, file: Path, environ: Mapping[str, str]) -> AdminClient | None:
@@ -59,7 +62,7 @@ class AdminClient:
         there is none.
         """
         admin = config_of(file, environ).admin
-        return cls(admin_url(admin), admin.token) if admin else None
+        return cls(admin_url(admin), admin.token, file) if admin else None
 
     async def status(self) -> dict[str, Any]:
         """Return the status of the daemon."""
@@ -67,7 +70,18 @@ class AdminClient:
         return answer
 
     async def reload(self) -> Verdict:
-        """Let the daemon reload; return its verdict."""
+        """Let the daemon reload; return its verdict.
+
+        Raises `AdminError` if it serves another file than `file`: it would reload that one.
+        """
+        if self.file is not None:
+            with readable(self.url):
+                served = Path(_text((await self.status())["file"]))
+            if _is_other(self.file, served):
+                raise AdminError(
+                    f"the daemon serves {served} and reloads no other file; to serve {self.file}"
+                    f" instead, copy it there and write: sockgw reload {served}"
+                )
         _, answer = await self._ask("POST", "/-/reload")
         with readable(self.url):
             return Verdict(
@@ -78,6 +92,7 @@ class AdminClient:
                 seconds=float(answer["seconds"]),
                 plan=_plan(answer),
                 problems=problems_in(answer),
+                recovered=bool(answer.get("recovered")),  # a daemon of a former version has none
             )
 
     async def plan(self, file: Path) -> tuple[Plan, int]:
@@ -181,6 +196,13 @@ def http_url(host: str, port: int, scheme: str = "http") -> str:
     """Return the address at which a listener on `host` can be reached from its own machine."""
     host = _ANY.get(host, host)
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _is_other(file: Path, served: Path) -> bool:
+    """Tell whether a daemon serves another file; one in a container may name it otherwise."""
+    if os.path.realpath(file) == os.path.realpath(served) or not served.exists():
+        return False
+    return not (file.exists() and file.samefile(served))
 
 
 def _plan(answer: Mapping[str, Any]) -> Plan:

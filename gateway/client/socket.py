@@ -8,7 +8,10 @@ gives a connection chain one second and does not report what it does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -79,9 +82,11 @@ class ClientSocket:
         http: aiohttp.ClientSession,
         on_event: Callable[[str, list[Value]], None],
         timeout: float,
+        faults: Sequence[BaseException],
     ) -> None:
         loop = asyncio.get_running_loop()
         self._target = target
+        self._faults = faults
         self._on_event = on_event
         self._answer: asyncio.Future[ConnectError | None] = loop.create_future()
         self._gone: asyncio.Future[str] = loop.create_future()
@@ -174,7 +179,7 @@ class ClientSocket:
         except Disconnected as error:
             raise ConnectError(f"{error.reason} before the namespace has answered") from None
         except Exception as error:
-            raise _failure(error, target.path) from error
+            raise _failure(error, target.path, *self._faults) from error
         if refusal:
             raise refusal
 
@@ -227,8 +232,14 @@ async def connect(
     the connection, from the block's first `await` on. Acks that the server asks for are sent
     without arguments. Raises `ConnectError`, after `timeout` seconds at the latest.
     """
-    async with aiohttp.ClientSession(headers=target.headers) as http:
-        socket = ClientSocket(target, http, on_event, timeout)
+    faults, trace = deque[BaseException](maxlen=1), aiohttp.TraceConfig()
+
+    async def keep(_: object, __: object, failed: aiohttp.TraceRequestExceptionParams) -> None:
+        faults.append(failed.exception)
+
+    trace.on_request_exception.append(keep)
+    async with aiohttp.ClientSession(headers=target.headers, trace_configs=[trace]) as http:
+        socket = ClientSocket(target, http, on_event, timeout, faults)
         try:
             await socket._open(timeout)
             asyncio.get_running_loop().call_soon(socket._release)
@@ -242,15 +253,34 @@ def _settle(future: asyncio.Future[T], value: T) -> None:
         future.set_result(value)
 
 
-def _failure(error: Exception, path: str) -> ConnectError:
+def _failure(error: Exception, path: str, *faults: BaseException) -> ConnectError:
+    """Say why there is no connection; `faults` is what the last request failed with, if it did."""
     cause = error.__cause__
     if not isinstance(cause, engineio.exceptions.ConnectionError):
         # python-engineio raises errors of many kinds when no Socket.IO server answers.
         return ConnectError(f"no Socket.IO server answers at {path}")
     message, *data = cause.args
-    hidden = cause.__context__  # the cause of a mere "Connection error", if there is one
+    # python-engineio tells of either only in words, or not at all.
+    hidden = next((each for each in (cause.__context__, *faults) if each), None)
     if isinstance(hidden, aiohttp.WSServerHandshakeError):
         message = f"Unexpected status code {hidden.status} in server response"
+    elif isinstance(hidden, aiohttp.ClientConnectorDNSError):
+        message = f"cannot find the host {hidden.host}: {hidden.os_error.strerror}"
+    elif type(hidden) is aiohttp.ClientConnectorError:  # and not one of a certificate
+        message = _unreachable(hidden)
     elif isinstance(hidden, aiohttp.ClientError):
         message = str(hidden)
     return ConnectError(message[:1].lower() + message[1:], data[0] if data else None)
+
+
+def _unreachable(error: aiohttp.ClientConnectorError) -> str:
+    """Say why no connection was made, without the words of aiohttp.
+
+    Of a host with several addresses, all of which failed, no one reason is known.
+    """
+    host = f"[{error.host}]" if ":" in error.host else error.host
+    where = f"{host}:{error.port}"
+    number = error.os_error.errno
+    if number in (None, errno.ECONNREFUSED):
+        return f"nothing listens at {where}"
+    return f"cannot reach {where}: {os.strerror(number).lower()}"

@@ -162,6 +162,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "at": verdict.at,
         "seconds": round(verdict.seconds, 6),
         **asdict(verdict.plan),
+        "recovered": verdict.recovered,
         "problems": _problems(verdict.problems),
     }
 

@@ -44,11 +44,13 @@ SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int,
 class ListenError(GatewayError):
     """An address that cannot be listened on; the text is for the operator.
 
-    `keys` is the path to the address or certificate in the file.
+    `keys` is the path to the address or certificate in the file. With `is_taken`, somebody else
+    has the port.
     """
 
-    def __init__(self, message: str, *keys: str) -> None:
+    def __init__(self, message: str, *keys: str, is_taken: bool = False) -> None:
         self.keys = keys
+        self.is_taken = is_taken
         super().__init__(message)
 
 
@@ -282,7 +284,8 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
     except OSError as error:
         key = "socket" if address.path else "port"
         message = f"cannot listen on {address}: {error.strerror or error}"
-        raise ListenError(message, address.block, key) from None
+        is_taken = error.errno == errno.EADDRINUSE and not address.path
+        raise ListenError(message, address.block, key, is_taken=is_taken) from None
 
 
 def _tcp_socket(family: int, name: SocketName, ours: socket.socket | None) -> socket.socket:

@@ -176,7 +176,7 @@ def _key(
     was, now = (getattr(block, path[-1]) for block in blocks)
     if was != now and path[-1] in SECRETS:
         yield f"~ {label}"
-    elif was != now:
+    elif _plain(was) != _plain(now):
         before, after = (
             HIDDEN if any(map(config.secrets.hides, paths)) else _shown(value, folder)
             for config, value in zip(configs, (was, now), strict=True)
@@ -243,6 +243,20 @@ def _plugin_files(build: Build) -> dict[str, bytes]:
 def _presence(label: str, before: Collection[str], after: Collection[str]) -> Iterator[str]:
     yield from (f"- {label.format(name)}" for name in before if name not in after)
     yield from (f"+ {label.format(name)}" for name in after if name not in before)
+
+
+def _plain(value: object) -> object:
+    """Return a value as it compares: its paths, however the gateway.yaml around it is named."""
+    match value:
+        case tuple():
+            return tuple(map(_plain, value))
+        case StaticFolder():
+            return value.path, _plain(value.folder)
+        case TlsConfig():
+            return _plain(value.cert), _plain(value.key)
+        case Path():
+            return os.path.join(os.path.realpath(value.parent), value.name)
+    return value
 
 
 def _shown(value: object, folder: Path) -> str:

@@ -45,7 +45,7 @@ class Verdict:
     """The outcome of a reload.
 
     `generation` is the one that serves afterwards. `at` is in seconds since the epoch; `seconds`
-    is how long the reload took.
+    is how long the reload took. With `recovered`, the one before it failed and this did not.
     """
 
     trigger: Trigger
@@ -55,6 +55,7 @@ class Verdict:
     seconds: float
     plan: Plan = field(default_factory=Plan)
     problems: tuple[Problem, ...] = ()
+    recovered: bool = False
 
 
 class Triggers:
@@ -155,8 +156,9 @@ class Reloader:
             log.exception(FAULT)
             problems = (self._problem(f"{FAULT}: {error!r}"),)
         seconds = time.perf_counter() - start
-        generation = self._fleet.generation
-        return Verdict(trigger, result, generation, at, seconds, plan or Plan(), problems)
+        generation, plan = self._fleet.generation, plan or Plan()
+        recovered = result != "failed" and self.last is not None and self.last.result == "failed"
+        return Verdict(trigger, result, generation, at, seconds, plan, problems, recovered)
 
     async def _reload(self) -> Plan | None:
         """Reload; return `None` when the files say what is served already."""
@@ -171,7 +173,7 @@ class Reloader:
         for name in plan.emptied:
             log.warning("%s had files and has none now: what they said no longer holds", name)
         if self.degraded:
-            log.info("%s is valid again and replaces the last good configuration", self._file)
+            log.info("reload works again: %s replaces the last good configuration", self._file)
             self.degraded = None
         await self.keep(snapshot)
         return plan
@@ -223,13 +225,12 @@ class Reloader:
                 log.warning("the accepted configuration could not be kept: %s", error)
 
     def _report(self, verdict: Verdict) -> None:
-        former, self.last = self.last, verdict
-        is_mended = former is not None and former.result == "failed"
-        again = f"{self._file} is valid again: " if is_mended else ""
+        self.last = verdict
+        again = "reload works again: " if verdict.recovered else ""
         self._metrics.record_reload(verdict.trigger, verdict.result, verdict.at)
         self._notifier.ready(self.summary())
         if verdict.result == "unchanged":
-            if is_mended:
+            if verdict.recovered:
                 log.info("%sgeneration %d stays", again, verdict.generation)
             else:
                 log.info("reload: nothing has changed")

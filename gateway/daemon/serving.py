@@ -14,7 +14,7 @@ from typing import Any
 from gateway.compiler import Build
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.listener import Address, Listener, Move, PublicServer
-from gateway.daemon.plan import RESTART_KEYS, Plan, compare
+from gateway.daemon.plan import RESTART_KEYS, Plan, compare, duration
 from gateway.daemon.shutdown import shut_down
 from gateway.engineio.settings import Settings
 from gateway.http.descriptors import descriptors_for_connections
@@ -137,6 +137,7 @@ class Serving:
             work = self.sockets.hub.close_namespaces([name], window)
             self._closing[name] = self.sockets.live.pin(former, work)
             self.closed += sockets[name]
+            _tell_of_closing(name, sockets[name], window)
 
     def plan(self, build: Build) -> Plan:
         """Return what serving `build` would change. Raises `ListenError`."""
@@ -188,6 +189,16 @@ class PreparedBuild:
         """Give it up: close its address, and the services that no other build uses."""
         self._move.cancel()
         await self._serving.sockets.live.discard(self.generation)
+
+
+def _tell_of_closing(name: str, sockets: int, window: float) -> None:
+    """Log how many sockets a removed namespace closes, within `window` seconds."""
+    if sockets:
+        log.warning(
+            "the namespace is removed: closing %d socket%s within %s (io server disconnect)",
+            *(sockets, "" if sockets == 1 else "s", duration(window)),
+            extra={"namespace": name},
+        )
 
 
 def _settings(server: ServerConfig) -> Settings:

@@ -151,8 +151,9 @@ class Watcher:
         self._tell(None)
         if inputs is not self._inputs:
             self._wake()  # a reload has read the files meanwhile
-        elif now != inputs:
-            self._inputs = now
+            return
+        self._inputs = now  # knows more pages by their stamps, even if nothing has changed
+        if now != inputs:
             self._changed()
 
     def _tell(self, error: OSError | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from gateway.engineio.receiver import Receiver
@@ -51,9 +52,11 @@ class Counted:
         """
         self._host.limits_met.record(limit, self.who, why, f"to allow it, raise {key}" * bool(key))
 
-    def count_refused(self, kind: RefusedThing, thing: str, cure: str) -> None:
+    def count_refused(
+        self, kind: RefusedThing, thing: str, cure: str, level: int = logging.INFO
+    ) -> None:
         """Count what was refused to the client; without a `cure` that is logged elsewhere."""
         if cure:
-            self._host.refused.record(kind, self.address, thing, cure)
+            self._host.refused.record(kind, self.address, thing, cure, level)
         else:
             self._host.refused.count(kind)

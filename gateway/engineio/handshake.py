@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
@@ -99,15 +100,22 @@ class PendingHandshake:
             engine.dismiss(address)
             self._carrier.refused(busy(""))
 
-    def refuse(self, status: int, fields: str, reason: Mapping[str, object], why: str = "") -> None:
+    def refuse(
+        self,
+        status: int,
+        fields: str,
+        reason: Mapping[str, object],
+        why: str = "",
+        level: int = logging.INFO,
+    ) -> None:
         """Refuse it, with the JSON of `reason`, which raises `TypeError` or `ValueError`.
 
-        `why` is for the log.
+        `why` is for the log, at this level.
         """
         answer = json_answer(status, LATER if status == 503 else "", reason)
         if self._end():
             if why:
-                self._engine.refused.record("handshake", self.address, "handshake", why)
+                self._engine.refused.record("handshake", self.address, "handshake", why, level)
             self._engine.dismiss(self.address)
             self._carrier.refused(answer._replace(own=fields))
 

@@ -81,10 +81,11 @@ K = TypeVar("K", bound=str)
 class EventCounter(Generic[K]):
     """Counts events by kind, and logs at most one line a second for each kind.
 
-    Each line gives the number of events that were not logged since the last one. `counts` has
-    every kind from the start, `word` begins each line, `clock` returns seconds. Lines at the
-    `level` ERROR have the traceback of the exception that is being handled. `cure` is the end of
-    each line that has no other, with `{}` for the kind: what to do about it.
+    Each line gives the number of events that were not logged since the last one; lines of another
+    level are counted apart. `counts` has every kind from the start, `word` begins each line,
+    `clock` returns seconds. `level` is that of lines for which `record` gets no other; at ERROR
+    they have the traceback of the exception that is being handled. `cure` is the end of each line
+    that has no other, with `{}` for the kind: what to do about it.
     """
 
     def __init__(
@@ -100,30 +101,33 @@ class EventCounter(Generic[K]):
         self._clock = clock
         self._level = level
         self._cure = cure
-        self._unlogged: dict[K, int] = {}
-        self._silent_until: dict[K, float] = {}
+        self._unlogged: dict[tuple[K, int], int] = {}
+        self._silent_until: dict[tuple[K, int], float] = {}
 
     def count(self, kind: K) -> None:
         """Count one event that is logged elsewhere."""
         self.counts[kind] += 1
 
-    def record(self, kind: K, who: str, why: object, cure: str = "") -> None:
+    def record(
+        self, kind: K, who: str, why: object, cure: str = "", level: int | None = None
+    ) -> None:
         """Count one event; only the first line of `why` is logged, and then the `cure`.
 
         `who`, `why` and `cure` must not contain secrets. A session's id is one; parts of a request
         may be.
         """
         self.counts[kind] += 1
-        now = self._clock()
-        if now < self._silent_until.get(kind, now):
-            self._unlogged[kind] = self._unlogged.get(kind, 0) + 1
+        now, level = self._clock(), level or self._level
+        lines = kind, level
+        if now < self._silent_until.get(lines, now):
+            self._unlogged[lines] = self._unlogged.get(lines, 0) + 1
             return
-        self._silent_until[kind] = now + INTERVAL
-        left_out = self._unlogged.pop(kind, 0)
+        self._silent_until[lines] = now + INTERVAL
+        left_out = self._unlogged.pop(lines, 0)
         more = f" ({left_out} more)" if left_out else ""
         cure = cure or self._cure.format(kind)
         text = f"{self._said(kind, who, _short(why))}{more}{cure and ': '}{_short(cure)}"
-        LOG.log(self._level, "%s", text, exc_info=self._level >= logging.ERROR)
+        LOG.log(level, "%s", text, exc_info=level >= logging.ERROR)
 
     def _said(self, kind: K, who: str, why: str) -> str:
         """The event in words."""
@@ -160,14 +164,16 @@ class RefusalCounter(EventCounter[RefusedThing]):
         told = [each for things in self._latest.values() for each in things.values()]
         return sorted(told, key=lambda each: each.at, reverse=True)
 
-    def record(self, kind: RefusedThing, who: str, why: object, cure: str = "") -> None:
+    def record(
+        self, kind: RefusedThing, who: str, why: object, cure: str = "", level: int | None = None
+    ) -> None:
         things, what = self._latest.setdefault(kind, {}), _short(why)
         former = things.pop(what, None)
         count = 1 if former is None else former.count + 1
         things[what] = Told(what, who, _short(cure), count, time.time())
         if len(things) > KEPT:
             del things[next(iter(things))]
-        super().record(kind, who, why, cure)
+        super().record(kind, who, why, cure, level)
 
     def _said(self, kind: RefusedThing, who: str, why: str) -> str:
         return f"refused {why} of {who}"

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from gateway.errors import Place
 from gateway.loader.sources import Source, Sources
@@ -17,6 +17,7 @@ from gateway.loader.sources import Source, Sources
 __all__ = ["advice", "circle", "excerpt"]
 
 _OWN = "sockgw"  # the distribution, which is not the package
+_PIPX = "pipx_metadata.json"  # in every environment that pipx makes
 _IMPORT = re.compile(r"import (\w+)((?: as \w+)?)")
 _NO_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _FROM = re.compile(r"from (\S+) import (.+)")
@@ -37,7 +38,15 @@ def advice(error: BaseException, place: Place, sources: Sources) -> str:
     if files_of := circle(error, sources):
         files = " and ".join(PurePath(path).name for path in files_of)
         return f"; {files} import each other: move '{line}' into the function that needs it"
-    return ""
+    return _install(error)
+
+
+def _install(error: BaseException) -> str:
+    """Return how to add a package to the environment that pipx made for sockgw, or `""`."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not name or "." in name or not Path(sys.prefix, _PIPX).is_file():
+        return ""
+    return f"; sockgw is installed by pipx: add the package with 'pipx inject {_OWN} {name}'"
 
 
 def excerpt(place: Place, sources: Sources) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "nothing",
     "trace_middleware",
     "trace_route",
+    "trace_unrouted",
 ]
 
 FLOW = "sockgw.flow"
@@ -143,23 +144,33 @@ def trace_middleware(
     return traced
 
 
-def trace_route(route: str, handler: str | None, end: Chain[Context]) -> Chain[Context]:
+def trace_route(route: str, handler: str, end: Chain[Context]) -> Chain[Context]:
     """`end`, with a log line that names the route and one when its handler ends."""
 
     async def traced(ctx: Context) -> None:
-        _log_step(ctx, "   route '%s' -> %s", route, handler or "nothing")
+        _log_step(ctx, "   route '%s' -> %s", route, handler)
         start = perf_counter()
         try:
             await end(ctx)
         finally:
             _log_step(ctx, "   %s took %.1f ms", handler, (perf_counter() - start) * 1000)
 
-    return traced if handler else end
+    return traced
+
+
+def trace_unrouted(end: Chain[Context]) -> Chain[Context]:
+    """`end`, with a log line that says that there is no route."""
+
+    async def traced(ctx: Context) -> None:
+        _log_step(ctx, "   no route")
+        await end(ctx)
+
+    return traced
 
 
 def _log_step(ctx: Context | HandshakeContext, text: str, *values: object) -> None:
     if isinstance(ctx, Context):
-        facts = {"socket": ctx.socket.id, "namespace": ctx.socket.namespace, "event": ctx.event}
+        facts = ctx._facts
     else:
         facts = {"address": ctx.handshake.address, "event": "handshake"}
     log.debug(text, *values, extra=facts)

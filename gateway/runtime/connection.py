@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
 
-from gateway.api import Namespace, Socket
+from gateway.api import Gateway, Namespace, Socket
+from gateway.context import Context, Services
 from gateway.limits import LimitName
 
-__all__ = ["ACCEPTED", "CONNECTING", "LEFT", "Connection", "State"]
+__all__ = ["ACCEPTED", "CONNECTING", "LEFT", "Connection", "ConnectionContext", "State"]
 
 
 class State(Enum):
@@ -28,6 +29,26 @@ class State(Enum):
 
 # Read for every packet, and enum members are slow to look up.
 CONNECTING, ACCEPTED, LEFT = State.CONNECTING, State.ACCEPTED, State.LEFT
+
+
+class ConnectionContext(Context):
+    """The context of a connection chain; `has_left` is true once its client is gone.
+
+    Then its records have the event `disconnect`. `event` stays `connect`, by which a middleware
+    knows in which chain it runs.
+    """
+
+    __slots__ = ("has_left",)
+
+    def __init__(
+        self, socket: Socket, service: Services, namespace: Namespace, gateway: Gateway
+    ) -> None:
+        super().__init__(socket, "connect", [], service, namespace, gateway)
+        self.has_left = False
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        return {**super()._facts, "event": "disconnect"} if self.has_left else super()._facts
 
 
 class Connection(ABC):

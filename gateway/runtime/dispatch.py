@@ -19,7 +19,14 @@ from gateway.errors import Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
 from gateway.runtime.cancellation import Cancellations, Cause
-from gateway.runtime.connection import ACCEPTED, CONNECTING, LEFT, Connection, State
+from gateway.runtime.connection import (
+    ACCEPTED,
+    CONNECTING,
+    LEFT,
+    Connection,
+    ConnectionContext,
+    State,
+)
 from gateway.runtime.live import Live
 from gateway.runtime.load import InFlight
 from gateway.runtime.outcome import (
@@ -118,8 +125,9 @@ class Dispatcher:
     async def _connection_chain(
         self, connection: Connection, generation: Generation, namespace: NamespaceBlueprint
     ) -> None:
-        ctx = _context(connection, generation, "connect", [])
-        ctx._end = lambda _: self._stay(connection)
+        emitter, scope = generation.gateway, connection.scope
+        ctx = ConnectionContext(connection.socket, generation.service, scope, emitter)
+        ctx._end = lambda _: self._stay(connection, ctx)
         # `asyncio.timeout` would cost more than everything else that most sockets need.
         connection.expire_after(namespace.connect_timeout)
         reject, why = Reject("refused", "connection refused"), RETURNED
@@ -152,11 +160,12 @@ class Dispatcher:
             internal = unsendable(ctx, error)
             connection.refuse(internal.message, connect_error_data(internal))
 
-    async def _stay(self, connection: Connection) -> None:
+    async def _stay(self, connection: Connection, ctx: ConnectionContext) -> None:
         if connection.state is CONNECTING:
             gone = connection.gone()
             self._accept(connection)
             await gone
+            ctx.has_left = True
 
     def _accept(self, connection: Connection) -> None:
         """Accept a socket, then run its `connect` route up to where it first waits.

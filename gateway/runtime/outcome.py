@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -12,6 +13,7 @@ from gateway.errors import Reject
 from gateway.runtime.blueprint import Route
 from gateway.runtime.cancellation import Cause
 from gateway.runtime.chain import AnyContext, Link
+from gateway.runtime.connection import ConnectionContext
 
 __all__ = [
     "BUSY",
@@ -23,6 +25,7 @@ __all__ = [
     "error_payload",
     "is_cancelled",
     "is_fault",
+    "level_of",
     "log_fault",
     "outcome_of",
     "reason_of",
@@ -47,7 +50,7 @@ OUTCOMES = (
 BUSY = Reject("busy", "too much to do", {"retry_after": 1})
 """The refusal of sockets and packets under overload; `retry_after` is in seconds."""
 
-RETURNED = " returned without calling next()"
+RETURNED = " returned without calling next(); to refuse on purpose, raise Reject"
 """The reason, for the log, of a refusal without an exception."""
 
 FAULTS = (Exception, SystemExit)
@@ -84,8 +87,11 @@ def outcome_of(ctx: Context, error: BaseException) -> Reject:
     """The outcome of an exception that a plugin raised; it is logged unless it is a `Reject`."""
     if isinstance(error, Reject):
         return error
-    what = "connecting" if ctx.event == "connect" else f"event {ctx.event!r}"
-    log_fault(ctx, f"in {what}", error)
+    if isinstance(ctx, ConnectionContext):
+        where = "after the client left" if ctx.has_left else "in connecting"
+    else:
+        where = f"in event {ctx.event!r}"
+    log_fault(ctx, where, error)
     return Reject("internal", "internal error")
 
 
@@ -104,6 +110,11 @@ def refused_by(ctx: AnyContext, links: Sequence[Link[AnyContext]], reason: str) 
     """The middleware that let nobody pass, and its reason; "" if there is none to log."""
     name = links[min(ctx._at, len(links) - 1)].name
     return f"middleware {name!r}{reason}" if reason else ""
+
+
+def level_of(why: str) -> int:
+    """The level at which a refusal is logged: a forgotten `next()` lets nobody pass, ever."""
+    return logging.WARNING if why.endswith(RETURNED) else logging.INFO
 
 
 def cancelled(ctx: Context, by: Cause) -> Reject:
@@ -155,7 +166,7 @@ def connect_error_data(reject: Reject) -> dict[str, object]:
 def log_fault(ctx: Context | HandshakeContext, where: str, error: BaseException) -> None:
     """Log an exception of a plugin, without the gateway's frames in its traceback.
 
-    `where` completes `NameError in ...`.
+    `where` follows the exception, as in `NameError in connecting`.
     """
     trace = _without_ours(error.__traceback__)
     ctx.log.error("%s %s", type(error).__name__, where, exc_info=(type(error), error, trace))

@@ -20,7 +20,7 @@ from gateway.errors import Reject, UsageError
 from gateway.http.request import Request
 from gateway.limits import LimitName, Limits, TokenBucket
 from gateway.runtime.connection import ACCEPTED, LEFT
-from gateway.runtime.outcome import BUSY, connect_error_data
+from gateway.runtime.outcome import BUSY, connect_error_data, level_of
 from gateway.socketio.hub import Hub
 from gateway.socketio.json import MAX_DEPTH, is_deep
 from gateway.socketio.packet import (
@@ -121,7 +121,8 @@ class ConnectedSocket(Member):
         self.session.count_limit(limit, f"{why} in {name}", key)
 
     def count_refused(self, why: str) -> None:
-        self.session.count_refused("connection", f"connection to {self.socket.namespace!r}", why)
+        thing = f"connection to {self.socket.namespace!r}"
+        self.session.count_refused("connection", thing, why, level_of(why))
 
     # Called by plugins
 

@@ -13,7 +13,7 @@ from gateway.errors import Reject
 from gateway.runtime.blueprint import Generation
 from gateway.runtime.handshake import INTERNAL, refusal, why_refused
 from gateway.runtime.live import Live
-from gateway.runtime.outcome import error_payload, log_fault
+from gateway.runtime.outcome import error_payload, level_of, log_fault
 
 __all__ = ["Handshakes"]
 
@@ -63,7 +63,7 @@ async def _answer(ctx: HandshakeContext, generation: Generation, pending: Pendin
 def _refuse(ctx: HandshakeContext, pending: PendingHandshake, reject: Reject, why: str) -> None:
     fields = ctx.headers.encode()
     try:
-        pending.refuse(reject.status, fields, error_payload(reject), why)
+        pending.refuse(reject.status, fields, error_payload(reject), why, level_of(why))
     except (TypeError, ValueError) as error:
         log_fault(ctx, "in the data of a Reject", error)
         pending.refuse(INTERNAL.status, fields, error_payload(INTERNAL))

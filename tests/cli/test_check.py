@@ -157,3 +157,37 @@ def test_a_syntax_error_shows_its_line(doubtful: Path) -> None:
     assert result.stderr.partition("\n")[2].startswith(f"{problem}\n{excerpt}\n")
     [told] = json.loads(invoke("check", doubtful, "--format", "json").stdout)["problems"]
     assert told["excerpt"] == excerpt
+
+
+@pytest.mark.parametrize(
+    ("file", "there", "message"),
+    [
+        ("gateway.yaml", "", "no such file or directory; to create a project, write: sockgw init"),
+        (
+            "a/gateway.yaml",
+            "",
+            "no such file or directory; to create a project, write: sockgw init a",
+        ),
+        (
+            "gatway.yaml",
+            "gateway.yaml",
+            "no such file or directory, did you mean 'gateway.yaml'?",
+        ),
+        ("demo", "demo/gateway.yaml", "is a directory; did you mean demo/gateway.yaml?"),
+        ("demo", "demo/x", "is a directory; to create a project, write: sockgw init demo"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "run", "routes", "audit", "status", "plan", "reload"])
+def test_a_file_that_is_not_there_is_told_with_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, file: str, there: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / there).parent.mkdir(exist_ok=True)
+        (tmp_path / there).write_text("namespaces: {/: }")
+    result = invoke(verb, file, XDG_STATE_HOME=str(tmp_path))
+    assert result.exit_code == BAD_CONFIG
+    assert result.stderr.splitlines() == [
+        f"{file}:1:1: cannot read {file!r}: {message}",
+        "1 problem",
+    ]

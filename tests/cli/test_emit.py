@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
+from tests.daemon_in_loop import served
+from tests.gateway_files import write
 
 FAILED = 1
 USAGE = 2
@@ -31,6 +35,70 @@ async def test_an_ack_is_null_a_value_or_an_array(
 ) -> None:
     ended = await sockgw("emit", url, "echo", *args, "--ack")
     assert (ended.status, ended.out) == (0, f"{printed}\n")
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[str]:
+    """A gateway whose packet chain takes a while; gives its address."""
+    config = """
+        namespaces: {/: {packet_middleware: [door.slow], routes: {say: chat.say, no: chat.no}}}
+    """
+    chat = """
+        from gateway import Reject
+
+        async def say(ctx): ...
+        async def no(ctx): raise Reject("full", "no room is left", {"rooms": 3})
+    """
+    door = """
+        import asyncio
+
+        async def slow(ctx, next):
+            await asyncio.sleep(0)
+            await next()
+    """
+    async with served(write(tmp_path, config, chat=chat, door=door)) as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ("chta", "unknown_event: no route for event 'chta'"),
+        ("no", 'full: no room is left {"rooms":3}'),
+    ],
+)
+async def test_an_event_that_fails_is_told_without_being_asked(
+    sockgw: Any, gateway: str, event: str, told: str
+) -> None:
+    for options in ([], ["--listen", "res"]):
+        ended = await sockgw("emit", gateway, event, *options, "--timeout", "30")
+        assert (ended.status, ended.out) == (FAILED, "")
+        assert ended.err.splitlines()[1:] == [told]
+    acked = await sockgw("emit", gateway, event, "--ack")
+    assert acked.status == FAILED
+    assert json.loads(acked.out)["error"]["code"] == told.partition(":")[0]
+
+
+async def test_nothing_is_told_of_an_event_that_is_handled(sockgw: Any, gateway: str) -> None:
+    ended = await sockgw("emit", gateway, "say")
+    assert (ended.status, ended.out, ended.err.count("\n")) == (0, "", 1)
+
+
+async def test_no_error_is_told_if_no_ack_is_wanted(sockgw: Any, gateway: str) -> None:
+    ended = await sockgw("emit", gateway, "chta", "--no-ack")
+    assert (ended.status, ended.out, ended.err.count("\n")) == (0, "", 1)
+    listening = await sockgw("emit", gateway, "no", "--listen", "error")
+    assert (listening.status, json.loads(listening.out)["event"]) == (0, "no")
+
+
+async def test_a_server_that_sends_no_ack_is_not_waited_for(sockgw: Any, url: str) -> None:
+    ended = await sockgw("emit", url, "hang", "--timeout", "0.4")
+    assert (ended.status, ended.err.count("\n")) == (0, 1)
+
+
+async def test_being_disconnected_for_it_is_no_failure(sockgw: Any, url: str) -> None:
+    ended = await sockgw("emit", url, "kick")
+    assert (ended.status, ended.err.count("\n")) == (0, 1)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])

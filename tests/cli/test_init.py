@@ -28,6 +28,7 @@ def test_it_writes_an_example_and_says_what_to_type_next(here: Path) -> None:
         "wrote demo/gateway.yaml",
         "wrote demo/plugins/auth.py",
         "wrote demo/plugins/chat.py",
+        "wrote demo/pytest.ini",
         "wrote demo/tests/test_chat.py",
         "wrote demo/web/app.js",
         "wrote demo/web/index.html",
@@ -38,13 +39,18 @@ def test_it_writes_an_example_and_says_what_to_type_next(here: Path) -> None:
         "Next steps:",
         "  cd demo",
         "  sockgw run",
-        "Open http://127.0.0.1:7001 in a browser, twice. In another terminal:",
+        "Open http://127.0.0.1:7001 in two tabs; the port is in gateway.yaml.",
+        "In another terminal:",
         "  cd demo",
         "  sockgw status",
         '  sockgw client http://127.0.0.1:7001 --auth \'{"name": "Ada"}\'',
         '  > chat "hello world!"',
-        "Save a file, and it is reloaded; `sockgw plan` shows beforehand what would change.",
-        "Test it with `pytest`.",
+        "Save a file, and it is reloaded. To see first what an edit would change:",
+        "  cp gateway.yaml next.yaml     # now edit next.yaml",
+        "  sockgw plan next.yaml",
+        "  mv next.yaml gateway.yaml     # serve it",
+        "Test it, with pytest installed beside sockgw:",
+        "  python -m pytest",
     ]
 
 
@@ -83,7 +89,8 @@ def test_all_that_is_there_is_listed(here: Path) -> None:
     invoke("init", "--template", "minimal")
     assert invoke("init").stderr == (
         "Error: nothing was written: .dockerignore, .gitignore, Dockerfile, README.md, "
-        "gateway.schema.json, gateway.yaml, web/index.html, web/socket.io.min.js already exist\n"
+        "gateway.schema.json, gateway.yaml, pytest.ini, web/index.html, web/socket.io.min.js "
+        "already exist\n"
     )
 
 

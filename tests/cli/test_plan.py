@@ -66,7 +66,7 @@ async def test_everything_that_would_change_is_a_line(file: Path) -> None:
         "  + /chat route 'new'",
         "  ~ /chat route 'say': chat.say -> chat.shout",
         "  ~ plugins/auth.py",
-        "it would close no socket",
+        "it would close no sockets",
         "pending restart: server.path",
     ]
 
@@ -99,7 +99,7 @@ async def test_the_file_that_is_served_would_change_nothing(file: Path, relative
         result = await ask("plan", file)
     assert (result.exit_code, result.stdout) == (
         0,
-        "a reload would change nothing\nit would close no socket\n",
+        "a reload would change nothing\nit would close no sockets\n",
     )
 
 
@@ -114,7 +114,10 @@ async def test_another_file_may_be_compared(file: Path) -> None:
         result = await ask("plan", other, "--admin", f"unix:{file.parent}/admin.sock")
     assert (nowhere.exit_code, nowhere.stderr) == (
         1,
-        f"Error: {other} has no admin: block; add one to compare it with the daemon\n",
+        (
+            f"Error: {other} has no admin: block; to compare it with what the daemon serves, "
+            "add 'admin: {socket: admin.sock}' to it\n"
+        ),
     )
     assert (result.exit_code, "  + /other\n" in result.stdout) == (0, True)
 

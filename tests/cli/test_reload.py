@@ -81,6 +81,21 @@ async def test_a_plugin_that_does_not_import_is_a_problem_at_its_line(file: Path
     ]
 
 
+async def test_a_reload_that_works_again_says_so(file: Path) -> None:
+    async with asked(file):
+        told = []
+        for said in ("one", "two", "two"):
+            write(file.parent, CONFIG, chat="1 / 0\n")
+            assert (await ask("reload", file)).exit_code == BAD_CONFIG
+            write(file.parent, CONFIG, chat=SAY.replace("one", said))
+            told.append((await ask("reload", file)).stdout.splitlines()[0])
+        told.append((await ask("reload", file)).stdout.splitlines()[0])
+    assert told[0] == "reload works again: nothing has changed, generation 1 serves"
+    assert re.fullmatch(r"reload works again: generation 2 serves after \d+ ms", told[1])
+    assert told[2] == "reload works again: nothing has changed, generation 2 serves"
+    assert told[3] == "nothing has changed, generation 2 serves"
+
+
 async def test_json_is_the_verdict(file: Path) -> None:
     async with asked(file):
         write(file.parent, CONFIG, chat=SAY.replace("one", "two"))
@@ -135,11 +150,31 @@ async def test_the_daemon_may_be_named_instead_of_a_file(file: Path, tmp_path: P
         assert (await ask("reload", tmp_path / "none.yaml", "--admin", url)).exit_code == 0
 
 
+async def test_another_file_than_the_daemons_is_refused(file: Path) -> None:
+    """Its admin block names the daemon, which would reload its own file."""
+    other = file.with_name("next.yaml")
+    async with asked(file):
+        other.write_text(CONFIG + "  /news:\n")
+        refused = await ask("reload", other)
+        link = file.with_name("link.yaml")
+        link.symlink_to(file)
+        same = await ask("reload", link)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"Error: the daemon serves {file} and reloads no other file; to serve {other} instead,"
+        f" copy it there and write: sockgw reload {file}\n"
+    )
+    assert (same.exit_code, same.stderr) == (0, "")
+
+
 async def test_without_an_admin_block_there_is_still_a_signal(file: Path) -> None:
     write(file.parent, "namespaces: {/: }")
     result = await ask("reload", file)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: {file} has no admin: block; send SIGHUP instead\n"
+    assert result.stderr == (
+        f"Error: {file} has no admin: block; to reload from here, "
+        "add 'admin: {socket: admin.sock}' to it, or send SIGHUP to the daemon\n"
+    )
 
 
 async def test_a_daemon_that_does_not_run_is_told(file: Path, port: int) -> None:

@@ -127,7 +127,21 @@ async def test_a_busy_port_is_one_sentence(file: Path) -> None:
             errors = await second.errors()
             assert await second.process.wait() == 1
     [sentence] = errors.splitlines()
-    assert sentence.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+    assert sentence == (
+        f"Error: cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another port with --port"
+    )
+
+
+async def test_a_busy_port_of_the_admin_listener_is_not_cured_by_an_option(file: Path) -> None:
+    async with running(file, "--port", "0") as first:
+        port = urlsplit(await first.url()).port
+        (file.parent / "other").mkdir()
+        other = write(file.parent / "other", f"admin: {{port: {port}}}\nnamespaces: {{/: }}\n")
+        async with running(other, "--port", "0") as second:
+            errors = await second.errors()
+            assert await second.process.wait() == 1
+    assert errors == f"Error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 async def test_a_broken_file_is_refused_as_check_refuses_it(tmp_path: Path) -> None:
@@ -234,7 +248,10 @@ async def test_so_is_a_busy_port(file: Path) -> None:
         async with running(file, "--port", port, "--log-format", "json") as second:
             entry = await second.entry()
             assert await second.process.wait() == 1
-    assert entry["message"].startswith(f"cannot listen on 127.0.0.1:{port}: ")
+    assert entry["message"] == (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another port with --port"
+    )
 
 
 async def test_a_namespace_at_debug_logs_its_steps(tmp_path: Path, sockgw: Any) -> None:
@@ -254,9 +271,10 @@ async def test_verbose_logs_each_step_of_a_packet(file: Path, sockgw: Any) -> No
     async with running(file, "--port", "0", "-v") as run:
         url = address(await run.url())
         await sockgw("emit", url, "chat", "hello", "--ack")
+        await sockgw("emit", url, "chta", "hello", "--ack")
         _, errors = await run.stop(signal.SIGTERM)
     steps = [
-        re.sub(r"[0-9.]+ ms", "N ms", re.split(r" (?:connect|chat) +", line)[-1])
+        re.sub(r"[0-9.]+ ms", "N ms", re.split(r" (?:(?:dis)?connect|chat|chta) +", line)[-1])
         for line in errors.splitlines()
     ]
     wanted = [
@@ -264,8 +282,13 @@ async def test_verbose_logs_each_step_of_a_packet(file: Path, sockgw: Any) -> No
         "route 'chat' -> chat.send",
         "chat.send took N ms",
         "<- auth.auth after N ms",
+        "-> auth.auth",
+        "no route",
+        "<- auth.auth after N ms",
     ]
     assert [step for step in steps if step in wanted] == wanted
+    left = [line for line in errors.splitlines() if "<- auth.auth" in line]
+    assert [line.split()[4] for line in left] == ["disconnect", "disconnect"]
 
 
 async def test_a_certificate_that_is_not_there_is_a_problem_at_its_place(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import aiohttp
 import pytest
 from click.testing import Result
 
+from tests.cli.conftest import ROOT, OpenTerminal
 from tests.cli.daemon_for_verbs import CONFIG, ask, asked
+from tests.deadline import until
 from tests.gateway_files import write
 from tests.raw_client import raw
 
@@ -54,13 +56,13 @@ async def test_what_is_served_where_and_to_how_many(file: Path) -> None:
     assert result.stdout.splitlines()[0] == f"generation 1 serves at {url}"
     facts = told(result)
     assert re.fullmatch(r"[0-9a-f]{12}", facts.pop("digest")[0])
-    for name in ("since", "started"):
+    for name in ("serves since", "started"):
         assert re.fullmatch(TIME, facts.pop(name)[0])
     assert facts == {
         "file": ["gateway.yaml"],
         "last reload": ["none"],
         "sockets": ["/: 1, /chat: 2"],
-        "generations": ["1: 2 tasks"],
+        "tasks": ["2 in generation 1"],
         "services": ["store"],
         "watcher": ["off"],
     }
@@ -74,7 +76,7 @@ async def test_what_was_refused_last_is_told_with_the_cure(file: Path) -> None:
                 assert answer.status == 403
         result = await ask("status", file)
         listed = json.loads((await ask("status", file, "--format", "json")).stdout)["refused"]
-    cure = "of 127.0.0.1: add it to server.cors_origins"
+    cure = "from 127.0.0.1: add it to server.cors_origins"
     lines = [re.sub(TIME, "TIME", line) for line in told(result)["refused"]]
     assert lines == [
         f"origin 'http://b.example', 2 times, last at TIME {cure}",
@@ -92,9 +94,9 @@ async def test_an_old_generation_is_told_as_long_as_it_is_used(file: Path) -> No
         write(file.parent, SERVED, chat="async def say(ctx): return 2\n")
         assert (await ask("reload", file)).exit_code == 0
         facts = told(await ask("status", file))
-    assert facts["generations"] == ["1: 1, 2: 0 tasks"]
-    assert facts["still in use"] == ["generation 1: 1 connection chain"]
-    assert re.fullmatch(rf"applied at {TIME}, by admin", facts["last reload"][0])
+    assert facts["tasks"] == ["1 in generation 1, none in generation 2"]
+    assert facts["still in use"] == ["generation 1 by 1 connected socket"]
+    assert re.fullmatch(rf"applied at {TIME}, on request", facts["last reload"][0])
 
 
 async def test_jobs_of_old_generations_are_told_and_until_when(file: Path) -> None:
@@ -120,7 +122,7 @@ async def test_jobs_of_old_generations_are_told_and_until_when(file: Path) -> No
         [told_last] = told(await ask("status", file))["still in use"]
         assert told_first == told_last
     assert re.fullmatch(
-        f"generation 1: 2 packets until {TIME} at the latest, 1 cancelled packet not done yet",
+        f"generation 1 by 2 packets until {TIME} at the latest and 1 cancelled packet not done yet",
         told_first,
     )
 
@@ -147,7 +149,7 @@ async def test_a_failed_reload_is_told_with_its_problems(file: Path) -> None:
         await ask("reload", file)
         facts = told(await ask("status", file))
         coloured = await ask("status", file, color=True)
-    assert re.fullmatch(rf"failed at {TIME}, by admin", facts["last reload"][0])
+    assert re.fullmatch(rf"failed at {TIME}, on request", facts["last reload"][0])
     assert facts["last reload"][1:] == [
         "gateway.yaml:7:19: services.store: no plugin 'store.Stoer', did you mean 'store.Store'?"
     ]
@@ -188,6 +190,26 @@ async def test_how_changes_are_noticed_is_told(file: Path, mode: str, text: str)
         assert told(await ask("status", file))["watcher"] == [text]
 
 
+async def test_lines_fit_the_terminal(
+    file: Path, terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    names = [f"/a-namespace-with-a-name-{number}" for number in range(9)]
+    block = "namespaces:\n" + "".join(f"  {name}:\n" for name in names)
+    write(file.parent, SERVED.replace("namespaces:\n", block))
+    async with asked(file) as url, AsyncExitStack() as stack:
+        for name in names:
+            client = await stack.enter_async_context(raw(url))
+            await client.join(name)
+        whole = (await ask("status", file)).stdout.split()
+        shown = await terminal("status", str(file), COLUMNS="80")
+        await until(lambda: shown.text.split() == whole)
+    lines = shown.text.replace("\r", "").replace(f"{file.parent}/", "").splitlines()
+    assert max(map(len, lines)) <= 80
+    [sockets] = [number for number, line in enumerate(lines) if line.startswith("  sockets")]
+    assert lines[sockets + 1].startswith(f"{' ' * 20}/a-namespace")
+
+
 async def test_json_is_all_that_the_daemon_tells(file: Path) -> None:
     async with asked(file) as url:
         status = json.loads((await ask("status", file, "--format", "json")).stdout)
@@ -200,5 +222,8 @@ async def test_without_an_admin_block_nobody_can_be_asked(file: Path) -> None:
     result = await ask("status", file)
     assert (result.exit_code, result.stderr) == (
         1,
-        f"Error: {file} has no admin: block; add one to ask the daemon\n",
+        (
+            f"Error: {file} has no admin: block; to ask the daemon, "
+            "add 'admin: {socket: admin.sock}' to it\n"
+        ),
     )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -56,6 +57,16 @@ async def test_its_tests_pass(file: Path) -> None:
     # Without the plugin for asyncio, which the project does not ask for.
     out = await output("pytest", "-q", "-p", "no:asyncio")
     assert re.search(r"^[13] passed", out, re.MULTILINE), out
+
+
+async def test_its_tests_pass_inside_a_repository_that_has_other_rules_for_pytest(
+    tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = "[tool.pytest.ini_options]\naddopts = '--gone'\n"
+    await asyncio.to_thread((tmp_path / "pyproject.toml").write_text, rules)
+    assert invoke("init", tmp_path / "demo", "--template", template).exit_code == 0
+    monkeypatch.chdir(tmp_path / "demo")
+    assert "passed" in await output("pytest", "-q", "-p", "no:asyncio")
 
 
 async def test_its_plugins_and_tests_are_typed(file: Path) -> None:
@@ -182,6 +193,62 @@ async def test_the_chat_goes_on_while_its_files_are_saved(
     await ada.type("#say input", "louder")
     await ada.reads("#messages", "LOUDER")
     assert "is here" not in await ada.text("#messages")  # it has not connected again
+
+
+def rename_namespace(file: Path, old: str, new: str) -> None:
+    file.write_text(file.read_text().replace(f"\n  {old}:\n", f"\n  {new}:\n"))
+
+
+@pytest.mark.parametrize(
+    ("template", "shows", "text"),
+    [
+        ("minimal", "output", "Hello, Ada!"),
+        ("chat", "#people", "Ada"),
+        ("build", "#state", "ready"),
+    ],
+    indirect=["template"],
+)
+async def test_a_page_comes_back_to_a_namespace_that_was_removed(
+    chrome: Browser, url: str, file: Path, template: str, shows: str, text: str
+) -> None:
+    page = await chrome.page(url)
+    if template == "chat":
+        await page.type("#welcome input", "Ada")
+    await page.until("socket.connected")
+    before = await page.evaluate("socket.id")
+    rename_namespace(file, "/", "/other")
+    await output("gateway", "reload")
+    await page.until("!socket.connected")
+    rename_namespace(file, "/other", "/")
+    await output("gateway", "reload")
+    await page.until("socket.connected")
+    assert await page.evaluate("socket.id") != before
+    if template == "minimal":
+        await page.type("input", "Ada")
+    await page.reads(shows, text)
+    # The stock client may poll once more after it has been told that the session is over.
+    chrome.complaints[:] = [each for each in chrome.complaints if "status of 400" not in each]
+
+
+@pytest.mark.parametrize("template", ["build"], indirect=True)
+async def test_the_command_that_init_prints_streams_the_whole_build(
+    url: str, tmp_path: Path
+) -> None:
+    printed = invoke("init", tmp_path / "again", "--template", "build").stdout
+    [line] = [each for each in printed.splitlines() if each.startswith("  sockgw emit ")]
+    _, *arguments = shlex.split(line.replace("127.0.0.1:7001", url))
+    lines = (await output("gateway", *arguments)).splitlines()
+    assert '"linked gateway, 40 modules"' in lines
+    assert json.loads(lines[-1])["status"] == 0
+
+
+def test_the_image_of_a_project_starts_from_the_one_of_the_repository(file: Path) -> None:
+    image = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    text = (file.parent / "Dockerfile").read_text()
+    [base] = re.findall(r"^FROM (\S+)$", text, re.MULTILINE)
+    assert f"docker build -t {base} ." in image
+    [owner] = re.findall(r"--chown=(\S+)", text)
+    assert f"USER {owner}\n" in image
 
 
 @pytest.mark.parametrize("template", ["build"], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
@@ -250,7 +251,16 @@ async def test_a_stranger_is_no_socketio_server(
 async def test_nobody_listening_is_told(transport: Any, unused_tcp_port: int) -> None:
     target = Target(f"http://127.0.0.1:{unused_tcp_port}", transports=(transport,))
     error = await _failure(target)
-    assert error.message.startswith(f"cannot connect to host 127.0.0.1:{unused_tcp_port} ")
+    assert error.message == f"nothing listens at 127.0.0.1:{unused_tcp_port}"
+
+
+async def test_a_host_that_is_not_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    error = await _failure(Target("http://nowhere.example"))
+    assert error.message == "cannot find the host nowhere.example: Name or service not known"
 
 
 @pytest.fixture

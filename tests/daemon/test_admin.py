@@ -101,6 +101,7 @@ async def test_reload_answers_with_its_verdict(ask: Asking) -> None:
         "removed": [],
         "pending": [],
         "emptied": [],
+        "recovered": False,
         "problems": [],
     }
     assert await ask("POST /-/reload") == (200, verdict)

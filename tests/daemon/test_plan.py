@@ -252,6 +252,27 @@ def test_relative_file_and_absolute_one_are_the_same(
         assert compare(before, after, before.config.server) == Plan()
 
 
+@pytest.mark.parametrize("name", ["gateway.yaml", "next.yaml"])
+def test_paths_are_the_same_however_the_file_around_them_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    top = tmp_path / "top"
+    (top / "web").mkdir(parents=True)
+    for each in ("web/index.html", "one.pem", "one.key"):
+        shutil.copy(TLS / each if each.startswith("one") else __file__, top / each)
+    tls = "tls: {cert: one.pem, key: one.key}"
+    blocks = f"admin: {{socket: a.sock}}\nserver: {{static: {{/: web}}, {tls}}}\n"
+    served(top, CONFIG + blocks)
+    (top / "next.yaml").write_text("# a line more\n" + CONFIG + blocks)
+    (tmp_path / "link").symlink_to(top)
+    monkeypatch.chdir(top)
+    named = [Path(), top, tmp_path / "link", Path("../top"), top / "web/.."]
+    before = load(Path("gateway.yaml"), {})
+    for after in (load(folder / name, {}) for folder in named):
+        assert compare(before, after, before.config.server) == Plan()
+        assert compare(after, before, before.config.server) == Plan()
+
+
 def test_every_server_key_applies_live_or_waits_for_a_restart() -> None:
     live = {
         "host",

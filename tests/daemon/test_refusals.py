@@ -92,6 +92,10 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each for each in caplog.messages if each.startswith(words)]
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+
+
 async def ask(url: str, target: str, **headers: str) -> tuple[int, str, str, str | None]:
     """The answer's status, reason, body and the origin that may read it."""
     async with aiohttp.ClientSession() as http, http.get(url + target, headers=headers) as answer:
@@ -212,7 +216,10 @@ async def test_a_namespace_that_there_is_not(
         (
             "return",
             '{"message":"connection refused","data":{"code":"refused"}}',
-            "middleware 'chat.guard' returned without calling next()",
+            (
+                "middleware 'chat.guard' returned without calling next(); "
+                "to refuse on purpose, raise Reject"
+            ),
         ),
         (
             "hang",
@@ -235,6 +242,7 @@ async def test_a_connection_that_middleware_refuses(
     async with gateway() as url, raw(url) as client:
         assert await client.join("/guarded", json.dumps({"how": how})) == f"44/guarded,{message}"
     assert told(caplog) == [f"refused connection to '/guarded' of 127.0.0.1: {why}"]
+    assert warnings(caplog) == (told(caplog) if how == "return" else [])
 
 
 async def test_a_secret_in_a_refusal_is_not_in_the_status(tmp_path: Path) -> None:
@@ -283,7 +291,7 @@ async def test_a_connection_whose_middleware_fails_is_told_once(
     ("query", "status", "why"),
     [
         ("", 451, ": HTTP 451: banned: go away"),
-        ("&silent=1", 403, " returned without calling next()"),
+        ("&silent=1", 403, " returned without calling next(); to refuse on purpose, raise Reject"),
     ],
 )
 async def test_a_handshake_that_middleware_refuses(
@@ -292,6 +300,7 @@ async def test_a_handshake_that_middleware_refuses(
     async with gateway("handshake_middleware: [chat.check]") as url:
         assert (await ask(url, POLL + query))[0] == status
     assert told(caplog) == [f"refused handshake of 127.0.0.1: middleware 'chat.check'{why}"]
+    assert warnings(caplog) == (told(caplog) if "returned" in why else [])
 
 
 async def test_a_session_too_many(gateway: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -71,6 +71,24 @@ def test_kinds_do_not_silence_each_other(
     assert caplog.messages == [f"violation {kind} by x: y" for kind in VIOLATIONS]
 
 
+def test_a_warning_is_not_silenced_by_lines_of_less_weight(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    refused = RefusalCounter(clock)
+    refused.record("connection", "x", "one")
+    for _ in range(2):
+        refused.record("connection", "x", "two", "", logging.WARNING)
+    clock.now = 1.0
+    refused.record("connection", "x", "two", "", logging.WARNING)
+    told = [(each.levelname, each.getMessage()) for each in caplog.records]
+    assert told == [
+        ("INFO", "refused one of x"),
+        ("WARNING", "refused two of x"),
+        ("WARNING", "refused two of x (1 more)"),
+    ]
+
+
 def test_a_line_is_one_line_and_not_long(
     violations: EventCounter[Violation], caplog: pytest.LogCaptureFixture
 ) -> None:

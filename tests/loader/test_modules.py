@@ -534,3 +534,24 @@ def test_relative_paths_survive_a_change_of_folder(
     monkeypatch.chdir(folder.path.parent)
     plugins = load_plugins([Path("plugins")])
     assert plugins.resolve("chat.index").target() == str(folder.path / "chat.py")
+
+
+PIPX = "; sockgw is installed by pipx: add the package with 'pipx inject sockgw"
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("import nowhere", f"'nowhere'{PIPX} nowhere'"),
+        ("import nowhere.deep", f"'nowhere'{PIPX} nowhere'"),
+        ("import json.nowhere", "'json.nowhere'"),
+    ],
+)
+def test_a_missing_package_is_added_with_pipx_where_pipx_installed_sockgw(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, named: str
+) -> None:
+    (tmp_path / "pipx_metadata.json").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    folder.write({"chat.py": source})
+    [problem] = folder.problems()
+    assert problem == f"chat.py:1:1: cannot import: ModuleNotFoundError: No module named {named}"

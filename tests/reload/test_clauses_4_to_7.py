@@ -185,6 +185,7 @@ async def test_clause_7_every_trigger_gives_the_same_verdict(gateway, trigger: s
             "removed": [],
             "pending": [],
             "emptied": [],
+            "recovered": False,
             "problems": [
                 {
                     "file": str(one.folder / "plugins/chat.py"),
@@ -203,6 +204,7 @@ async def test_clause_7_every_trigger_gives_the_same_verdict(gateway, trigger: s
             "removed": [],
             "pending": [],
             "emptied": [],
+            "recovered": True,
             "problems": [],
         }
         assert await one.said() == "two"

@@ -52,7 +52,7 @@ ONE = TWO[: TWO.index("  /going:")]
 
 @pytest.mark.parametrize("has_chain", [True, False])
 async def test_clause_8_sockets_of_a_removed_namespace_are_seen_off_by_their_own_code(
-    gateway, stage: Stage, has_chain: bool
+    gateway, stage: Stage, caplog, has_chain: bool
 ) -> None:
     config = TWO + "    connection_middleware: [door]\n" * has_chain
     async with (
@@ -65,6 +65,13 @@ async def test_clause_8_sockets_of_a_removed_namespace_are_seen_off_by_their_own
         verdict = await one.reload()
         assert verdict.plan.removed == ("/going",)
         assert "- /going" in verdict.plan.changes
+        told = [each for each in caplog.records if each.levelname == "WARNING"]
+        assert [(each.namespace, each.getMessage()) for each in told] == [
+            (
+                "/going",
+                "the namespace is removed: closing 1 socket within 200ms (io server disconnect)",
+            )
+        ]
         async with deadline():
             await going.sent_away.wait()
         await until(lambda: one.live.alive.get(1, 0) <= 1)

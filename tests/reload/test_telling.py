@@ -169,18 +169,23 @@ async def test_log_tells_each_reload_in_a_few_lines(gateway, caplog) -> None:
     assert told[3] == "stopping"
 
 
-async def test_a_mended_mistake_is_told_as_valid_again(gateway, caplog) -> None:
+async def test_a_reload_that_works_again_is_told(gateway, caplog) -> None:
+    """Whatever was wrong: the file, a plugin, or a service that did not start."""
     caplog.set_level("INFO", "sockgw")
     async with gateway() as one:
-        for mended in (CONFIG, CONFIG.replace("say:", "tell:")):
-            one.config("")
-            await one.reload()
-            one.config(mended)
-            await one.reload()
-        file = one.file
+        one.config("")
+        await one.reload()
+        one.config(CONFIG)
+        await one.reload()
+        one.plugin("chat", "1 / 0")
+        await one.reload()
+        one.say("two")
+        await one.reload()
+        await one.reload()
     told = [re.sub(r"\d+ ms", "N ms", each) for each in caplog.messages]
-    assert told[1] == f"{file} is valid again: generation 1 stays"
-    assert told[3].startswith(f"{file} is valid again: generation 2 serves after N ms\n  ")
+    assert told[1] == "reload works again: generation 1 stays"
+    assert told[3].startswith("reload works again: generation 2 serves after N ms\n  ")
+    assert told[4] == "reload: nothing has changed"
 
 
 async def test_service_manager_is_told_of_each_step(gateway, tmp_path: Path) -> None:

@@ -164,6 +164,26 @@ async def test_the_logged_traceback_has_the_authors_frames_only(scenario, caplog
     assert record.message == "RuntimeError in connecting"
 
 
+async def test_what_is_logged_after_the_client_left_is_not_told_of_connect(scenario, caplog):
+    caplog.set_level(logging.DEBUG)
+    guard = """
+        async def guard(ctx, next):
+            ctx.log.info("%s comes", ctx.event)
+            await next()
+            ctx.log.info("%s goes", ctx.event)
+            raise KeyError("x")
+    """
+    async with scenario(ONE, guard=guard, log=LOG) as gateway:
+        client = await gateway.connect()
+        await client.disconnect()
+    told = [(r.event, r.message) for r in caplog.records if r.name == "sockgw.plugin"]
+    assert told == [
+        ("connect", "connect comes"),
+        ("disconnect", "connect goes"),
+        ("disconnect", "KeyError after the client left"),
+    ]
+
+
 @pytest.mark.parametrize(
     "error",
     [

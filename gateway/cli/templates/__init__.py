@@ -15,6 +15,7 @@ SHARED = {
     ".dockerignore": "dockerignore",
     ".gitignore": "gitignore",
     "Dockerfile": "Dockerfile",
+    "pytest.ini": "pytest.ini",
     "web/socket.io.min.js": "socket.io.min.js",
 }
 """Files of every project, by their names in it. Here, no name begins with a dot: such a file would

@@ -13,7 +13,11 @@ FOLDER = Path(__file__).parents[1]
 
 
 class Build:
-    """Made once, with the options under `with:`. One build runs at a time."""
+    """One instance serves every client, and runs one build at a time.
+
+    `command` is the option under `with:`. Saving this file makes a new instance: a build that the
+    old one runs goes on, and does not keep the new one from starting another.
+    """
 
     def __init__(self, command: list[str]) -> None:
         self._command = command

@@ -9,8 +9,17 @@ socket.on("connect", () => {
 });
 
 socket.on("disconnect", (reason) => {
-  if (reason !== "io client disconnect") tell("idle", "connection lost, trying again …");
+  if (reason === "io client disconnect") return;
+  tell("idle", "connection lost, trying again …");
+  tryAgain();
 });
+
+socket.on("connect_error", tryAgain);
+
+// When the gateway itself disconnects or refuses a socket, the client gives up.
+function tryAgain() {
+  if (!socket.active) setTimeout(() => socket.connect(), 1000);
+}
 
 socket.on("line", (text) => {
   const log = $("#log");

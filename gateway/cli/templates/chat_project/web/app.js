@@ -16,12 +16,19 @@ socket.on("connect", () => {
 
 socket.on("connect_error", (error) => {
   $("#people").textContent = error.message;
-  if (!socket.active) welcome(); // refused, so it does not try again
+  if (error.data) welcome(); // refused by auth(), so ask for another name
+  else tryAgain();
 });
 
 socket.on("disconnect", () => {
   $("#people").textContent = "connection lost, trying again …";
+  tryAgain();
 });
+
+// When the gateway itself disconnects or refuses a socket, the client gives up.
+function tryAgain() {
+  if (!socket.active) setTimeout(() => socket.connect(), 1000);
+}
 
 socket.on("chat", (who, text) => {
   say(who, text);

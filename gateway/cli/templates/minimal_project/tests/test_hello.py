@@ -1,4 +1,4 @@
-"""Tests without a network: `pip install pytest`, then `pytest`."""
+"""Tests without a network: `pip install pytest`, then `python -m pytest`."""
 
 import asyncio
 from pathlib import Path
