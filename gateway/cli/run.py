@@ -58,10 +58,12 @@ def run(
     Exits with 78 if FILE cannot be served, and with 1 if its address is not available.
     """
     set_up(log_format, verbose)
-    daemon = Daemon(file, host=host, port=port, trace=verbose, last_good=last_good)
+    daemon = Daemon(
+        file, host=host, port=port, log_format=log_format, trace=verbose, last_good=last_good
+    )
     try:
         with advising(file):
-            process.run(daemon, _say)
+            process.run(daemon.run, _say)
     except ConfigError as error:
         if is_json():
             text = f"{file} cannot be served"
@@ -82,23 +84,24 @@ def _say(started: StartupInfo) -> None:
     if is_json():
         _log_start(started)
         return
-    build, server = started.build, started.server
+    config, server = started.config, started.server
     if started.degraded is not None:
         show_problems(started.degraded)
         click.secho("serving the last accepted configuration instead", fg="yellow")
-    click.echo(f"sockgw {version('sockgw')} serves {build.config.file}")
+    click.echo(f"sockgw {version('sockgw')} serves {config.file}")
     path = "" if server.path == "/socket.io/" else f"  path {server.path}"
     click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")
-    if build.config.admin is not None:
+    if config.admin is not None:
         click.echo(f"  {started.admin.url}  admin")
-    if handshake := build.blueprint.handshake_links:
+    if server.workers > 1:
+        click.echo(f"  {server.workers} workers")
+    if handshake := config.server.handshake_middleware:
         click.echo(f"  handshake  {len(handshake)} middleware")
-    namespaces = build.blueprint.namespaces.values()
-    width = max(len(each.name) for each in namespaces)
-    for each in namespaces:
-        links = (*each.connection_links, *each.packet_links)
-        routes = counted(each.route_count, "route")
-        click.echo(f"  {each.name:<{width}}  {routes}, {len(links) or 'no'} middleware")
+    width = max(map(len, config.namespaces))
+    for name, each in config.namespaces.items():
+        links = (*each.connection_middleware, *each.packet_middleware)
+        routes = counted(len(each.routes), "route")
+        click.echo(f"  {name:<{width}}  {routes}, {len(links) or 'no'} middleware")
     if server.cors_origins == "*":
         click.secho("  any web site may connect: server.cors_origins is '*'", fg="yellow")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
@@ -87,7 +88,22 @@ def _unless_unlimited(kind: Callable[[Any], object]) -> Callable[[Any], object]:
     return lambda written: inf if written == "unlimited" else kind(written)
 
 
+MOST_WORKERS = 64
+"""The most workers that the schema allows; `auto` is held to it."""
+
+
+def _workers(written: str | int) -> int:
+    """The number of workers: `auto` is one for each CPU that this process may use."""
+    return min(MOST_WORKERS, _cpus()) if written == "auto" else int(written)
+
+
+def _cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
 _SERVER: _Kinds = {
+    "workers": _workers,
     "host": str,
     "port": int,
     "socket_mode": str,

@@ -133,8 +133,10 @@ class ServerConfig:
     """The public listener: `socket` with these permissions if there is one, else host and port.
 
     `trusted_proxies` are addresses, networks and `unix`, in the form that `ipaddress` writes.
+    `workers` is the number of processes; with 1 there is no other process than the daemon's.
     """
 
+    workers: int = 1
     host: str = "127.0.0.1"
     port: int = 7001
     socket: Path | None = None

@@ -7,22 +7,21 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from gateway.compiler import Build
 from gateway.config.audit import warn_of_writable
-from gateway.config.model import ServerConfig
+from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.admin import AdminApi, add_routes, admin_listener
 from gateway.daemon.admin_door import AdminDoor
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
-from gateway.daemon.log import configure
+from gateway.daemon.log import Format, configure
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.reload import Reloader, Triggers, Verdict
 from gateway.daemon.serving import Serving
@@ -30,6 +29,7 @@ from gateway.daemon.signals import signals
 from gateway.daemon.single import SingleProcess
 from gateway.daemon.systemd import ADMIN, CLIENTS, Notifier, inherited_sockets
 from gateway.daemon.watcher import Watcher
+from gateway.daemon.workers import WorkerFleet
 from gateway.errors import ConfigError
 from gateway.snapshot import Snapshot
 
@@ -42,28 +42,29 @@ log = logging.getLogger("sockgw.server")
 class StartupInfo:
     """The parts of a daemon that has begun to listen.
 
-    `degraded` are the problems of the file on disk when the last good configuration is served
-    instead of it.
+    `server` is the `server` block that is in effect. `degraded` are the problems of the file on
+    disk when the last good configuration is served instead of it.
     """
 
-    fleet: SingleProcess
+    fleet: SingleProcess | WorkerFleet
+    server: ServerConfig
     admin: Listener
     watcher: Watcher
     api: AdminApi
     degraded: ConfigError | None
 
     @property
+    def config(self) -> GatewayConfig:
+        """The config that serves."""
+        assert self.fleet.snapshot is not None
+        assert self.fleet.snapshot.config is not None
+        return self.fleet.snapshot.config
+
+    @property
     def serving(self) -> Serving:
+        """What serves in this process, which is one without workers."""
+        assert isinstance(self.fleet, SingleProcess)
         return self.fleet.serving
-
-    @property
-    def build(self) -> Build:
-        return self.serving.build
-
-    @property
-    def server(self) -> ServerConfig:
-        """The `server` block that is in effect."""
-        return self.serving.server
 
     @property
     def url(self) -> str:
@@ -71,7 +72,7 @@ class StartupInfo:
 
 
 class Daemon:
-    """One gateway process.
+    """A gateway: one process, or a supervisor with its workers.
 
     `host` and `port` take precedence over those in the file, and sockets that a service manager
     passes over both; see `inherited_sockets`. `last_good` lets a start with a
@@ -85,11 +86,14 @@ class Daemon:
         environ: Mapping[str, str] = os.environ,
         host: str | None = None,
         port: int | None = None,
+        log_format: Format | None = None,
         trace: bool = False,
         last_good: bool = False,
     ) -> None:
         self.file = file
-        self._override: dict[str, object] = {
+        self._log_format: Format | None = log_format
+        self._trace = trace
+        self._override: dict[str, Any] = {
             key: value for key, value in (("host", host), ("port", port)) if value is not None
         }
         if self._override:
@@ -142,7 +146,8 @@ class Daemon:
         reloaded: Callable[[Verdict], None] | None,
     ) -> None:
         snapshot, app = await self._first_snapshot(), web.Application()
-        fleet, admin = self._made(stack, admin_listener(app))
+        workers = await self._workers(snapshot)
+        fleet, admin = self._made(stack, admin_listener(app), workers)
         watcher = Watcher(snapshot.inputs, partial(self._triggers.want, "watch"))
         metrics = Metrics(fleet, watcher)
         reloader = Reloader(
@@ -169,20 +174,40 @@ class Daemon:
         add_routes(app, api)
         await self._serve_first(snapshot, reloader)
         await stack.enter_async_context(_running(watcher.run(), reloader.run()))
-        warn_of_writable(fleet.serving.build.config)
-        started(StartupInfo(fleet, admin.listener, watcher, api, reloader.degraded))
+        config = fleet.snapshot.config if fleet.snapshot else None
+        assert config is not None
+        warn_of_writable(config)
+        server = replace(config.server, **self._override)
+        started(StartupInfo(fleet, server, admin.listener, watcher, api, reloader.degraded))
         self._notifier.ready(reloader.summary())
         await stack.enter_async_context(_running(self._notifier.watchdog()))
 
-    def _made(self, stack: AsyncExitStack, admin: Listener) -> tuple[SingleProcess, AdminDoor]:
+    def _made(
+        self, stack: AsyncExitStack, admin: Listener, workers: int
+    ) -> tuple[SingleProcess | WorkerFleet, AdminDoor]:
         """Make what serves; `stack` closes it, and then the sockets that were passed."""
         inherited = inherited_sockets(self._environ)
         for sock in inherited.values():
             stack.callback(sock.close)
-        fleet = SingleProcess(self._loading, self._override, inherited.get(CLIENTS))
+        clients = inherited.get(CLIENTS)
+        fleet: SingleProcess | WorkerFleet
+        if workers == 1:
+            fleet = SingleProcess(self._loading, self._override, clients)
+        else:
+            log_format, verbose = self._log_format, self._trace
+            fleet = WorkerFleet(
+                workers, self._override, clients, log_format=log_format, verbose=verbose
+            )
         stack.push_async_callback(admin.close)
         stack.push_async_callback(fleet.close)
         return fleet, AdminDoor(admin, inherited.get(ADMIN))
+
+    async def _workers(self, snapshot: Snapshot) -> int:
+        """Return how many workers the file asks for, or what may be served instead of it."""
+        if snapshot.config is None:
+            kept = await self._fallback()
+            snapshot = kept or snapshot
+        return snapshot.config.server.workers if snapshot.config else 1
 
     async def _first_snapshot(self) -> Snapshot:
         snapshot = await self._loading.snapshot(self.file)

@@ -176,19 +176,19 @@ class Move:
 
     def __init__(self, listener: Listener, is_needed: bool, bound: BoundAddress | None) -> None:
         self.is_needed = is_needed
-        self._listener, self._bound = listener, bound
+        self._listener, self.bound = listener, bound
 
     async def make(self) -> None:
         """Accept connections at the new address, and no more at the former one."""
-        if self.is_needed and self._bound is not None:
-            await self._listener.serve(self._bound)
+        if self.is_needed and self.bound is not None:
+            await self._listener.serve(self.bound)
         elif self.is_needed:
             await self._listener.stop_accepting()
 
     def cancel(self) -> None:
         """Close the new address."""
-        if self._bound is not None:
-            self._bound.sock.close()
+        if self.bound is not None:
+            self.bound.sock.close()
 
 
 class Listener:

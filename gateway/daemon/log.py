@@ -46,13 +46,13 @@ _DEEPEST = 8
 _NUMBERS = logging.getLevelNamesMapping()
 
 
-def set_up(format: Format | None = None, verbose: bool = False) -> None:
+def set_up(format: Format | None = None, verbose: bool = False, worker: int | None = None) -> None:
     """Send every record to standard error, and in JSON whatever else is written, too.
 
     `format` and `verbose` win over the `log` block of the file, see `configure`; `None` leaves the
-    format to the file.
+    format to the file. Each record names the worker, if this process is one.
     """
-    handler = _Handler(sys.stderr, format, verbose)
+    handler = _Handler(sys.stderr, format, verbose, worker)
     for name in ("", *DIRECT, *PRINTED):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -101,8 +101,11 @@ class _Handler(logging.StreamHandler[TextIO]):
     A record has at least the level that the `log` block gives to its namespace or its logger.
     """
 
-    def __init__(self, stream: TextIO, format: Format | None, verbose: bool) -> None:
+    def __init__(
+        self, stream: TextIO, format: Format | None, verbose: bool, worker: int | None
+    ) -> None:
         super().__init__(stream)
+        self._worker = worker
         self.secrets: Iterable[Secrets] = ()
         self._format = format
         self._verbose = verbose
@@ -150,6 +153,8 @@ class _Handler(logging.StreamHandler[TextIO]):
             level = self._config.level_of(record.name, vars(record).get("namespace"))
             if record.levelno < _NUMBERS[level.upper()]:
                 return False
+        if self._worker is not None:
+            record.worker = self._worker
         return bool(super().filter(record))
 
     def mask(self, text: str) -> str:
@@ -213,6 +218,8 @@ class _Text(_Masking):
         if trace := self.trace(record):
             more += (f"  {line}" for line in map(_plain, trace.split("\n")))
         text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level} "
+        if "worker" in known:
+            text += f"[{known['worker']}] "
         shown = " ".join(_plain(each)[:_LONGEST] for each in facts)
         text += f"{shown}  {first}" if shown else first
         return "\n".join([text, *more])

@@ -32,8 +32,8 @@ MOST_PAGES = 20
 BLOCKS = ("server", "reload", "limits", "admin", "log")
 SECRETS = ("token",)
 
-RESTART_KEYS = ("path", "serializer")
-"""Keys of `server` that only a restart can change: connected clients depend on them."""
+RESTART_KEYS = ("path", "serializer", "workers")
+"""Keys of `server` that only a restart can change: clients or processes depend on them."""
 
 _UNITS = {"h": 3_600_000, "m": 60_000, "s": 1000}
 

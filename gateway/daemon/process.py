@@ -8,16 +8,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from gateway.daemon.daemon import Daemon, StartupInfo
 from gateway.http.descriptors import raise_descriptor_limit
 from gateway.runtime.tasks import new_event_loop
 
 __all__ = ["run"]
 
 log = logging.getLogger("sockgw.server")
+
+T = TypeVar("T")
 
 GC_THRESHOLDS = (1000, 10, 100)
 """A full collection scans every object of every socket and stalls them all, so it runs ten times
@@ -27,20 +29,22 @@ PATIENCE = 2.0
 """Seconds for tasks, and then for threads, that plugins started and did not end."""
 
 
-def run(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
-    """Run `daemon` to its end; call `started` once it listens.
+def run(
+    serve: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]], started: Callable[[T], None]
+) -> None:
+    """Run `serve` to its end; it calls `started` once it serves.
 
-    Ends the process with EX_SOFTWARE when tasks or threads of plugins do not end. Raises
-    `ConfigError` and `ListenError` as `Daemon.run` does.
+    Ends the process with EX_SOFTWARE when tasks or threads of plugins do not end. Raises what
+    `serve` does.
     """
 
-    def tuned(info: StartupInfo) -> None:
+    def tuned(info: T) -> None:
         _tune_garbage_collector()
         started(info)
 
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(daemon, tuned))
+        runner.run(_to_the_end(serve(tuned)))
         _leave_threads()
 
 
@@ -51,10 +55,10 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-async def _serve(daemon: Daemon, started: Callable[[StartupInfo], None]) -> None:
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     calls = ThreadPoolExecutor(thread_name_prefix="asyncio")
     asyncio.get_running_loop().set_default_executor(calls)
-    await daemon.run(started)
+    await work
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

@@ -23,7 +23,7 @@ from gateway.limits import Limits
 from gateway.runtime.blueprint import Generation
 from gateway.socketio.server import Server
 
-__all__ = ["PreparedBuild", "Serving"]
+__all__ = ["PreparedBuild", "Serving", "UnusedAddress", "public_address"]
 
 log = logging.getLogger("sockgw.server")
 
@@ -32,9 +32,10 @@ class Serving:
     """The public listener, and the build it serves.
 
     `override` takes precedence over the file's `server` block. `inherited` is a socket for clients
-    that listens already: it takes precedence over everything. `closed` counts the sockets whose
-    namespace a reload removed. `since` is when the build began to serve, in seconds since the
-    epoch.
+    that listens already: it takes precedence over everything. `handed` is one that the supervisor
+    of a worker has bound, for the next build to prepare; `None` without one. `closed` counts the
+    sockets whose namespace a reload removed. `since` is when the build began to serve, in seconds
+    since the epoch.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Serving:
         inherited: socket.socket | None = None,
     ) -> None:
         self.build = first
+        self.handed: socket.socket | None = None
         self._inherited = inherited
         self._override = override
         self.server = replace(first.config.server, **override)
@@ -56,7 +58,7 @@ class Serving:
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._told = 0.0
-        self._unused: tuple[object, ...] = ()
+        self._unused = UnusedAddress(inherited)
 
     @property
     def generation(self) -> int:
@@ -95,7 +97,7 @@ class Serving:
         self._static.pages = build.pages
         self.sockets.configure(_settings(self.server), build.config.limits)
         self._tell_of_descriptors(build.config.limits)
-        self._tell_of_unused(build)
+        self._unused.tell(build.config.server)
 
     def _tell_of_descriptors(self, limits: Limits) -> None:
         """Log that the limit of descriptors is below `limits.connections`, once for each value.
@@ -112,17 +114,6 @@ class Serving:
                 *(room, connections),
             )
         self._told = connections
-
-    def _tell_of_unused(self, build: Build) -> None:
-        """Log that the file's address is not used, once for each value."""
-        server = build.config.server
-        unused = (server.host, server.port, server.socket) if self._inherited else ()
-        if unused and unused != self._unused:
-            log.info(
-                "server.host, server.port and server.socket are not used: the service manager has "
-                "passed a socket for clients"
-            )
-        self._unused = unused
 
     def _close_removed(self, removed: Collection[str], build: Build) -> None:
         """Close the sockets of removed namespaces, and spare those of namespaces that are back."""
@@ -162,13 +153,36 @@ class Serving:
 
     def _address(self, config: GatewayConfig) -> Address:
         server = replace(config.server, **self._override)
-        if self._inherited is not None:
-            at = Address("server", inherited=self._inherited)
-        elif server.socket:
-            at = Address("server", path=server.socket, mode=int(server.socket_mode, 8))
-        else:
-            at = Address("server", server.host, server.port)
-        return replace(at, tls=server.tls, proxy_protocol=server.proxy_protocol)
+        return public_address(server, self.handed or self._inherited)
+
+
+def public_address(server: ServerConfig, inherited: socket.socket | None) -> Address:
+    """Return where clients connect: `inherited` if there is one, else what the block says."""
+    if inherited is not None:
+        at = Address("server", inherited=inherited)
+    elif server.socket:
+        at = Address("server", path=server.socket, mode=int(server.socket_mode, 8))
+    else:
+        at = Address("server", server.host, server.port)
+    return replace(at, tls=server.tls, proxy_protocol=server.proxy_protocol)
+
+
+class UnusedAddress:
+    """Tells that the file's address is not used, because a socket was passed to the daemon."""
+
+    def __init__(self, inherited: socket.socket | None) -> None:
+        self._inherited = inherited
+        self._told: tuple[object, ...] = ()
+
+    def tell(self, server: ServerConfig) -> None:
+        """Log that the block's address is not used, once for each value."""
+        unused = (server.host, server.port, server.socket) if self._inherited else ()
+        if unused and unused != self._told:
+            log.info(
+                "server.host, server.port and server.socket are not used: the service manager has "
+                "passed a socket for clients"
+            )
+        self._told = unused
 
 
 class PreparedBuild:

@@ -62,6 +62,10 @@ class Live:
         self._pinned: set[asyncio.Task[None]] = set()
         self._releases: set[asyncio.Task[None]] = set()
 
+    def number_next(self, number: int) -> None:
+        """Give the next generation this number: it is that of other processes' too."""
+        self._count = number - 1
+
     async def start(self, blueprint: Blueprint, gateway: Gateway) -> Generation:
         """Start a blueprint's services; they and packets get `gateway` as the emitter.
 

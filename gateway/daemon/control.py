@@ -1,0 +1,392 @@
+"""The control channel between the supervisor and one of its processes: a worker, or the zygote.
+
+It is a pair of Unix sockets, and its end is the end of the other side. Messages are frozen
+dataclasses, pickled: both sides are the same program of the same user, and nobody else can connect.
+A frame is its length and the number of descriptors that come with it, then the message. Each
+message has a number, and its answer has the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copyreg
+import io
+import mmap
+import os
+import pickle
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+from prometheus_client.core import Metric
+
+from gateway.daemon.plan import Plan
+from gateway.errors import Problem
+from gateway.snapshot import Snapshot
+
+__all__ = [
+    "Abort",
+    "Ask",
+    "Channel",
+    "Commit",
+    "Committed",
+    "Compare",
+    "Compared",
+    "Ended",
+    "Fork",
+    "Forked",
+    "Frames",
+    "Join",
+    "Message",
+    "Metrics",
+    "Ping",
+    "Pong",
+    "Prepare",
+    "Ready",
+    "Refused",
+    "Served",
+    "Start",
+    "Status",
+    "Stop",
+    "framed",
+    "packed",
+    "unpacked",
+]
+
+HEAD = struct.Struct("!IB")
+
+MOST_WAITING = 2**24
+"""Bytes that may wait for a process that does not read; one that is that far behind is lost."""
+
+CHUNK = 2**16
+"""Bytes that are read at once."""
+
+MOST_DESCRIPTORS = 8
+"""Descriptors that go with one message at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """To the zygote: fork a worker. Its end of the control channel comes with this."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """From the zygote: the worker runs."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """From the zygote: a worker has ended; `status` is its exit code, or minus a signal."""
+
+    pid: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first message to a worker: who it is, and how it logs.
+
+    `override` takes precedence over the file's `server` block.
+    """
+
+    number: int
+    tag: str
+    override: Mapping[str, Any]
+    log_format: Literal["text", "json"] | None
+    verbose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """To a worker: a peer's tag. The two sockets to it come with this; see `Mesh.join`."""
+
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """To a worker: get a snapshot ready to serve. Its file comes with this.
+
+    `generation` is the number that it will have. With `anyway`, get it ready even if what it says
+    is served already. With `has_socket`, a socket for clients that replaces the former comes too.
+    """
+
+    generation: int
+    anyway: bool
+    has_socket: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From a worker: a snapshot is ready to serve; `plan` is `None` if it is served already."""
+
+    digest: str
+    plan: Plan | None
+    warnings: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """From a worker: a snapshot cannot be served."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """To a worker: serve what is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """From a worker: it serves since `at`, in seconds of the machine's monotonic clock."""
+
+    generation: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """To a worker: give up what is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """To a worker: compare a snapshot with what serves. Its file comes with this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """From a worker: what would change, and how many of its sockets would be closed."""
+
+    plan: Plan
+    sockets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To a worker: tell your status or your metrics."""
+
+    what: Literal["status", "metrics"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """From a worker: what it serves, and for whom, as JSON has it."""
+
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """From a worker: its metrics."""
+
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """To a worker: answer if your loop runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """From a worker: its loop runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To a worker: stop serving, in order, and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """From a worker that was asked to stop, or stops by itself: its last metrics."""
+
+    metrics: tuple[Metric, ...]
+
+
+Message: TypeAlias = (
+    Fork
+    | Forked
+    | Ended
+    | Start
+    | Join
+    | Prepare
+    | Ready
+    | Refused
+    | Commit
+    | Committed
+    | Abort
+    | Compare
+    | Compared
+    | Ask
+    | Status
+    | Metrics
+    | Ping
+    | Pong
+    | Stop
+    | Served
+)
+
+Handle: TypeAlias = Callable[[int, Message, list[int]], None]
+"""Handles a message by its number. The descriptors that came with it are now its own."""
+
+
+def _read_only(mapping: dict[object, object]) -> Mapping[object, object]:
+    return MappingProxyType(mapping)
+
+
+def _pickled(value: object) -> bytes:
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+    # Configs are full of read-only mappings, which pickle does not take.
+    reduced = {MappingProxyType: lambda mapping: (_read_only, (dict(mapping),))}
+    pickler.dispatch_table = {**copyreg.dispatch_table, **reduced}
+    pickler.dump(value)
+    return file.getvalue()
+
+
+def packed(snapshot: Snapshot) -> int:
+    """Return the descriptor of a file in memory with a snapshot in it, for `unpacked`."""
+    descriptor = os.memfd_create("sockgw snapshot", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(_pickled(snapshot))
+    return descriptor
+
+
+def unpacked(descriptor: int) -> Snapshot:
+    """Return the snapshot in a file of `packed`; closes the descriptor."""
+    try:
+        # Read at an offset of its own: the other workers share the descriptor's.
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+            found = pickle.loads(data)
+    finally:
+        os.close(descriptor)
+    assert isinstance(found, Snapshot)
+    return found
+
+
+def framed(number: int, message: Message, descriptors: int = 0) -> bytes:
+    """Return a message as its frame."""
+    body = _pickled((number, message))
+    return HEAD.pack(len(body), descriptors) + body
+
+
+class Frames:
+    """Puts together what has been read to messages with their descriptors."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+        self._descriptors: deque[int] = deque()
+
+    def feed(
+        self, data: bytes, descriptors: Sequence[int]
+    ) -> Iterator[tuple[int, Message, list[int]]]:
+        """Yield each message that is complete now: its number, itself, its descriptors."""
+        self._unread += data
+        self._descriptors += descriptors
+        while len(self._unread) >= HEAD.size:
+            size, count = HEAD.unpack_from(self._unread)
+            end = HEAD.size + size
+            if len(self._unread) < end:
+                return
+            number, message = pickle.loads(self._unread[HEAD.size : end])
+            del self._unread[:end]
+            yield number, message, [self._descriptors.popleft() for _ in range(count)]
+
+    def close(self) -> None:
+        """Close the descriptors of messages that never became complete."""
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+
+class Channel:
+    """One end of a control channel, in an event loop.
+
+    `handle` gets each message that comes, `lost` is called once, when the other side is gone.
+    """
+
+    def __init__(self, sock: socket.socket, handle: Handle, lost: Callable[[], None]) -> None:
+        self._sock, self._handle, self._lost = sock, handle, lost
+        self._frames = Frames()
+        self._outbox: deque[tuple[memoryview, list[int]]] = deque()
+        self._waiting = 0
+        self._loop = asyncio.get_running_loop()
+        self.is_open = True
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._read)
+
+    def send(self, number: int, message: Message, *descriptors: int) -> None:
+        """Send a message with copies of descriptors; does nothing once the other side is gone."""
+        if not self.is_open:
+            return
+        frame = framed(number, message, len(descriptors))
+        self._outbox.append((memoryview(frame), [os.dup(each) for each in descriptors]))
+        self._waiting += len(frame)
+        self._write()
+        if self._waiting > MOST_WAITING:
+            self.close()
+
+    def close(self) -> None:
+        """Close this end; the other side is gone then, too."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self._frames.close()
+        for _, descriptors in self._outbox:
+            _close(descriptors)
+        self._outbox.clear()
+        self._lost()
+
+    def _write(self) -> None:
+        try:
+            while self._outbox:
+                data, descriptors = self._outbox[0]
+                sent = socket.send_fds(self._sock, [data], descriptors)
+                _close(descriptors)
+                self._waiting -= sent
+                self._outbox[0] = data[sent:], []
+                if sent == len(data):
+                    self._outbox.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._write)
+            return
+        except OSError:
+            pass  # reading tells the end, after what the other side has sent before it
+        self._loop.remove_writer(self._sock)
+
+    def _read(self) -> None:
+        try:
+            flags = socket.MSG_CMSG_CLOEXEC
+            data, descriptors, _, _ = socket.recv_fds(self._sock, CHUNK, MOST_DESCRIPTORS, flags)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            self.close()
+            return
+        for number, message, own in self._frames.feed(data, descriptors):
+            self._handle(number, message, own)
+
+
+def _close(descriptors: list[int]) -> None:
+    for each in descriptors:
+        with suppress(OSError):
+            os.close(each)
+    descriptors.clear()

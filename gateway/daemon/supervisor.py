@@ -1,0 +1,297 @@
+"""The supervisor's side of the workers: starts them, watches over them and starts them again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from typing import Literal
+
+from prometheus_client.core import Metric
+
+from gateway.daemon.control import (
+    Channel,
+    Join,
+    Message,
+    Metrics,
+    Ping,
+    Pong,
+    Served,
+    Start,
+    Stop,
+)
+from gateway.daemon.zygote import Zygote, ZygoteLost
+
+__all__ = ["Supervisor", "Worker", "WorkerLost"]
+
+log = logging.getLogger("sockgw.server")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+"""Seconds before a worker that ended is started again: the first time, and after many."""
+
+STEADY = 60.0
+"""Seconds after which a worker has run long enough for the first pause again."""
+
+PING = 1.0
+"""Seconds between two pings of a worker."""
+
+TAG = 5
+"""Characters of a member's tag."""
+
+State = Literal["starting", "serving", "stopping", "down"]
+
+
+class WorkerLost(Exception):
+    """A worker ended before it has answered; the text says which, and how."""
+
+
+class Worker:
+    """A worker as the supervisor sees it; another process takes its number when it ends.
+
+    `tag` and `pid` are those of the process. `generation` is what it serves, 0 for nothing.
+    `restarts` counts how often it was started again. `metrics` are the last it has told.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.tag = ""
+        self.pid: int | None = None
+        self.state: State = "down"
+        self.generation = 0
+        self.restarts = 0
+        self.metrics: tuple[Metric, ...] = ()
+        self.gone = asyncio.Event()
+        self.gone.set()
+        self._channel: Channel | None = None
+        self._count = 0
+        self._missed = 0  # pings without an answer
+        self._answers: dict[int, asyncio.Future[Message]] = {}
+
+    def __str__(self) -> str:
+        return f"worker {self.number}"
+
+    @property
+    def is_up(self) -> bool:
+        """True while its process runs, as far as is known."""
+        return not self.gone.is_set()
+
+    def begin(self, sock: socket.socket, tag: str) -> None:
+        """Take up a new process, by the supervisor's end of its control channel."""
+        self.tag, self.state, self.generation, self.metrics = tag, "starting", 0, ()
+        self._missed = 0
+        self.gone.clear()
+        self._channel = Channel(sock, self._take, self._lost)
+
+    def tell(self, message: Message, *descriptors: int) -> None:
+        """Send a message that has no answer."""
+        if self._channel is not None:
+            self._channel.send(0, message, *descriptors)
+
+    async def ask(self, message: Message, *descriptors: int) -> Message:
+        """Send a message and wait for its answer. Raises `WorkerLost`."""
+        if self._channel is None:
+            raise WorkerLost(f"{self} does not run")
+        self._count += 1
+        number = self._count
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self._channel.send(number, message, *descriptors)
+        try:
+            return await answer
+        finally:
+            self._answers.pop(number, None)
+
+    def ping(self) -> int:
+        """Ping it; return how many pings before went without any answer."""
+        missed, self._missed = self._missed, self._missed + 1
+        self.tell(Ping())
+        return missed
+
+    def kill(self) -> None:
+        """End its process at once."""
+        if self.pid is not None and self.is_up:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def drop(self) -> None:
+        """Close the control channel, which ends its process."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def _take(self, number: int, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case Pong():
+                self._missed = 0
+            case Served(metrics):
+                self.metrics = metrics
+            case Metrics(metrics):
+                self.metrics = metrics
+        if (answer := self._answers.get(number)) and not answer.done():
+            answer.set_result(message)
+
+    def _lost(self) -> None:
+        self._channel = None
+        self.state = "down"
+        self.gone.set()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(WorkerLost(f"{self} ended"))
+
+
+class Supervisor:
+    """The workers of a gateway, each with a process, and with another one when that ends.
+
+    `bring_up` is awaited with a worker that was started again, to make it serve; it raises
+    `WorkerLost` or `TimeoutError`. `ended` is called with a worker whose process has ended. One
+    that serves and does not answer for `longest_silence()` seconds is killed.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        start: Callable[[int, str], Start],
+        bring_up: Callable[[Worker], Awaitable[None]],
+        ended: Callable[[Worker], None],
+        longest_silence: Callable[[], float],
+    ) -> None:
+        self.workers = [Worker(number) for number in range(1, count + 1)]
+        self.zygote = Zygote()
+        self._start, self._bring_up, self._ended = start, bring_up, ended
+        self._longest_silence = longest_silence
+        self._is_stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start the first process of every worker, unless that was done. Raises `OSError`."""
+        if self._tasks:
+            return
+        for worker in self.workers:
+            await self._begin(worker)
+        for worker in self.workers:
+            self._tasks.append(asyncio.create_task(self._keep(worker)))
+            self._tasks.append(asyncio.create_task(self._watch(worker)))
+
+    async def stop(self, timeout: float) -> None:
+        """Let all workers stop, and kill those that have not after `timeout` seconds."""
+        self._is_stopping = True
+        up = [worker for worker in self.workers if worker.is_up]
+        for worker in up:
+            worker.state = "stopping"
+            worker.tell(Stop())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for worker in up:
+                    await worker.gone.wait()
+        for worker in self.workers:
+            if worker.is_up:
+                log.error("%s does not stop: killing it", worker)
+                worker.kill()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.zygote.close()
+
+    async def _begin(self, worker: Worker) -> None:
+        """Start a process for a worker, and join it with those of the others."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                worker.pid = await self._forked(worker.number, theirs)
+            except BaseException:
+                ours.close()
+                raise
+        worker.begin(ours, self._tag())
+        worker.tell(self._start(worker.number, worker.tag))
+        for other in self.workers:
+            if other is not worker and other.is_up:
+                _join(worker, other)
+
+    async def _forked(self, number: int, sock: socket.socket) -> int:
+        try:
+            return await self.zygote.fork(number, sock)
+        except ZygoteLost:  # the next one has not been told of this fork
+            return await self.zygote.fork(number, sock)
+
+    def _tag(self) -> str:
+        used = {worker.tag for worker in self.workers}
+        while (tag := secrets.token_urlsafe(TAG)[:TAG]) in used:
+            pass
+        return tag
+
+    async def _keep(self, worker: Worker) -> None:
+        """Start a worker again whenever it has ended."""
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            await worker.gone.wait()
+            self._ended(worker)
+            await self._tell_of_end(worker)
+            if time.monotonic() - began > STEADY:
+                pause = FIRST_PAUSE
+            is_up = False
+            while not is_up:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                worker.restarts += 1
+                is_up = await self._restarted(worker)
+
+    async def _restarted(self, worker: Worker) -> bool:
+        """Start a worker again; return whether it serves. One that does not is ended."""
+        try:
+            await self._begin(worker)
+            await self._bring_up(worker)
+        except (WorkerLost, ZygoteLost, OSError, TimeoutError) as error:
+            log.error("%s could not be started again: %s", worker, error or "it takes too long")
+            worker.kill()
+            worker.drop()
+            return False
+        log.info("%s serves again, process %d", worker, worker.pid)
+        return True
+
+    async def _tell_of_end(self, worker: Worker) -> None:
+        pid = worker.pid
+        status = await self.zygote.status(pid, timeout=1.0) if pid is not None else None
+        if not self._is_stopping or status not in (0, None):
+            how = "ended" if status is None else _how(status)
+            log.log(
+                logging.INFO if status == 0 else logging.ERROR,
+                "%s, process %s, %s",
+                worker,
+                pid,
+                how,
+            )
+
+    async def _watch(self, worker: Worker) -> None:
+        """Ping a worker, and kill it when it does not answer for too long.
+
+        Pings are counted rather than time: this process may have been stopped meanwhile, too.
+        """
+        while True:
+            await asyncio.sleep(PING)
+            missed = worker.ping() if worker.is_up else 0
+            if worker.state == "serving" and missed * PING >= self._longest_silence():
+                log.error("%s does not answer for %g s: killing it", worker, missed * PING)
+                worker.kill()
+
+
+def _join(one: Worker, other: Worker) -> None:
+    with ExitStack() as stack:
+        streams = [stack.enter_context(each) for each in socket.socketpair()]
+        kind = socket.SOCK_SEQPACKET
+        channels = [stack.enter_context(each) for each in socket.socketpair(socket.AF_UNIX, kind)]
+        for worker, peer, stream, channel in zip(
+            (one, other), (other, one), streams, channels, strict=True
+        ):
+            worker.tell(Join(peer.tag), stream.fileno(), channel.fileno())
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with exit code {status}"

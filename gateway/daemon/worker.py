@@ -1,0 +1,240 @@
+"""A worker: one of the processes that serve, told by the supervisor what and when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from gateway.cluster.peer import Mesh
+from gateway.compiler import Build
+from gateway.config import Secrets
+from gateway.daemon import process
+from gateway.daemon.control import (
+    Abort,
+    Ask,
+    Channel,
+    Commit,
+    Committed,
+    Compare,
+    Compared,
+    Join,
+    Message,
+    Metrics,
+    Ping,
+    Pong,
+    Prepare,
+    Ready,
+    Refused,
+    Served,
+    Start,
+    Status,
+    Stop,
+    unpacked,
+)
+from gateway.daemon.loading import Loading
+from gateway.daemon.log import configure, hide, set_up
+from gateway.daemon.metrics import ServingMetrics
+from gateway.daemon.reload import FAULT, placed
+from gateway.daemon.serving import PreparedBuild, Serving
+from gateway.daemon.single import serving_status
+from gateway.errors import ConfigError, Place, Problem
+from gateway.snapshot import Snapshot
+
+__all__ = ["main"]
+
+log = logging.getLogger("sockgw.server")
+
+
+def main(control: socket.socket) -> None:
+    """Be a worker until the supervisor says stop; `control` is the channel to it."""
+    # A terminal sends these to all processes of the daemon: the supervisor says what they mean.
+    for told in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(told, lambda number, frame: None)
+
+    async def serve(started: Callable[[str], None]) -> None:
+        await Worker(control, started).run()
+
+    process.run(serve, lambda digest: None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A snapshot that is ready to serve; `undo` gives back the socket that came with it."""
+
+    serving: Serving
+    build: PreparedBuild
+    snapshot: Snapshot
+    undo: ExitStack
+
+
+class Worker:
+    """This process as a worker; `started` gets the digest of what it serves first."""
+
+    def __init__(self, control: socket.socket, started: Callable[[str], None]) -> None:
+        self._channel = Channel(control, self._take, self._lost)
+        self._started = started
+        self._loading = Loading(os.environ, trace=False)
+        self._start: Start | None = None
+        self._mesh = Mesh("")
+        self._serving: Serving | None = None
+        self._snapshot: Snapshot | None = None
+        self._metrics: ServingMetrics | None = None
+        self._prepared: _Prepared | None = None
+        self._stop = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Do what the supervisor says until it says stop, or SIGTERM does."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        await self._stop.wait()
+        if self._prepared is not None:
+            await self._abort()
+        if self._serving is not None:
+            await self._serving.close()
+        self._channel.send(0, Served(self._figures()))
+        self._mesh.close()
+
+    def _lost(self) -> None:
+        # There is nobody left to start another worker, or to close the socket for clients.
+        os._exit(os.EX_UNAVAILABLE)
+
+    def _take(self, number: int, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case Start():
+                self._begin(message)
+            case Join(tag):
+                stream, channel = (socket.socket(fileno=each) for each in descriptors)
+                self._do(number, self._join(tag, stream, channel))
+            case Prepare():
+                self._do(number, self._prepare(message, descriptors))
+            case Commit():
+                self._do(number, self._commit())
+            case Abort():
+                self._do(number, self._abort())
+            case Compare():
+                self._do(number, self._compare(descriptors[0]))
+            case Ask("status"):
+                assert self._serving is not None
+                self._channel.send(number, Status(serving_status(self._serving)))
+            case Ask():
+                self._channel.send(number, Metrics(self._figures()))
+            case Ping():
+                self._channel.send(number, Pong())
+            case Stop():
+                self._stop.set()
+
+    def _do(self, number: int, work: Coroutine[Any, Any, Message | None]) -> None:
+        """Do `work` in a task of its own, and send what it returns as the answer."""
+
+        async def answer() -> None:
+            try:
+                found = await work
+            except Exception as error:
+                log.exception(FAULT)
+                where = Place(str(self._snapshot.file if self._snapshot else Path()))
+                found = Refused((Problem(where, "", f"{FAULT}: {error!r}"),))
+            if found is not None:
+                self._channel.send(number, found)
+
+        task = asyncio.create_task(answer())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _begin(self, start: Start) -> None:
+        set_up(start.log_format, start.verbose, start.number)
+        Path("/proc/self/comm").write_text(f"sockgw worker {start.number}")
+        self._start = start
+        self._loading = Loading(os.environ, trace=start.verbose)
+        self._mesh = Mesh(start.tag)
+
+    def _assembled(self, build: Build) -> Serving:
+        """Make what serves, and connect it with the other members."""
+        assert self._start is not None
+        # The place where the forwarding, the emitter and the shares of the cluster are made.
+        return Serving(build, self._start.override)
+
+    async def _join(self, tag: str, stream: socket.socket, channel: socket.socket) -> None:
+        await self._mesh.join(tag, stream, channel)
+
+    async def _prepare(self, asked: Prepare, descriptors: list[int]) -> Message:
+        snapshot = unpacked(descriptors[0])
+        sock = socket.socket(fileno=descriptors[1]) if asked.has_socket else None
+        self._apply_log(snapshot)
+        if self._prepared is not None:
+            await self._abort()
+        try:
+            return await self._prepare_with(asked, snapshot, sock)
+        except ConfigError as error:
+            return Refused(error.problems, error.warnings)
+
+    async def _prepare_with(
+        self, asked: Prepare, snapshot: Snapshot, sock: socket.socket | None
+    ) -> Message:
+        former = self._serving
+        build = await self._loading.build(snapshot, former.build if former else None)
+        digest = build.blueprint.digest
+        serving = former or self._assembled(build)
+        with ExitStack() as undo, placed(snapshot):
+            undo.callback(setattr, serving, "handed", serving.handed)
+            if sock is not None:
+                serving.handed = undo.enter_context(sock)
+            if former and not asked.anyway and former.serves(build):
+                return Ready(digest, None, ())
+            serving.sockets.live.number_next(asked.generation)
+            prepared = await serving.prepare(build)
+            self._prepared = _Prepared(serving, prepared, snapshot, undo.pop_all())
+        return Ready(digest, prepared.plan, tuple(build.warnings))
+
+    def _apply_log(self, snapshot: Snapshot) -> None:
+        config, former = snapshot.config, self._snapshot
+        known = former.config if former else None
+        hidden: list[Secrets] = [each.secrets for each in (known, config) if each]
+        hide(*hidden)
+        if config is not None and former is None:
+            configure(config.log)
+
+    async def _commit(self) -> Message:
+        assert self._prepared is not None
+        ready, self._prepared = self._prepared, None
+        await ready.build.commit()
+        at = time.monotonic()
+        is_first = self._serving is None
+        self._serving, self._snapshot = ready.serving, ready.snapshot
+        if ready.snapshot.config is not None:
+            configure(ready.snapshot.config.log)
+        if is_first:
+            self._metrics = ServingMetrics(self._serving)
+            self._started(ready.build.build.blueprint.digest)
+        return Committed(self._serving.generation, at)
+
+    async def _abort(self) -> None:
+        if self._prepared is not None:
+            ready, self._prepared = self._prepared, None
+            with ready.undo:
+                await ready.build.abort()
+
+    async def _compare(self, descriptor: int) -> Message:
+        snapshot, serving = unpacked(descriptor), self._serving
+        assert serving is not None
+        try:
+            with placed(snapshot):
+                plan = serving.plan(await self._loading.build(snapshot, serving.build))
+        except ConfigError as error:
+            return Refused(error.problems, error.warnings)
+        sockets = serving.sockets.hub.rooms.counts
+        return Compared(plan, sum(sockets[name] for name in plan.removed))
+
+    def _figures(self) -> tuple[Metric, ...]:
+        return tuple(self._metrics.collect()) if self._metrics else ()
