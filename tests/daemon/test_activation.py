@@ -39,6 +39,7 @@ SOCKGW = ["-W", "error", "-X", "dev", "-m", "gateway", "run"]
 CONFIG = """
 server: {port: PORT}
 reload: {quiet: 20ms, poll_interval: 1h}
+limits: {overload_after: unlimited}  # the machine may be busy
 namespaces: {/: {routes: {say: chat.say}}}
 """
 SAY = "async def say(ctx): return ctx.socket.handshake.address\n"
