@@ -105,11 +105,13 @@ async def load_within(seconds: float | None, load: Callable[[], T], file: str) -
     try:
         thread.start()
         await asyncio.wait({done}, timeout=seconds)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             if done.done():
                 return done.result()
-            _interrupt(thread)
-            place = _place(thread)
+            now = _place(thread)
+            if now is not None or attempt == 0:  # later it may only be telling what happened
+                _interrupt(thread)
+            place = now or place
             await asyncio.wait({done}, timeout=PATIENCE)
     finally:
         sys.setswitchinterval(_NORMAL)

@@ -127,7 +127,7 @@ class Dispatcher:
     ) -> None:
         emitter, scope = generation.gateway, connection.scope
         ctx = ConnectionContext(connection.socket, generation.service, scope, emitter)
-        ctx._end = lambda _: self._stay(connection, ctx)
+        ctx._end = partial(self._stay, connection)  # a lambda would hold `ctx`: a cycle
         # `asyncio.timeout` would cost more than everything else that most sockets need.
         connection.expire_after(namespace.connect_timeout)
         reject, why = Reject("refused", "connection refused"), RETURNED
@@ -160,11 +160,12 @@ class Dispatcher:
             internal = unsendable(ctx, error)
             connection.refuse(internal.message, connect_error_data(internal))
 
-    async def _stay(self, connection: Connection, ctx: ConnectionContext) -> None:
+    async def _stay(self, connection: Connection, ctx: Context) -> None:
         if connection.state is CONNECTING:
             gone = connection.gone()
             self._accept(connection)
             await gone
+            assert isinstance(ctx, ConnectionContext)
             ctx.has_left = True
 
     def _accept(self, connection: Connection) -> None:
