@@ -252,8 +252,8 @@ def _pickled(value: object) -> bytes:
     file = io.BytesIO()
     pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
     # Configs are full of read-only mappings, which pickle does not take.
-    reduced = {MappingProxyType: lambda mapping: (_read_only, (dict(mapping),))}
-    pickler.dispatch_table = {**copyreg.dispatch_table, **reduced}
+    pickler.dispatch_table = copyreg.dispatch_table.copy()
+    pickler.dispatch_table[MappingProxyType] = lambda mapping: (_read_only, (dict(mapping),))
     pickler.dump(value)
     return file.getvalue()
 

@@ -42,12 +42,12 @@ log = logging.getLogger("sockgw.server")
 class StartupInfo:
     """The parts of a daemon that has begun to listen.
 
-    `server` is the `server` block that is in effect. `degraded` are the problems of the file on
-    disk when the last good configuration is served instead of it.
+    `override` takes precedence over the `server` block of the file. `degraded` are the problems of
+    the file on disk when the last good configuration is served instead of it.
     """
 
     fleet: SingleProcess | WorkerFleet
-    server: ServerConfig
+    override: Mapping[str, Any]
     admin: Listener
     watcher: Watcher
     api: AdminApi
@@ -59,6 +59,11 @@ class StartupInfo:
         assert self.fleet.snapshot is not None
         assert self.fleet.snapshot.config is not None
         return self.fleet.snapshot.config
+
+    @property
+    def server(self) -> ServerConfig:
+        """The `server` block that is in effect."""
+        return replace(self.config.server, **self.override)
 
     @property
     def serving(self) -> Serving:
@@ -146,8 +151,7 @@ class Daemon:
         reloaded: Callable[[Verdict], None] | None,
     ) -> None:
         snapshot, app = await self._first_snapshot(), web.Application()
-        workers = await self._workers(snapshot)
-        fleet, admin = self._made(stack, admin_listener(app), workers)
+        fleet, admin = await self._made(stack, admin_listener(app), snapshot)
         watcher = Watcher(snapshot.inputs, partial(self._triggers.want, "watch"))
         metrics = Metrics(fleet, watcher)
         reloader = Reloader(
@@ -174,16 +178,15 @@ class Daemon:
         add_routes(app, api)
         await self._serve_first(snapshot, reloader)
         await stack.enter_async_context(_running(watcher.run(), reloader.run()))
-        config = fleet.snapshot.config if fleet.snapshot else None
-        assert config is not None
-        warn_of_writable(config)
-        server = replace(config.server, **self._override)
-        started(StartupInfo(fleet, server, admin.listener, watcher, api, reloader.degraded))
+        degraded = reloader.degraded
+        info = StartupInfo(fleet, self._override, admin.listener, watcher, api, degraded)
+        warn_of_writable(info.config)
+        started(info)
         self._notifier.ready(reloader.summary())
         await stack.enter_async_context(_running(self._notifier.watchdog()))
 
-    def _made(
-        self, stack: AsyncExitStack, admin: Listener, workers: int
+    async def _made(
+        self, stack: AsyncExitStack, admin: Listener, snapshot: Snapshot
     ) -> tuple[SingleProcess | WorkerFleet, AdminDoor]:
         """Make what serves; `stack` closes it, and then the sockets that were passed."""
         inherited = inherited_sockets(self._environ)
@@ -191,6 +194,7 @@ class Daemon:
             stack.callback(sock.close)
         clients = inherited.get(CLIENTS)
         fleet: SingleProcess | WorkerFleet
+        workers = await self._workers(snapshot)
         if workers == 1:
             fleet = SingleProcess(self._loading, self._override, clients)
         else:

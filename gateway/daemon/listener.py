@@ -30,6 +30,7 @@ __all__ = [
     "Listener",
     "Move",
     "PublicServer",
+    "Site",
 ]
 
 BACKLOG = 1024

@@ -31,7 +31,7 @@ from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError, Place, Problem
 from gateway.snapshot import Snapshot
 
-__all__ = ["Reloader", "Trigger", "Triggers", "Verdict", "placed"]
+__all__ = ["FAULT", "Reloader", "Trigger", "Triggers", "Verdict", "placed"]
 
 log = logging.getLogger("sockgw.reload")
 

@@ -71,15 +71,15 @@ class Serving:
         same = build.blueprint.digest == self.build.blueprint.digest
         return same and self.listener.is_at(self._address(build.config))
 
-    async def prepare(self, build: Build) -> PreparedBuild:
+    async def prepare(self, build: Build, number: int | None = None) -> PreparedBuild:
         """Bind the address of `build` and start its services.
 
-        Raises `ConfigError` if a service does not start and `ListenError` if the address cannot be
-        bound. Nothing has changed then.
+        `number` is that of its generation; `None` is the next. Raises `ConfigError` if a service
+        does not start and `ListenError` if the address cannot be bound. Nothing has changed then.
         """
         plan, move = self.plan(build), self.listener.prepare(self._address(build.config))
         try:
-            generation = await self.sockets.start(build.blueprint)
+            generation = await self.sockets.start(build.blueprint, number)
         except BaseException:
             move.cancel()
             raise
@@ -92,7 +92,7 @@ class Serving:
         live.swap(prepared.generation, build.config.reload.drain)
         self.since = time.time()
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
-        self.server = replace(build.config.server, **lasting, **self._override)
+        self.server = replace(build.config.server, **{**lasting, **self._override})
         self.build = build
         self._static.pages = build.pages
         self.sockets.configure(_settings(self.server), build.config.limits)

@@ -246,8 +246,8 @@ class Supervisor:
         try:
             await self._begin(worker)
             await self._bring_up(worker)
-        except (WorkerLost, ZygoteLost, OSError, TimeoutError) as error:
-            log.error("%s could not be started again: %s", worker, error or "it takes too long")
+        except Exception as error:  # whatever it is, the next attempt may do
+            log.error("%s could not be started again: %s", worker, error or repr(error))
             worker.kill()
             worker.drop()
             return False

@@ -192,8 +192,7 @@ class Worker:
                 serving.handed = undo.enter_context(sock)
             if former and not asked.anyway and former.serves(build):
                 return Ready(digest, None, ())
-            serving.sockets.live.number_next(asked.generation)
-            prepared = await serving.prepare(build)
+            prepared = await serving.prepare(build, asked.generation)
             self._prepared = _Prepared(serving, prepared, snapshot, undo.pop_all())
         return Ready(digest, prepared.plan, tuple(build.warnings))
 

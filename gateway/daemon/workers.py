@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -257,12 +256,13 @@ class WorkerFleet:
                 if isinstance(answer, Refused):
                     raise WorkerLost("; ".join(map(str, answer.problems)))
                 committed = await worker.ask(Commit())
-            assert isinstance(committed, Committed)
+            if not isinstance(committed, Committed):
+                raise WorkerLost("it does not serve what was ready")
             worker.state, worker.generation = "serving", committed.generation
 
     def _longest_silence(self) -> float:
         late = self._config.limits.overload_after if self._config else 0.0
-        return max(LEAST_SILENCE, SILENCES * late if isfinite(late) else 0.0)
+        return max(LEAST_SILENCE, SILENCES * late)
 
     def _address(self, server: ServerConfig) -> Address:
         return public_address(replace(server, **self._override), self._inherited)

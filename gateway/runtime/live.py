@@ -62,14 +62,12 @@ class Live:
         self._pinned: set[asyncio.Task[None]] = set()
         self._releases: set[asyncio.Task[None]] = set()
 
-    def number_next(self, number: int) -> None:
-        """Give the next generation this number: it is that of other processes' too."""
-        self._count = number - 1
-
-    async def start(self, blueprint: Blueprint, gateway: Gateway) -> Generation:
+    async def start(
+        self, blueprint: Blueprint, gateway: Gateway, number: int | None = None
+    ) -> Generation:
         """Start a blueprint's services; they and packets get `gateway` as the emitter.
 
-        Raises `ConfigError` if one fails.
+        `number` is the generation's; `None` is the next. Raises `ConfigError` if one fails.
         """
         uninstall = blueprint.install()
         try:
@@ -77,7 +75,7 @@ class Live:
         except BaseException:
             uninstall()
             raise
-        self._count += 1
+        self._count = number or self._count + 1
         loop = asyncio.get_running_loop()
         generation = Generation(self._count, blueprint, service, gateway, loop)
         self._uninstalls[generation] = uninstall

@@ -30,9 +30,9 @@ class Server:
         find_gate = Handshakes(self.live).find_gate
         self.engine = Engine(settings, limits, self._connect, lambda: load.is_high, find_gate)
 
-    async def start(self, blueprint: Blueprint) -> Generation:
-        """Start a blueprint's services. Raises `ConfigError` if one fails."""
-        return await self.live.start(blueprint, self.hub.gateway)
+    async def start(self, blueprint: Blueprint, number: int | None = None) -> Generation:
+        """Start a blueprint's services; see `Live.start`. Raises `ConfigError` if one fails."""
+        return await self.live.start(blueprint, self.hub.gateway, number)
 
     def configure(self, settings: Settings, limits: Limits) -> None:
         """Apply new settings, and new limits, which hold for connected clients too."""
