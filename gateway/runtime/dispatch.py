@@ -14,7 +14,7 @@ from inspect import currentframe
 from types import FrameType
 
 from gateway.api import Value
-from gateway.context import Context
+from gateway.context import ClusterContext, Context
 from gateway.errors import Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
@@ -51,13 +51,15 @@ UNROUTED = ("dropped", "unknown_event")
 class Dispatcher:
     """Runs connections and packets through the chains of the generation in `live`.
 
-    `outcomes` counts packets by outcome; a plugin's own codes count as `rejected`.
+    `outcomes` counts packets by outcome; a plugin's own codes count as `rejected`. `unheard` counts
+    published events that a `cluster` route did not get, because too much was in flight.
     """
 
     def __init__(self, live: Live) -> None:
         self.live = live
         self.in_flight = InFlight()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.unheard = 0
         self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
@@ -203,17 +205,49 @@ class Dispatcher:
         if route is None:
             return
         ctx = _context(connection, generation, event, args)
-        own = self.live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
         try:
-            with own or nullcontext():
-                async with asyncio.timeout(route.timeout):
-                    await route.end(ctx)
+            await self._run_event(route, ctx)
         except BaseException as error:
             if not is_fault(error, currentframe()):
                 raise
             if event == "connect" and _has_left(connection, error):
                 return
             log_fault(ctx, f"in the route of the gateway event '{event}'", error)
+
+    async def _run_event(self, route: Route, ctx: Context) -> None:
+        own = self.live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
+        with own or nullcontext():
+            async with asyncio.timeout(route.timeout):
+                await route.end(ctx)
+
+    # Published events
+
+    def cluster(self, args: list[Value], namespace: str | None = None) -> None:
+        """Run the `cluster` routes of a namespace, `None` means all, with a published event."""
+        generation = self.live.current
+        for each in () if generation is None else generation.blueprint.namespaces.values():
+            route = each.events.get("cluster")
+            if route is None or namespace not in (None, each.name):
+                continue
+            assert generation is not None
+            if self.in_flight.count >= generation.blueprint.limits.handlers:
+                self.unheard += 1
+                continue
+            task = self.live.spawn(generation, self._hear(generation, each.name, route, [*args]))
+            if task is not None:
+                self.in_flight.count_event_while(task)
+
+    async def _hear(
+        self, generation: Generation, namespace: str, route: Route, args: list[Value]
+    ) -> None:
+        gateway = generation.gateway
+        ctx = ClusterContext(args, generation.service, gateway.of(namespace), gateway)
+        try:
+            await self._run_event(route, ctx)
+        except BaseException as error:
+            if not is_fault(error, currentframe()):
+                raise
+            log_fault(ctx, "in the route of the gateway event 'cluster'", error)
 
     # Packets
 

@@ -16,7 +16,7 @@ from math import inf
 from gateway.api import Gateway
 from gateway.runtime.blueprint import Blueprint, Generation
 from gateway.runtime.cancellation import Cancellations
-from gateway.runtime.services import ServicePool
+from gateway.runtime.services import Lead, ServicePool
 from gateway.runtime.tasks import Work, start
 
 __all__ = ["Live", "OldGeneration"]
@@ -74,6 +74,14 @@ class Live:
             raise
         self._count += 1
         return Generation(self._count, blueprint, service, gateway, asyncio.get_running_loop())
+
+    def follow(self, lead: Lead) -> None:
+        """Run services with a scope only while this member has the lead."""
+        self._pool.lead = lead
+
+    def lead_changed(self) -> None:
+        """Start or stop the services that the lead runs."""
+        self._pool.settle()
 
     @property
     def alive(self) -> Mapping[int, int]:

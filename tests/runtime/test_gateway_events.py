@@ -108,7 +108,7 @@ async def stay(ctx, next):
 
 async def leaving(ctx):
     seen.append([ctx.socket.id, "disconnecting"])
-    for socket in ctx.namespace.sockets():
+    for socket in await ctx.namespace.sockets():
         await socket.disconnect()
 
 async def left(ctx):
