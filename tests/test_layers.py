@@ -33,7 +33,9 @@ ALLOWED = {
     "socketio": "engineio http limits runtime api errors",
     "cluster": "socketio engineio http limits runtime api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
-    "daemon": "cluster socketio engineio http limits snapshot compiler config loader runtime api errors",
+    "daemon": (
+        "cluster socketio engineio http limits snapshot compiler config loader runtime api errors"
+    ),
     "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public testing",
@@ -52,7 +54,7 @@ KNOWN_TO = {
     "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader socketio.msgpack cluster",
     "orjson": "socketio.json",
-    "prometheus_client": "daemon.metrics",
+    "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",
     "referencing": "builtin._schema",

@@ -87,7 +87,7 @@ def _say(started: StartupInfo) -> None:
     path = "" if server.path == "/socket.io/" else f"  path {server.path}"
     click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")
     if build.config.admin is not None:
-        click.echo(f"  {started.serving.admin.url}  admin")
+        click.echo(f"  {started.admin.url}  admin")
     if handshake := build.blueprint.handshake_links:
         click.echo(f"  handshake  {len(handshake)} middleware")
     namespaces = build.blueprint.namespaces.values()

@@ -16,17 +16,16 @@ from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.config import is_loopback, is_special
-from gateway.config.model import AdminConfig
+from gateway.config.model import AdminConfig, GatewayConfig
+from gateway.daemon.fleet import Fleet
 from gateway.daemon.listener import AppServer, Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Reloader, Verdict, placed
-from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
 from gateway.engineio.violations import EventCounter
 from gateway.errors import ConfigError, Place, Problem
-from gateway.runtime.live import OldGeneration
 
 __all__ = ["AdminApi", "AdminLog", "add_routes", "admin_listener", "verdict_json"]
 
@@ -49,7 +48,7 @@ class AdminApi:
         file: Path,
         *,
         loading: Loading,
-        serving: Serving,
+        fleet: Fleet,
         watcher: Watcher,
         reloader: Reloader,
         metrics: Metrics,
@@ -57,7 +56,7 @@ class AdminApi:
     ) -> None:
         self.file = file
         self._loading = loading
-        self._serving = serving
+        self._fleet = fleet
         self._watcher = watcher
         self._reloader = reloader
         self._metrics = metrics
@@ -67,16 +66,21 @@ class AdminApi:
     @property
     def admin(self) -> AdminConfig | None:
         """The listener's configuration; `None` for an instant after a reload removed it."""
-        return self._serving.build.config.admin
+        config = self._config
+        return config.admin if config else None
+
+    @property
+    def _config(self) -> GatewayConfig | None:
+        return self._fleet.snapshot.config if self._fleet.snapshot else None
 
     @property
     def ready(self) -> bool:
         """True while the gateway serves and is not about to stop."""
-        return self._serving.generation > 0 and not self._is_stopping()
+        return self._fleet.generation > 0 and not self._is_stopping()
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return self._metrics.text()
+        return await self._metrics.text()
 
     async def reload(self) -> Verdict:
         """Reload now."""
@@ -89,54 +93,24 @@ class AdminApi:
         """
         if file is not None and is_special(file):
             raise ConfigError([Problem(Place(str(file)), "", "this is not a file")])
-        former = self._serving.build
-        snapshot = await self._loading.snapshot(file or self.file, former)
-        build = await self._loading.build(snapshot, former)
+        snapshot = await self._loading.snapshot(file or self.file, self._config)
         with placed(snapshot):
-            plan = self._serving.plan(build)
-        sockets = self._serving.sockets.hub.rooms.counts
-        return plan, sum(sockets[name] for name in plan.removed)
+            return await self._fleet.plan(snapshot)
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """Return the state of the gateway as JSON has it."""
-        serving, reloader = self._serving, self._reloader
+        reloader = self._reloader
         degraded = reloader.degraded.problems if reloader.degraded else ()
         return {
             "file": str(self.file.absolute()),
-            "url": serving.listener.url,
+            "url": self._fleet.url,
             "started": self._started,
-            "generation": serving.generation,
-            "since": serving.since,
-            "digest": serving.build.blueprint.digest,
             "degraded": _problems(degraded),
             "last_reload": verdict_json(reloader.last) if reloader.last else None,
-            "generations": serving.sockets.live.alive,
-            "old_generations": [_old(each) for each in serving.sockets.live.old],
-            "sockets": dict(serving.sockets.hub.rooms.counts),
-            "services": sorted(serving.build.blueprint.services),
-            "pending": serving.pending,
             "watcher": {"mode": self._watcher.mode, "up": self._watcher.up},
-            "refused": self._refused(),
-            "outcomes": serving.sockets.dispatcher.outcomes,
+            **await self._fleet.status(),
             "time": time.time(),
         }
-
-    def _refused(self) -> list[dict[str, Any]]:
-        """What was refused last; a plugin's reason may repeat a secret option."""
-        secrets = self._serving.build.config.secrets
-        latest = self._serving.sockets.engine.refused.latest
-        return [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest]
-
-
-def _old(generation: OldGeneration) -> dict[str, Any]:
-    seconds = generation.seconds
-    return {
-        "generation": generation.number,
-        "packets": generation.packets,
-        "chains": generation.chains,
-        "cancelled": generation.cancelled,
-        "until": None if seconds is None else time.time() + seconds,
-    }
 
 
 def admin_listener(app: web.Application) -> Listener:
@@ -241,11 +215,11 @@ class _Routes:
         return web.json_response({"ready": ready}, status=200 if ready else 503)
 
     async def status(self, request: web.Request) -> web.Response:
-        return web.json_response(self._api.status())
+        return web.json_response(await self._api.status())
 
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(
-            body=self._api.metrics(),
+            body=await self._api.metrics(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 

@@ -18,17 +18,20 @@ from gateway.compiler import Build
 from gateway.config.audit import warn_of_writable
 from gateway.config.model import ServerConfig
 from gateway.daemon.admin import AdminApi, add_routes, admin_listener
+from gateway.daemon.admin_door import AdminDoor
 from gateway.daemon.last_good import LastGood
+from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.reload import Reloader, Triggers, Verdict
 from gateway.daemon.serving import Serving
 from gateway.daemon.signals import signals
-from gateway.daemon.systemd import Notifier, inherited_sockets
+from gateway.daemon.single import SingleProcess
+from gateway.daemon.systemd import ADMIN, CLIENTS, Notifier, inherited_sockets
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError
-from gateway.snapshot import Inputs
+from gateway.snapshot import Snapshot
 
 __all__ = ["Daemon", "StartupInfo"]
 
@@ -43,10 +46,15 @@ class StartupInfo:
     instead of it.
     """
 
-    serving: Serving
+    fleet: SingleProcess
+    admin: Listener
     watcher: Watcher
     api: AdminApi
     degraded: ConfigError | None
+
+    @property
+    def serving(self) -> Serving:
+        return self.fleet.serving
 
     @property
     def build(self) -> Build:
@@ -59,16 +67,7 @@ class StartupInfo:
 
     @property
     def url(self) -> str:
-        return self.serving.listener.url
-
-
-@dataclass(frozen=True, slots=True)
-class _First:
-    """The first build; `inputs` are those of the file on disk, even when it is not served."""
-
-    build: Build
-    inputs: Inputs
-    degraded: ConfigError | None
+        return self.fleet.url
 
 
 class Daemon:
@@ -142,65 +141,73 @@ class Daemon:
         started: Callable[[StartupInfo], None],
         reloaded: Callable[[Verdict], None] | None,
     ) -> None:
-        first, app = await self._first(), web.Application()
-        serving = self._serving(stack, first.build, app)
-        watcher = Watcher(first.inputs, partial(self._triggers.want, "watch"))
-        metrics = Metrics(serving, watcher)
+        snapshot, app = await self._first_snapshot(), web.Application()
+        fleet, admin = self._made(stack, admin_listener(app))
+        watcher = Watcher(snapshot.inputs, partial(self._triggers.want, "watch"))
+        metrics = Metrics(fleet, watcher)
         reloader = Reloader(
             self.file,
             self._triggers,
             loading=self._loading,
-            serving=serving,
+            fleet=fleet,
+            admin=admin,
             watcher=watcher,
             last_good=self._last_good,
             metrics=metrics,
             notifier=self._notifier,
-            degraded=first.degraded,
             reloaded=reloaded,
         )
         api = AdminApi(
             self.file,
             loading=self._loading,
-            serving=serving,
+            fleet=fleet,
             watcher=watcher,
             reloader=reloader,
             metrics=metrics,
             is_stopping=self._stop.is_set,
         )
         add_routes(app, api)
-        await reloader.serve(first.build)
-        if first.degraded is None:
-            await reloader.keep(first.build)
+        await self._serve_first(snapshot, reloader)
         await stack.enter_async_context(_running(watcher.run(), reloader.run()))
-        warn_of_writable(first.build.config)
-        started(StartupInfo(serving, watcher, api, first.degraded))
+        warn_of_writable(fleet.serving.build.config)
+        started(StartupInfo(fleet, admin.listener, watcher, api, reloader.degraded))
         self._notifier.ready(reloader.summary())
         await stack.enter_async_context(_running(self._notifier.watchdog()))
 
-    def _serving(self, stack: AsyncExitStack, first: Build, app: web.Application) -> Serving:
+    def _made(self, stack: AsyncExitStack, admin: Listener) -> tuple[SingleProcess, AdminDoor]:
         """Make what serves; `stack` closes it, and then the sockets that were passed."""
         inherited = inherited_sockets(self._environ)
         for sock in inherited.values():
             stack.callback(sock.close)
-        serving = Serving(first, self._override, admin_listener(app), inherited)
-        stack.push_async_callback(serving.close)
-        return serving
+        fleet = SingleProcess(self._loading, self._override, inherited.get(CLIENTS))
+        stack.push_async_callback(admin.close)
+        stack.push_async_callback(fleet.close)
+        return fleet, AdminDoor(admin, inherited.get(ADMIN))
 
-    async def _first(self) -> _First:
-        """Load the file or, when it is broken, the last good configuration if that is allowed."""
+    async def _first_snapshot(self) -> Snapshot:
         snapshot = await self._loading.snapshot(self.file)
         if snapshot.config:  # what is wrong with the file is told as it asks for
             configure(snapshot.config.log)
-        try:
-            return _First(await self._loading.build(snapshot), snapshot.inputs, None)
-        except ConfigError as error:
-            build = await self._fallback()
-            if build is None:
-                raise
-            return _First(build, snapshot.inputs, error)
+        return snapshot
 
-    async def _fallback(self) -> Build | None:
-        """Load the last good configuration, if there is one and it may be served."""
+    async def _serve_first(self, snapshot: Snapshot, reloader: Reloader) -> None:
+        """Serve the file or, when it is broken, the last good configuration if that is allowed."""
+        try:
+            await reloader.serve(snapshot)
+        except ConfigError as error:
+            kept = await self._fallback()
+            if kept is None:
+                raise
+            try:
+                await reloader.serve(kept)
+            except ConfigError:
+                raise error from None
+            reloader.degraded = error
+        else:
+            await reloader.keep(snapshot)
+
+    async def _fallback(self) -> Snapshot | None:
+        """Read the last good configuration, if there is one and it may be served."""
         kept = self._last_good.file
         if kept is None:
             return None
@@ -208,10 +215,7 @@ class Daemon:
         config = snapshot.config
         if config is None or not (self._may_fall_back or config.reload.last_good):
             return None
-        try:
-            return await self._loading.build(snapshot)
-        except ConfigError:
-            return None
+        return snapshot
 
 
 @asynccontextmanager

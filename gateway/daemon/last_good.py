@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.compiler import Build
+from gateway.snapshot import Snapshot
 
 __all__ = ["LastGood"]
 
@@ -42,8 +42,8 @@ class LastGood:
         note = self._folder / "main" if self._folder else None
         return note.parent / note.read_text() if note and note.is_file() else None
 
-    def keep(self, build: Build) -> None:
-        """Replace the copy by the files `build` was made from, as they were read.
+    def keep(self, snapshot: Snapshot) -> None:
+        """Replace the copy by the files of a snapshot, as they were read.
 
         Blocks, so call it in a thread. Raises `OSError`, and leaves the former copy then.
         """
@@ -53,7 +53,7 @@ class LastGood:
         self._folder.chmod(0o700)  # it may have been there before
         fresh = Path(tempfile.mkdtemp(dir=self._folder))
         try:
-            main = fresh / self._copy(build, fresh)
+            main = fresh / self._copy(snapshot, fresh)
             note = fresh / "main"
             note.write_text(str(main.relative_to(self._folder)))
             os.replace(note, self._folder / "main")
@@ -65,10 +65,11 @@ class LastGood:
             if each.is_dir() and not (last and last.is_relative_to(each)):
                 shutil.rmtree(each, ignore_errors=True)
 
-    def _copy(self, build: Build, fresh: Path) -> Path:
-        """Copy the files of `build` to `fresh`; return the path of the main file in there."""
-        files = {_plain(path): data for path, data in build.config.files.items()}
-        files |= build.plugins.files
+    def _copy(self, snapshot: Snapshot, fresh: Path) -> Path:
+        """Copy the files of `snapshot` to `fresh`; return the path of the main file in there."""
+        written = snapshot.config.files if snapshot.config else {}
+        files = {_plain(path): data for path, data in written.items()}
+        files |= {Path(source.path): source.data for source in snapshot.sources.files.values()}
         root = Path(os.path.commonpath([path.parent for path in files]))
         for path, data in files.items():
             copy = fresh / path.relative_to(root)

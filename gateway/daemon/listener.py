@@ -22,7 +22,15 @@ from gateway.daemon.prelude import PreludeSite
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpServer
 
-__all__ = ["Address", "AppServer", "BoundAddress", "ListenError", "Listener", "PublicServer"]
+__all__ = [
+    "Address",
+    "AppServer",
+    "BoundAddress",
+    "ListenError",
+    "Listener",
+    "Move",
+    "PublicServer",
+]
 
 BACKLOG = 1024
 
@@ -158,6 +166,29 @@ class AppServer:
             ending.cancel()
 
 
+class Move:
+    """A change of where a listener listens: the new address is bound, and not served yet.
+
+    `is_needed` is false if it listens there already. `bound` of `None` is nowhere.
+    """
+
+    def __init__(self, listener: Listener, is_needed: bool, bound: BoundAddress | None) -> None:
+        self.is_needed = is_needed
+        self._listener, self._bound = listener, bound
+
+    async def make(self) -> None:
+        """Accept connections at the new address, and no more at the former one."""
+        if self.is_needed and self._bound is not None:
+            await self._listener.serve(self._bound)
+        elif self.is_needed:
+            await self._listener.stop_accepting()
+
+    def cancel(self) -> None:
+        """Close the new address."""
+        if self._bound is not None:
+            self._bound.sock.close()
+
+
 class Listener:
     """Serves the connections of `server` on the last bound address."""
 
@@ -189,6 +220,14 @@ class Listener:
         certificate, context = _certificate(address), _context(address)
         sock = _socket(address, self._bound.sock if self._bound and self._site else None)
         return BoundAddress(address, _url(sock, context), certificate, sock, context)
+
+    def prepare(self, address: Address | None) -> Move:
+        """Bind an address, unless it is served; `None` is none. Raises `ListenError`."""
+        if address is None:
+            return Move(self, is_needed=self._site is not None, bound=None)
+        if self.is_at(address):
+            return Move(self, is_needed=False, bound=None)
+        return Move(self, is_needed=True, bound=self.bind(address))
 
     async def serve(self, bound: BoundAddress) -> None:
         """Accept connections on the bound address, then stop accepting on the former one."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from gateway import loader
 from gateway.compiler import Build, compile_snapshot
+from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError, Place, Problem
 from gateway.snapshot import Snapshot, take_snapshot
 
@@ -67,12 +68,12 @@ class Loading:
         self._lock = asyncio.Lock()
 
     async def snapshot(
-        self, file: Path, former: Build | None = None, beside: Path | None = None
+        self, file: Path, former: GatewayConfig | None = None, beside: Path | None = None
     ) -> Snapshot:
         """Read `file` and everything it leads to; see `take_snapshot`.
 
-        `former` is the build that serves; its config limits the time. Raises `ConfigError` when
-        that is not enough.
+        `former` is the config that serves, which limits the time. Raises `ConfigError` when that is
+        not enough.
         """
         take = partial(take_snapshot, file, self._environ, beside)
         return await load_within(_limit(former), take, str(file))
@@ -81,11 +82,12 @@ class Loading:
         """Compile a snapshot as the successor of `former`. Raises `ConfigError`."""
         compiled = partial(compile_snapshot, snapshot, trace=self._trace, former=former)
         async with self._lock:
-            return await load_within(_limit(former), compiled, str(snapshot.file))
+            limit = _limit(former.config if former else None)
+            return await load_within(limit, compiled, str(snapshot.file))
 
 
-def _limit(former: Build | None) -> float | None:
-    return former.config.reload.load_timeout if former else None
+def _limit(former: GatewayConfig | None) -> float | None:
+    return former.reload.load_timeout if former else None
 
 
 async def load_within(seconds: float | None, load: Callable[[], T], file: str) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,40 +11,28 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gateway.compiler import schema_cost
+from gateway.daemon.fleet import Fleet
 from gateway.daemon.serving import Serving
 from gateway.daemon.watcher import Watcher
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "ServingMetrics"]
 
 T = TypeVar("T", bound=str)
 
 
-class Metrics(Collector):
-    """Collects metrics from the serving gateway, and counts reloads by trigger and result."""
+class ServingMetrics:
+    """Collects the metrics of a process that serves."""
 
-    def __init__(self, serving: Serving, watcher: Watcher) -> None:
+    def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._watcher = watcher
-        self._reloads: Counter[tuple[str, str]] = Counter()
-        self._last: tuple[str, float] | None = None  # result and time
         self._before = schema_cost()  # which counts for the whole process
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-
-    def text(self) -> bytes:
-        """Return all metrics."""
-        return generate_latest(self._registry)
-
-    def record_reload(self, trigger: str, result: str, at: float) -> None:
-        """Count a reload; `at` is in seconds since the epoch."""
-        self._reloads[trigger, result] += 1
-        self._last = result, at
 
     def collect(self) -> Iterator[Metric]:
+        """Return what there is to tell now."""
         yield from self._traffic()
         yield from self._clients()
         yield from self._checks()
-        yield from self._reloading()
+        yield from self._generations()
 
     def _traffic(self) -> Iterator[Metric]:
         server = self._serving.sockets
@@ -112,13 +100,7 @@ class Metrics(Collector):
             cost.seconds - before.seconds,
         )
 
-    def _reloading(self) -> Iterator[Metric]:
-        reloads = CounterMetricFamily(
-            "sockgw_config_reloads", "Reloads.", labels=["trigger", "result"]
-        )
-        for labels, count in self._reloads.items():
-            reloads.add_metric(labels, count)
-        yield reloads
+    def _generations(self) -> Iterator[Metric]:
         yield CounterMetricFamily(
             "sockgw_reload_closed_sockets",
             "Sockets closed because a reload removed their namespace.",
@@ -132,6 +114,35 @@ class Metrics(Collector):
             "Generations that serve or are still used.",
             len(self._serving.sockets.live.alive),
         )
+
+
+class Metrics:
+    """The metrics of the gateway: those of the fleet, and its reloads by trigger and result."""
+
+    def __init__(self, fleet: Fleet, watcher: Watcher) -> None:
+        self._fleet = fleet
+        self._watcher = watcher
+        self._reloads: Counter[tuple[str, str]] = Counter()
+        self._last: tuple[str, float] | None = None  # result and time
+
+    async def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        registry = CollectorRegistry()
+        registry.register(_Collected([*await self._fleet.metrics(), *self._reloading()]))
+        return generate_latest(registry)
+
+    def record_reload(self, trigger: str, result: str, at: float) -> None:
+        """Count a reload; `at` is in seconds since the epoch."""
+        self._reloads[trigger, result] += 1
+        self._last = result, at
+
+    def _reloading(self) -> Iterator[Metric]:
+        reloads = CounterMetricFamily(
+            "sockgw_config_reloads", "Reloads.", labels=["trigger", "result"]
+        )
+        for labels, count in self._reloads.items():
+            reloads.add_metric(labels, count)
+        yield reloads
         if self._last is not None:
             result, at = self._last
             yield GaugeMetricFamily(
@@ -147,6 +158,16 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "sockgw_watcher_up", "Whether file events arrive.", self._watcher.up
         )
+
+
+class _Collected(Collector):
+    """Metrics that have been collected."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Sequence[Metric]:
+        return self._metrics
 
 
 def _counts(name: str, text: str, label: str, counts: Mapping[T, int]) -> Metric:

@@ -22,7 +22,7 @@ from gateway.config.model import (
 )
 from gateway.limits import Limits, NamespaceLimits
 
-__all__ = ["RESTART_KEYS", "Plan", "compare", "duration", "emptied"]
+__all__ = ["RESTART_KEYS", "Plan", "compare", "duration"]
 
 T = TypeVar("T")
 
@@ -44,17 +44,19 @@ class Plan:
 
     `changes` are lines such as `+ /news`, `- /chat route 'old'`, `~ service 'store': code`.
     `removed` are the namespaces whose sockets are closed, `pending` the keys that wait for a
-    restart.
+    restart. `emptied` are globs and plugin folders that had files and have none now.
     """
 
     changes: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    emptied: tuple[str, ...] = ()
 
 
 def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
     """Return the changes of serving `new` instead of `old`; `server` is the block in effect."""
     before, after = old.config.namespaces, new.config.namespaces
+    emptied = tuple(_emptied(old, new))
     return Plan(
         changes=(
             *_blocks(old.config, new.config),
@@ -68,7 +70,7 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
             ),
             *_files(_plugin_files(old), _plugin_files(new)),
             *_pages(_page_files(old), _page_files(new)),
-            *(f"- {name}: had files, has none" for name in emptied(old, new)),
+            *(f"- {name}: had files, has none" for name in emptied),
         ),
         removed=tuple(name for name in before if name not in after),
         pending=tuple(
@@ -76,10 +78,11 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
             for key in RESTART_KEYS
             if getattr(server, key) != getattr(new.config.server, key)
         ),
+        emptied=emptied,
     )
 
 
-def emptied(old: Build, new: Build) -> Iterator[str]:
+def _emptied(old: Build, new: Build) -> Iterator[str]:
     """Yield the globs and plugin folders that had files and have none now.
 
     That may be meant. It may as well be a disk that is gone, and with it a guard.

@@ -1,6 +1,6 @@
 """Reloads: every trigger leads through the same steps, one reload at a time.
 
-read the files -> tell the watcher -> compile -> start and swap -> keep the files -> report
+read the files -> tell the watcher -> prepare -> commit -> keep the files -> report
 
 No step that fails, and no listener that fails, ends the reloader.
 """
@@ -10,21 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
 from typing import Literal
 
-from gateway.compiler import Build
+from gateway.config.model import GatewayConfig
+from gateway.daemon.admin_door import AdminDoor
+from gateway.daemon.fleet import Fleet
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.listener import ListenError
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, problem_fields
 from gateway.daemon.metrics import Metrics
-from gateway.daemon.plan import Plan, emptied
-from gateway.daemon.serving import Serving
+from gateway.daemon.plan import Plan
 from gateway.daemon.systemd import Notifier
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError, Place, Problem
@@ -78,8 +79,9 @@ class Triggers:
 class Reloader:
     """Runs reloads of `file` as they are asked for.
 
-    `degraded` holds the problems of the file on disk while the last good configuration is served
-    instead of it. `last` is the newest verdict. `reloaded` is called with every verdict.
+    `fleet` serves clients, `admin` is where the admin listener listens. `degraded` holds the
+    problems of the file on disk while the last good configuration is served instead of it. `last`
+    is the newest verdict. `reloaded` is called with every verdict.
     """
 
     def __init__(
@@ -88,20 +90,21 @@ class Reloader:
         triggers: Triggers,
         *,
         loading: Loading,
-        serving: Serving,
+        fleet: Fleet,
+        admin: AdminDoor,
         watcher: Watcher,
         last_good: LastGood,
         metrics: Metrics,
         notifier: Notifier,
-        degraded: ConfigError | None = None,
         reloaded: Callable[[Verdict], None] | None = None,
     ) -> None:
-        self.degraded = degraded
+        self.degraded: ConfigError | None = None
         self.last: Verdict | None = None
         self._file = file
         self._triggers = triggers
         self._loading = loading
-        self._serving = serving
+        self._fleet = fleet
+        self._admin = admin
         self._watcher = watcher
         self._last_good = last_good
         self._metrics = metrics
@@ -109,7 +112,7 @@ class Reloader:
         self._reloaded = reloaded
         self._next: asyncio.Future[Verdict] = _future()
         self._has_ended = False
-        self._warned: tuple[Problem, ...] = ()
+        self._warned: Sequence[Problem] = ()
         self._trouble: str | None = None
 
     async def request(self, trigger: Trigger) -> Verdict:
@@ -152,46 +155,67 @@ class Reloader:
             log.exception(FAULT)
             problems = (self._problem(f"{FAULT}: {error!r}"),)
         seconds = time.perf_counter() - start
-        generation = self._serving.generation
+        generation = self._fleet.generation
         return Verdict(trigger, result, generation, at, seconds, plan or Plan(), problems)
 
     async def _reload(self) -> Plan | None:
         """Reload; return `None` when the files say what is served already."""
         self._notifier.reloading()
-        former = self._serving.build
-        snapshot = await self._loading.snapshot(self._file, former)
+        former = self._fleet.snapshot
+        snapshot = await self._loading.snapshot(self._file, former.config if former else None)
         self._watcher.watch(snapshot.inputs)
-        build = await self._loading.build(snapshot, former)
         with placed(snapshot):
-            if self._serving.serves(build) and not self.degraded:
-                return None
-            plan = await self.serve(build)
-        for name in emptied(former, build):
+            plan = await self.serve(snapshot, anyway=self.degraded is not None)
+        if plan is None:
+            return None
+        for name in plan.emptied:
             log.warning("%s had files and has none now: what they said no longer holds", name)
         if self.degraded:
             log.info("%s is valid again and replaces the last good configuration", self._file)
             self.degraded = None
-        await self.keep(build)
+        await self.keep(snapshot)
         return plan
 
-    async def serve(self, build: Build) -> Plan:
-        """Make `build` the one that serves; see `Serving.apply`."""
+    async def serve(self, snapshot: Snapshot, *, anyway: bool = True) -> Plan | None:
+        """Make `snapshot` the one that serves; `None` if what it says is served already.
+
+        With `anyway`, serve it even then. Raises `ConfigError` and `ListenError`; nothing has
+        changed then.
+        """
+        config, former = snapshot.config, self._fleet.snapshot
+        if config is None:
+            raise ConfigError(snapshot.problems)
         # A service that fails to start may repeat its options, so they are masked before.
-        hide(self._serving.build.config.secrets, build.config.secrets)
-        plan = await self._serving.apply(build)
-        configure(build.config.log)
-        for warning in build.warnings:
+        known = former.config.secrets if former and former.config else config.secrets
+        hide(known, config.secrets)
+        anyway = anyway or not self._admin.is_at(config)
+        candidate = await self._fleet.prepare(snapshot, anyway=anyway)
+        if candidate is None:
+            return None
+        try:
+            move = self._admin.prepare(config)
+        except ListenError:
+            await candidate.abort()
+            raise
+        await candidate.commit()
+        await move.make()
+        self._apply(config, candidate.warnings)
+        return candidate.plan
+
+    def _apply(self, config: GatewayConfig, warnings: Sequence[Problem]) -> None:
+        """Apply what a config says of the log and of reloads, and tell its new warnings."""
+        configure(config.log)
+        for warning in warnings:
             if warning not in self._warned:
                 log.warning("%s", warning, extra=problem_fields(str(warning), (), [warning]))
-        self._warned = build.warnings
-        reload = build.config.reload
+        self._warned = warnings
+        reload = config.reload
         self._watcher.set(reload.watch, reload.quiet, reload.poll_interval)
-        return plan
 
-    async def keep(self, build: Build) -> None:
-        """Keep the files of `build` as the last good configuration."""
+    async def keep(self, snapshot: Snapshot) -> None:
+        """Keep the files of `snapshot` as the last good configuration."""
         try:
-            await asyncio.to_thread(self._last_good.keep, build)
+            await asyncio.to_thread(self._last_good.keep, snapshot)
             self._trouble = None
         except OSError as error:
             if error.strerror != self._trouble:  # told once, not with every save
@@ -226,15 +250,14 @@ class Reloader:
 
     def summary(self) -> str:
         """Return the state of the gateway in one line, for systemd."""
-        serving = self._serving
-        summary = f"generation {serving.generation} serves at {serving.listener.url}"
+        summary = f"generation {self._fleet.generation} serves at {self._fleet.url}"
         if self.last and self.last.result == "failed":
             return f"{summary}; the last reload failed: {self.last.problems[0]}"
         return summary
 
     def _refusal(self, trigger: Trigger) -> Verdict:
         problems = (self._problem("the gateway is stopping"),)
-        generation = self._serving.generation
+        generation = self._fleet.generation
         return Verdict(trigger, "failed", generation, time.time(), seconds=0.0, problems=problems)
 
     def _problem(self, message: str) -> Problem:

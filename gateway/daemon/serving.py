@@ -1,4 +1,4 @@
-"""The build that serves, and the only way to replace it."""
+"""The build that this process serves, and the only way to replace it."""
 
 from __future__ import annotations
 
@@ -6,45 +6,42 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from math import inf
-from types import MappingProxyType
 from typing import Any
 
 from gateway.compiler import Build
-from gateway.config.model import ServerConfig
-from gateway.daemon.listener import Address, BoundAddress, Listener, ListenError, PublicServer
+from gateway.config.model import GatewayConfig, ServerConfig
+from gateway.daemon.listener import Address, Listener, Move, PublicServer
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare
 from gateway.daemon.shutdown import shut_down
-from gateway.daemon.systemd import ADMIN, CLIENTS
 from gateway.engineio.settings import Settings
 from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.static import Static
 from gateway.limits import Limits
+from gateway.runtime.blueprint import Generation
 from gateway.socketio.server import Server
 
-__all__ = ["Serving"]
+__all__ = ["PreparedBuild", "Serving"]
 
 log = logging.getLogger("sockgw.server")
 
 
 class Serving:
-    """The listeners, and the build they serve.
+    """The public listener, and the build it serves.
 
-    `override` takes precedence over the file's `server` block. `inherited` are sockets that listen
-    already, as from `inherited_sockets`: they take precedence over everything. `closed` counts the
-    sockets whose namespace a reload removed. `since` is when the build began to serve, in seconds
-    since the epoch.
+    `override` takes precedence over the file's `server` block. `inherited` is a socket for clients
+    that listens already: it takes precedence over everything. `closed` counts the sockets whose
+    namespace a reload removed. `since` is when the build began to serve, in seconds since the
+    epoch.
     """
 
     def __init__(
         self,
         first: Build,
         override: Mapping[str, Any],
-        admin: Listener,
-        inherited: Mapping[str, socket.socket] = MappingProxyType({}),
+        inherited: socket.socket | None = None,
     ) -> None:
         self.build = first
         self._inherited = inherited
@@ -55,7 +52,6 @@ class Serving:
         self._static = Static(self.server.path)
         http = self.sockets.engine.http_server(self.server.path, self._static)
         self.listener = Listener(PublicServer(http, self._trusts))
-        self.admin = admin
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -71,25 +67,27 @@ class Serving:
     def serves(self, build: Build) -> bool:
         """True if everything in `build` is already served. Raises `ListenError`."""
         same = build.blueprint.digest == self.build.blueprint.digest
-        return same and all(listener.is_at(address) for listener, address in self._addresses(build))
+        return same and self.listener.is_at(self._address(build.config))
 
-    async def apply(self, build: Build) -> Plan:
-        """Make `build` the one that serves.
+    async def prepare(self, build: Build) -> PreparedBuild:
+        """Bind the address of `build` and start its services.
 
-        Raises `ConfigError` if a service does not start and `ListenError` if an address cannot be
-        bound. In both cases nothing changes.
+        Raises `ConfigError` if a service does not start and `ListenError` if the address cannot be
+        bound. Nothing has changed then.
         """
-        live, plan = self.sockets.live, self.plan(build)
-        with ExitStack() as stack:
-            moves: list[tuple[Listener, BoundAddress]] = []
-            for listener, address in self._addresses(build):
-                if not listener.is_at(address):
-                    moves.append((listener, listener.bind(address)))
-                    stack.callback(moves[-1][1].sock.close)
+        plan, move = self.plan(build), self.listener.prepare(self._address(build.config))
+        try:
             generation = await self.sockets.start(build.blueprint)
-            stack.pop_all()
-        self._close_removed(plan.removed, build)
-        live.swap(generation, build.config.reload.drain)
+        except BaseException:
+            move.cancel()
+            raise
+        return PreparedBuild(self, build, plan, generation, move)
+
+    def swap(self, prepared: PreparedBuild) -> None:
+        """Make a prepared build the one that serves."""
+        build, live = prepared.build, self.sockets.live
+        self._close_removed(prepared.plan.removed, build)
+        live.swap(prepared.generation, build.config.reload.drain)
         self.since = time.time()
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
         self.server = replace(build.config.server, **lasting, **self._override)
@@ -98,11 +96,6 @@ class Serving:
         self.sockets.configure(_settings(self.server), build.config.limits)
         self._tell_of_descriptors(build.config.limits)
         self._tell_of_unused(build)
-        for listener, bound in moves:
-            await listener.serve(bound)
-        if build.config.admin is None:
-            await self.admin.stop_accepting()
-        return plan
 
     def _tell_of_descriptors(self, limits: Limits) -> None:
         """Log that the limit of descriptors is below `limits.connections`, once for each value.
@@ -122,15 +115,13 @@ class Serving:
 
     def _tell_of_unused(self, build: Build) -> None:
         """Log that the file's address is not used, once for each value."""
-        server, admin = build.config.server, build.config.admin
-        unused = (server.host, server.port, server.socket) if CLIENTS in self._inherited else ()
+        server = build.config.server
+        unused = (server.host, server.port, server.socket) if self._inherited else ()
         if unused and unused != self._unused:
             log.info(
                 "server.host, server.port and server.socket are not used: the service manager has "
                 "passed a socket for clients"
             )
-        if ADMIN in self._inherited and admin is None:
-            log.warning("the socket %r was passed, but there is no admin: block", ADMIN)
         self._unused = unused
 
     def _close_removed(self, removed: Collection[str], build: Build) -> None:
@@ -150,11 +141,8 @@ class Serving:
     def plan(self, build: Build) -> Plan:
         """Return what serving `build` would change. Raises `ListenError`."""
         plan = compare(self.build, build, self.server)
-        renewed = (
-            f"~ {address.block}.tls: renewed"
-            for listener, address in self._addresses(build)
-            if listener.is_renewed(address)
-        )
+        is_renewed = self.listener.is_renewed(self._address(build.config))
+        renewed = ["~ server.tls: renewed"] if is_renewed else []
         return replace(plan, changes=(*renewed, *plan.changes))
 
     @property
@@ -167,32 +155,39 @@ class Serving:
         window = self.build.config.reload.close_window
         await shut_down(self.sockets, self.listener, self.server.stop_timeout, window)
         self.sockets.dispatcher.in_flight.load.stop()
-        await self.admin.close()
 
     def _trusts(self, address: str) -> bool:
         return self.sockets.engine.proxies.trusts(address)
 
-    def _addresses(self, build: Build) -> Iterator[tuple[Listener, Address]]:
-        """Yield each listener and where it is to listen. Raises `ListenError`."""
-        server = replace(build.config.server, **self._override)
-        if CLIENTS in self._inherited:
-            at = Address("server", inherited=self._inherited[CLIENTS])
+    def _address(self, config: GatewayConfig) -> Address:
+        server = replace(config.server, **self._override)
+        if self._inherited is not None:
+            at = Address("server", inherited=self._inherited)
         elif server.socket:
             at = Address("server", path=server.socket, mode=int(server.socket_mode, 8))
         else:
             at = Address("server", server.host, server.port)
-        yield self.listener, replace(at, tls=server.tls, proxy_protocol=server.proxy_protocol)
-        admin = build.config.admin
-        if admin is None:
-            return
-        if ADMIN in self._inherited:
-            if admin.token is None:
-                raise ListenError("a socket that was passed to the daemon needs a token", "admin")
-            yield self.admin, Address("admin", inherited=self._inherited[ADMIN])
-        elif admin.socket:
-            yield self.admin, Address("admin", path=admin.socket)
-        else:
-            yield self.admin, Address("admin", admin.host, admin.port)
+        return replace(at, tls=server.tls, proxy_protocol=server.proxy_protocol)
+
+
+class PreparedBuild:
+    """A build that is ready to serve, and does not yet."""
+
+    def __init__(
+        self, serving: Serving, build: Build, plan: Plan, generation: Generation, move: Move
+    ) -> None:
+        self.build, self.plan, self.generation = build, plan, generation
+        self._serving, self._move = serving, move
+
+    async def commit(self) -> None:
+        """Serve it from now on."""
+        self._serving.swap(self)
+        await self._move.make()
+
+    async def abort(self) -> None:
+        """Give it up: close its address, and the services that no other build uses."""
+        self._move.cancel()
+        await self._serving.sockets.live.discard(self.generation)
 
 
 def _settings(server: ServerConfig) -> Settings:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -56,6 +56,7 @@ class Live:
         self.cancellations = Cancellations()
         self._pool = ServicePool()
         self._count = 0
+        self._uninstalls: dict[Generation, Callable[[], None]] = {}  # of those yet to serve
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
         self._drains: dict[Generation, asyncio.TimerHandle] = {}
         self._pinned: set[asyncio.Task[None]] = set()
@@ -73,7 +74,16 @@ class Live:
             uninstall()
             raise
         self._count += 1
-        return Generation(self._count, blueprint, service, gateway, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        generation = Generation(self._count, blueprint, service, gateway, loop)
+        self._uninstalls[generation] = uninstall
+        return generation
+
+    async def discard(self, generation: Generation) -> None:
+        """Release the services of a generation that will not serve."""
+        self._count = generation.number - 1
+        self._uninstalls.pop(generation)()
+        await self._pool.release(generation.blueprint.services)
 
     def follow(self, lead: Lead) -> None:
         """Run services with a scope only while this member has the lead."""
@@ -91,21 +101,7 @@ class Live:
     @property
     def old(self) -> list[OldGeneration]:
         """The generations that are still in use although a newer one serves."""
-        return [self._old(each) for each in self._inside if each is not self.current]
-
-    def _old(self, generation: Generation) -> OldGeneration:
-        packets = self._inside[generation] - self._pinned
-        cancelled = {task for task in packets if self.cancellations.has_cancelled(task)}
-        drain = self._drains.get(generation)
-        at = drain.when() if drain else inf
-        due = max((self.cancellations.due(each, at) for each in packets - cancelled), default=inf)
-        return OldGeneration(
-            generation.number,
-            packets=len(packets),
-            chains=len(self._inside[generation]) - len(packets),
-            cancelled=len(cancelled),
-            seconds=due - generation.loop.time() if due < inf else None,
-        )
+        return [_old(self, each) for each in self._inside if each is not self.current]
 
     @property
     def packets(self) -> int:
@@ -140,6 +136,7 @@ class Live:
         """
         former, self.current = self.current, generation
         if generation is not None:
+            self._uninstalls.pop(generation)
             self._inside[generation] = set()
         if former is None:
             return
@@ -239,6 +236,21 @@ class Live:
         await self.unwind(seconds)
         if self._releases:  # needs no limit: each service has its own for closing
             await asyncio.wait(self._releases)
+
+
+def _old(live: Live, generation: Generation) -> OldGeneration:
+    inside, drain = live._inside[generation], live._drains.get(generation)
+    packets = inside - live._pinned
+    cancelled = {task for task in packets if live.cancellations.has_cancelled(task)}
+    at = drain.when() if drain else inf
+    due = max((live.cancellations.due(each, at) for each in packets - cancelled), default=inf)
+    return OldGeneration(
+        generation.number,
+        packets=len(packets),
+        chains=len(inside) - len(packets),
+        cancelled=len(cancelled),
+        seconds=due - generation.loop.time() if due < inf else None,
+    )
 
 
 def _raise(error: BaseException) -> None:

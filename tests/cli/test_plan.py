@@ -161,6 +161,7 @@ async def test_json_is_for_programs(file: Path) -> None:
     assert plan == {
         "removed": ["/news"],
         "pending": ["server.path"],
+        "emptied": [],
         "closed": 0,
         "problems": [],
         "warnings": [],

@@ -33,10 +33,10 @@ class Gateway:
         self.result: Any = "applied"
         self.asked: list[Path | None] = []
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         return {"generation": 3}
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         return b"sockgw_sockets 1.0\n"
 
     async def reload(self) -> Verdict:
@@ -100,6 +100,7 @@ async def test_reload_answers_with_its_verdict(ask: Asking) -> None:
         "changes": ["+ /"],
         "removed": [],
         "pending": [],
+        "emptied": [],
         "problems": [],
     }
     assert await ask("POST /-/reload") == (200, verdict)
@@ -120,6 +121,7 @@ async def test_plan_answers_with_what_would_change(ask: Asking) -> None:
         "changes": ["- /chat"],
         "removed": ["/chat"],
         "pending": ["server.path"],
+        "emptied": [],
         "closed": 2,
         "problems": [],
     }

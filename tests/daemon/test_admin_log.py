@@ -40,7 +40,7 @@ async def test_is_answered_with_400_and_told_in_a_line(
     tmp_path: Path, log: pytest.LogCaptureFixture, sent: bytes
 ) -> None:
     async with running(tmp_path, CONFIG) as gateway:
-        port = int(gateway.serving.admin.url.rpartition(":")[2])
+        port = int(gateway.admin.url.rpartition(":")[2])
         for _ in range(3):
             async with connected(port) as line:
                 await line.send(sent)
@@ -71,7 +71,7 @@ async def test_what_cannot_be_met_is_refused_without_a_fault(
     tmp_path: Path, log: pytest.LogCaptureFixture, sent: str, status: int
 ) -> None:
     async with running(tmp_path, CONFIG) as gateway:
-        async with connected(int(gateway.serving.admin.url.rpartition(":")[2])) as line:
+        async with connected(int(gateway.admin.url.rpartition(":")[2])) as line:
             await line.send(raw(sent))
             answer = await line.answer()
         assert answer is not None
@@ -81,7 +81,7 @@ async def test_what_cannot_be_met_is_refused_without_a_fault(
 
 async def test_a_body_may_be_announced(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
     async with running(tmp_path, CONFIG) as gateway:
-        port = int(gateway.serving.admin.url.rpartition(":")[2])
+        port = int(gateway.admin.url.rpartition(":")[2])
         async with connected(port) as line:
             await line.send(raw(f"{PLAN}Expect: 100-Continue\nContent-Length: 2\n\n"))
             answer = await line.answer()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compiler import Build, load
+from gateway.compiler import compile_snapshot, load
 from gateway.daemon.last_good import LastGood
+from gateway.snapshot import Snapshot, take_snapshot
 from tests.certificates import TLS
 from tests.gateway_files import write
 
@@ -26,11 +27,15 @@ def state(tmp_path: Path) -> dict[str, str]:
     return {"XDG_STATE_HOME": str(tmp_path / "state")}
 
 
-def kept(file: Path, environ: dict[str, str]) -> tuple[LastGood, Build]:
-    build = load(file, environ)
+def kept(file: Path, environ: dict[str, str]) -> tuple[LastGood, Snapshot]:
+    snapshot = take_snapshot(file, environ)
     last_good = LastGood(file, environ)
-    last_good.keep(build)
-    return last_good, build
+    last_good.keep(snapshot)
+    return last_good, snapshot
+
+
+def digest(snapshot: Snapshot) -> str:
+    return compile_snapshot(snapshot).blueprint.digest
 
 
 def entries(tmp_path: Path) -> list[Path]:
@@ -45,13 +50,13 @@ def test_everything_that_was_read_is_kept_where_it_can_be_loaded(tmp_path, state
     (top / "conf.d").mkdir()
     (top / "conf.d/a.yaml").write_text("reload: {quiet: 7s}")
     (top / "plugins/chat.py").write_text("from ._words import x\nasync def say(ctx): return x")
-    last_good, build = kept(file, state)
+    last_good, snapshot = kept(file, state)
     copy = last_good.file
     assert copy is not None
     (tmp_path / "etc").rename(tmp_path / "gone")
     again = load(copy, state)
     assert again.config.reload.quiet == 7
-    assert again.blueprint.digest == build.blueprint.digest
+    assert again.blueprint.digest == digest(snapshot)
 
 
 @contextmanager
@@ -67,14 +72,14 @@ def full_disk() -> Iterator[None]:
 
 def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, state) -> None:
     file = write(tmp_path, CONFIG, chat="async def say(ctx): pass")
-    last_good, build = kept(file, state)
+    last_good, snapshot = kept(file, state)
     before = sorted((tmp_path / "state").rglob("*"))
     for _ in range(3):
         with full_disk(), pytest.raises(OSError, match="File too large"):
-            last_good.keep(build)
+            last_good.keep(snapshot)
     assert sorted((tmp_path / "state").rglob("*")) == before
     assert last_good.file is not None
-    assert load(last_good.file, state).blueprint.digest == build.blueprint.digest
+    assert load(last_good.file, state).blueprint.digest == digest(snapshot)
 
 
 def test_nobody_else_may_read_it(tmp_path, state) -> None:
@@ -101,21 +106,21 @@ def test_the_newest_takes_the_place_of_the_former(tmp_path, state) -> None:
     count = 0
     for number in range(3):
         (tmp_path / "plugins/chat.py").write_text(f"async def say(ctx): return {number}")
-        last_good, build = kept(file, state)
+        last_good, snapshot = kept(file, state)
         assert last_good.file is not None
-        assert load(last_good.file, state).blueprint.digest == build.blueprint.digest
+        assert load(last_good.file, state).blueprint.digest == digest(snapshot)
         count = count or len(entries(tmp_path))
         assert len(entries(tmp_path)) == count
 
 
 def test_what_was_accepted_is_kept_though_the_plugin_is_another_by_now(tmp_path, state) -> None:
     file = write(tmp_path, CONFIG, chat="async def say(ctx): return 1")
-    build = load(file, state)
+    snapshot = take_snapshot(file, state)
     (tmp_path / "plugins/chat.py").write_text("broken (")
     last_good = LastGood(file, state)
-    last_good.keep(build)
+    last_good.keep(snapshot)
     assert last_good.file is not None
-    assert load(last_good.file, state).blueprint.digest == build.blueprint.digest
+    assert load(last_good.file, state).blueprint.digest == digest(snapshot)
 
 
 @pytest.mark.parametrize("then", ["", "namespaces: {/other: {}}", "namespaces: {"])
@@ -125,22 +130,22 @@ def test_what_was_accepted_is_kept_though_the_yaml_is_another_by_now(
     file = write(tmp_path, CONFIG, chat="async def say(ctx): return 1")
     last_good, _ = kept(file, state)
     file.write_text(CONFIG + "services: {}")
-    build = load(file, state)
+    snapshot = take_snapshot(file, state)
     file.write_text(then)
-    last_good.keep(build)
+    last_good.keep(snapshot)
     assert last_good.file is not None
     assert last_good.file.read_text() == CONFIG + "services: {}"
-    assert load(last_good.file, state).blueprint.digest == build.blueprint.digest
+    assert load(last_good.file, state).blueprint.digest == digest(snapshot)
     assert len({path.parent for path in entries(tmp_path) if path.name == "gateway.yaml"}) == 1
 
 
 def test_leftovers_of_one_that_was_killed_are_in_nobodys_way(tmp_path, state) -> None:
     file = write(tmp_path, CONFIG, chat="async def say(ctx): return 1")
-    last_good, build = kept(file, state)
+    last_good, snapshot = kept(file, state)
     folder = next((tmp_path / "state/sockgw").iterdir())
     (folder / "half").mkdir()
     (folder / "half/gateway.yaml").write_text("namespaces:")
-    last_good.keep(build)
+    last_good.keep(snapshot)
     assert last_good.file is not None
     assert not (folder / "half").exists()
 
@@ -178,10 +183,10 @@ def test_paths_of_what_is_not_copied_are_those_of_the_file_itself(
     shutil.copy(TLS / "one.key", folder / "key.pem")
     tls = "server: {tls: {cert: ../cert.pem, key: key.pem}}\nadmin: {socket: a.sock}\n"
     write(folder, CONFIG + tls, chat="async def say(ctx): pass")
-    last_good, build = kept(Path("gateway.yaml"), {"XDG_STATE_HOME": "state"})
+    last_good, snapshot = kept(Path("gateway.yaml"), {"XDG_STATE_HOME": "state"})
     assert last_good.file is not None
     config = load(last_good.file, {}, beside=last_good.beside).config
-    assert (config.server.tls, config.admin) == (build.config.server.tls, build.config.admin)
+    assert (config.server.tls, config.admin) == (snapshot.config.server.tls, snapshot.config.admin)
 
 
 def test_each_file_has_its_own(tmp_path, state) -> None:

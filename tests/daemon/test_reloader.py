@@ -36,8 +36,10 @@ class Gate:
             raise self.result
         return MagicMock()
 
-    async def build(self, snapshot: object, former: object) -> Any:
-        return MagicMock()
+    async def prepare(self, snapshot: object, *, anyway: bool) -> Any:
+        if self.result is None:
+            return None
+        return MagicMock(plan=self.result, warnings=(), commit=AsyncMock())
 
 
 @asynccontextmanager
@@ -45,15 +47,15 @@ async def running(
     gate: Gate, reloaded: Callable[[Verdict], None] = lambda _: None
 ) -> AsyncIterator[tuple[Reloader, Triggers]]:
     """A reloader whose gateway is at generation 7."""
-    serving = MagicMock(generation=7)
-    serving.serves = lambda build: gate.result is None
-    serving.apply = AsyncMock(side_effect=lambda build: gate.result)
+    fleet = MagicMock(generation=7, prepare=gate.prepare)
+    door = MagicMock(prepare=MagicMock(return_value=AsyncMock()))
     triggers = Triggers()
     reloader = Reloader(
         Path("gateway.yaml"),
         triggers,
         loading=gate,
-        serving=serving,
+        fleet=fleet,
+        admin=door,
         watcher=MagicMock(),
         last_good=MagicMock(),
         metrics=MagicMock(),

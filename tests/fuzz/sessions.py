@@ -29,6 +29,7 @@ from tests.fuzz.mutation import packed, packets
 from tests.gateway_files import write
 from tests.hostile.byte_connection import BINARY, CLOSE, TEXT, Line, connected, frame, get, post
 from tests.hostile.conftest import Records, recorded
+from tests.serving_metrics import metrics_of
 
 __all__ = ["SERIALIZERS", "Fuzzed", "Report", "fuzzed"]
 
@@ -208,7 +209,7 @@ class Fuzzed:
                 await self._witness.send(frame(PONG))
 
     def _counted(self) -> Counter[str]:
-        text = self._info.api.metrics().decode()
+        text = metrics_of(self._info.serving)
         found = re.findall(
             r'^sockgw_(?:violations|limited)_total\{\w+="(\w+)"\} (\d+)', text, re.MULTILINE
         )

@@ -18,6 +18,7 @@ from gateway.daemon.daemon import Daemon, StartupInfo
 from tests.deadline import deadline
 from tests.gateway_files import write
 from tests.raw_client import Raw, raw
+from tests.serving_metrics import metrics_of
 
 CONFIG = """
 server: {ping_interval: 25s, ping_timeout: 20s}
@@ -104,7 +105,7 @@ class Gateway:
 
     def violations(self) -> dict[str, int]:
         """How many there were of each kind, by the daemon's metrics."""
-        text = self._info.api.metrics().decode()
+        text = metrics_of(self._info.serving)
         found = re.findall(r'^sockgw_violations_total\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)
         return {kind: int(count) for kind, count in found}
 

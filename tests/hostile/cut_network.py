@@ -85,7 +85,7 @@ async def main() -> None:
                     await client.join()
                     await client.send('421["hold"]')
             link("down")
-            while info.api.status()["sockets"]:  # noqa: ASYNC110 - the daemon does not tell
+            while (await info.api.status())["sockets"]:  # noqa: ASYNC110 - the daemon does not tell
                 await asyncio.sleep(0.05)
             link("up")
             async with raw(info.url) as witness:

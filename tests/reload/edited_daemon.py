@@ -53,6 +53,7 @@ class Running:
         self.file = file
         self.folder = file.parent
         self.serving = info.serving
+        self.admin = info.admin
         self.watcher = info.watcher
         self.api = info.api
         self.degraded = info.degraded
@@ -95,7 +96,7 @@ class Running:
         return await self._ask("POST", path, **options)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
-        url = self.serving.admin.url
+        url = self.admin.url
         unix = url.removeprefix("unix:") if url.startswith("unix:") else None
         connector = aiohttp.UnixConnector(unix) if unix else None
         async with (

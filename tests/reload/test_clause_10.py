@@ -96,7 +96,7 @@ async def test_clause_10_generations_and_memory_are_back_at_their_base(gateway) 
         assert objects() < base + 160, "at least one object is left of every reload"
         assert sys.getallocatedblocks() < blocks * 1.05
         assert alive(one) == [1, 1, 1]
-        assert one.api.status()["generation"] == 200
+        assert (await one.api.status())["generation"] == 200
 
 
 async def test_clause_10_open_sockets_keep_only_what_they_use(gateway) -> None:
@@ -114,7 +114,7 @@ async def test_clause_10_open_sockets_keep_only_what_they_use(gateway) -> None:
         for number in range(10, 20):
             one.plugin("chat", PLUGIN.format(number))
             await one.reload()
-        assert one.api.status()["generations"] == {10: 1, 20: 0}
+        assert (await one.api.status())["generations"] == {10: 1, 20: 0}
         assert alive(one) == [2, 1, 2]
         for client in (*clients, chained):
             assert await client.call("say") == [19]
@@ -140,7 +140,7 @@ async def build(ctx):
         for number in range(1, 100):
             one.plugin("chat", PLUGIN.format(number) + job.format(number))
             await one.reload()
-        assert one.api.status()["generations"] == {1: 2, 100: 0}
+        assert (await one.api.status())["generations"] == {1: 2, 100: 0}
         assert alive(one) == [2, 1, 2]
         stage.go()
         assert await running == [0]
@@ -156,7 +156,7 @@ async def test_clause_10_failed_reloads_leave_nothing_behind(gateway) -> None:
             await one.reload()
         results = [verdict.result for verdict in one.verdicts]
         assert results.count("failed") == 25
-        assert one.api.status()["generation"] == 1 + results.count("applied")
+        assert (await one.api.status())["generation"] == 1 + results.count("applied")
         assert alive(one) == [1, 1, 1]
 
 

@@ -40,12 +40,12 @@ async def test_clause_11_what_waits_for_a_restart_is_named_and_the_rest_applies(
         assert "pending restart: server.path" in caplog.messages
         assert await one.said() == "two"
         for word in ("three", "four"):
-            assert one.api.status()["pending"] == ("server.path",)
+            assert (await one.api.status())["pending"] == ("server.path",)
             one.say(word)
             assert (await one.reload()).plan.pending == ("server.path",)
         one.config(CONFIG)
         assert (await one.reload()).plan.pending == ()
-        assert one.api.status()["pending"] == ()
+        assert (await one.api.status())["pending"] == ()
 
 
 async def test_clause_11_host_port_and_limits_apply_at_once(gateway) -> None:
@@ -80,7 +80,7 @@ async def test_clause_12_the_last_good_one_serves_when_the_file_is_broken(
     async with gateway(file=one.file, last_good=not by_file) as one:
         assert isinstance(one.degraded, ConfigError)
         assert await one.said() == "accepted"
-        status = one.api.status()
+        status = await one.api.status()
         assert status["degraded"] == [problem.as_dict() for problem in one.degraded.problems]
         assert {problem.place.file for problem in one.degraded.problems} == {
             str(one.folder / "plugins/chat.py")
@@ -89,13 +89,13 @@ async def test_clause_12_the_last_good_one_serves_when_the_file_is_broken(
         one.say("still wrong")
         failed = await one.verdict()
         assert "no plugin 'chat.sya'" in str(failed.problems[0])
-        assert one.api.status()["degraded"]
+        assert (await one.api.status())["degraded"]
         one.plugin("chat", SAY.format("mended").replace("say", "sya"))
         mended = await one.verdict()
         assert mended.result == "applied"
         assert [each for each in mended.plan.changes if ".py" in each] == ["~ plugins/chat.py"]
         assert await one.said() == "mended"
-        assert one.api.status()["degraded"] == []
+        assert (await one.api.status())["degraded"] == []
     async with gateway(file=one.file, last_good=True) as one:
         assert one.degraded is None
 
@@ -109,7 +109,7 @@ async def test_clause_12_the_file_as_it_was_mends_it_too(gateway) -> None:
         one.config(CONFIG)
         verdict = await one.reload()
         assert (verdict.result, verdict.plan.changes) == ("applied", ())
-        assert one.api.status()["degraded"] == []
+        assert (await one.api.status())["degraded"] == []
         assert (await one.reload()).result == "unchanged"
 
 
@@ -162,7 +162,7 @@ async def test_clause_13_a_watch_that_ended_is_replaced(gateway) -> None:
             one.say(word)
             await one.verdict()
             assert await one.said() == word
-            assert one.api.status()["watcher"] == {"mode": "auto", "up": True}
+            assert (await one.api.status())["watcher"] == {"mode": "auto", "up": True}
 
 
 async def test_clause_13_the_safety_poll_sees_what_no_event_tells(gateway) -> None:
@@ -172,7 +172,7 @@ async def test_clause_13_the_safety_poll_sees_what_no_event_tells(gateway) -> No
             one.say(word)
             assert (await one.verdict()).result == "applied"
             assert await one.said() == word
-        assert one.api.status()["watcher"] == {"mode": "poll", "up": False}
+        assert (await one.api.status())["watcher"] == {"mode": "poll", "up": False}
 
 
 def without_inotify() -> list[str]:
@@ -268,7 +268,7 @@ def checked(file: Path) -> list[dict[str, object]]:
 async def agreed(one: Running) -> list[dict[str, object]]:
     """What is wrong with the file, according to both."""
     verdict = await one.reload()
-    told: list[dict[str, object]] = one.api.status()["last_reload"]["problems"]
+    told: list[dict[str, object]] = (await one.api.status())["last_reload"]["problems"]
     problems = await asyncio.to_thread(checked, one.file)
     assert problems == told
     assert bool(told) == (verdict.result == "failed")
@@ -289,7 +289,7 @@ async def test_clause_14_check_and_reload_agree_on_every_bad_file(gateway, monke
             assert await agreed(one), case
             assert await client.call("say") == ["one"]
         assert {verdict.result for verdict in one.verdicts} == {"failed"}
-        assert one.api.status()["generation"] == 1
+        assert (await one.api.status())["generation"] == 1
 
 
 async def test_clause_14_check_and_reload_agree_on_every_kind_of_mistake(gateway) -> None:

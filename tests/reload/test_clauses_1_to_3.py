@@ -36,7 +36,7 @@ async def test_clause_1_nothing_changes_while_plugins_are_imported(gateway, stag
         await stage.held()
         assert await old.call("say") == ["one"]
         assert await one.said() == "one"
-        assert list(one.api.status()["generations"]) == [1]
+        assert list((await one.api.status())["generations"]) == [1]
         stage.go()
         assert (await reload).result == "applied"
         assert (await old.call("say"))[0]["error"]["code"] == "unknown_event"
@@ -58,7 +58,7 @@ async def test_clause_1_nothing_changes_while_services_start(gateway, stage: Sta
         await stage.waited_for()
         assert await old.call("say") == ["one"]
         assert await one.said() == "one"
-        assert one.api.status()["generation"] == 1
+        assert (await one.api.status())["generation"] == 1
         stage.go()
         assert (await reload).result == "applied"
         assert await old.call("say") == ["two"]
@@ -137,7 +137,7 @@ async def test_clause_2_a_socket_stays_in_the_generation_that_accepted_it(
         await one.reload()
         async with caller(one.url) as second:
             assert await first.call("say") == await second.call("say") == ["new"]
-            assert one.api.status()["generations"] == {1: 1, 2: 1}
+            assert (await one.api.status())["generations"] == {1: 1, 2: 1}
     assert stage.seen[:2] == ["old in", "new in"]
     assert sorted(stage.seen[2:]) == ["new out", "old out"]
 
@@ -233,7 +233,7 @@ async def test_clause_3_every_problem_is_told_at_once_in_log_and_status(gateway,
         one.plugin("other", "import nowhere")
         verdict = await one.reload()
         assert len(verdict.problems) == 3
-        told = one.api.status()["last_reload"]
+        told = (await one.api.status())["last_reload"]
         assert [each["message"] for each in told["problems"]] == [
             each.message for each in verdict.problems
         ]

@@ -184,6 +184,7 @@ async def test_clause_7_every_trigger_gives_the_same_verdict(gateway, trigger: s
             "changes": [],
             "removed": [],
             "pending": [],
+            "emptied": [],
             "problems": [
                 {
                     "file": str(one.folder / "plugins/chat.py"),
@@ -201,6 +202,7 @@ async def test_clause_7_every_trigger_gives_the_same_verdict(gateway, trigger: s
             "changes": ["~ plugins/chat.py"],
             "removed": [],
             "pending": [],
+            "emptied": [],
             "problems": [],
         }
         assert await one.said() == "two"

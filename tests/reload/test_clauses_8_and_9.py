@@ -12,6 +12,7 @@ from tests.deadline import deadline
 from tests.reload.calling_client import caller
 from tests.reload.edited_daemon import until
 from tests.reload.plugin_gates import Stage
+from tests.serving_metrics import metrics_of
 
 # 8. Sockets are closed only when the new config says so, spread over a window, counted.
 
@@ -75,7 +76,7 @@ async def test_clause_8_sockets_of_a_removed_namespace_are_seen_off_by_their_own
         assert not going.lost.is_set()
         assert not staying.sent_away.is_set()
         assert await staying.call("say") == ["new"]
-        metrics = one.api.metrics().decode()
+        metrics = metrics_of(one.serving)
         assert "sockgw_reload_closed_sockets_total 1.0" in metrics
     assert stage.seen[-1] == "old unwinds"
 
@@ -197,12 +198,12 @@ async def test_clause_9_a_late_packet_is_cancelled_counted_and_acked(
             [answer] = await late
         code = {"well": "cancelled", "badly": "internal"}[how]
         assert answer["error"]["code"] == code
-        assert one.api.status()["outcomes"][code] == 1
+        assert (await one.api.status())["outcomes"][code] == 1
         if how == "well":
             assert answer["error"]["message"] == "event 'slow' was cancelled by a reload"
-        assert 'sockgw_cancelled_packets_total{by="reload"} 1.0' in one.api.metrics().decode()
+        assert 'sockgw_cancelled_packets_total{by="reload"} 1.0' in metrics_of(one.serving)
         assert await client.call("say") == ["two"]
-        assert list(one.api.status()["generations"]) == [2]
+        assert list((await one.api.status())["generations"]) == [2]
 
 
 async def test_clause_9_packets_that_queue_behind_a_late_one_are_acked_as_well(
@@ -235,11 +236,11 @@ async def test_clause_9_a_packet_that_ends_in_time_is_answered_by_its_own_code(
             one.plugin("chat", SLOW.format(word))
             await one.reload()
             assert await client.call("say") == [word]
-        assert one.api.status()["generations"] == {1: 1, 3: 0}
+        assert (await one.api.status())["generations"] == {1: 1, 3: 0}
         stage.go()
         assert await early == ["old"]
-        assert one.api.status()["outcomes"]["cancelled"] == 0
-        assert list(one.api.status()["generations"]) == [3]
+        assert (await one.api.status())["outcomes"]["cancelled"] == 0
+        assert list((await one.api.status())["generations"]) == [3]
 
 
 async def test_clause_9_packets_of_every_generation_are_answered_before_the_daemon_ends(

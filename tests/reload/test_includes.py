@@ -177,4 +177,4 @@ async def test_file_that_vanishes_and_comes_back_is_two_verdicts(gateway) -> Non
         assert await one.said() == "one"
         one.file.write_text(text)
         assert (await one.verdict()).result == "unchanged"
-        assert one.api.status()["last_reload"]["result"] == "unchanged"
+        assert (await one.api.status())["last_reload"]["result"] == "unchanged"

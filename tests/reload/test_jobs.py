@@ -15,6 +15,7 @@ from tests.js_client import JsDriver
 from tests.reload.calling_client import Caller, caller
 from tests.reload.edited_daemon import Running, until
 from tests.reload.plugin_gates import Stage
+from tests.serving_metrics import metrics_of
 
 CONFIG = """
 server: {stop_timeout: 1ms}
@@ -109,7 +110,7 @@ async def error_of(call: asyncio.Task[list[Any]]) -> tuple[str, str]:
 def cancelled(one: Running) -> dict[str, int]:
     """What was cancelled, by cause, as the metrics tell it."""
     found: dict[str, int] = {}
-    for line in one.api.metrics().decode().splitlines():
+    for line in metrics_of(one.serving).splitlines():
         if line.startswith("sockgw_cancelled_packets_total{"):
             name, _, value = line.partition(" ")
             found[name.split('"')[1]] = int(float(value))
@@ -122,16 +123,16 @@ async def test_a_job_with_a_timeout_of_its_own_survives_twenty_saves(gateway, st
         for number in range(1, 21):
             await save(one, client, number)
             assert await client.call("say") == [str(number)]
-            assert one.api.status()["generations"] == {1: 1, number + 1: 0}
-        assert one.api.status()["services"] == ["store"]
+            assert (await one.api.status())["generations"] == {1: 1, number + 1: 0}
+        assert (await one.api.status())["services"] == ["store"]
         assert "store 0 closes" not in stage.seen
         stage.go()
         assert await job == [["0", True]]
         await until(lambda: "store 0 closes" in stage.seen)
-        assert one.api.status()["generations"] == {21: 0}
+        assert (await one.api.status())["generations"] == {21: 0}
         assert cancelled(one) == {"reload": 20}
-        assert one.api.status()["outcomes"]["cancelled"] == 20
-        assert one.api.status()["outcomes"]["timeout"] == 0
+        assert (await one.api.status())["outcomes"]["cancelled"] == 20
+        assert (await one.api.status())["outcomes"]["timeout"] == 0
 
 
 async def test_a_job_of_a_javascript_client_survives_saves(
@@ -163,11 +164,11 @@ async def test_it_ends_at_its_own_timeout_which_is_no_cancellation(gateway) -> N
 
 async def test_status_tells_what_still_works_and_until_when(gateway, stage: Stage) -> None:
     async with served(gateway, CONFIG.replace("drain: 1ms", "drain: 30m")) as (one, client):
-        assert one.api.status()["old_generations"] == []
+        assert (await one.api.status())["old_generations"] == []
         await begun(client, "build")
         one.plugin("job", PLUGIN.format(1))
         await one.reload()
-        [old] = one.api.status()["old_generations"]
+        [old] = (await one.api.status())["old_generations"]
         end = old.pop("until") - time.time()
         assert 60 < end <= 1200
         assert old == {"generation": 1, "packets": 1, "chains": 0, "cancelled": 0}
@@ -175,7 +176,7 @@ async def test_status_tells_what_still_works_and_until_when(gateway, stage: Stag
         await begun(client, "deaf")
         one.plugin("job", PLUGIN.format(2))
         await one.reload()
-        ends = [each["until"] - time.time() for each in one.api.status()["old_generations"]]
+        ends = [each["until"] - time.time() for each in (await one.api.status())["old_generations"]]
         assert ends[0] <= 1200 < ends[1] <= 1800
         stage.go()
 
@@ -187,7 +188,7 @@ async def test_those_that_wait_for_their_turn_have_their_own_time_too(
         jobs = [client.begin("queued", number) for number in range(3)]
         await stage.waited_for()
         await save(one, client, 1)
-        [old] = one.api.status()["old_generations"]
+        [old] = (await one.api.status())["old_generations"]
         assert old["packets"] == 3
         assert stage.seen == [0, "endless"]
         stage.go()
@@ -213,7 +214,7 @@ async def test_those_whose_turn_does_not_come_in_their_own_time_are_cancelled(
         one.plugin("job", PLUGIN.format(1))
         await one.reload()
         assert await error_of(second) == ("cancelled", "event 'queued' was cancelled by a reload")
-        assert [each["packets"] for each in one.api.status()["old_generations"]] == [1]
+        assert [each["packets"] for each in (await one.api.status())["old_generations"]] == [1]
         stage.go()
         assert await first == [["0", True]]
         assert stage.seen[0] != 0
@@ -235,7 +236,7 @@ async def test_a_plugin_that_cancels_a_packet_is_named(gateway) -> None:
         assert await client.call("cancel") == []
         assert await error_of(kept) == ("cancelled", "event 'kept' was cancelled by a plugin")
         assert cancelled(one) == {"plugin": 1}
-        assert one.api.status()["outcomes"]["cancelled"] == 1
+        assert (await one.api.status())["outcomes"]["cancelled"] == 1
 
 
 async def test_a_packet_whose_client_left_is_counted_and_has_no_outcome(gateway) -> None:
@@ -245,7 +246,7 @@ async def test_a_packet_whose_client_left_is_counted_and_has_no_outcome(gateway)
             await begun(client, "endless")
         await until(lambda: cancelled(one) == {"disconnect": 1})
         await until(lambda: one.live.packets == 1)
-        assert one.api.status()["outcomes"]["cancelled"] == 0
+        assert (await one.api.status())["outcomes"]["cancelled"] == 0
 
 
 @pytest.mark.parametrize("how", ["reload", "stop"])
@@ -262,14 +263,14 @@ async def test_one_that_goes_on_though_it_was_cancelled_is_answered_once(
         text = f"event 'deaf' was cancelled by a {how}"
         assert await error_of(deaf) == ("cancelled", text)
         assert f"event 'deaf' goes on after a {how}: its handler cannot be cancelled" in caplog.text
-        outcomes = dict(one.api.status()["outcomes"])
+        outcomes = dict((await one.api.status())["outcomes"])
         assert outcomes["cancelled"] == 1
         if how == "reload":
-            [old] = one.api.status()["old_generations"]
+            [old] = (await one.api.status())["old_generations"]
             assert (old["packets"], old["cancelled"], old["until"]) == (1, 1, None)
         stage.go()
         await until(lambda: one.live.packets == 0)
-        assert one.api.status()["outcomes"] == outcomes
+        assert (await one.api.status())["outcomes"] == outcomes
 
 
 async def test_a_middleware_without_a_route_that_goes_on_is_answered_once(
@@ -296,10 +297,10 @@ async def test_a_middleware_without_a_route_that_goes_on_is_answered_once(
         one.plugin("job", deaf + "\n")
         await one.reload()
         assert await error_of(call) == ("cancelled", "event 'nothing' was cancelled by a reload")
-        outcomes = dict(one.api.status()["outcomes"])
+        outcomes = dict((await one.api.status())["outcomes"])
         stage.go()
         await until(lambda: one.live.packets == 0)
-        assert one.api.status()["outcomes"] == outcomes
+        assert (await one.api.status())["outcomes"] == outcomes
 
 
 async def test_a_stop_has_a_time_of_its_own_which_a_reload_changes(gateway, stage: Stage) -> None:
@@ -360,7 +361,7 @@ async def test_gateway_events_are_cancelled_unless_their_routes_have_timeouts(
             one.plugin("job", EVENTS + f"# {number}\n")
             await one.reload()
         if has_own:
-            [old] = one.api.status()["old_generations"]
+            [old] = (await one.api.status())["old_generations"]
             assert 60 < old["until"] - time.time() <= 1200
             stage.go()
         await until(lambda: len(stage.seen) > 1)

@@ -93,7 +93,7 @@ async def test_certificate_is_added_renewed_and_taken_away_under_open_sockets(ga
             await one.verdict()
         assert await one.said() == "one"
         assert await client.call("say") == ["one"]
-        assert one.api.status()["last_reload"]["result"] == "applied"
+        assert (await one.api.status())["last_reload"]["result"] == "applied"
 
 
 @pytest.mark.parametrize("broken", ["half", "another", "empty", "missing"])
@@ -224,7 +224,7 @@ async def test_the_admin_call_that_moves_its_listener_is_answered(gateway) -> No
 async def test_no_connection_keeps_the_rights_it_had_under_another_token(gateway) -> None:
     """Once the block is gone there is no token to ask for, and so nobody to answer."""
     async with gateway(CONFIG + f"admin: {{port: {free_port()}, token: {TOKEN}}}\n") as one:
-        port = int(one.serving.admin.url.rpartition(":")[2])
+        port = int(one.admin.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")

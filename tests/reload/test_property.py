@@ -228,7 +228,7 @@ async def tell(story: list[Step]) -> None:
             for step in story:
                 await teller.play(step)
             await teller.end()
-            outcomes = one.api.status()["outcomes"]
+            outcomes = (await one.api.status())["outcomes"]
             assert {outcome for outcome, count in outcomes.items() if count} <= {"ok"}
             chained = sum(one.live.alive.values())
             await until(lambda: len(one.live.alive) <= 1 + chained)

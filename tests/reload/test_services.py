@@ -78,7 +78,7 @@ async def test_unrelated_edits_keep_one_instance(gateway, stage: Stage) -> None:
             assert (await one.reload()).result == "applied"
             assert await client.call("say") == [["a1", number]]
         assert stage.seen == ["+a1"]
-        assert one.api.status()["generation"] == 101
+        assert (await one.api.status())["generation"] == 101
     assert stage.seen == ["+a1", "-a1"]
 
 

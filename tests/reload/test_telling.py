@@ -61,7 +61,7 @@ async def test_a_token_is_never_told(gateway, caplog) -> None:
         assert verdict.plan.changes == ("~ admin.token",)
         one.config(CONFIG)
         await one.reload()
-        told = repr(one.verdicts) + caplog.text + repr(one.api.status())
+        told = repr(one.verdicts) + caplog.text + repr(await one.api.status())
         assert "secret" not in told
 
 
@@ -129,11 +129,12 @@ async def test_plan_tells_what_a_reload_would_do_and_does_nothing(gateway) -> No
             "changes": ["~ server.path: /socket.io/ -> /else/", "- /going"],
             "removed": ["/going"],
             "pending": ["server.path"],
+            "emptied": [],
             "closed": 1,
             "problems": [],
         }
         assert await client.call("say") == ["one"]
-        assert one.api.status()["generation"] == 1
+        assert (await one.api.status())["generation"] == 1
         assert one.verdicts == []
         other = one.folder / "other.yaml"
         other.write_text("namespaces: {/: {routes: {say: chat.sya}}}")

@@ -1,0 +1,140 @@
+"""The one process of a gateway without workers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from time import time
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from gateway.daemon.loading import Loading
+from gateway.daemon.metrics import ServingMetrics
+from gateway.daemon.plan import Plan
+from gateway.daemon.serving import PreparedBuild, Serving
+from gateway.errors import Problem
+from gateway.runtime.live import OldGeneration
+from gateway.snapshot import Snapshot
+
+__all__ = ["SingleProcess", "serving_status"]
+
+
+class SingleProcess:
+    """A fleet of one: this process serves.
+
+    `override` and `inherited` are as of `Serving`.
+    """
+
+    def __init__(
+        self,
+        loading: Loading,
+        override: Mapping[str, Any],
+        inherited: socket.socket | None = None,
+    ) -> None:
+        self.snapshot: Snapshot | None = None
+        self._loading = loading
+        self._override, self._inherited = override, inherited
+        self._serving: Serving | None = None
+        self._metrics: ServingMetrics | None = None
+
+    @property
+    def serving(self) -> Serving:
+        """What serves. Raises `LookupError` before the first snapshot does."""
+        if self._serving is None:
+            raise LookupError("nothing serves yet")
+        return self._serving
+
+    @property
+    def generation(self) -> int:
+        return self._serving.generation if self._serving else 0
+
+    @property
+    def url(self) -> str:
+        return self.serving.listener.url
+
+    async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
+        former = self._serving.build if self._serving else None
+        build = await self._loading.build(snapshot, former)
+        serving = self._serving or Serving(build, self._override, self._inherited)
+        if not anyway and self._serving and serving.serves(build):
+            return None
+        return _Candidate(self, snapshot, serving, await serving.prepare(build))
+
+    def serve(self, snapshot: Snapshot, serving: Serving) -> None:
+        """Note what serves now."""
+        self.snapshot = snapshot
+        if self._serving is None:
+            self._serving, self._metrics = serving, ServingMetrics(serving)
+
+    async def plan(self, snapshot: Snapshot) -> tuple[Plan, int]:
+        serving = self.serving
+        plan = serving.plan(await self._loading.build(snapshot, serving.build))
+        sockets = serving.sockets.hub.rooms.counts
+        return plan, sum(sockets[name] for name in plan.removed)
+
+    async def status(self) -> dict[str, Any]:
+        return serving_status(self.serving)
+
+    async def metrics(self) -> Sequence[Metric]:
+        return [*self._metrics.collect()] if self._metrics else []
+
+    async def close(self) -> None:
+        if self._serving:
+            await self._serving.close()
+
+
+class _Candidate:
+    """A snapshot that is ready to serve in this process."""
+
+    def __init__(
+        self, fleet: SingleProcess, snapshot: Snapshot, serving: Serving, prepared: PreparedBuild
+    ) -> None:
+        self._fleet, self._snapshot, self._serving = fleet, snapshot, serving
+        self._prepared = prepared
+
+    @property
+    def plan(self) -> Plan:
+        return self._prepared.plan
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        return self._prepared.build.warnings
+
+    async def commit(self) -> None:
+        await self._prepared.commit()
+        self._fleet.serve(self._snapshot, self._serving)
+
+    async def abort(self) -> None:
+        await self._prepared.abort()
+
+
+def serving_status(serving: Serving) -> dict[str, Any]:
+    """Return what a process serves, and for whom, as JSON has it."""
+    live, sockets = serving.sockets.live, serving.sockets
+    # A plugin's reason may repeat a secret option.
+    secrets, latest = serving.build.config.secrets, sockets.engine.refused.latest
+    return {
+        "generation": serving.generation,
+        "since": serving.since,
+        "digest": serving.build.blueprint.digest,
+        "generations": live.alive,
+        "old_generations": [_old(each) for each in live.old],
+        "sockets": dict(sockets.hub.rooms.counts),
+        "services": sorted(serving.build.blueprint.services),
+        "pending": serving.pending,
+        "refused": [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest],
+        "outcomes": sockets.dispatcher.outcomes,
+    }
+
+
+def _old(generation: OldGeneration) -> dict[str, Any]:
+    seconds = generation.seconds
+    return {
+        "generation": generation.number,
+        "packets": generation.packets,
+        "chains": generation.chains,
+        "cancelled": generation.cancelled,
+        "until": None if seconds is None else time() + seconds,
+    }
