@@ -11,11 +11,11 @@ from dataclasses import replace
 from gateway.api import Answers, Delivery, Member, Namespace, Socket, Sockets
 from gateway.cluster import messages as wire
 from gateway.cluster.answering import Answering
+from gateway.cluster.asking import Gathered, Requests
 from gateway.cluster.bus import Bus, Channel, Gaps, Kind, Numbers, Reason
 from gateway.cluster.lead import Lead
 from gateway.cluster.messages import BadMessage, Request
 from gateway.cluster.remote import socket_views
-from gateway.cluster.requests import Gathered, Requests
 from gateway.errors import UsageError
 from gateway.socketio.hub import Hub, published
 
