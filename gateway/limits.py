@@ -42,6 +42,7 @@ LimitName = Literal[
     "connections",
     "connections_per_second",
     "depth",
+    "forwarding",
     "handlers",
     "handlers_per_socket",
     "join_timeout",

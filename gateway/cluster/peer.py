@@ -8,15 +8,20 @@ in one, then its payload. The end of the stream is the end of the peer.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import IntEnum
 from typing import cast
 
-__all__ = ["MOST_WAITING", "Frame", "Mesh", "Peer"]
+__all__ = ["MOST_PASSED", "MOST_PASSING", "MOST_WAITING", "Frame", "Mesh", "Peer"]
+
+LOG = logging.getLogger("sockgw.cluster")
 
 HEAD = struct.Struct("!IB")
 
@@ -31,6 +36,12 @@ TURN = 0.002
 
 MOST_PASSED = 2**16
 """Bytes that go with a connection at most."""
+
+MOST_PASSING = 256
+"""Connections that may wait for a peer that does not take them."""
+
+TAKEN_AT_ONCE = 16
+"""Connections of a peer that are taken in one turn of the loop."""
 
 
 class Frame(IntEnum):
@@ -62,6 +73,7 @@ class Peer(asyncio.Protocol):
         self._size = 0  # bytes in the outbox
         self._unread = bytearray()
         self._is_running = self._is_paused = False
+        self._passing: deque[tuple[int, bytes]] = deque()  # descriptors that wait
 
     def __repr__(self) -> str:
         return f"Peer({self.tag!r})"
@@ -91,13 +103,24 @@ class Peer(asyncio.Protocol):
         self._size += HEAD.size + size
         return True
 
+    @property
+    def is_full(self) -> bool:
+        """True if the peer is gone, or takes no more connections for now."""
+        return not self.is_up or len(self._passing) >= MOST_PASSING
+
     def pass_connection(self, sock: socket.socket, payload: bytes) -> bool:
         """Pass a connection; false if the peer does not take it. `sock` stays open here."""
-        if not self.is_up or len(payload) > MOST_PASSED:
+        if self.is_full or len(payload) > MOST_PASSED:
             return False
         try:
-            socket.send_fds(self._channel, [payload], [sock.fileno()])
-        except OSError:  # too many wait, or it is gone
+            if self._passing:
+                self._wait_to_pass(sock, payload)
+            else:
+                socket.send_fds(self._channel, [payload], [sock.fileno()])
+        except BlockingIOError:
+            self._wait_to_pass(sock, payload)
+            asyncio.get_running_loop().add_writer(self._channel, self._pass_more)
+        except OSError:
             return False
         return True
 
@@ -116,8 +139,12 @@ class Peer(asyncio.Protocol):
         asyncio.get_running_loop().add_reader(self._channel, self._take_connections)
 
     def connection_lost(self, error: Exception | None) -> None:
-        asyncio.get_running_loop().remove_reader(self._channel)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel)
+        loop.remove_writer(self._channel)
         self._channel.close()
+        while self._passing:
+            os.close(self._passing.popleft()[0])
         self._outbox.clear()
         self._size = 0
         self._mesh.lost(self)
@@ -169,13 +196,32 @@ class Peer(asyncio.Protocol):
 
     # Connections
 
+    def _wait_to_pass(self, sock: socket.socket, payload: bytes) -> None:
+        self._passing.append((os.dup(sock.fileno()), payload))
+
+    def _pass_more(self) -> None:
+        while self._passing:
+            descriptor, payload = self._passing[0]
+            try:
+                socket.send_fds(self._channel, [payload], [descriptor])
+            except BlockingIOError:
+                return
+            except OSError:  # the client is told by the end of its connection
+                LOG.debug("%r did not take a connection", self, exc_info=True)
+            os.close(self._passing.popleft()[0])
+        asyncio.get_running_loop().remove_writer(self._channel)
+
     def _take_connections(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
-            data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1)
-            for descriptor in descriptors:
-                sock = socket.socket(fileno=descriptor)
-                sock.setblocking(False)
-                self._mesh.take(self, sock, data)
+            for _ in range(TAKEN_AT_ONCE):
+                data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1)
+                if not data:  # nothing more will come
+                    asyncio.get_running_loop().remove_reader(self._channel)
+                    return
+                for descriptor in descriptors:  # none if no descriptor was left here
+                    sock = socket.socket(fileno=descriptor)
+                    sock.setblocking(False)
+                    self._mesh.take(self, sock, data)
 
 
 class Mesh:
@@ -216,10 +262,17 @@ class Mesh:
 
     def handle(self, peer: Peer, kind: Frame, payload: bytes) -> None:
         if handle := self._handlers.get(kind):
-            handle(peer, payload)
+            try:
+                handle(peer, payload)
+            except Exception:
+                LOG.exception("a fault in the gateway itself")
 
     def take(self, peer: Peer, sock: socket.socket, payload: bytes) -> None:
-        self.on_connection(peer, sock, payload)
+        try:
+            self.on_connection(peer, sock, payload)
+        except Exception:
+            sock.close()
+            LOG.exception("a fault in the gateway itself")
 
     def lost(self, peer: Peer) -> None:
         if self.peers.get(peer.tag) is peer:

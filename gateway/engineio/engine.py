@@ -26,11 +26,11 @@ from gateway.engineio.violations import (
 )
 from gateway.engineio.websocket import WebSocketCarrier
 from gateway.http.addresses import AddressCounts
-from gateway.http.connection import HttpConnection, HttpServer
+from gateway.http.connection import HttpServer
 from gateway.http.cors import Cors, preflight
 from gateway.http.deadlines import Deadlines
 from gateway.http.descriptors import descriptors_for_connections
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import Connection, Exchange
 from gateway.http.proxies import Peer, Sender, TrustedProxies
 from gateway.http.request import Request
 from gateway.http.response import NOT_FOUND
@@ -38,7 +38,7 @@ from gateway.http.static import Static
 from gateway.http.switching import switch_to_websocket, websocket_key
 from gateway.limits import LIMIT_NAMES, LimitName, Limits, TokenBucket
 
-__all__ = ["Admission", "Connect", "Engine"]
+__all__ = ["Admission", "Connect", "Engine", "Forward"]
 
 LOG = logging.getLogger("sockgw.engine")
 
@@ -57,6 +57,9 @@ Connect = Callable[[Session, Request, Mapping[str, object]], Receiver]
 It gets the request that opens the session, and what the gate has to say of its client.
 """
 
+Forward = Callable[[Request, Connection, str], Exchange | None]
+"""Has a request answered elsewhere, or begins to; the text is header fields for refusals."""
+
 
 class Engine:
     """An Engine.IO v4 server: its sessions by id, and its WebSockets.
@@ -64,6 +67,9 @@ class Engine:
     `connect` makes the receiver of each new session. `is_overloaded` returns true while the
     process is too busy for new sessions. `find_gate` returns the gate that a handshake has to
     pass before its session opens; `None` for none. While `accepting` is false, none is opened.
+
+    Beside other members, every id begins with the `tag` of this one. `find_owner` returns what
+    answers the requests of a session that another member has, by its id; `None` if none has it.
     """
 
     def __init__(
@@ -87,6 +93,8 @@ class Engine:
         self.websockets: set[WebSocketCarrier] = set()
         self.accepting = True
         self.find_gate = find_gate
+        self.tag = ""
+        self.find_owner: Callable[[str], Forward | None] = lambda sid: None
         self._connect = connect
         self._server: HttpServer | None = None
         self._all_gone: asyncio.Future[None] | None = None
@@ -141,7 +149,7 @@ class Engine:
 
     # Requests
 
-    def respond(self, request: Request, connection: HttpConnection) -> Exchange | None:
+    def respond(self, request: Request, connection: Connection) -> Exchange | None:
         """Answer a request: a handshake, a poll, a POST or an upgrade."""
         fields = self.cors.fields(request, connection)
         if fields is None:
@@ -155,6 +163,8 @@ class Engine:
         key = websocket_key(request) if "upgrade" in request.headers else None
         refusal = verify(request, session, self.settings, key)
         if refusal is not None:
+            if session is None and (forward := self.find_owner(request.query.get("sid", ""))):
+                return forward(request, connection, fields)
             self._refuse(refusal, request, connection, fields)
             return None
         if session is None:
@@ -205,7 +215,7 @@ class Engine:
         transport: Transport = "polling"
         if request.query["transport"] == "websocket":
             transport = "websocket"
-        session = Session(new_id(), transport, self, address, is_secure=is_secure)
+        session = Session(self.tag + new_id(), transport, self, address, is_secure=is_secure)
         self.sessions[session.id] = session
         accepted = False
         try:
@@ -216,7 +226,7 @@ class Engine:
         return session
 
     def _poll(
-        self, session: Session, request: Request, connection: HttpConnection, fields: str
+        self, session: Session, request: Request, connection: Connection, fields: str
     ) -> Exchange | None:
         polling = session.polling
         if polling is None:  # the session ended while it was being opened
@@ -231,7 +241,7 @@ class Engine:
         return None
 
     def switch(
-        self, session: Session, request: Request, key: str, connection: HttpConnection, fields: str
+        self, session: Session, request: Request, key: str, connection: Connection, fields: str
     ) -> None:
         """Turn a connection into a WebSocket of the session."""
         detached = connection.detach()
@@ -248,7 +258,7 @@ class Engine:
         websocket.open(answer, tail)
 
     def _refuse(
-        self, refusal: Refusal, request: Request, connection: HttpConnection, fields: str
+        self, refusal: Refusal, request: Request, connection: Connection, fields: str
     ) -> None:
         address = self.sender(request, connection).address
         cause = cause_of(refusal, request, self.settings)
@@ -267,7 +277,7 @@ class Engine:
         self.limits_met.record(limit, address, why, cure)
 
     def _not_found(
-        self, path: str, static: Static | None, request: Request, connection: HttpConnection
+        self, path: str, static: Static | None, request: Request, connection: Connection
     ) -> None:
         """Answer a page, or 404; `path` is the server's. Only Socket.IO's clients get a line."""
         if static and static.answers(request, connection):

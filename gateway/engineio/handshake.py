@@ -12,8 +12,8 @@ from gateway.engineio.session import Session
 from gateway.engineio.settings import Settings
 from gateway.engineio.timers import Due
 from gateway.engineio.violations import EventCounter, RefusalCounter
-from gateway.http.connection import HttpConnection
 from gateway.http.deadlines import Deadlines
+from gateway.http.exchange import Connection
 from gateway.http.proxies import Peer, Sender
 from gateway.http.request import Request
 from gateway.http.response import Answer, json_answer
@@ -49,7 +49,7 @@ class Opener(Protocol):
         """Open a session that was admitted."""
 
     def switch(
-        self, session: Session, request: Request, key: str, connection: HttpConnection, fields: str
+        self, session: Session, request: Request, key: str, connection: Connection, fields: str
     ) -> None:
         """Turn a connection into a WebSocket of the session."""
 
@@ -166,7 +166,7 @@ class HandshakeExchange:
         gate: Gate,
         request: Request,
         key: str | None,
-        connection: HttpConnection,
+        connection: Connection,
         fields: str,
     ) -> None:
         self._engine, self._gate, self._request, self._key = engine, gate, request, key

@@ -11,11 +11,11 @@ from typing import Protocol
 
 from gateway.engineio.counted import RAISE_PAYLOAD
 from gateway.engineio.pacing import BUDGET, NEXT_TURN
-from gateway.engineio.packet import Packet, PacketError, decode_payload, encode_payload
+from gateway.engineio.packet import NOOP, Packet, PacketError, decode_payload, encode_payload
 from gateway.engineio.refusals import Refusal, refuse, too_large
 from gateway.engineio.session import Polling, Session
 from gateway.engineio.transports import CLOSE_LIMIT, COMPRESS_FROM
-from gateway.http.connection import HttpConnection
+from gateway.http.exchange import Connection
 from gateway.http.request import Request
 from gateway.http.response import Answer
 
@@ -90,6 +90,11 @@ class PollExchange:
         self._is_gone = True
         self._session.lost(self, "transport error")
 
+    def withdraw(self) -> None:
+        """Give up the poll but not the session: it was not answered, and can come again."""
+        self._is_gone = True
+        self._polling.withdraw(self)
+
     # Called by the session
 
     def wake(self) -> None:
@@ -97,6 +102,11 @@ class PollExchange:
         if not self._is_awake:
             self._is_awake = True
             asyncio.get_running_loop().call_soon(self._answer)
+
+    def give_way(self) -> None:
+        self._is_gone = True
+        answer = Answer(200, self._fields + PAYLOAD, encode_payload([NOOP]))
+        self._connection.answer(answer)
 
     def expire_soon(self) -> None:
         self._connection.cut_later(CLOSE_LIMIT)
@@ -130,7 +140,7 @@ class PostExchange:
         session: Session,
         polling: Polling,
         request: Request,
-        connection: HttpConnection,
+        connection: Connection,
         fields: str,
     ) -> None:
         self._session, self._polling = session, polling

@@ -35,7 +35,7 @@ from gateway.engineio.upgrade import Upgrade, UpgradeStep
 from gateway.http.deadlines import Deadlines
 from gateway.limits import Limits, TokenBucket
 
-__all__ = ["Host", "Polling", "Session", "State", "new_id"]
+__all__ = ["Host", "Polling", "Session", "State", "new_id", "tag_of"]
 
 LOG = logging.getLogger("sockgw.engine")
 
@@ -346,9 +346,18 @@ class Session(Counted):
         self.resume(websocket)
 
 
-def new_id() -> str:
-    """Make an id, for a session or a socket, that nobody can guess."""
-    return secrets.token_urlsafe(15)
+def new_id(tag: str = "") -> str:
+    """Make an id of 20 characters, for a session or a socket, that nobody can guess.
+
+    It begins with `tag`.
+    """
+    random = secrets.token_urlsafe(15)
+    return tag + random[len(tag) :] if tag else random
+
+
+def tag_of(session: Session) -> str:
+    """The beginning of a session's id, which names its member; empty if there is only one."""
+    return session.id[:-20]
 
 
 class Polling:
@@ -383,11 +392,15 @@ class Polling:
         """Handle a GET request.
 
         "A client MUST NOT have more than one active GET request. Should it happen, the server
-        MUST return an HTTP 400 error status and close the session."
+        MUST return an HTTP 400 error status and close the session." Beside other members the new
+        one takes the place of the old: a proxy repeats a GET when a member does not answer it.
         """
-        if self._waiting is None:
+        former = self._waiting
+        if former is None or tag_of(self._session):
             self._waiting = poll
             self.answer_if_ready()
+            if former is not None:
+                former.give_way()
         else:
             self._session.count_violation("overlap", "two polls at once")
             self._session.end("transport error")
@@ -423,6 +436,11 @@ class Polling:
             if session.outbox.drain is not None:
                 session.outbox.wake_senders(session._host.limits)
             self.answer_if_ready()
+
+    def withdraw(self, poll: Poll) -> None:
+        """Forget a GET that waits and will not be answered."""
+        if poll is self._waiting:
+            self._waiting = None
 
     def post(self, post: Post) -> bool:
         """Handle a POST request; false if it has to be refused.

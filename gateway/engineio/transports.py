@@ -20,6 +20,9 @@ class Poll(Protocol):
 
     def wake(self) -> None: ...
 
+    def give_way(self) -> None:
+        """Answer without packets: another poll has taken its place."""
+
     def expire_soon(self) -> None:
         """Drop the connection soon unless the answer is read: the session is over."""
 

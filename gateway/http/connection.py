@@ -58,7 +58,8 @@ class HttpServer:
     path has no route.
 
     `idle` has the connections without a request, not even a part of one, and the times since
-    when, the longest idle first. `handshakes` are connections whose prelude is under way.
+    when, the longest idle first. `handshakes` are connections whose prelude is under way, `relays`
+    those whose bytes are copied to and from another process.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class HttpServer:
         self.closing = CloseQueue()
         self.connections: set[HttpConnection] = set()
         self.handshakes: set[HttpConnection] = set()
+        self.relays: set[object] = set()
         # No OrderedDict: every request leaves and enters it, which costs a third in a dict.
         self.idle: dict[HttpConnection, float] = {}
         self._is_armed = False  # the deadline IDLE is set
@@ -93,7 +95,8 @@ class HttpServer:
     @property
     def count(self) -> int:
         """The number of open connections, of every kind."""
-        return len(self.connections) + len(self.handshakes) + self.websockets()
+        http = len(self.connections) + len(self.handshakes) + len(self.relays)
+        return http + self.websockets()
 
     def has_room(self, address: str) -> bool:
         """True if one more connection may stay; the one that has been idle longest makes room."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import IntEnum
 from typing import Protocol
 
-__all__ = ["Bounds", "Due", "Exchange"]
+from gateway.http.closing import CloseQueue
+from gateway.http.response import Answer
+
+__all__ = ["Bounds", "Connection", "Due", "Exchange"]
 
 
 class Due(IntEnum):
@@ -30,6 +34,29 @@ class Bounds(Protocol):
 
     @property
     def most_connections(self) -> float: ...
+
+
+class Connection(Protocol):
+    """The connection of a request, as far as its answer needs it; see `HttpConnection`."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def is_secure(self) -> bool: ...
+
+    @property
+    def closing(self) -> CloseQueue: ...
+
+    def answer(self, answer: Answer) -> None: ...
+
+    def detach(self) -> tuple[asyncio.Transport, bytes] | None: ...
+
+    def abort(self) -> None: ...
+
+    def cut_later(self, seconds: float) -> None: ...
+
+    def cut_no_more(self) -> None: ...
 
 
 class Exchange(Protocol):

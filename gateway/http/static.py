@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
-from gateway.http.connection import HttpConnection
+from gateway.http.exchange import Connection
 from gateway.http.request import Request
 from gateway.http.response import Answer
 
@@ -101,7 +101,7 @@ class Static:
         self.pages: Pages = MappingProxyType({})
         self._reserved = None if reserved == "/" else reserved
 
-    def answers(self, request: Request, connection: HttpConnection) -> bool:
+    def answers(self, request: Request, connection: Connection) -> bool:
         """Answer a request if there is a page for it; tell whether there is."""
         path = request.path
         page = self.pages.get(path)

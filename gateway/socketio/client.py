@@ -15,7 +15,7 @@ from gateway.engineio.frames import Frames
 from gateway.engineio.pacing import paced
 from gateway.engineio.packet import Message
 from gateway.engineio.receiver import Reason
-from gateway.engineio.session import Session, new_id
+from gateway.engineio.session import Session, new_id, tag_of
 from gateway.errors import Reject, UsageError
 from gateway.http.request import Request
 from gateway.limits import LimitName, Limits, TokenBucket
@@ -62,7 +62,7 @@ class ConnectedSocket(Member):
     def __init__(
         self, client: Client, scope: Namespace, handshake: Handshake, packets: TokenBucket
     ) -> None:
-        socket = Socket(new_id(), scope, handshake, self)
+        socket = Socket(new_id(tag_of(client.session)), scope, handshake, self)
         super().__init__(socket, scope, client.session)
         self.client = client
         self.packets = packets

@@ -1,0 +1,80 @@
+"""A proxy that sends each request to the next of several ports, as plain round robin does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+__all__ = ["round_robin"]
+
+LARGEST_HEAD = 2**16
+
+
+class _Proxy:
+    def __init__(self, ports: list[int]) -> None:
+        self._ports = itertools.cycle(ports)
+        self.serving: set[asyncio.Task[None]] = set()
+
+    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
+        with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+            while await self._request(client, to_client):
+                pass
+        to_client.close()
+
+    async def _request(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> bool:
+        """Pass on one request and its answer; false after the last one."""
+        request = await _message(client)
+        server, to_server = await asyncio.open_connection("127.0.0.1", next(self._ports))
+        try:
+            to_server.write(request)
+            if b"\r\nupgrade: websocket\r\n" in request.lower():
+                await asyncio.gather(_copy(client, to_server), _copy(server, to_client))
+                return False
+            answer = asyncio.create_task(_message(server))
+            # A client that leaves takes its request with it, as behind nginx.
+            left = asyncio.create_task(client.read(1))
+            await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done() and left.done() and not left.result():
+                answer.cancel()
+                return False
+            to_client.write(await answer)
+            left.cancel()
+            await asyncio.wait({left})
+            return left.cancelled()
+        finally:
+            to_server.close()
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    """One request or answer, whose body has a length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    _, found, rest = head.lower().partition(b"\r\ncontent-length: ")
+    return head + (await reader.readexactly(int(rest.split(b"\r\n")[0])) if found else b"")
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(LARGEST_HEAD):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def round_robin(*ports: int) -> AsyncIterator[str]:
+    """Serve in front of these ports; gives the address without the path."""
+    proxy = _Proxy(list(ports))
+    site = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=LARGEST_HEAD)
+    try:
+        yield f"http://127.0.0.1:{site.sockets[0].getsockname()[1]}"
+    finally:
+        site.close()
+        for task in tuple(proxy.serving):
+            task.cancel()
+        if proxy.serving:
+            await asyncio.wait(proxy.serving)
