@@ -37,7 +37,7 @@ HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext[Any, Any], Next], A
 
 
 ELSEWHERE = (
-    "service {0!r} runs on another member, because of its scope: test '{0!r} in ctx.service', "
+    "service {0!r} runs on another member, because of its scope: test {0!r} in ctx.service, "
     "and reach it with ctx.gateway.publish"
 )
 

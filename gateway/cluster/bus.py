@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, Protocol
 
-__all__ = ["Bus", "BusCounts", "Channel", "Gaps", "Kind", "Numbers", "Receive"]
+__all__ = ["Bus", "BusCounts", "Channel", "Gaps", "Kind", "Numbers", "Reason", "Receive"]
 
 Reason = Literal["away", "full", "gone", "unsendable", "volatile"]
 """Why a message was not sent: the engine is away, too much waits in its outbox, the member is gone,

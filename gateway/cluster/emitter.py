@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 from gateway.api import Answers, Delivery, Member, Namespace, Socket, Sockets
 from gateway.cluster import messages as wire
-from gateway.cluster.answering import Answering
 from gateway.cluster.asking import Gathered, Requests
-from gateway.cluster.bus import Bus, Channel, Gaps, Kind, Numbers, Reason
+from gateway.cluster.bus import Bus
+from gateway.cluster.incoming import Incoming
 from gateway.cluster.lead import Lead
 from gateway.cluster.messages import BadMessage, Request
+from gateway.cluster.outgoing import Outgoing
 from gateway.cluster.remote import socket_views
 from gateway.errors import UsageError
 from gateway.socketio.hub import Hub, published
@@ -28,9 +27,6 @@ CONFIRM = 2.0
 
 GRACE = 0.5
 """Seconds that a call waits for other members beyond its own time."""
-
-ID_SIZE = 20
-"""Characters of a socket's id, which begins with the tag of its member."""
 
 QUIET = 10.0
 """Seconds between two lines of the log about members that do not answer."""
@@ -47,16 +43,16 @@ class ClusterEmitter:
         self.bus = bus
         self.requests = Requests()
         self._hub = hub
-        self._numbers = Numbers()
-        self._gaps = Gaps()
+        self._outgoing = Outgoing(bus)
+        say = self._outgoing.hello
+        self.lead = Lead(self.member, lambda: bus.members, say, hub.dispatcher.live.pool.settle)
+        self.incoming = Incoming(hub, bus, self._outgoing, self.requests, self.lead)
         self._told = -QUIET
-        self.lead = Lead(self.member, lambda: bus.members, self._hello, self._lead_changed)
-        self.answering = Answering(hub, self.answer)
         hub.member = self.member
         hub.use(self)
-        hub.rooms.is_taken = self._is_taken(hub.rooms.is_taken)
-        hub.dispatcher.live.follow(self.lead)
-        bus.receive = self.receive
+        hub.rooms.is_foreign = self._outgoing.is_taken
+        hub.dispatcher.live.pool.lead = self.lead
+        bus.receive = self.incoming.receive
         bus.on_joined.append(self.lead.joined)
         bus.on_lost.append(self._lost)
 
@@ -64,7 +60,8 @@ class ClusterEmitter:
 
     async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None:
         self._hub.deliver(target, event, args)
-        self._broadcast(target, event, args)
+        if self._is_public(target):
+            self._outgoing.broadcast(target, event, args)
 
     async def confirm(
         self, target: Namespace, event: str, args: Sequence[object], timeout: float
@@ -72,7 +69,7 @@ class ClusterEmitter:
         here = self._hub.deliver(target, event, args)
 
         def publish(id: str) -> None:
-            self._broadcast(target, event, args, id)
+            self._outgoing.broadcast(target, event, args, id)
 
         found = await self._ask(target, publish, timeout)
         counts = {tag: each[0].count for tag, each in found.answers.items()}
@@ -135,51 +132,7 @@ class ClusterEmitter:
     async def publish(self, event: str, args: Sequence[object]) -> None:
         data = published(event, args)
         self._hub.dispatcher.cluster(data)
-        self._send("/", wire.Publish(data=data, everywhere=True))
-
-    # Sending
-
-    def answer(self, namespace: str, answer: wire.Answer, to: str) -> None:
-        """Send an answer to the member that has asked."""
-        channel = Channel(Kind.ANSWER, namespace)
-        answer.uid = self.member.tag
-        answer.number = self._numbers.next(channel, to)
-        self._publish(channel, answer, to)
-
-    def _broadcast(
-        self, target: Namespace, event: str, args: Sequence[object], confirm: str = ""
-    ) -> None:
-        to = self._owner(target)
-        if to == self.member.tag or not self._is_public(target):
-            return
-        channel = Channel(Kind.BROADCAST, target.name)
-        ours = wire.Ours(self._numbers.next(channel, to), time.time(), confirm)
-        packet = wire.event(target.name, [event, *args])
-        message = wire.Broadcast(self.member.tag, packet, wire.options(target), ours)
-        self._publish(channel, message, to, volatile=target.is_volatile)
-
-    def _send(self, namespace: str, request: Request, to: str | None = None, id: str = "") -> None:
-        channel = Channel(Kind.REQUEST, namespace)
-        request.uid, request.request_id = self.member.tag, id
-        request.number = self._numbers.next(channel, to)
-        self._publish(channel, request, to)
-
-    def _publish(
-        self,
-        channel: Channel,
-        message: wire.Broadcast | Request | wire.Answer,
-        to: str | None,
-        *,
-        volatile: bool = False,
-    ) -> None:
-        try:
-            encoded = wire.encode(message)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            reason: Reason = "unsendable"
-            self.bus.counts.unpublished[reason] += 1
-            LOG.exception("a message for other members cannot be encoded")
-        else:
-            self.bus.publish(channel, encoded, to, volatile=volatile)
+        self._outgoing.request("/", wire.Publish(data=data, everywhere=True))
 
     # Asking
 
@@ -188,7 +141,7 @@ class ClusterEmitter:
     ) -> Gathered:
         """Ask the members that can have sockets of a target."""
         asked: Collection[str] = tuple(self.bus.members)
-        owner = self._owner(target)
+        owner = self._outgoing.owner(target)
         if owner is not None:
             asked = [owner] if owner in asked else []
         if not asked or not self._is_public(target):
@@ -198,9 +151,9 @@ class ClusterEmitter:
         return await self.requests.ask(asked, publish, timeout)
 
     async def _request(self, target: Namespace, request: Request, timeout: float) -> Gathered:
-        owner = self._owner(target)
+        owner = self._outgoing.owner(target)
         return await self._ask(
-            target, lambda it: self._send(target.name, request, owner, it), timeout
+            target, lambda it: self._outgoing.request(target.name, request, owner, it), timeout
         )
 
     async def _change(self, target: Namespace, request: wire.Confirmed) -> None:
@@ -217,102 +170,8 @@ class ClusterEmitter:
         """False for a target that cannot have sockets on any member."""
         return target.rooms != () and self._hub.dispatcher.serves(target.name)
 
-    def _owner(self, target: Namespace) -> str | None:
-        """The member that has all sockets of a target; `None` if it could be any.
-
-        A target that is a single socket's id has one.
-        """
-        rooms = target.rooms
-        if rooms is None or len(rooms) != 1 or len(rooms[0]) != ID_SIZE:
-            return None
-        tag = rooms[0][: len(self.member.tag)]
-        return tag if tag == self.member.tag or tag in self.bus.members else None
-
-    def _is_taken(self, is_ours: Callable[[str], bool]) -> Callable[[str], bool]:
-        """True of a room that has the name of a socket's own, on whatever member."""
-
-        def is_taken(room: str) -> bool:
-            if is_ours(room):
-                return True
-            return len(room) == ID_SIZE and room[: len(self.member.tag)] in self.bus.members
-
-        return is_taken
-
-    # Receiving
-
-    def receive(self, channel: Channel, message: bytes) -> None:
-        """Act on a message of another member; one that cannot be decoded is counted."""
-        try:
-            if channel.kind is Kind.BROADCAST:
-                self._take_broadcast(channel, wire.decode_broadcast(message))
-            elif channel.kind is Kind.REQUEST:
-                self._take_request(channel, wire.decode_request(message))
-            else:
-                answer = wire.decode_answer(message)
-                self._note(channel, answer.uid, answer.number)
-                self.requests.take(answer)
-        except BadMessage as error:
-            self.bus.counts.undecodable += 1
-            LOG.debug("a message of another member is dropped: %s", error)
-        except Exception:
-            LOG.exception("a fault in the gateway itself")
-
-    def _take_broadcast(self, channel: Channel, message: wire.Broadcast) -> None:
-        if message.uid == self.member.tag:
-            return
-        packet, ours = message.packet, message.ours
-        if packet.nsp != channel.namespace:
-            raise BadMessage("a packet of another namespace than that of its channel")
-        target = self._target(channel.namespace, message.opts)
-        self._note(channel, message.uid, ours.number, target)
-        event, *args = packet.data
-        try:
-            count = self._hub.deliver(target, event, args)
-        except (TypeError, ValueError, UsageError) as error:
-            raise BadMessage(str(error)) from None
-        if ours.confirm:
-            answer = wire.Answer(ours.confirm, count=count)
-            self.answer(channel.namespace, answer, message.uid)
-
-    def _take_request(self, channel: Channel, request: Request) -> None:
-        if request.uid == self.member.tag:
-            return
-        opts = getattr(request, "opts", None)
-        target = None if opts is None else self._target(channel.namespace, opts)
-        if isinstance(request, wire.Hello):  # sent before or after any other
-            self.lead.heard(request)
-            return
-        self._note(channel, request.uid, request.number, target)
-        if isinstance(request, wire.Publish):
-            everywhere = None if request.everywhere else channel.namespace
-            self._hub.dispatcher.cluster(request.data, everywhere)
-        elif target is not None:
-            self.answering.begin(request, target)
-
-    def _note(
-        self, channel: Channel, sender: str, number: int, target: Namespace | None = None
-    ) -> None:
-        """Count what was missed before a message, if a member has sent it."""
-        if number and sender in self.bus.members:
-            is_direct = target is not None and self._owner(target) is not None
-            missed = self._gaps.missed(sender, channel, number, is_direct=is_direct)
-            self.bus.counts.missed += missed
-
-    def _target(self, namespace: str, opts: wire.Options) -> Namespace:
-        target = Namespace(namespace, self, tuple(opts.rooms) or None, tuple(opts.excluded))
-        return replace(target, is_volatile=True) if opts.flags.volatile else target
-
-    # Members
-
-    def _hello(self, hello: wire.Hello, to: str | None) -> None:
-        self.bus.publish(Channel(Kind.REQUEST, "/"), wire.encode(hello), to)
-
-    def _lead_changed(self) -> None:
-        LOG.info("this member %s", "leads" if self.lead.is_here else "no longer leads")
-        self._hub.dispatcher.live.lead_changed()
-
     def _lost(self, member: str) -> None:
         self.requests.lost(member)
-        self._gaps.forget(member)
-        self._numbers.forget(member)
+        self.incoming.forget(member)
+        self._outgoing.forget(member)
         self.lead.lost(member)

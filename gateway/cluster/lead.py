@@ -8,6 +8,7 @@ not know each other, the higher number gives it up.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
@@ -15,6 +16,8 @@ from gateway.api import Member
 from gateway.cluster.messages import Hello
 
 __all__ = ["Lead"]
+
+LOG = logging.getLogger("sockgw.cluster")
 
 DECIDE = 2.0
 """Seconds that the start of a service waits until it is known which member leads."""
@@ -80,6 +83,7 @@ class Lead:
 
     def _set(self, is_here: bool) -> None:
         self.is_here = is_here
+        LOG.info("this member %s", "leads" if is_here else "no longer leads")
         self._say(self._hello(), None)
         self._changed()
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.cluster.emitter import ClusterEmitter
 from gateway.compiler import schema_cost
 from gateway.daemon.fleet import Fleet
 from gateway.daemon.serving import Serving
@@ -30,6 +31,7 @@ class ServingMetrics:
     def collect(self) -> Iterator[Metric]:
         """Return what there is to tell now."""
         yield from self._traffic()
+        yield from self._members()
         yield from self._clients()
         yield from self._checks()
         yield from self._generations()
@@ -61,6 +63,38 @@ class ServingMetrics:
             "sockgw_connections",
             "Open TCP connections of the public port.",
             server.engine.connections,
+        )
+
+    def _members(self) -> Iterator[Metric]:
+        """What goes between this member and others, if there can be others."""
+        hub = self._serving.sockets.hub
+        yield CounterMetricFamily(
+            "sockgw_cluster_events_refused",
+            "Published events that a `cluster` route did not get, because of limits.handlers.",
+            value=hub.dispatcher.unheard,
+        )
+        emitter = hub.emitter
+        if not isinstance(emitter, ClusterEmitter):
+            return
+        counts, requests = emitter.bus.counts, emitter.requests
+        answering = emitter.incoming.answering
+        yield _counts(
+            "sockgw_bus_unpublished",
+            "Messages that another member was not sent.",
+            "reason",
+            counts.unpublished,
+        )
+        for name, text, count in (
+            ("published", "Messages sent to other members.", counts.published),
+            ("received", "Messages of other members.", counts.received),
+            ("missed", "Messages of other members that did not arrive.", counts.missed),
+            ("undecodable", "Messages of other members that were dropped.", counts.undecodable),
+            ("unanswered", "Requests that some member did not answer.", requests.unanswered),
+            ("refused", "Requests of other members beyond the limit.", answering.refused),
+        ):
+            yield CounterMetricFamily(f"sockgw_bus_{name}", text, value=count)
+        yield GaugeMetricFamily(
+            "sockgw_bus_pending", "Requests that wait for other members.", len(requests)
         )
 
     def _clients(self) -> Iterator[Metric]:

@@ -145,14 +145,7 @@ class Dispatcher:
             await connection.disconnect()
         else:
             why = refused_by(ctx, namespace.connection_links, why)
-            self._refuse(connection, ctx, reject, why)
-
-    def _refuse(self, connection: Connection, ctx: Context, reject: Reject, why: str) -> None:
-        try:
-            self.refuse(connection, reject, why)
-        except (TypeError, ValueError) as error:
-            internal = unsendable(ctx, error)
-            connection.refuse(internal.message, connect_error_data(internal))
+            _refuse(self, connection, ctx, reject, why)
 
     async def _stay(self, connection: Connection) -> None:
         if connection.state is CONNECTING:
@@ -206,19 +199,13 @@ class Dispatcher:
             return
         ctx = _context(connection, generation, event, args)
         try:
-            await self._run_event(route, ctx)
+            await _run_event(self.live, route, ctx)
         except BaseException as error:
             if not is_fault(error, currentframe()):
                 raise
             if event == "connect" and _has_left(connection, error):
                 return
             log_fault(ctx, f"in the route of the gateway event '{event}'", error)
-
-    async def _run_event(self, route: Route, ctx: Context) -> None:
-        own = self.live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
-        with own or nullcontext():
-            async with asyncio.timeout(route.timeout):
-                await route.end(ctx)
 
     # Published events
 
@@ -233,21 +220,11 @@ class Dispatcher:
             if self.in_flight.count >= generation.blueprint.limits.handlers:
                 self.unheard += 1
                 continue
-            task = self.live.spawn(generation, self._hear(generation, each.name, route, [*args]))
+            task = self.live.spawn(
+                generation, _hear(self.live, generation, each.name, route, [*args])
+            )
             if task is not None:
                 self.in_flight.count_event_while(task)
-
-    async def _hear(
-        self, generation: Generation, namespace: str, route: Route, args: list[Value]
-    ) -> None:
-        gateway = generation.gateway
-        ctx = ClusterContext(args, generation.service, gateway.of(namespace), gateway)
-        try:
-            await self._run_event(route, ctx)
-        except BaseException as error:
-            if not is_fault(error, currentframe()):
-                raise
-            log_fault(ctx, "in the route of the gateway event 'cluster'", error)
 
     # Packets
 
@@ -378,6 +355,38 @@ def _context(
 ) -> Context:
     scope, gateway = connection.scope, generation.gateway
     return Context(connection.socket, event, args, generation.service, scope, gateway)
+
+
+def _refuse(
+    dispatcher: Dispatcher, connection: Connection, ctx: Context, reject: Reject, why: str
+) -> None:
+    try:
+        dispatcher.refuse(connection, reject, why)
+    except (TypeError, ValueError) as error:
+        internal = unsendable(ctx, error)
+        connection.refuse(internal.message, connect_error_data(internal))
+
+
+async def _run_event(live: Live, route: Route, ctx: Context) -> None:
+    """Run the route of a gateway event."""
+    own = live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
+    with own or nullcontext():
+        async with asyncio.timeout(route.timeout):
+            await route.end(ctx)
+
+
+async def _hear(
+    live: Live, generation: Generation, namespace: str, route: Route, args: list[Value]
+) -> None:
+    """Run a `cluster` route with a published event."""
+    gateway = generation.gateway
+    ctx = ClusterContext(args, generation.service, gateway.of(namespace), gateway)
+    try:
+        await _run_event(live, route, ctx)
+    except BaseException as error:
+        if not is_fault(error, currentframe()):
+            raise
+        log_fault(ctx, "in the route of the gateway event 'cluster'", error)
 
 
 async def _in_turn(

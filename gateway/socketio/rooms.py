@@ -136,13 +136,13 @@ class Rooms:
     """Sockets by id; accepted sockets also by namespace and room.
 
     A socket that is still connecting may join rooms, but gets nothing that is sent to them. The
-    room named after a socket's id, which only that socket is in, is not stored. `is_taken` is true
-    of such names, of which a socket may join its own only.
+    room named after a socket's id, which only that socket is in, is not stored. `is_foreign`
+    is true of such names of other members; `None` means that there are none.
     """
 
     def __init__(self) -> None:
         self._by_id: dict[str, Member] = {}
-        self.is_taken: Callable[[str], bool] = self._by_id.__contains__
+        self.is_foreign: Callable[[str], bool] | None = None
         self._namespaces: dict[str, _Members] = {}
         self._rooms: dict[str, dict[str, _Members]] = {}
         self._addresses = AddressCounts()
@@ -217,7 +217,9 @@ class Rooms:
 
     def check_free(self, rooms: Iterable[str]) -> None:
         """Raise `Reject` if one of the rooms is a socket's own."""
-        if any(map(self.is_taken, rooms)):
+        if any(room in self._by_id for room in rooms) or (
+            self.is_foreign is not None and any(map(self.is_foreign, rooms))
+        ):
             raise Reject("forbidden_room", "the room belongs to another socket")
 
     def leave(self, member: Member, rooms: Iterable[str]) -> None:

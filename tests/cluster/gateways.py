@@ -19,9 +19,9 @@ __all__ = ["GatewayMember", "gateways"]
 class GatewayMember(TestGateway):
     """A gateway with other members beside it."""
 
-    def __init__(self, file: Path, number: int) -> None:
+    def __init__(self, file: Path, number: int, tag: str = "") -> None:
         super().__init__(file, {})
-        self.mesh = Mesh(f"tag-{number}")
+        self.mesh = Mesh(tag or f"tag-{number}")
         self.bus = LocalBus(self.mesh)
         self._server.engine.tag = self.mesh.tag
         self.emitter = ClusterEmitter(self._server.hub, self.bus, number)
