@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gateway.daemon.metrics import Metrics
+from gateway.daemon.metrics import ServingMetrics
 from tests.cluster.gateways import gateways
 from tests.deadline import until
 from tests.gateway_files import write
@@ -19,7 +19,7 @@ async def test_what_goes_between_members_is_counted(tmp_path: Path) -> None:
         served: Any = SimpleNamespace(sockets=two._server)  # all that these metrics read
         found = {
             sample.name: sample.value
-            for family in Metrics(served, SimpleNamespace())._members()  # type: ignore[arg-type]
+            for family in ServingMetrics(served)._members()
             for sample in family.samples
         }
         assert found == {
