@@ -1,4 +1,4 @@
-"""The gateway events `disconnecting`, `disconnect` and `error`."""
+"""The gateway events `disconnecting`, `disconnect`, `error` and `cluster`."""
 
 from __future__ import annotations
 
