@@ -24,7 +24,7 @@ HEADINGS = {
     "namespace": "namespaces.NAME",
     "namespace_limits": "limits of a namespace",
     "route": "namespaces.NAME.routes.EVENT",
-    "plugin": "services.NAME",
+    "service": "services.NAME",
     "handshake_middleware": "handshake middleware, an item of a chain",
     "connection_middleware": "connection middleware, an item of a chain",
     "packet_middleware": "packet middleware, an item of a chain",

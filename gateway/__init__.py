@@ -2,16 +2,26 @@
 
 from gateway.api import (
     Answers,
+    Delivery,
     Gateway,
     Handler,
     Handshake,
+    Member,
     Namespace,
     Next,
     Socket,
+    Sockets,
     Value,
     Volatile,
 )
-from gateway.context import Context, HandshakeContext, HandshakeMiddleware, Middleware, Services
+from gateway.context import (
+    ClusterContext,
+    Context,
+    HandshakeContext,
+    HandshakeMiddleware,
+    Middleware,
+    Services,
+)
 from gateway.errors import (
     ConfigError,
     GatewayError,
@@ -24,14 +34,17 @@ from gateway.errors import (
 
 __all__ = [
     "Answers",
+    "ClusterContext",
     "ConfigError",
     "Context",
+    "Delivery",
     "Gateway",
     "GatewayError",
     "Handler",
     "Handshake",
     "HandshakeContext",
     "HandshakeMiddleware",
+    "Member",
     "Middleware",
     "Namespace",
     "Next",
@@ -41,6 +54,7 @@ __all__ = [
     "Reject",
     "Services",
     "Socket",
+    "Sockets",
     "UsageError",
     "Value",
     "Volatile",

@@ -7,10 +7,10 @@ they reach clients through `Wire` and `Emitter`, which the gateway provides.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, Generic, Literal, Protocol, TypeAlias, Union
+from typing import Any, Generic, Literal, Protocol, TypeAlias, Union, overload
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -20,13 +20,16 @@ else:
 __all__ = [
     "Answers",
     "DataT",
+    "Delivery",
     "Emitter",
     "Gateway",
     "Handler",
     "Handshake",
+    "Member",
     "Namespace",
     "Next",
     "Socket",
+    "Sockets",
     "Value",
     "Volatile",
     "Wire",
@@ -81,9 +84,19 @@ class Wire(Protocol):
 
 
 class Emitter(Protocol):
-    """Sends to many sockets of a namespace at once, whatever type their data has."""
+    """Sends to many sockets of a namespace at once, whatever type their data has.
+
+    It reaches those of all members. `timeout` is in seconds and bounds the wait for other members.
+    """
+
+    @property
+    def member(self) -> Member: ...
 
     async def broadcast(self, target: AnyTarget, event: str, args: Sequence[object]) -> None: ...
+
+    async def confirm(
+        self, target: AnyTarget, event: str, args: Sequence[object], timeout: float
+    ) -> Delivery: ...
 
     async def call(
         self, target: AnyTarget, event: str, args: Sequence[object], timeout: float
@@ -95,11 +108,40 @@ class Emitter(Protocol):
 
     async def disconnect_sockets(self, target: AnyTarget, close: bool) -> None: ...
 
-    def sockets(self, target: AnyTarget) -> tuple[AnySocket, ...]: ...
+    async def sockets(self, target: AnyTarget, timeout: float) -> AnySockets: ...
+
+    async def count(self, target: AnyTarget, timeout: float) -> int: ...
+
+    async def publish(self, event: str, args: Sequence[object]) -> None: ...
 
 
 AnyTarget: TypeAlias = "Namespace[Any]"
-AnySocket: TypeAlias = "Socket[Any]"
+AnySockets: TypeAlias = "Sockets[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member: one process of the gateway, with the sockets that are connected to it.
+
+    `tag` begins the ids of its sockets; with one process it is empty. `number` is that of the
+    worker, from 1; one that replaces another has the same. `node` is the name of the machine.
+    """
+
+    tag: str
+    number: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of an event that was emitted with `confirm=True`.
+
+    `recipients` is the number of sockets that it was sent to, by the tag of their member. `missing`
+    are the tags of the members that did not confirm it in time: it may have reached them or not.
+    """
+
+    recipients: Mapping[str, int]
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +149,13 @@ class Answers:
     """The answers of several sockets to one `call`.
 
     `answers` has the arguments of each socket's ack, by socket id. `missing` are the ids of the
-    sockets that did not answer: in time, or because they left.
+    sockets that did not answer: in time, or because they left. `missing_members` are the tags of
+    the members that did not tell what their sockets answered.
     """
 
     answers: Mapping[str, list[Value]]
     missing: tuple[str, ...] = ()
+    missing_members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +192,10 @@ class Socket(Generic[DataT]):
 
     `data` is this connection's dict. It survives reloads and is still there after `next()` has
     returned, so keep plain data in it, not instances of plugin classes.
+
+    A socket of another member, as `Namespace.sockets` finds it, is a view: its `data`, which cannot
+    be changed, its `rooms` and `connected` are as they were when it was found, and of its
+    `handshake` only the `address` is known.
     """
 
     __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
@@ -242,6 +290,18 @@ class Socket(Generic[DataT]):
         return self._wire.disconnect(close)
 
 
+class Sockets(list[Socket[DataT]]):
+    """A list of sockets. `missing` are the tags of the members that did not tell theirs."""
+
+    __slots__ = ("missing",)
+
+    def __init__(
+        self, sockets: Iterable[Socket[DataT]] = (), missing: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(sockets)
+        self.missing = missing
+
+
 class Volatile:
     """Sends to one client only what it can take at once; see `Socket.volatile`."""
 
@@ -282,20 +342,40 @@ class Namespace(Generic[DataT]):
         """The same sockets; an event that is emitted is dropped for clients not ready for it."""
         return replace(self, is_volatile=True)
 
-    def emit(self, event: str, *args: object) -> Awaitable[None]:
-        """Send an event to each of the sockets, once."""
+    @overload
+    def emit(self, event: str, *args: object) -> Awaitable[None]: ...
+
+    @overload
+    def emit(
+        self, event: str, *args: object, confirm: Literal[True], timeout: float = 5.0
+    ) -> Awaitable[Delivery]: ...
+
+    def emit(
+        self, event: str, *args: object, confirm: bool = False, timeout: float = 5.0
+    ) -> Awaitable[Delivery | None]:
+        """Send an event to each of the sockets, once.
+
+        It returns when the sockets of this member were sent the event, and the other members will
+        be told. With `confirm`, it waits until they have sent it too, at most `timeout` seconds.
+        """
+        if confirm:
+            return self._emitter.confirm(self, event, args, timeout)
         return self._emitter.broadcast(self, event, args)
 
     def call(self, event: str, *args: object, timeout: float = 5.0) -> Awaitable[Answers]:
         """Send an event to each of the sockets and return their answers.
 
-        It takes until the last has answered or left, at most `timeout` seconds. Sockets without an
-        answer are `missing`; nothing is raised for them.
+        It takes until the last has answered or left, at most `timeout` seconds, and half a second
+        more if a member does not answer. Sockets and members without an answer are named; nothing
+        is raised for them.
         """
         return self._emitter.call(self, event, args, timeout)
 
     def join(self, *rooms: RoomNames) -> Awaitable[None]:
         """Have each of the sockets join rooms.
+
+        It returns when all members have done so; one that does not say so within two seconds is
+        logged. The same is true of `leave` and `disconnect_sockets`.
 
         A socket that would be in more rooms than `limits.rooms_per_socket` allows joins none of
         them. Raises `Reject` with the code `forbidden_room` if a room is named after a socket's id.
@@ -306,9 +386,16 @@ class Namespace(Generic[DataT]):
         """Have each of the sockets leave rooms."""
         return self._emitter.leave(self, _names(rooms))
 
-    def sockets(self) -> tuple[Socket[DataT], ...]:
-        """The sockets connected to this process."""
-        return self._emitter.sockets(self)
+    def sockets(self, timeout: float = 5.0) -> Awaitable[Sockets[DataT]]:
+        """Return the connected sockets of all members, waiting for at most `timeout` seconds.
+
+        Those of other members are views, see `Socket`.
+        """
+        return self._emitter.sockets(self, timeout)
+
+    def count(self, timeout: float = 5.0) -> Awaitable[int]:
+        """Count the sockets. A member that does not answer within `timeout` seconds adds none."""
+        return self._emitter.count(self, timeout)
 
     def disconnect_sockets(self, close: bool = False) -> Awaitable[None]:
         """Disconnect each of the sockets; with `close`, close their connections too."""
@@ -334,3 +421,15 @@ class Gateway:
     def of(self, namespace: str) -> Namespace:
         """The sockets of a namespace; a missing leading `/` is added."""
         return Namespace("/" + namespace.removeprefix("/"), self._emitter)
+
+    @property
+    def member(self) -> Member:
+        """The member that this code runs on."""
+        return self._emitter.member
+
+    def publish(self, event: str, *args: object) -> Awaitable[None]:
+        """Run the `cluster` routes of all members, this one included, with `[event, *args]`.
+
+        It does not wait for them. Raises `TypeError` or `ValueError` for what cannot be sent.
+        """
+        return self._emitter.publish(event, args)

@@ -323,12 +323,13 @@ class _Compilation:
         if not use.is_whole:
             raise ConfigError([])  # its options have a problem of their own
         bound = self._bound(use, plugin, given=("gateway",))
-        key = (name, *_key(use, plugin))
+        key = (name, *_key(use, plugin), use.scope)
         return Recipe(
             key,
             make=partial(_make_service, plugin, bound),
             problem=partial(_masked, use.at, self._config.secrets),
             place=partial(_line_in, self._plugins, plugin),
+            scope=use.scope,
         )
 
     def _made(self, use: Use, plugin: Plugin, *owner: str) -> Callable[..., Any]:

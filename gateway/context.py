@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from gateway.api import DataT, Gateway, Handshake, Namespace, Next, Socket, Value
+from gateway.errors import UsageError
 from gateway.headers import AnswerHeaders, SameSite
 
 if sys.version_info >= (3, 13):
@@ -19,6 +20,7 @@ else:
     from typing_extensions import TypeVar  # the one that takes a default
 
 __all__ = [
+    "ClusterContext",
     "Context",
     "HandshakeContext",
     "HandshakeMiddleware",
@@ -34,20 +36,38 @@ HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext[Any, Any], Next], A
 """One link of the handshake chain."""
 
 
+ELSEWHERE = (
+    "service {0!r} runs on another member, because of its scope: test {0!r} in ctx.service, "
+    "and reach it with ctx.gateway.publish"
+)
+
+
 class Services:
-    """The running services by name: `ctx.service.user` is what the factory of `user` returned."""
+    """The running services by name: `ctx.service.user` is what the factory of `user` returned.
 
-    __slots__ = ("_instances",)
+    A service that another member runs, by its `scope`, raises `UsageError`; `"user" in ctx.service`
+    is false for it. `elsewhere` are the names of those that may be such.
+    """
 
-    def __init__(self, instances: Mapping[str, object]) -> None:
+    __slots__ = ("__weakref__", "_elsewhere", "_instances")
+
+    def __init__(
+        self, instances: MutableMapping[str, object], elsewhere: Collection[str] = ()
+    ) -> None:
         self._instances = instances
+        self._elsewhere = elsewhere
 
     def __getattr__(self, name: str) -> Any:  # `Any`, because only the YAML knows the type
         try:
             return self._instances[name]
         except KeyError:
+            if name in self._elsewhere:
+                raise UsageError(ELSEWHERE.format(name)) from None
             known = ", ".join(sorted(self._instances)) or "none"
             raise AttributeError(f"no service {name!r}; services: {known}") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._instances
 
     def __dir__(self) -> list[str]:
         return sorted(self._instances)
@@ -141,6 +161,33 @@ class Context(Generic[DataT, S]):
             "namespace": self.socket.namespace,
             "event": self.event,
         }
+
+
+class ClusterContext(Context[DataT, S]):
+    """The context of a `cluster` route, which runs for no socket."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, args: list[Value], service: S, namespace: Namespace[DataT], gateway: Gateway
+    ) -> None:
+        self.event = "cluster"
+        self.args = args
+        self.service = service
+        self.namespace = namespace
+        self.gateway = gateway
+        self.reply = None
+        self.state = {}
+        self._at = 0
+
+    @property
+    def socket(self) -> Socket[DataT]:  # type: ignore[override]  # there is none to set
+        """Raises `UsageError`."""
+        raise UsageError("a 'cluster' route has no ctx.socket: use ctx.namespace or ctx.gateway")
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        return {"namespace": self.namespace.name, "event": self.event}
 
 
 class HandshakeContext(Generic[DataT, S]):

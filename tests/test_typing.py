@@ -40,10 +40,21 @@ Handshaking = HandshakeContext[Data, Services]
 """
 
 RIGHT = """
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
-from gateway import Context, Gateway, Middleware, Namespace, Next, Reject, Services, Socket
+from gateway import (
+    Context,
+    Delivery,
+    Gateway,
+    Middleware,
+    Namespace,
+    Next,
+    Reject,
+    Services,
+    Socket,
+    Sockets,
+)
 
 from plugins import types
 from plugins.types import Ctx, Data, Handshaking, Users
@@ -66,11 +77,11 @@ async def early(ctx: Handshaking, next: Next) -> None:
 async def say(client: Ctx, text: str) -> list[object]:
     data = client.socket.data
     data["said"] = data.get("said", 0) + len(text)
-    return [data["name"], data["said"], *names(client.namespace)]
+    return [data["name"], data["said"], *[name async for name in names(client.namespace)]]
 
 
-def names(namespace: Namespace[Data]) -> Iterator[str]:
-    for socket in namespace.sockets():
+async def names(namespace: Namespace[Data]) -> AsyncIterator[str]:
+    for socket in await namespace.sockets():
         assert_type(socket, Socket[Data])
         yield socket.data["name"]
 
@@ -78,7 +89,10 @@ def names(namespace: Namespace[Data]) -> Iterator[str]:
 async def targets(ctx: Ctx, gateway: Gateway) -> None:
     assert_type(ctx.namespace.to("lobby").except_("hall").volatile, Namespace[Data])
     assert_type(ctx.socket.to("lobby"), Namespace[Data])
-    assert_type(ctx.socket.broadcast.sockets(), tuple[Socket[Data], ...])
+    assert_type(await ctx.socket.broadcast.sockets(), Sockets[Data])
+    assert_type(await gateway.of("/").emit("hi"), None)
+    assert_type(await gateway.of("/").emit("hi", confirm=True), Delivery)
+    assert_type(await gateway.of("/").count(), int)
     assert_type(ctx.socket.siblings, tuple[Socket, ...])
     assert_type(gateway.of("/"), Namespace)
 
@@ -137,7 +151,7 @@ async def early(ctx: Handshaking, next: Next) -> None:
 
 
 async def others(ctx: Ctx) -> None:
-    for socket in ctx.namespace.sockets():
+    for socket in await ctx.namespace.sockets():
         socket.data["nane"]  # TypedDict "Data" has no key "nane"
 
 

@@ -254,6 +254,12 @@ class Mesh:
             joined(peer)
         return peer
 
+    def tell(self) -> None:
+        """Call the functions in `on_joined` for the peers that are there already."""
+        for peer in tuple(self.peers.values()):
+            for joined in self.on_joined:
+                joined(peer)
+
     def close(self) -> None:
         """End all peers."""
         for peer in tuple(self.peers.values()):

@@ -325,4 +325,5 @@ def _use(document: Document, value: Any, *path: str | int) -> Use:
         options=MappingProxyType(options),
         option_at=MappingProxyType(stand),
         is_whole=path not in document.doubtful,
+        scope=value.get("scope", "member"),
     )

@@ -34,7 +34,7 @@ LOGGERS = (
 )
 """The gateway's own loggers."""
 
-_GATEWAY_EVENTS = ("connect", "disconnect", "disconnecting", "error")
+_GATEWAY_EVENTS = ("cluster", "connect", "disconnect", "disconnecting", "error")
 
 _CLIENTS_ONLY = {
     "middleware": "{!r} is the gateway's own event, which passes no middleware; leave this out",

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Order = Literal["concurrent", "serial"]
+Scope = Literal["member", "node", "cluster"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -56,7 +57,7 @@ class Use:
     """A plugin by name, and the options it is made with.
 
     `option_at` has the position of each option. `is_whole` is false when the options have a
-    problem of their own: then only the name can be checked.
+    problem of their own: then only the name can be checked. `scope` is that of a service.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Use:
     options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     option_at: Mapping[str, At] = field(default_factory=lambda: MappingProxyType({}))
     is_whole: bool = True
+    scope: Scope = "member"
 
 
 @dataclass(frozen=True, slots=True)

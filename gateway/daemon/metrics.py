@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.cluster.emitter import ClusterEmitter
+from gateway.cluster.forward import Forwarding
 from gateway.compiler import schema_cost
 from gateway.daemon.fleet import Fleet
 from gateway.daemon.serving import Serving
@@ -21,15 +23,18 @@ T = TypeVar("T", bound=str)
 
 
 class ServingMetrics:
-    """Collects the metrics of a process that serves."""
+    """Collects the metrics of a process that serves; `forwarding` is that of a worker."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, forwarding: Forwarding | None = None) -> None:
         self._serving = serving
+        self._forwarding = forwarding
         self._before = schema_cost()  # which counts for the whole process
 
     def collect(self) -> Iterator[Metric]:
         """Return what there is to tell now."""
         yield from self._traffic()
+        yield from self._members()
+        yield from self._forwarded()
         yield from self._clients()
         yield from self._checks()
         yield from self._generations()
@@ -61,6 +66,54 @@ class ServingMetrics:
             "sockgw_connections",
             "Open TCP connections of the public port.",
             server.engine.connections,
+        )
+
+    def _members(self) -> Iterator[Metric]:
+        """What goes between this member and others, if there can be others."""
+        hub = self._serving.sockets.hub
+        yield CounterMetricFamily(
+            "sockgw_cluster_events_refused",
+            "Published events that a `cluster` route did not get, because of limits.handlers.",
+            value=hub.dispatcher.unheard,
+        )
+        emitter = hub.emitter
+        if not isinstance(emitter, ClusterEmitter):
+            return
+        counts, requests = emitter.bus.counts, emitter.requests
+        answering = emitter.incoming.answering
+        yield _counts(
+            "sockgw_bus_unpublished",
+            "Messages that another member was not sent.",
+            "reason",
+            counts.unpublished,
+        )
+        for name, text, count in (
+            ("published", "Messages sent to other members.", counts.published),
+            ("received", "Messages of other members.", counts.received),
+            ("missed", "Messages of other members that did not arrive.", counts.missed),
+            ("undecodable", "Messages of other members that were dropped.", counts.undecodable),
+            ("unanswered", "Requests that some member did not answer.", requests.unanswered),
+            ("refused", "Requests of other members beyond the limit.", answering.refused),
+        ):
+            yield CounterMetricFamily(f"sockgw_bus_{name}", text, value=count)
+        yield GaugeMetricFamily(
+            "sockgw_bus_pending", "Requests that wait for other members.", len(requests)
+        )
+
+    def _forwarded(self) -> Iterator[Metric]:
+        if self._forwarding is None:
+            return
+        yield _counts(
+            "sockgw_forwarded",
+            "Requests for sessions of other workers, by what became of them.",
+            "result",
+            self._forwarding.counts,
+        )
+        yield GaugeMetricFamily(
+            "sockgw_forwarding", "Forwarded requests that wait.", self._forwarding.waiting
+        )
+        yield GaugeMetricFamily(
+            "sockgw_relayed", "Connections that are relayed.", self._forwarding.relays
         )
 
     def _clients(self) -> Iterator[Metric]:

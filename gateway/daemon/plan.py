@@ -199,6 +199,8 @@ def _use(old: Use, new: Use) -> str:
     """Return the change of a use. Values of options are left out because they may be secrets."""
     if old.name != new.name:
         return f"{old.name} -> {new.name}"
+    if old.scope != new.scope:
+        return f"scope {old.scope} -> {new.scope}"
     return "options" if old.options != new.options else ""
 
 

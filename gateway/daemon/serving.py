@@ -52,8 +52,8 @@ class Serving:
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         self._static = Static(self.server.path)
-        http = self.sockets.engine.http_server(self.server.path, self._static)
-        self.listener = Listener(PublicServer(http, self._trusts))
+        self.http = self.sockets.engine.http_server(self.server.path, self._static)
+        self.listener = Listener(PublicServer(self.http, self._trusts))
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}

@@ -16,6 +16,9 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.emitter import ClusterEmitter
+from gateway.cluster.forward import Forwarding
+from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.compiler import Build
 from gateway.config import Secrets
@@ -87,6 +90,7 @@ class Worker:
         self._loading = Loading(os.environ, trace=False)
         self._start: Start | None = None
         self._mesh = Mesh("")
+        self._forwarding: Forwarding | None = None
         self._serving: Serving | None = None
         self._snapshot: Snapshot | None = None
         self._metrics: ServingMetrics | None = None
@@ -104,6 +108,8 @@ class Worker:
         if self._serving is not None:
             await self._serving.close()
         self._channel.send(0, Served(self._figures()))
+        if self._forwarding is not None:
+            self._forwarding.close()
         self._mesh.close()
 
     def _lost(self) -> None:
@@ -162,8 +168,13 @@ class Worker:
     def _assembled(self, build: Build) -> Serving:
         """Make what serves, and connect it with the other members."""
         assert self._start is not None
-        # The place where the forwarding, the emitter and the shares of the cluster are made.
-        return Serving(build, self._start.override)
+        serving, mesh = Serving(build, self._start.override), self._mesh
+        mesh.on_joined.clear()  # what was made of a snapshot that was refused
+        mesh.on_lost.clear()
+        self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
+        ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
+        mesh.tell()
+        return serving
 
     async def _join(self, tag: str, stream: socket.socket, channel: socket.socket) -> None:
         await self._mesh.join(tag, stream, channel)
@@ -214,7 +225,7 @@ class Worker:
         if ready.snapshot.config is not None:
             configure(ready.snapshot.config.log)
         if is_first:
-            self._metrics = ServingMetrics(self._serving)
+            self._metrics = ServingMetrics(self._serving, self._forwarding)
             self._started(ready.build.build.blueprint.digest)
         return Committed(self._serving.generation, at)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gateway.api import Gateway
 from gateway.context import Context, HandshakeContext, Services
@@ -16,9 +17,20 @@ from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.chain import Chain, Link
 
-__all__ = ["GATEWAY_EVENTS", "Blueprint", "Generation", "NamespaceBlueprint", "Recipe", "Route"]
+__all__ = [
+    "GATEWAY_EVENTS",
+    "Blueprint",
+    "Generation",
+    "NamespaceBlueprint",
+    "Recipe",
+    "Route",
+    "Scope",
+]
 
-GATEWAY_EVENTS = frozenset({"connect", "disconnect", "disconnecting", "error"})
+Scope = Literal["member", "node", "cluster"]
+"""Where a service runs."""
+
+GATEWAY_EVENTS = frozenset({"cluster", "connect", "disconnect", "disconnecting", "error"})
 """Events that the gateway itself routes; clients cannot send them."""
 
 
@@ -78,13 +90,15 @@ class Recipe:
     Recipes with equal keys (plugin, options, sources) make the same service, so the running one
     is kept. `make` calls the plugin's factory. `problem` turns the reason why the service did not
     start into a problem at its place in the YAML. `place` is the plugin's line that has raised an
-    exception, or for `None` where it is defined; `None` if that is not known.
+    exception, or for `None` where it is defined; `None` if that is not known. `scope` tells where
+    it runs: on each member, on one of the machine, or on one of all.
     """
 
     key: Hashable
     make: Callable[[Gateway], object]
     problem: Callable[[str], Problem]
     place: Callable[[BaseException | None], Place | None] = lambda error: None
+    scope: Scope = "member"
 
 
 @dataclass(frozen=True, slots=True)

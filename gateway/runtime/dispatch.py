@@ -14,7 +14,7 @@ from inspect import currentframe
 from types import FrameType
 
 from gateway.api import Value
-from gateway.context import Context
+from gateway.context import ClusterContext, Context
 from gateway.errors import Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
@@ -58,13 +58,15 @@ UNROUTED = ("dropped", "unknown_event")
 class Dispatcher:
     """Runs connections and packets through the chains of the generation in `live`.
 
-    `outcomes` counts packets by outcome; a plugin's own codes count as `rejected`.
+    `outcomes` counts packets by outcome; a plugin's own codes count as `rejected`. `unheard` counts
+    published events that a `cluster` route did not get, because too much was in flight.
     """
 
     def __init__(self, live: Live) -> None:
         self.live = live
         self.in_flight = InFlight()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.unheard = 0
         self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
@@ -151,14 +153,7 @@ class Dispatcher:
             await connection.disconnect()
         else:
             why = refused_by(ctx, namespace.connection_links, why)
-            self._refuse(connection, ctx, reject, why)
-
-    def _refuse(self, connection: Connection, ctx: Context, reject: Reject, why: str) -> None:
-        try:
-            self.refuse(connection, reject, why)
-        except (TypeError, ValueError) as error:
-            internal = unsendable(ctx, error)
-            connection.refuse(internal.message, connect_error_data(internal))
+            _refuse(self, connection, ctx, reject, why)
 
     async def _stay(self, connection: Connection, ctx: Context) -> None:
         if connection.state is CONNECTING:
@@ -213,17 +208,33 @@ class Dispatcher:
         if route is None:
             return
         ctx = _context(connection, generation, event, args)
-        own = self.live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
         try:
-            with own or nullcontext():
-                async with asyncio.timeout(route.timeout):
-                    await route.end(ctx)
+            await _run_event(self.live, route, ctx)
         except BaseException as error:
             if not is_fault(error, currentframe()):
                 raise
             if event == "connect" and _has_left(connection, error):
                 return
             log_fault(ctx, f"in the route of the gateway event '{event}'", error)
+
+    # Published events
+
+    def cluster(self, args: list[Value], namespace: str | None = None) -> None:
+        """Run the `cluster` routes of a namespace, `None` means all, with a published event."""
+        generation = self.live.current
+        for each in () if generation is None else generation.blueprint.namespaces.values():
+            route = each.events.get("cluster")
+            if route is None or namespace not in (None, each.name):
+                continue
+            assert generation is not None
+            if self.in_flight.count >= generation.blueprint.limits.handlers:
+                self.unheard += 1
+                continue
+            task = self.live.spawn(
+                generation, _hear(self.live, generation, each.name, route, [*args])
+            )
+            if task is not None:
+                self.in_flight.count_event_while(task)
 
     # Packets
 
@@ -354,6 +365,38 @@ def _context(
 ) -> Context:
     scope, gateway = connection.scope, generation.gateway
     return Context(connection.socket, event, args, generation.service, scope, gateway)
+
+
+def _refuse(
+    dispatcher: Dispatcher, connection: Connection, ctx: Context, reject: Reject, why: str
+) -> None:
+    try:
+        dispatcher.refuse(connection, reject, why)
+    except (TypeError, ValueError) as error:
+        internal = unsendable(ctx, error)
+        connection.refuse(internal.message, connect_error_data(internal))
+
+
+async def _run_event(live: Live, route: Route, ctx: Context) -> None:
+    """Run the route of a gateway event."""
+    own = live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
+    with own or nullcontext():
+        async with asyncio.timeout(route.timeout):
+            await route.end(ctx)
+
+
+async def _hear(
+    live: Live, generation: Generation, namespace: str, route: Route, args: list[Value]
+) -> None:
+    """Run a `cluster` route with a published event."""
+    gateway = generation.gateway
+    ctx = ClusterContext(args, generation.service, gateway.of(namespace), gateway)
+    try:
+        await _run_event(live, route, ctx)
+    except BaseException as error:
+        if not is_fault(error, currentframe()):
+            raise
+        log_fault(ctx, "in the route of the gateway event 'cluster'", error)
 
 
 async def _in_turn(

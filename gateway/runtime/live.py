@@ -48,13 +48,13 @@ class Live:
     """The only mutable cell that a packet reads, once, when it enters.
 
     `current` is the generation that serves; `None` before the first and after the last.
-    `cancellations` cancels packets, and counts them.
+    `cancellations` cancels packets, and counts them. `pool` has the running services.
     """
 
     def __init__(self) -> None:
         self.current: Generation | None = None
         self.cancellations = Cancellations()
-        self._pool = ServicePool()
+        self.pool = ServicePool()
         self._count = 0
         self._uninstalls: dict[Generation, Callable[[], None]] = {}  # of those yet to serve
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
@@ -71,7 +71,7 @@ class Live:
         """
         uninstall = blueprint.install()
         try:
-            service = await self._pool.start(blueprint.services, gateway)
+            service = await self.pool.start(blueprint.services, gateway)
         except BaseException:
             uninstall()
             raise
@@ -85,7 +85,7 @@ class Live:
         """Release the services of a generation that will not serve."""
         self._count = generation.number - 1
         self._uninstalls.pop(generation)()
-        await self._pool.release(generation.blueprint.services)
+        await self.pool.release(generation.blueprint.services)
 
     @property
     def alive(self) -> Mapping[int, int]:
@@ -110,7 +110,7 @@ class Live:
     @property
     def services(self) -> int:
         """The number of running services."""
-        return len(self._pool)
+        return len(self.pool)
 
     def last_with(self, namespace: str) -> Generation:
         """The newest generation still in use that has the namespace.
@@ -191,7 +191,7 @@ class Live:
         if drain := self._drains.pop(generation, None):
             drain.cancel()  # or it would keep the generation in memory
         # The last packet's ack must not wait until a slow service has closed.
-        release = generation.loop.create_task(self._pool.release(generation.blueprint.services))
+        release = generation.loop.create_task(self.pool.release(generation.blueprint.services))
         self._releases.add(release)
         release.add_done_callback(self._releases.discard)
 

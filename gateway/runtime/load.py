@@ -99,6 +99,11 @@ class InFlight:
         self.enter(connection)
         task.add_done_callback(lambda _: self.leave(connection))
 
+    def count_event_while(self, task: asyncio.Task[None]) -> None:
+        """Count the handler of a published event, which has no socket, until its task is done."""
+        self.count += 1
+        task.add_done_callback(self._event_done)
+
     def enter(self, connection: Connection) -> None:
         """Count a packet that waits."""
         connection.in_flight += 1
@@ -110,3 +115,6 @@ class InFlight:
         connection.in_flight -= 1
         self.count -= 1
         self._in[connection.socket.namespace] -= 1
+
+    def _event_done(self, task: asyncio.Task[None]) -> None:
+        self.count -= 1

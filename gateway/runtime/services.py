@@ -2,14 +2,19 @@
 
 A service that is an async context manager is entered and left in its own task: task groups and
 cancel scopes must be left in the task that entered them.
+
+Beside other members, a service with a scope is *placed*: it runs where the lead says. It starts
+with the first generation that needs it if that is here, and whenever the lead comes here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+from weakref import WeakSet
 
 from gateway.api import Gateway
 from gateway.context import Services
@@ -17,7 +22,7 @@ from gateway.errors import ConfigError, Place, Problem
 from gateway.runtime.blueprint import Recipe
 from gateway.runtime.outcome import FAULTS
 
-__all__ = ["ServicePool"]
+__all__ = ["Lead", "ServicePool"]
 
 log = logging.getLogger("sockgw.service")
 
@@ -28,18 +33,38 @@ CLEAN_UP = 5.0
 """Time for a service to clean up when it is cancelled while it starts, in seconds."""
 
 
+RETRY = 5.0
+"""Time until a service that was to be moved here and did not start is tried again, in seconds."""
+
+
+class Lead(Protocol):
+    """Tells if this member runs the services that one of several members runs."""
+
+    @property
+    def is_here(self) -> bool: ...
+
+    async def decide(self) -> None:
+        """Wait until it is decided which member has the lead, for a bounded time."""
+
+
 class ServicePool:
-    """The running services, counted by the generations that use them."""
+    """The running services, counted by the generations that use them.
+
+    `lead` is `None` for a gateway of one process, which runs all of them.
+    """
 
     def __init__(self, start_timeout: float = 30.0, stop_timeout: float = 10.0) -> None:
         """Both limits are in seconds, for a single service."""
+        self.lead: Lead | None = None
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
-        self._running: dict[Hashable, _Running] = {}
+        self._running: dict[Hashable, _Running | _Placed] = {}
+        self._settling: asyncio.Task[None] | None = None
+        self._is_unsettled = False
 
     def __len__(self) -> int:
         """The number of running services."""
-        return len(self._running)
+        return sum(each.is_running for each in self._running.values())
 
     async def start(self, recipes: Mapping[str, Recipe], gateway: Gateway) -> Services:
         """Return the services of `recipes`, and start those that do not run yet.
@@ -63,7 +88,13 @@ class ServicePool:
         except BaseException:  # the daemon may stop meanwhile, too
             await self.release(acquired)
             raise
-        return Services({n: self._running[r.key].instance for n, r in acquired.items()})
+        return self._services(acquired)
+
+    def settle(self) -> None:
+        """Start or stop the placed services here, because the lead has changed."""
+        self._is_unsettled = True
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.get_running_loop().create_task(self._settle())
 
     async def release(self, recipes: Mapping[str, Recipe]) -> None:
         """Release services, the last started first; those without a user are closed."""
@@ -77,21 +108,62 @@ class ServicePool:
     async def _acquire(self, name: str, recipe: Recipe, gateway: Gateway) -> None:
         running = self._running.get(recipe.key)
         if running is None:
-            running = _Running(name)
-            text = "services.%s has not started after %g s, and may take %g s%s"
-            told = (name, SLOW, self._start_timeout, _at(recipe.place(None)))
-            slow = asyncio.get_running_loop().call_later(SLOW, log.warning, text, *told)
-            try:
-                async with asyncio.timeout(self._start_timeout):
-                    await running.begin(recipe.make(gateway))
-            finally:
-                slow.cancel()
+            running = await self._begin(name, recipe, gateway)
             self._running[recipe.key] = running
         running.users += 1
+
+    async def _begin(self, name: str, recipe: Recipe, gateway: Gateway) -> _Running | _Placed:
+        async def begin() -> _Running:
+            return await _begun(name, recipe, gateway, self._start_timeout)
+
+        if self.lead is None or recipe.scope == "member":
+            return await begin()
+        placed = _Placed(name, begin)
+        await self.lead.decide()
+        await placed.settle(self.lead.is_here, self._stop_timeout)
+        return placed
+
+    def _services(self, acquired: Mapping[str, Recipe]) -> Services:
+        entries = {name: self._running[recipe.key] for name, recipe in acquired.items()}
+        instances = {name: each.instance for name, each in entries.items() if each.is_running}
+        placed = {name: each for name, each in entries.items() if isinstance(each, _Placed)}
+        services = Services(instances, placed.keys())
+        for each in placed.values():
+            each.seen_in.add(services)
+        return services
+
+    async def _settle(self) -> None:
+        assert self.lead is not None
+        while self._is_unsettled:
+            self._is_unsettled = False
+            for running in tuple(self._running.values()):
+                if not isinstance(running, _Placed):
+                    continue
+                try:
+                    await running.settle(self.lead.is_here, self._stop_timeout)
+                except FAULTS as error:
+                    log.error("service %s did not move here", running.name, exc_info=error)
+                    asyncio.get_running_loop().call_later(RETRY, self.settle)
+
+
+async def _begun(name: str, recipe: Recipe, gateway: Gateway, limit: float) -> _Running:
+    """Start a service, within `limit` seconds. Raises whatever that raises."""
+    running = _Running(name)
+    text = "services.%s has not started after %g s, and may take %g s%s"
+    told = (name, SLOW, limit, _at(recipe.place(None)))
+    slow = asyncio.get_running_loop().call_later(SLOW, log.warning, text, *told)
+    try:
+        async with asyncio.timeout(limit):
+            await running.begin(recipe.make(gateway))
+    finally:
+        slow.cancel()
+    return running
 
 
 class _Running:
     """One running service; if it is a context manager, a task enters it, waits and leaves it."""
+
+    is_running = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -137,6 +209,51 @@ class _Running:
                 log.error("service %s failed while it closed", self.name, exc_info=error)
             else:
                 ready.set_exception(_as_exception(error))
+
+
+class _Placed:
+    """One service that runs here or on another member, `seen_in` by generations that know it."""
+
+    def __init__(self, name: str, begin: Callable[[], Awaitable[_Running]]) -> None:
+        self.name = name
+        self.users = 0
+        self.seen_in: WeakSet[Services] = WeakSet()
+        self._begin = begin
+        self._running: _Running | None = None
+        self._is_over = False
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_running(self) -> bool:
+        return self._running is not None
+
+    @property
+    def instance(self) -> object:
+        assert self._running is not None
+        return self._running.instance
+
+    async def settle(self, is_here: bool, limit: float) -> None:
+        """Start it if its place is here, and stop it, within `limit` seconds, if it is not."""
+        async with self._lock:
+            if is_here and self._running is None and not self._is_over:
+                self._running = await self._begin()
+                for services in self.seen_in:
+                    services._instances[self.name] = self._running.instance
+            elif not is_here and self._running is not None:
+                await self._stop(limit)
+
+    async def end(self, limit: float) -> None:
+        """Stop it for good."""
+        async with self._lock:
+            self._is_over = True
+            await self._stop(limit)
+
+    async def _stop(self, limit: float) -> None:
+        running, self._running = self._running, None
+        for services in self.seen_in:
+            services._instances.pop(self.name, None)
+        if running is not None:
+            await running.end(limit)
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
 
-from gateway.api import Answers, Gateway, Namespace, Socket, Value
+from gateway.api import Answers, Delivery, Emitter, Gateway, Namespace, Sockets, Value
+from gateway.api import Member as GatewayMember
 from gateway.engineio.frames import Frames
 from gateway.engineio.packet import Message
 from gateway.errors import Reject, UsageError
@@ -15,11 +17,11 @@ from gateway.limits import LimitName, Limits
 from gateway.runtime.dispatch import Dispatcher
 from gateway.socketio.calls import Call
 from gateway.socketio.json import MAX_DEPTH
-from gateway.socketio.msgpack import MsgPackPacket
+from gateway.socketio.msgpack import MsgPackPacket, plain
 from gateway.socketio.packet import EVENT, RESERVED, Packet
 from gateway.socketio.rooms import Member, Rooms
 
-__all__ = ["Hub", "Serializer"]
+__all__ = ["Hub", "Serializer", "published"]
 
 Serializer = Literal["json", "msgpack"]
 
@@ -29,11 +31,12 @@ PACKETS: Mapping[Serializer, type[Packet]] = {"json": Packet, "msgpack": MsgPack
 
 
 class Hub:
-    """The emitter of the gateway; plugins use it through `gateway`.
+    """The emitter of this process.
 
-    `packet` is the class that encodes and decodes packets, `plain_event` a fast way to decode most
-    events. `limits` apply to every client. `dropped` counts volatile events, once for each client
-    that was not ready.
+    Plugins use `emitter` through `gateway`: the hub itself, or one that reaches other members too.
+    `member` is this process as a member. `packet` is the class that encodes and decodes packets,
+    `plain_event` a fast way to decode most events. `limits` apply to every client. `dropped` counts
+    volatile events, once for each client that was not ready.
     """
 
     limits: Limits
@@ -44,9 +47,9 @@ class Hub:
         self.packet = PACKETS[serializer]
         self.configure(limits)
         self.rooms = Rooms()
-        self.gateway = Gateway(self)
         self.dropped = 0
-        self._scopes: dict[str, Namespace] = {}
+        self.member = GatewayMember("", 1, platform.node())
+        self.use(self)
 
     def configure(self, limits: Limits) -> None:
         """Apply limits, to connected clients too."""
@@ -55,11 +58,17 @@ class Hub:
         is_short = limits.depth >= MAX_DEPTH
         self.plain_event = self.packet.plain_event if is_short else _no_plain_event
 
+    def use(self, emitter: Emitter) -> None:
+        """Have plugins use an emitter. To be called before the first of them is started."""
+        self.emitter = emitter
+        self.gateway = Gateway(emitter)
+        self._scopes: dict[str, Namespace] = {}
+
     def scope(self, name: str) -> Namespace:
         """A namespace as plugins see it; all its sockets share one."""
         scope = self._scopes.get(name)
         if scope is None:
-            scope = self._scopes[name] = Namespace(name, self)
+            scope = self._scopes[name] = Namespace(name, self.emitter)
         return scope
 
     def limit(self, namespace: str, address: str) -> LimitName | None:
@@ -122,15 +131,28 @@ class Hub:
             for member in members:
                 member.expect_no_more(ack)
 
-    # The emitter
+    def deliver(self, target: Namespace, event: str, args: Sequence[object]) -> int:
+        """Send an event to the sockets of a target; returns how many they are.
 
-    async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None:
+        Raises the same as `event`.
+        """
         frames = self.event(event, args, target.name)
         members = self.rooms.find(target)
         if target.is_volatile:
             members = self.ready(members)
         for member in members:
             member.session.send_many(frames, droppable=True)
+        return len(members)
+
+    # The emitter
+
+    async def broadcast(self, target: Namespace, event: str, args: Sequence[object]) -> None:
+        self.deliver(target, event, args)
+
+    async def confirm(
+        self, target: Namespace, event: str, args: Sequence[object], timeout: float
+    ) -> Delivery:
+        return Delivery({self.member.tag: self.deliver(target, event, args)})
 
     async def call(
         self, target: Namespace, event: str, args: Sequence[object], timeout: float
@@ -154,8 +176,14 @@ class Hub:
         for member in self.rooms.find(target):
             await member.disconnect(close)
 
-    def sockets(self, target: Namespace) -> tuple[Socket, ...]:
-        return tuple(member.socket for member in self.rooms.find(target))
+    async def sockets(self, target: Namespace, timeout: float) -> Sockets:
+        return Sockets(member.socket for member in self.rooms.find(target))
+
+    async def count(self, target: Namespace, timeout: float) -> int:
+        return len(self.rooms.find(target))
+
+    async def publish(self, event: str, args: Sequence[object]) -> None:
+        self.dispatcher.cluster(published(event, args))
 
     # Reload
 
@@ -168,6 +196,17 @@ class Hub:
         for member in leaving:
             await member.disconnect()
             await asyncio.sleep(window / len(leaving))
+
+
+def published(event: str, args: Sequence[object]) -> list[Value]:
+    """The arguments of a `cluster` route, as all members get them: in types of their own.
+
+    Raises `TypeError` or `ValueError` for what cannot be sent.
+    """
+    if not isinstance(event, str):
+        raise TypeError(f"an event's name is text, not {type(event).__name__}")
+    data: list[Value] = plain([event, *args])
+    return data
 
 
 def _no_plain_event(message: Message) -> None:

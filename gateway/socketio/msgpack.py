@@ -19,7 +19,7 @@ from gateway.engineio.frames import Frames
 from gateway.socketio import json
 from gateway.socketio.packet import CONNECT_ERROR, Packet, PacketError
 
-__all__ = ["MsgPackPacket"]
+__all__ = ["MsgPackPacket", "plain"]
 
 BINARY = (bytes, bytearray, memoryview)
 NOTEPACK = 0
@@ -49,7 +49,7 @@ class MsgPackPacket(Packet):
         """
         wire = _Wire(self.packet_type, self.namespace)
         if self.data is not None:
-            wire.data = _plain(self.data)
+            wire.data = plain(self.data)
         if self.id is not None:
             wire.id = self.id
         return [msgspec.msgpack.encode(wire)]
@@ -102,11 +102,11 @@ def _arrived(data: object, is_finite: bool, is_large: bool) -> object:
     return plain
 
 
-def _plain(data: object) -> object:
-    """`data` in the types of JSON, plus bytes: plugins get the same with either serializer."""
-    plain = _built_in(data)
-    json.check(plain)
-    return plain
+def plain(data: object) -> Any:
+    """Copy `data` in the types of JSON, plus bytes: plugins get the same with either serializer."""
+    copy = _built_in(data)
+    json.check(copy)
+    return copy
 
 
 def _built_in(data: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from gateway.api import Namespace, Socket, Value
@@ -136,11 +136,13 @@ class Rooms:
     """Sockets by id; accepted sockets also by namespace and room.
 
     A socket that is still connecting may join rooms, but gets nothing that is sent to them. The
-    room named after a socket's id, which only that socket is in, is not stored.
+    room named after a socket's id, which only that socket is in, is not stored. `is_foreign`
+    is true of such names of other members; `None` means that there are none.
     """
 
     def __init__(self) -> None:
         self._by_id: dict[str, Member] = {}
+        self.is_foreign: Callable[[str], bool] | None = None
         self._namespaces: dict[str, _Members] = {}
         self._rooms: dict[str, dict[str, _Members]] = {}
         self._addresses = AddressCounts()
@@ -215,7 +217,9 @@ class Rooms:
 
     def check_free(self, rooms: Iterable[str]) -> None:
         """Raise `Reject` if one of the rooms is a socket's own."""
-        if any(room in self._by_id for room in rooms):
+        if any(room in self._by_id for room in rooms) or (
+            self.is_foreign is not None and any(map(self.is_foreign, rooms))
+        ):
             raise Reject("forbidden_room", "the room belongs to another socket")
 
     def leave(self, member: Member, rooms: Iterable[str]) -> None:

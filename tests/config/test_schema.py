@@ -91,9 +91,10 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(NamespaceConfig, "is_whole") == properties["namespace"]
     assert names(NamespaceLimits) == properties["namespace_limits"]
     assert names(RouteConfig, "use") == properties["route"] - {"use", "with"}
+    use = names(Use, "name", "options", "at", "option_at", "is_whole") | {"use", "with"}
+    assert use == properties["service"]
     assert (
-        names(Use, "name", "options", "at", "option_at", "is_whole") | {"use", "with"}
-        == properties["plugin"]
+        use - {"scope"}
         == properties["handshake_middleware"]
         == properties["connection_middleware"]
         == properties["packet_middleware"]
@@ -178,7 +179,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/connection_middleware/use",
         "/packet_middleware/use",
         *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
-        "/plugin/use",
+        "/service/use",
         "/server/socket",
         "/server/tls",
         "/tls/cert",

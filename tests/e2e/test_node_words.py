@@ -44,7 +44,7 @@ async def how(ctx):
     return ctx.socket.transport, [each.namespace for each in ctx.socket.siblings]
 
 async def here(ctx):
-    return len(ctx.gateway.of("/").sockets())
+    return len(await ctx.gateway.of("/").sockets())
 
 async def count(ctx, timeout: float):
     answers = await ctx.socket.broadcast.call("count", 1, timeout=timeout)

@@ -74,7 +74,7 @@ async def flood(ctx, first: int, last: int, size: int):
         await ctx.gateway.of("/").emit("flood", number, "x" * size)
 
 async def here(ctx):
-    return len(ctx.gateway.of("/").sockets())
+    return await ctx.gateway.of("/").count()
 
 async def blobs(ctx, first: int, last: int, size: int):
     for number in range(first, last):

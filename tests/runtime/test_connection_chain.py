@@ -235,7 +235,7 @@ async def test_a_client_gone_while_the_chain_is_pending_leaves_no_ghost(scenario
                 try:
                     await asyncio.Event().wait()
                 finally:
-                    happened.put_nowait(len(ctx.namespace.sockets()))
+                    happened.put_nowait(len(await ctx.namespace.sockets()))
             await next()
     """
     config = ONE.replace("50ms", "60s")

@@ -1,4 +1,4 @@
-"""The gateway events `disconnecting`, `disconnect` and `error`."""
+"""The gateway events `disconnecting`, `disconnect`, `error` and `cluster`."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def stay(ctx, next):
 
 async def leaving(ctx):
     seen.append([ctx.socket.id, "disconnecting"])
-    for socket in ctx.namespace.sockets():
+    for socket in await ctx.namespace.sockets():
         await socket.disconnect()
 
 async def left(ctx):
@@ -133,3 +133,39 @@ async def test_who_leaves_may_send_away_all_others(scenario, caplog):
             [each, event] for each in everybody for event in ("disconnecting", "disconnect")
         ]
         assert not caplog.records
+
+
+async def test_a_published_event_runs_the_cluster_routes(scenario, caplog):
+    config = """
+    services: {seen: seen.Seen}
+    namespaces:
+      /: {routes: {say: plugin.say, cluster: plugin.heard}}
+      /other: {routes: {cluster: plugin.wrong}}
+    """
+    plugin = """
+    async def say(ctx, data):
+        await ctx.gateway.publish("news", data, 7)
+        return ctx.service.seen.all, ctx.gateway.member.number
+
+    async def heard(ctx, event: str, *args):
+        ctx.service.seen.all.append([ctx.namespace.name, ctx.event, event, *args])
+
+    async def wrong(ctx):
+        ctx.socket.id
+    """
+    seen = """
+    class Seen:
+        def __init__(self):
+            self.all = []
+    """
+    async with scenario(config, plugin=plugin, seen=seen) as gateway:
+        client = await gateway.connect()
+        assert await client.call("say", b"x") == [[["/", "cluster", "news", b"x", 7]], 1]
+        assert "a 'cluster' route has no ctx.socket" in caplog.text
+        with pytest.raises(TypeError):
+            await gateway.gateway.publish("news", object())
+        with pytest.raises(TypeError):
+            await gateway.gateway.publish(7)
+        found = await gateway.gateway.of("/").emit("hi", confirm=True)
+        assert (found.recipients, found.missing) == ({"": 1}, ())
+        assert await gateway.gateway.of("/").count() == 1

@@ -84,9 +84,9 @@ async def test_a_socket_that_left_a_room_or_the_gateway_gets_nothing(scenario):
 
 
 async def names(client, target):
-    for name in (await client.call("do", f"return [s.data['name'] for s in {target}.sockets()]"))[
-        0
-    ]:
+    for name in (
+        await client.call("do", f"return [s.data['name'] for s in await {target}.sockets()]")
+    )[0]:
         yield name
 
 
@@ -234,4 +234,4 @@ async def test_a_target_cannot_join_the_room_of_a_socket(scenario):
         victim, spy = await connect(gateway, "a"), await connect(gateway, "b")
         [answer] = await spy.call("do", f"await ctx.namespace.join('c', '{victim.id}')")
         assert answer["error"]["code"] == "forbidden_room"
-        assert await spy.call("do", "return len(ctx.namespace.to('c').sockets())") == [0]
+        assert await spy.call("do", "return len(await ctx.namespace.to('c').sockets())") == [0]

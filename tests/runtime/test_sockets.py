@@ -128,4 +128,4 @@ async def test_disconnect_sockets_may_close_too(scenario):
         await eve.emit("do", "await ctx.socket.broadcast.disconnect_sockets(close=True)")
         await other.wait_disconnected()
         assert ada._carrier.is_closed
-        assert await do(eve, "return len(ctx.namespace.sockets())") == 1
+        assert await do(eve, "return len(await ctx.namespace.sockets())") == 1

@@ -49,7 +49,7 @@ async def test_one_socket_misses_it_while_it_does_not_read(scenario):
         client, slow = await gateway.connect(), await gateway.connect()
         assert dropped(gateway) == 2  # what was emitted before they were accepted
         slow.pause()
-        code = "for s in ctx.namespace.sockets(): await s.volatile.emit('volatile')"
+        code = "for s in await ctx.namespace.sockets(): await s.volatile.emit('volatile')"
         await client.call("do", code)
         slow.resume()
         assert await heard(client) == ["volatile"]

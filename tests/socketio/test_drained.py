@@ -207,7 +207,7 @@ async def test_before_next_and_after_the_end_it_says_so(tmp_path: Path) -> None:
 async def test_a_cancelled_wait_leaves_nothing(tmp_path: Path) -> None:
     async with gateway(tmp_path, send_packets=40) as one:
         witness, client = await one.connect("/other"), await one.connect()
-        [socket] = one.gateway.of("/").sockets()
+        [socket] = await one.gateway.of("/").sockets()
         client.pause()
         await client.emit("stream", "a", 100, 1)
         await stands(witness, a=10)

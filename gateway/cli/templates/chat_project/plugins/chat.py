@@ -39,7 +39,7 @@ async def left(ctx: Context) -> None:
 
 
 async def tell_who_is_there(people: Namespace) -> None:
-    names = sorted(str(socket.data["name"]) for socket in people.sockets())
+    names = sorted(str(socket.data["name"]) for socket in await people.sockets())
     await people.emit("people", names[:SHOWN], len(names))
 
 

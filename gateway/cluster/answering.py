@@ -1,0 +1,108 @@
+"""Requests of other members: what they ask for is done here, and answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from gateway.api import Namespace, Socket
+from gateway.cluster import messages as wire
+from gateway.cluster.messages import Answer, Request
+from gateway.errors import GatewayError
+from gateway.runtime.tasks import start
+from gateway.socketio.hub import Hub
+
+__all__ = ["MOST_ANSWERING", "Answering"]
+
+LOG = logging.getLogger("sockgw.cluster")
+
+MOST_ANSWERING = 10_000
+"""Requests of others that may be worked on at the same time; more get no answer."""
+
+PAGE = 500
+"""Sockets in one answer."""
+
+Send = Callable[[str, Answer, str], None]
+"""Sends an answer: its namespace, the answer, and the member that asked."""
+
+
+class Answering:
+    """The requests that are worked on. `refused` counts those that were too many."""
+
+    def __init__(self, hub: Hub, send: Send) -> None:
+        self.refused = 0
+        self._hub = hub
+        self._send = send
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """The number of requests that are worked on."""
+        return len(self._tasks)
+
+    def begin(self, request: Request, target: Namespace) -> None:
+        """Do what a request asks for its target, up to where that waits, and answer in the end."""
+        if len(self._tasks) >= MOST_ANSWERING:
+            self.refused += 1
+            return
+        task = start(asyncio.get_running_loop(), self._work(request, target))
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, request: Request, target: Namespace) -> None:
+        try:
+            if isinstance(request, wire.Fetch):
+                await self._tell_sockets(request, target)
+                return
+            answer = await self._done(request, target)
+        except (GatewayError, TypeError, ValueError) as error:
+            LOG.debug("a request of another member is refused: %s", error)
+            return
+        except Exception:
+            LOG.exception("a fault in the gateway itself")
+            return
+        if request.request_id:
+            self._send(target.name, answer, request.uid)
+
+    async def _done(self, request: Request, target: Namespace) -> Answer:
+        hub, answer = self._hub, Answer(request.request_id)
+        if isinstance(request, wire.Join):
+            await hub.join(target, request.rooms)
+        elif isinstance(request, wire.Leave):
+            await hub.leave(target, request.rooms)
+        elif isinstance(request, wire.Disconnect):
+            await hub.disconnect_sockets(target, request.close)
+        elif isinstance(request, wire.Count):
+            answer.count = await hub.count(target, 0)
+        elif isinstance(request, wire.Call):
+            event, *args = request.packet.data
+            found = await hub.call(target, event, args, request.timeout)
+            answer.answers, answer.missing = dict(found.answers), list(found.missing)
+        return answer
+
+    async def _tell_sockets(self, request: wire.Fetch, target: Namespace) -> None:
+        """Answer with the sockets of a target, some at a time: others have their turn between."""
+        sockets = await self._hub.sockets(target, 0)
+        if not request.brief:  # Node expects them in one answer
+            self._tell(request, target, sockets, more=False)
+            return
+        for begin in range(0, max(1, len(sockets)), PAGE):
+            if begin:
+                await asyncio.sleep(0)
+            page, more = sockets[begin : begin + PAGE], begin + PAGE < len(sockets)
+            self._tell(request, target, page, more=more)
+
+    def _tell(
+        self, request: wire.Fetch, target: Namespace, sockets: Sequence[Socket], *, more: bool
+    ) -> None:
+        answer = Answer(request.request_id, more=more)
+        answer.sockets = [_found(each, is_brief=request.brief) for each in sockets]
+        self._send(target.name, answer, request.uid)
+
+
+def _found(socket: Socket, *, is_brief: bool) -> wire.Encoded:
+    handshake = socket.handshake
+    told: dict[str, object] = {"address": handshake.address} if is_brief else asdict(handshake)
+    return wire.found_socket(socket.id, sorted(socket.rooms), socket.data, told)

@@ -1,0 +1,122 @@
+"""The bus: what carries messages between members.
+
+An engine carries bytes on channels and does not look into them. Messages have numbers: each
+receiver counts what it missed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal, Protocol
+
+__all__ = ["Bus", "BusCounts", "Channel", "Gaps", "Kind", "Numbers", "Reason", "Receive"]
+
+Reason = Literal["away", "full", "gone", "unsendable", "volatile"]
+"""Why a message was not sent: the engine is away, too much waits in its outbox, the member is gone,
+the message cannot be encoded, or it is volatile and much waits."""
+
+
+class Kind(IntEnum):
+    """What a channel is for."""
+
+    BROADCAST = 1
+    REQUEST = 2
+    ANSWER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel: all members receive what is published on it, but not the one that publishes."""
+
+    kind: Kind
+    namespace: str
+
+
+Receive = Callable[[Channel, bytes], None]
+"""Receives a message of another member. It raises nothing and does not wait."""
+
+
+@dataclass(slots=True)
+class BusCounts:
+    """What a member has sent to others and received from them.
+
+    `published` and `unpublished` count a message once for each member that an engine sends it to:
+    once in all if the engine has a broker. `missed` are messages of others that never arrived,
+    `undecodable` those that were dropped for what is in them.
+    """
+
+    published: int = 0
+    unpublished: Counter[Reason] = field(default_factory=Counter)
+    received: int = 0
+    missed: int = 0
+    undecodable: int = 0
+
+
+class Bus(Protocol):
+    """An engine, as the member `tag` sees it.
+
+    `publish` sends to all members, or to the one with the tag `to`, and waits for nothing. What
+    cannot be sent is dropped and counted; a `volatile` message is dropped earlier. Messages of one
+    member arrive in order, or are missing. `receive` gets what arrives. Each function in
+    `on_joined` and `on_lost` is called with the tag of the member.
+    """
+
+    tag: str
+    counts: BusCounts
+    receive: Receive
+    on_joined: list[Callable[[str], None]]
+    on_lost: list[Callable[[str], None]]
+
+    @property
+    def members(self) -> Collection[str]:
+        """The tags of the other members."""
+
+    @property
+    def is_up(self) -> bool:
+        """False while it is degraded: messages do not get through at the moment."""
+
+    def publish(
+        self, channel: Channel, message: bytes, to: str | None = None, *, volatile: bool = False
+    ) -> None: ...
+
+
+class Numbers:
+    """Numbers a member's messages: on each channel from 1, and by member those for one only."""
+
+    def __init__(self) -> None:
+        self._last: Counter[tuple[Channel, str | None]] = Counter()
+
+    def next(self, channel: Channel, to: str | None = None) -> int:
+        """Return the number of the next message on a channel."""
+        self._last[channel, to] += 1
+        return self._last[channel, to]
+
+    def forget(self, member: str) -> None:
+        """Forget a member that is gone."""
+        for key in [key for key in self._last if key[1] == member]:
+            del self._last[key]
+
+
+class Gaps:
+    """Finds the messages that were missed, by the numbers of those that arrive."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, dict[tuple[Channel, bool], int]] = {}
+
+    def missed(self, sender: str, channel: Channel, number: int, *, is_direct: bool = False) -> int:
+        """Return how many messages are missing before this one.
+
+        `is_direct` is true of a message for this member only. The first of a sender has nothing
+        before it: it may have sent others before this member was there.
+        """
+        numbers = self._last.setdefault(sender, {})
+        last = numbers.get((channel, is_direct))
+        numbers[channel, is_direct] = number
+        return 0 if last is None else max(0, number - last - 1)
+
+    def forget(self, sender: str) -> None:
+        """Forget a member that is gone."""
+        self._last.pop(sender, None)

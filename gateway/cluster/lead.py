@@ -1,0 +1,96 @@
+"""The lead: the one member that runs services of which there is only one.
+
+Each member tells those that join who it is, and if it leads. One that leads does so until it is
+gone; then, and in the beginning, the lowest worker number leads. Should two lead, because they did
+not know each other, the higher number gives it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from gateway.api import Member
+from gateway.cluster.messages import Hello
+
+__all__ = ["Lead"]
+
+LOG = logging.getLogger("sockgw.cluster")
+
+DECIDE = 2.0
+"""Seconds that the start of a service waits until it is known which member leads."""
+
+
+class Lead:
+    """The lead, as the member `own` sees it. `others` returns the tags of the other members.
+
+    `say` sends a `Hello` to one member, or to all for `None`. `changed` is called when this member
+    gets the lead or gives it up.
+    """
+
+    def __init__(
+        self,
+        own: Member,
+        others: Callable[[], Collection[str]],
+        say: Callable[[Hello, str | None], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.is_here = False
+        self._own = own
+        self._others = others
+        self._say = say
+        self._changed = changed
+        self._known: dict[str, Hello] = {}
+        self._decided = asyncio.Event()
+
+    async def decide(self) -> None:
+        """Wait until it is known which member leads, at most two seconds."""
+        self._look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DECIDE):
+                await self._decided.wait()
+
+    def joined(self, tag: str) -> None:
+        """Introduce this member to another."""
+        self._say(self._hello(), tag)
+
+    def heard(self, hello: Hello) -> None:
+        """Learn who another member is."""
+        if hello.uid in self._others():
+            self._known[hello.uid] = hello
+            self._look()
+
+    def lost(self, tag: str) -> None:
+        """Forget a member that is gone."""
+        if self._known.pop(tag, None) is not None:
+            self._look()
+
+    def _look(self) -> None:
+        leaders = [self._rank(each) for each in self._known.values() if each.leads]
+        if self.is_here:
+            if any(each < (self._own.number, self._own.tag) for each in leaders):
+                self._set(False)
+        elif not leaders and self._known.keys() >= set(self._others()):
+            ranks = map(self._rank, self._known.values())
+            if all((self._own.number, self._own.tag) < each for each in ranks):
+                self._set(True)
+        if self.is_here or leaders:
+            self._decided.set()
+        else:
+            self._decided.clear()
+
+    def _set(self, is_here: bool) -> None:
+        self.is_here = is_here
+        LOG.info("this member %s", "leads" if is_here else "no longer leads")
+        self._say(self._hello(), None)
+        self._changed()
+
+    def _hello(self) -> Hello:
+        own = self._own
+        return Hello(uid=own.tag, worker=own.number, node=own.node, leads=self.is_here)
+
+    @staticmethod
+    def _rank(hello: Hello) -> tuple[int, str]:
+        return hello.worker, hello.uid

@@ -1,0 +1,325 @@
+"""The messages between members: the format of Node's redis-adapter 8, with fields of our own.
+
+A broadcast is `[uid, packet, opts, ours]` in MessagePack, of which Node reads the first three. A
+request is a map with a `type`; Node knows 2 to 9 and ignores the others, as it ignores keys that it
+does not know. It reads JSON as well as MessagePack; we write MessagePack and read both.
+
+Source: https://github.com/socketio/socket.io-redis-adapter, lib/index.ts
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from gateway.api import Namespace
+
+__all__ = [
+    "Answer",
+    "BadMessage",
+    "Broadcast",
+    "Call",
+    "Confirmed",
+    "Count",
+    "Disconnect",
+    "Encoded",
+    "Event",
+    "Fetch",
+    "FoundSocket",
+    "Hello",
+    "Join",
+    "Leave",
+    "Ours",
+    "Publish",
+    "Request",
+    "decode_answer",
+    "decode_broadcast",
+    "decode_request",
+    "encode",
+    "event",
+    "found_socket",
+    "options",
+]
+
+EVENT = 2
+"""The type of an event in Socket.IO's packets."""
+
+Encoded: TypeAlias = msgspec.Raw
+"""A part of a message that is encoded already."""
+
+T = TypeVar("T")
+
+
+class BadMessage(ValueError):
+    """A message that cannot be decoded."""
+
+
+class Event(Struct):
+    """A packet; `data` is `[event, *args]`."""
+
+    data: Annotated[list[Any], Meta(min_length=1)]
+    nsp: str = "/"
+    type: Annotated[int, Meta(ge=EVENT, le=EVENT)] = EVENT
+
+
+class Flags(Struct, omit_defaults=True):
+    """How to send an event."""
+
+    volatile: bool = False
+
+
+class Options(Struct):
+    """A target: no rooms means all of its namespace."""
+
+    rooms: list[str] = []
+    excluded: list[str] = field(default_factory=list, name="except")
+    flags: Flags = field(default_factory=Flags)
+
+
+class Ours(Struct, omit_defaults=True, rename={"number": "n", "time": "t", "confirm": "c"}):
+    """The fields of ours: a message's number, when it was sent, and what confirms it.
+
+    `time` is in seconds since the epoch. `confirm` is the id of a request that the sender waits
+    for, empty for none.
+    """
+
+    number: int = 0
+    time: float = 0.0
+    confirm: str = ""
+
+
+class Broadcast(Struct, array_like=True):
+    """An event for the sockets of a target. `uid` is the sender's tag."""
+
+    uid: str
+    packet: Event
+    opts: Options = field(default_factory=Options)
+    ours: Ours = field(default_factory=Ours)
+
+
+class _Asked(Struct, tag_field="type", omit_defaults=True, kw_only=True, rename="camel"):
+    """What all requests have in common; one without a `request_id` wants no answer."""
+
+    uid: str = ""
+    request_id: str = ""
+    number: int = field(default=0, name="n")
+
+
+class Join(_Asked, tag=2):
+    """Have the sockets of a target join rooms."""
+
+    opts: Options
+    rooms: list[str]
+
+
+class Leave(_Asked, tag=3):
+    """Have the sockets of a target leave rooms."""
+
+    opts: Options
+    rooms: list[str]
+
+
+class Disconnect(_Asked, tag=4):
+    """Disconnect the sockets of a target."""
+
+    opts: Options
+    close: bool = False
+
+
+class Fetch(_Asked, tag=5):
+    """Ask for the sockets of a target; with `brief`, without what only Node needs of them."""
+
+    opts: Options
+    brief: bool = False
+
+
+class Publish(_Asked, tag=6):
+    """Run the `cluster` routes of the namespace, or of all. `data` is `[event, *args]`."""
+
+    data: Annotated[list[Any], Meta(min_length=1)]
+    everywhere: bool = False
+
+
+class Call(_Asked, tag=7):
+    """Send an event to the sockets of a target and tell their answers, after `timeout` seconds."""
+
+    opts: Options
+    packet: Event
+    timeout: Annotated[float, Meta(ge=0)] = 5.0
+
+
+class Count(_Asked, tag=100):
+    """Ask for the number of sockets of a target."""
+
+    opts: Options
+
+
+class Hello(_Asked, tag=101):
+    """Tell who a member is, and if it leads: see `gateway.cluster.lead`."""
+
+    worker: int
+    node: str
+    leads: bool = False
+
+
+Request = Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello
+Confirmed = Join | Leave | Disconnect
+"""Requests that change something, and are answered when that is done."""
+
+
+class Address(Struct):
+    """All that is told of a socket's handshake."""
+
+    address: str = ""
+
+
+class FoundSocket(Struct):
+    """A socket of another member."""
+
+    id: str
+    rooms: list[str] = []
+    data: dict[str, Any] = {}
+    handshake: Address = field(default_factory=Address)
+
+
+class Answer(Struct, omit_defaults=True, rename="camel"):
+    """An answer to a request. With `more`, another follows.
+
+    `count` is a number of sockets, `sockets` are those of a `Fetch`, each encoded by itself.
+    `answers` and `missing` are those of a `Call`, by socket id.
+    """
+
+    request_id: str
+    uid: str = ""
+    number: int = field(default=0, name="n")
+    count: int = 0
+    sockets: list[msgspec.Raw] = []
+    answers: dict[str, list[Any]] = {}
+    missing: list[str] = []
+    more: bool = False
+
+
+# Encoding
+
+
+def event(namespace: str, data: Sequence[object]) -> Event:
+    """Make the packet of an event; `data` is `[event, *args]`."""
+    return Event(list(data), namespace)
+
+
+def options(target: Namespace) -> Options:
+    """Make the options of a target, which must not be empty."""
+    flags = Flags(target.is_volatile)
+    return Options(list(target.rooms or ()), list(target.excluded), flags)
+
+
+def encode(message: Broadcast | Request | Answer | FoundSocket) -> bytes:
+    """Encode a message. Raises `TypeError`, `ValueError` or `OverflowError` for unsendable data."""
+    encoded = _encoder.encode(message)
+    if _TIME.search(encoded) is not None and not isinstance(message, Answer):
+        plain = msgspec.to_builtins(message, builtin_types=_BUILT_IN, enc_hook=_base)
+        encoded = _encoder.encode(_as_json(plain, datetime.isoformat))  # as orjson writes them
+    return encoded
+
+
+def found_socket(
+    id: str, rooms: Sequence[str], data: object, handshake: dict[str, object]
+) -> msgspec.Raw:
+    """Encode a socket for others: of `data`, what has a key of text and can be sent."""
+    told = {"id": id, "rooms": rooms, "handshake": handshake}
+    try:
+        return msgspec.Raw(_encoder.encode({**told, "data": data}))
+    except _UNSENDABLE:
+        items = data.items() if isinstance(data, dict) else ()
+        sendable = {key: value for key, value in items if isinstance(key, str) and _fits(value)}
+        return msgspec.Raw(_encoder.encode({**told, "data": sendable}))
+
+
+def _fits(value: object) -> bool:
+    try:
+        _encoder.encode(value)
+    except _UNSENDABLE:
+        return False
+    return True
+
+
+def _base(value: Any) -> object:
+    """Return a value of a subclass as one of JSON's types."""
+    bases: tuple[type, ...] = (str, int, float, dict, list, tuple)
+    for base in bases:
+        if isinstance(value, base):
+            return base(value)
+    raise TypeError(f"a value of type {type(value).__name__} cannot be sent")
+
+
+# Decoding
+
+
+def decode_broadcast(message: bytes) -> Broadcast:
+    """Decode a broadcast. Raises `BadMessage`."""
+    found = _decoded(_broadcasts, message)
+    if _TIME.search(message) is not None:
+        found.packet.data = _as_json(found.packet.data, _as_node)
+    return found
+
+
+def decode_request(message: bytes) -> Request:
+    """Decode a request. Raises `BadMessage`."""
+    is_json = message.startswith(b"{")
+    found: Request = _decoded(_json_requests if is_json else _requests, message)
+    if isinstance(found, Publish) and _TIME.search(message) is not None:
+        found.data = _as_json(found.data, _as_node)
+    if isinstance(found, Call) and _TIME.search(message) is not None:
+        found.packet.data = _as_json(found.packet.data, _as_node)
+    return found
+
+
+def decode_answer(message: bytes) -> Answer:
+    """Decode an answer. Raises `BadMessage`."""
+    return _decoded(_json_answers if message.startswith(b"{") else _answers, message)
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T], message: bytes) -> T:
+    try:
+        return decoder.decode(message)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise BadMessage(str(error)) from None
+
+
+def _as_json(value: Any, text_of: Callable[[datetime], str]) -> Any:
+    """`value` with times as text."""
+    if isinstance(value, datetime):
+        return text_of(value)
+    if isinstance(value, list | tuple):
+        return [_as_json(each, text_of) for each in value]
+    if isinstance(value, dict):
+        return {key: _as_json(each, text_of) for key, each in value.items()}
+    return value
+
+
+def _as_node(time: datetime) -> str:
+    """Write a time as JSON.stringify does."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _no_extension(code: int, data: memoryview) -> object:
+    raise BadMessage(f"extension type {code} is unknown")
+
+
+_TIME = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
+"""Matches times, and perhaps other bytes that look like them."""
+
+_UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
+_BUILT_IN = (bytes, bytearray, memoryview, datetime)
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_base)
+_broadcasts = msgspec.msgpack.Decoder(Broadcast, ext_hook=_no_extension)
+_requests: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Request, ext_hook=_no_extension)
+_json_requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Request)
+_answers = msgspec.msgpack.Decoder(Answer, ext_hook=_no_extension)
+_json_answers = msgspec.json.Decoder(Answer)

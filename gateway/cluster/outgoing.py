@@ -1,0 +1,96 @@
+"""Messages on their way to other members: who gets them, their numbers and their encoding."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from gateway.api import Namespace
+from gateway.cluster import messages as wire
+from gateway.cluster.bus import Bus, Channel, Kind, Numbers, Reason
+from gateway.cluster.messages import Request
+
+__all__ = ["Outgoing"]
+
+LOG = logging.getLogger("sockgw.cluster")
+
+ID_SIZE = 20
+"""Characters of a socket's id, which begins with the tag of its member."""
+
+
+class Outgoing:
+    """What a member sends to the others on its bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._numbers = Numbers()
+
+    def owner(self, target: Namespace) -> str | None:
+        """The member that has all sockets of a target; `None` if it could be any.
+
+        A target that is a single socket's id has one.
+        """
+        rooms = target.rooms
+        if rooms is None or len(rooms) != 1 or len(rooms[0]) != ID_SIZE:
+            return None
+        tag = rooms[0][: len(self._bus.tag)]
+        return tag if tag == self._bus.tag or tag in self._bus.members else None
+
+    def is_taken(self, room: str) -> bool:
+        """True if a room has the name that a socket of another member can have."""
+        return len(room) == ID_SIZE and room[: len(self._bus.tag)] in self._bus.members
+
+    def answer(self, namespace: str, answer: wire.Answer, to: str) -> None:
+        """Send an answer to the member that has asked."""
+        channel = Channel(Kind.ANSWER, namespace)
+        answer.uid = self._bus.tag
+        answer.number = self._numbers.next(channel, to)
+        self._publish(channel, answer, to)
+
+    def broadcast(
+        self, target: Namespace, event: str, args: Sequence[object], confirm: str = ""
+    ) -> None:
+        """Send an event, which is answered if it has the id of a request to `confirm`."""
+        to = self.owner(target)
+        if to == self._bus.tag:
+            return
+        channel = Channel(Kind.BROADCAST, target.name)
+        ours = wire.Ours(self._numbers.next(channel, to), time.time(), confirm)
+        packet = wire.event(target.name, [event, *args])
+        message = wire.Broadcast(self._bus.tag, packet, wire.options(target), ours)
+        self._publish(channel, message, to, volatile=target.is_volatile)
+
+    def request(
+        self, namespace: str, request: Request, to: str | None = None, id: str = ""
+    ) -> None:
+        """Send a request to all members, or to one. Without an `id` it is not answered."""
+        channel = Channel(Kind.REQUEST, namespace)
+        request.uid, request.request_id = self._bus.tag, id
+        request.number = self._numbers.next(channel, to)
+        self._publish(channel, request, to)
+
+    def hello(self, hello: wire.Hello, to: str | None) -> None:
+        """Send a `Hello`, which has no number: it may be a member's first message or not."""
+        self._bus.publish(Channel(Kind.REQUEST, "/"), wire.encode(hello), to)
+
+    def forget(self, member: str) -> None:
+        """Forget a member that is gone."""
+        self._numbers.forget(member)
+
+    def _publish(
+        self,
+        channel: Channel,
+        message: wire.Broadcast | Request | wire.Answer,
+        to: str | None,
+        *,
+        volatile: bool = False,
+    ) -> None:
+        try:
+            encoded = wire.encode(message)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            reason: Reason = "unsendable"
+            self._bus.counts.unpublished[reason] += 1
+            LOG.exception("a message for other members cannot be encoded")
+        else:
+            self._bus.publish(channel, encoded, to, volatile=volatile)

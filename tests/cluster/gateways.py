@@ -1,0 +1,47 @@
+"""Complete gateways in one process, each a member, joined by a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from gateway.cluster.emitter import ClusterEmitter
+from gateway.cluster.local import LocalBus
+from gateway.cluster.peer import Mesh
+from gateway.testing import TestGateway
+from tests.cluster.meshes import join
+from tests.deadline import until
+
+__all__ = ["GatewayMember", "gateways"]
+
+
+class GatewayMember(TestGateway):
+    """A gateway with other members beside it."""
+
+    def __init__(self, file: Path, number: int, tag: str = "") -> None:
+        super().__init__(file, {})
+        self.mesh = Mesh(tag or f"tag-{number}")
+        self.bus = LocalBus(self.mesh)
+        self._server.engine.tag = self.mesh.tag
+        self.emitter = ClusterEmitter(self._server.hub, self.bus, number)
+        self.gateway = self._server.hub.gateway
+
+    @property
+    def services(self) -> int:
+        """The number of running services."""
+        return self._server.live.services
+
+
+@asynccontextmanager
+async def gateways(file: Path, count: int = 2) -> AsyncIterator[list[GatewayMember]]:
+    """Members that serve one file, numbered from 1."""
+    members = [GatewayMember(file, number) for number in range(1, count + 1)]
+    await join(*(member.mesh for member in members))
+    async with AsyncExitStack() as stack:
+        for member in members:
+            await stack.enter_async_context(member)
+        yield members
+        for member in members:
+            member.mesh.close()
+        await until(lambda: not any(member.mesh.peers for member in members))
