@@ -62,6 +62,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
         yield from (("", str(problem), "red") for problem in degraded)
     yield from _last_reload(facts["last_reload"])
     yield "sockets", _counts(facts["sockets"]) or "none", None
+    for number, worker in enumerate(facts.get("workers", ())):
+        yield "" if number else "workers", *_worker(**worker)
     yield "tasks", _tasks(facts["generations"]), None
     for number, old in enumerate(facts["old_generations"]):
         yield "" if number else "still in use", _old(**old), None
@@ -112,6 +114,27 @@ def _old(generation: int, packets: int, chains: int, cancelled: int, until: floa
 def _refused(what: str, who: str, cure: str, count: int, at: float) -> str:
     times = "once, at" if count == 1 else f"{count} times, last at"
     return f"{what}, {times} {_time(at)} from {who}: {cure}"
+
+
+def _worker(
+    number: int,
+    tag: str,
+    pid: int | None,
+    state: str,
+    sockets: int | None,
+    restarts: int,
+    generation: int,
+) -> tuple[str, str | None]:
+    """Say what a worker does; `sockets` of `None` means that it has not answered."""
+    parts = [f"{number}: {state}"]
+    if pid is not None:
+        parts.append(f"process {pid}")
+    if state == "serving":
+        parts.append("no answer" if sockets is None else counted(sockets, "socket"))
+    if restarts:
+        parts.append(f"restarted {counted(restarts, 'time')}")
+    is_well = state == "serving" and sockets is not None
+    return ", ".join(parts), None if is_well else "yellow"
 
 
 def _watcher(mode: str, up: bool) -> tuple[str, str | None]:

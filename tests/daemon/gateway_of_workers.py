@@ -167,7 +167,7 @@ async def run_workers(file: Path, *options: str) -> AsyncIterator[GatewayOfWorke
     processes: set[int] = set()
     try:
         gateway.admin = (await gateway.logs("  admin")).split()[0]
-        gateway.url = (await gateway.logs("  websocket")).split()[0]
+        gateway.url = (await gateway.logs("websocket")).split()[0]
         processes = gateway.processes()
         yield gateway
     finally:
