@@ -96,7 +96,8 @@ class Ended:
 class Start:
     """The first message to a worker: who it is, and how it logs.
 
-    `override` takes precedence over the file's `server` block.
+    `override` takes precedence over the file's `server` block. The memory of `ConnectionCounts`
+    comes with this.
     """
 
     number: int

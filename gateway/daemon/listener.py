@@ -18,6 +18,7 @@ from aiohttp import web
 
 from gateway.config.model import TlsConfig
 from gateway.config.tls import certificate_digest, tls_context
+from gateway.daemon.accepting import AcceptRule
 from gateway.daemon.prelude import PreludeSite
 from gateway.errors import GatewayError
 from gateway.http.connection import HttpServer
@@ -111,19 +112,23 @@ class ProtocolServer(Protocol):
 class PublicServer:
     """The connections of clients, which stay open when the address changes.
 
-    `trusts` says whether a peer with this address is a trusted proxy.
+    `trusts` says whether a peer with this address is a trusted proxy. `rule` says when to accept,
+    if workers share the socket.
     """
 
     def __init__(
         self, server: HttpServer, trusts: Callable[[str], bool] = lambda address: False
     ) -> None:
+        self.rule: AcceptRule | None = None
         self._server, self._trusts = server, trusts
         self._preludes: set[asyncio.Task[None]] = set()
 
     async def accept_on(self, bound: BoundAddress) -> Site:
         has_header = self._trusts if bound.address.proxy_protocol else lambda address: False
-        if bound.context is not None or bound.address.proxy_protocol:
-            return PreludeSite(self._server, bound.sock, bound.context, self._preludes, has_header)
+        if bound.context is not None or bound.address.proxy_protocol or self.rule is not None:
+            return PreludeSite(
+                self._server, bound.sock, bound.context, self._preludes, has_header, self.rule
+            )
         loop = asyncio.get_running_loop()
         return await loop.create_server(self._server, sock=bound.sock, backlog=BACKLOG)
 

@@ -112,6 +112,12 @@ class ServingMetrics:
         yield GaugeMetricFamily(
             "sockgw_forwarding", "Forwarded requests that wait.", self._forwarding.waiting
         )
+        if rule := self._serving.public.rule:
+            yield CounterMetricFamily(
+                "sockgw_accept_pauses",
+                "How often a worker with more than its share of connections paused.",
+                value=rule.pauses,
+            )
         yield GaugeMetricFamily(
             "sockgw_relayed", "Connections that are relayed.", self._forwarding.relays
         )

@@ -7,10 +7,12 @@ hands on their own, and tell nobody when a handshake begins or fails.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable
 
+from gateway.daemon.accepting import AcceptRule
 from gateway.http.addresses import UNIX
 from gateway.http.connection import HttpConnection, HttpServer
 from gateway.http.proxy_protocol import FIRST, BadHeader, client_in, size_of_rest
@@ -26,6 +28,13 @@ ACCEPTED_AT_ONCE = 64
 RETRY = 1.0
 """Seconds until connections are accepted again after the system refused one, as in asyncio."""
 
+LOOK = 0.01
+"""Seconds between two looks whether a worker that has paused may go on."""
+
+ACCEPTED_FOR_OTHERS = 4
+"""Connections that it takes at a look although it has paused: nobody else has taken them since the
+look before."""
+
 HTTP_SPOKEN = "HTTP where TLS is spoken: use https://, or take server.tls away"
 
 
@@ -34,7 +43,7 @@ class PreludeSite:
 
     `context` is for TLS, `None` for none. `has_header` says of a peer's address whether its
     connections begin with a PROXY header. `preludes` gets the task of each prelude, and loses it
-    when that is over.
+    when that is over. `rule` is that of a socket which workers share.
     """
 
     def __init__(
@@ -44,10 +53,15 @@ class PreludeSite:
         context: ssl.SSLContext | None,
         preludes: set[asyncio.Task[None]],
         has_header: Callable[[str], bool],
+        rule: AcceptRule | None = None,
     ) -> None:
+        self._rule = rule
+        self._has_waited = False  # a connection, when this was looked at last
         self._server, self._sock, self._context = server, sock, context
         self._preludes, self._has_header = preludes, has_header
         self._loop = asyncio.get_running_loop()
+        self._queue = select.poll()
+        self._queue.register(sock, select.POLLIN)
         self._loop.add_reader(sock, self._accept)
 
     def close(self) -> None:
@@ -57,16 +71,48 @@ class PreludeSite:
             self._sock.close()
 
     def _accept(self) -> None:
+        rule = self._rule
         for _ in range(ACCEPTED_AT_ONCE):
-            try:
-                sock, peer = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            if rule is not None and not rule.allows(self._server.count):
+                rule.pauses += 1
+                self._has_waited = False
+                self._pause(LOOK, self._look)
                 return
-            except OSError:  # no descriptor is left, or no memory
-                self._loop.remove_reader(self._sock)
-                self._loop.call_later(RETRY, self._go_on)
+            if not self._accept_one():
                 return
-            self._begin(sock, str(peer[0]) if isinstance(peer, tuple) else UNIX)
+
+    def _accept_one(self) -> bool:
+        """Accept a connection; false if none waits, or none can be accepted."""
+        try:
+            sock, peer = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError:  # no descriptor is left, or no memory
+            self._pause(RETRY, self._go_on)
+            return False
+        self._begin(sock, str(peer[0]) if isinstance(peer, tuple) else UNIX)
+        return True
+
+    def _pause(self, seconds: float, then: Callable[[], None]) -> None:
+        self._loop.remove_reader(self._sock)
+        self._loop.call_later(seconds, then)
+
+    def _look(self) -> None:
+        """Go on accepting if the rule allows it again, or nobody else takes what waits."""
+        if self._sock.fileno() < 0:
+            return
+        assert self._rule is not None
+        if self._rule.allows(self._server.count):
+            self._go_on()
+            return
+        waits = bool(self._queue.poll(0))
+        if waits and self._has_waited:
+            for _ in range(ACCEPTED_FOR_OTHERS):
+                if not self._accept_one():
+                    break
+        self._has_waited = waits
+        if self._sock.fileno() >= 0:
+            self._loop.call_later(LOOK, self._look)
 
     def _go_on(self) -> None:
         if self._sock.fileno() >= 0:

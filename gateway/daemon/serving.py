@@ -53,7 +53,8 @@ class Serving:
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         self._static = Static(self.server.path)
         self.http = self.sockets.engine.http_server(self.server.path, self._static)
-        self.listener = Listener(PublicServer(self.http, self._trusts))
+        self.public = PublicServer(self.http, self._trusts)
+        self.listener = Listener(self.public)
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}

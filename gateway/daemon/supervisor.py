@@ -15,6 +15,7 @@ from typing import Literal
 
 from prometheus_client.core import Metric
 
+from gateway.daemon.accepting import ConnectionCounts
 from gateway.daemon.control import (
     Channel,
     Join,
@@ -162,6 +163,7 @@ class Supervisor:
     ) -> None:
         self.workers = [Worker(number) for number in range(1, count + 1)]
         self.zygote = Zygote()
+        self._counts = ConnectionCounts.new()
         self._start, self._bring_up, self._ended = start, bring_up, ended
         self._longest_silence = longest_silence
         self._is_stopping = False
@@ -196,6 +198,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.zygote.close()
+        os.close(self._counts.descriptor)
 
     async def _begin(self, worker: Worker) -> None:
         """Start a process for a worker, and join it with those of the others."""
@@ -207,7 +210,7 @@ class Supervisor:
                 ours.close()
                 raise
         worker.begin(ours, self._tag())
-        worker.tell(self._start(worker.number, worker.tag))
+        worker.tell(self._start(worker.number, worker.tag), self._counts.descriptor)
         for other in self.workers:
             if other is not worker and other.is_up:
                 _join(worker, other)
@@ -231,6 +234,7 @@ class Supervisor:
             began = time.monotonic()
             await worker.gone.wait()
             self._ended(worker)
+            self._counts.leave(worker.number)
             await self._tell_of_end(worker)
             if time.monotonic() - began > STEADY:
                 pause = FIRST_PAUSE

@@ -20,9 +20,11 @@ from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
+from gateway.cluster.shares import Shares
 from gateway.compiler import Build
 from gateway.config import Secrets
 from gateway.daemon import process
+from gateway.daemon.accepting import AcceptRule, ConnectionCounts
 from gateway.daemon.control import (
     Abort,
     Ask,
@@ -90,6 +92,7 @@ class Worker:
         self._loading = Loading(os.environ, trace=False)
         self._start: Start | None = None
         self._mesh = Mesh("")
+        self._counts: ConnectionCounts | None = None
         self._forwarding: Forwarding | None = None
         self._serving: Serving | None = None
         self._snapshot: Snapshot | None = None
@@ -119,7 +122,7 @@ class Worker:
     def _take(self, number: int, message: Message, descriptors: list[int]) -> None:
         match message:
             case Start():
-                self._begin(message)
+                self._begin(message, descriptors[0])
             case Join(tag):
                 stream, channel = (socket.socket(fileno=each) for each in descriptors)
                 self._do(number, self._join(tag, stream, channel))
@@ -158,21 +161,26 @@ class Worker:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    def _begin(self, start: Start) -> None:
+    def _begin(self, start: Start, counts: int) -> None:
         set_up(start.log_format, start.verbose, start.number)
         Path("/proc/self/comm").write_text(f"sockgw worker {start.number}")
         self._start = start
         self._loading = Loading(os.environ, trace=start.verbose)
         self._mesh = Mesh(start.tag)
+        self._counts = ConnectionCounts(counts)
 
     def _assembled(self, build: Build) -> Serving:
         """Make what serves, and connect it with the other members."""
         assert self._start is not None
+        assert self._counts is not None
         serving, mesh = Serving(build, self._start.override), self._mesh
+        load = serving.sockets.dispatcher.in_flight.load
+        serving.public.rule = AcceptRule(self._counts, self._start.number, lambda: load.is_high)
         mesh.on_joined.clear()  # what was made of a snapshot that was refused
         mesh.on_lost.clear()
         self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
         ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
+        Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
         mesh.tell()
         return serving
 

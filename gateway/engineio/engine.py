@@ -314,7 +314,8 @@ class Admission:
     """The limits of new sessions: how many in all, per address and per second.
 
     `is_overloaded` returns true while the process is too busy for new sessions. `clock` returns
-    seconds.
+    seconds. `members` is the number of processes that share the rate of new sessions; how many
+    sessions the others have is in `addresses`.
     """
 
     def __init__(
@@ -323,27 +324,28 @@ class Admission:
         self._is_overloaded = is_overloaded
         self._clock = clock
         self._count = 0
-        self._addresses = AddressCounts()
+        self.members = 1
+        self.addresses = AddressCounts()
         self._recent = TokenBucket()
 
     def limit(self, address: str, limits: Limits) -> LimitName | None:
         """The limit that forbids a new session from an address; `None` if there is none."""
-        if self._count >= limits.sockets:
+        if self._count + self.addresses.others >= limits.sockets:
             return "sockets"
-        if self._addresses.of(address) >= limits.sockets_per_address:
+        if self.addresses.of(address) >= limits.sockets_per_address:
             return "sockets_per_address"
         if self._is_overloaded():
             return "overload_after"
-        self._recent.refill(limits.connections_per_second, self._clock())
+        self._recent.refill(limits.connections_per_second / self.members, self._clock())
         return "connections_per_second" if self._recent.tokens < 1 else None
 
     def entered(self, address: str) -> None:
         """Count a session that was opened."""
         self._count += 1
-        self._addresses.enter(address)
+        self.addresses.enter(address)
         self._recent.tokens -= 1
 
     def left(self, address: str) -> None:
         """Count a session that is over."""
         self._count -= 1
-        self._addresses.leave(address)
+        self.addresses.leave(address)

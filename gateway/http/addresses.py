@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 
-__all__ = ["UNIX", "AddressCounts"]
+__all__ = ["UNIX", "AddressCounts", "SharedCounts"]
 
 UNIX = "unix"
 """The address of every client on a Unix socket: it has no other."""
 
 
-class AddressCounts(Counter[str]):
+class SharedCounts(Counter[str]):
+    """Counts of this process by key, and those of other processes beside it.
+
+    `others` is the sum of the latter, `told` is called with each change of the former; `None` if
+    there are no other processes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others = 0
+        self.told: Callable[[str, int], None] | None = None
+        self._elsewhere: Counter[str] = Counter()
+
+    def in_all(self, key: str) -> int:
+        """The count of a key here and elsewhere."""
+        count = self.get(key, 0)
+        return count + self._elsewhere[key] if self.others else count
+
+    def add_one(self, key: str) -> None:
+        """Count one more."""
+        self[key] += 1
+        if self.told is not None:
+            self.told(key, 1)
+
+    def take_one(self, key: str) -> None:
+        """Count one less; a key without a count is forgotten."""
+        self[key] -= 1
+        if not self[key]:
+            del self[key]
+        if self.told is not None:
+            self.told(key, -1)
+
+    def change_elsewhere(self, key: str, change: int) -> None:
+        """Note that other processes have more of a key, or less."""
+        self.others += change
+        self._elsewhere[key] += change
+        if not self._elsewhere[key]:
+            del self._elsewhere[key]
+
+
+class AddressCounts(SharedCounts):
     """Numbers of clients by address; in IPv6 by network, a /64.
 
     An IPv4 address that IPv6 maps counts as that IPv4 address.
@@ -20,18 +61,15 @@ class AddressCounts(Counter[str]):
 
     def of(self, address: str) -> int:
         """The number of clients of an address; 0 for `UNIX`, which tells nobody apart."""
-        return 0 if address == UNIX else self.get(_network_of(address), 0)
+        return 0 if address == UNIX else self.in_all(_network_of(address))
 
     def enter(self, address: str) -> None:
         """Count a client of an address."""
-        self[_network_of(address)] += 1
+        self.add_one(_network_of(address))
 
     def leave(self, address: str) -> None:
         """Count a client no longer; an address without clients is forgotten."""
-        network = _network_of(address)
-        self[network] -= 1
-        if not self[network]:
-            del self[network]
+        self.take_one(_network_of(address))
 
 
 def _network_of(address: str) -> str:

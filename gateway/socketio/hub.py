@@ -88,7 +88,7 @@ class Hub:
         current = self.dispatcher.live.current
         found = None if current is None else current.blueprint.namespaces.get(namespace)
         own = getattr(found.limits, limit, bound) if found is not None else bound
-        counts = {"sockets": len(self.rooms), "handlers": self.dispatcher.in_flight.count}
+        counts = {"sockets": self.rooms.total, "handlers": self.dispatcher.in_flight.count}
         is_own = counts[limit] < bound if limit in counts else own != bound
         return f"namespaces.{namespace}.{name}" if is_own else name
 

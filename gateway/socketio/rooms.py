@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -10,7 +9,7 @@ from gateway.api import Namespace, Socket, Value
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Transport
 from gateway.errors import Reject
-from gateway.http.addresses import AddressCounts
+from gateway.http.addresses import AddressCounts, SharedCounts
 from gateway.limits import LimitName, Limits, NamespaceLimits
 from gateway.runtime.connection import ACCEPTED, LEFT, Connection
 from gateway.socketio.calls import Call
@@ -145,8 +144,8 @@ class Rooms:
         self.is_foreign: Callable[[str], bool] | None = None
         self._namespaces: dict[str, _Members] = {}
         self._rooms: dict[str, dict[str, _Members]] = {}
-        self._addresses = AddressCounts()
-        self._counts: Counter[str] = Counter()
+        self.addresses = AddressCounts()
+        self.by_namespace = SharedCounts()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -157,22 +156,27 @@ class Rooms:
     @property
     def counts(self) -> Mapping[str, int]:
         """The number of sockets in each namespace, including those that are still connecting."""
-        return +self._counts
+        return +self.by_namespace
+
+    @property
+    def total(self) -> int:
+        """The number of sockets of this process and of others that share its limits."""
+        return len(self._by_id) + self.addresses.others
 
     def limit(
         self, namespace: str, address: str, limits: Limits, own: NamespaceLimits
     ) -> LimitName | None:
         """The limit that forbids one more socket; `None` if there is none."""
-        if len(self._by_id) >= limits.sockets or self._counts[namespace] >= own.sockets:
+        if self.total >= limits.sockets or self.by_namespace.in_all(namespace) >= own.sockets:
             return "sockets"
-        here = self._addresses.of(address)
+        here = self.addresses.of(address)
         return "sockets_per_address" if here >= limits.sockets_per_address else None
 
     def add(self, member: Member) -> None:
         """Add a socket that begins to connect."""
         self._by_id[member.socket.id] = member
-        self._counts[member.socket.namespace] += 1
-        self._addresses.enter(member.session.address)
+        self.by_namespace.add_one(member.socket.namespace)
+        self.addresses.enter(member.session.address)
 
     def admit(self, member: Member) -> None:
         """Add an accepted socket to its namespace and rooms, so that emits reach it."""
@@ -189,8 +193,8 @@ class Rooms:
         if self._by_id.pop(member.socket.id, None) is None:
             return
         namespace = member.socket.namespace
-        self._counts[namespace] -= 1
-        self._addresses.leave(member.session.address)
+        self.by_namespace.take_one(namespace)
+        self.addresses.leave(member.session.address)
         _discard(self._namespaces, namespace, member)
         for room in member.rooms or ():
             self._displace(member, room)

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
+from gateway.cluster.shares import Shares
 from gateway.testing import TestGateway
 from tests.cluster.meshes import join
 from tests.deadline import until
@@ -26,6 +27,29 @@ class GatewayMember(TestGateway):
         self._server.engine.tag = self.mesh.tag
         self.emitter = ClusterEmitter(self._server.hub, self.bus, number)
         self.gateway = self._server.hub.gateway
+        self.shares = Shares(self._server.engine, self._server.hub.rooms, self.mesh)
+
+    def admits(self, address: str) -> bool:
+        """Count a session from an address, unless a limit forbids it."""
+        return self._server.engine.admit(address)
+
+    def dismiss(self, address: str) -> None:
+        """Count one less."""
+        self._server.engine.dismiss(address)
+
+    @property
+    def admitted_elsewhere(self) -> int:
+        """The number of sessions that other members have."""
+        return self._server.engine.admission.addresses.others
+
+    @property
+    def sockets_elsewhere(self) -> int:
+        """The number of sockets that other members have."""
+        return self._server.hub.rooms.by_namespace.others
+
+    async def rejoin(self, other: GatewayMember) -> None:
+        """Become a peer again."""
+        await join(self.mesh, other.mesh)
 
     @property
     def services(self) -> int:

@@ -51,7 +51,7 @@ def test_an_address_has_its_own_bound_and_is_forgotten(admission: Admission) -> 
     assert admission.limit("b", limits) is None
     admission.left("a")
     assert admission.limit("a", limits) is None
-    assert not admission._addresses
+    assert not admission.addresses
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_an_ipv6_address_counts_as_its_network(
     assert admission.limit(other, limits) is None
     admission.left(same)
     assert admission.limit(address, limits) is None
-    assert not admission._addresses
+    assert not admission.addresses
 
 
 def test_so_many_may_come_in_a_second_and_as_many_at_once(

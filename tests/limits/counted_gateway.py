@@ -125,6 +125,6 @@ def _is_alone(one: Running) -> bool:
         in_flight.count == 0
         and not any(in_flight._in.values())
         and dict(rooms.counts) == {"/witness": 1}
-        and dict(rooms._addresses) == {"127.0.0.1": 1}
+        and dict(rooms.addresses) == {"127.0.0.1": 1}
         and sockets.engine.admission._count == 1
     )

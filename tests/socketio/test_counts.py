@@ -61,7 +61,7 @@ def gateway(tmp_path: Path) -> TestGateway:
 
 def counted(rooms: Rooms) -> tuple[int, dict[str, int], dict[str, int]]:
     """How many there are: in all, by namespace, by address."""
-    return len(rooms), dict(rooms.counts), dict(rooms._addresses)
+    return len(rooms), dict(rooms.counts), dict(rooms.addresses)
 
 
 @pytest.mark.parametrize("namespace", ["/", "/chain"])

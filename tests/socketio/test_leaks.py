@@ -125,7 +125,7 @@ class Counts:
                 len(engine.websockets),
                 len(rooms._namespaces),
                 len(rooms._rooms),
-                len(rooms._addresses),
+                len(rooms.addresses),
                 len(rooms.counts),
             ),
         )

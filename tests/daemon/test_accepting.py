@@ -1,0 +1,85 @@
+"""Workers that share a socket take equal shares of its connections, and nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.daemon.accepting import AcceptRule, ConnectionCounts
+from tests.daemon.gateway_of_workers import GatewayOfWorkers, files, run_workers, until_true
+from tests.deadline import deadline
+
+
+@asynccontextmanager
+async def clients(gateway: GatewayOfWorkers, count: int) -> AsyncIterator[None]:
+    """So many sockets, all connected at once."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=websocket"
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as http, deadline():
+        websockets = await asyncio.gather(*(http.ws_connect(url) for _ in range(count)))
+        for each in websockets:
+            await each.send_str("40")
+            assert (await each.receive_str())[0] == "0"
+            assert (await each.receive_str())[:2] == "40"
+        yield
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+async def test_long_connections_are_shared_evenly(tmp_path: Path, workers: int) -> None:
+    async with run_workers(files(tmp_path, workers)) as gateway, clients(gateway, 200):
+        counts = [each["sockets"] for each in await gateway.workers()]
+        assert sum(counts) == 200
+        # `bench.workers` holds the bar; here the machine may be busy
+        assert max(counts) <= 1.5 * 200 / workers
+        assert "sockgw_accept_pauses_total" in await gateway.metrics()
+
+
+async def test_nobody_waits_for_a_worker_that_hangs(tmp_path: Path) -> None:
+    async with run_workers(files(tmp_path)) as gateway:
+        one, _ = await gateway.workers()
+        os.kill(one["pid"], signal.SIGSTOP)
+        try:
+            async with clients(gateway, 60):
+                pass
+        finally:
+            os.kill(one["pid"], signal.SIGCONT)
+
+
+async def test_a_worker_that_is_started_again_gets_the_next_ones(tmp_path: Path) -> None:
+    async with run_workers(files(tmp_path)) as gateway, clients(gateway, 40):
+        one, other = await gateway.workers()
+        os.kill(one["pid"], signal.SIGKILL)
+        await gateway.all_serve(one["pid"])
+        async with clients(gateway, other["sockets"] - 5):
+
+            async def is_shared() -> bool:
+                new, _ = await gateway.workers()
+                return new["sockets"] >= (other["sockets"] - 5) / 2
+
+            await until_true(is_shared)
+
+
+def test_a_worker_above_its_share_pauses() -> None:
+    counts = ConnectionCounts.new()
+    lags = False
+    rule = AcceptRule(counts, 1, lambda: lags)
+    assert rule.allows(0)
+    assert rule.allows(100)  # alone
+    counts.tell(2, 0)
+    assert not rule.allows(10)
+    assert rule.allows(2)
+    counts.tell(2, 98)
+    assert rule.allows(100)
+    assert not rule.allows(120)
+    counts.leave(2)
+    assert rule.allows(120)
+    lags = True
+    assert not rule.allows(0)
+    os.close(counts.descriptor)
