@@ -13,9 +13,7 @@ from tests.gateway_files import write
 
 CONFIG = """
 limits: {sockets: 4, sockets_per_address: 3}
-namespaces:
-  /: {}
-  /small: {limits: {sockets: 2}}
+namespaces: {/: {}}
 """
 
 
@@ -41,8 +39,8 @@ async def test_sessions_are_counted_for_all_members(file: Path) -> None:
         assert one.admits("10.0.0.1")
 
 
-async def test_sockets_of_a_namespace_are_counted_for_all_members(file: Path) -> None:
-    file.write_text(CONFIG.replace("limits: {sockets: 4, sockets_per_address: 3}", ""))
+async def test_sockets_of_a_namespace_are_counted_for_all_members(tmp_path: Path) -> None:
+    file = write(tmp_path, "namespaces: {/small: {limits: {sockets: 2}}}")
     async with gateways(file, 2) as (one, other):
         first = await one.connect("/small")
         await until(lambda: other.sockets_elsewhere == 1)
