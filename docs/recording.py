@@ -35,7 +35,7 @@ async def hi(ctx, name: str):
 SAVES = [
     ("sed -i 's/Hello/Good morning/' plugins/chat.py", "~ plugins/chat.py"),
     ("sed -i 's/chat.hi/chat.ho/' gateway.yaml", "no plugin 'chat.ho'"),
-    ("sed -i 's/chat.ho/chat.hi/' gateway.yaml", "works again"),
+    ("sed -i 's/chat.ho/chat.hi/' gateway.yaml", "valid again"),
 ]
 """What is saved, and what the gateway says of it."""
 

@@ -37,7 +37,7 @@ def reload(file: Path, daemon: AdminClient, format: str) -> None:
 
 
 def _show(verdict: Verdict, format: str) -> None:
-    again = "reload works again: " if verdict.recovered else ""
+    again = "valid again: " if verdict.recovered else ""
     if verdict.result == "failed":
         show_near(ConfigError(verdict.problems), format)
         click.echo(f"reload failed, generation {verdict.generation} stays", err=True)

@@ -173,7 +173,7 @@ class Reloader:
         for name in plan.emptied:
             log.warning("%s had files and has none now: what they said no longer holds", name)
         if self.degraded:
-            log.info("reload works again: %s replaces the last good configuration", self._file)
+            log.info("valid again: %s replaces the last good configuration", self._file)
             self.degraded = None
         await self.keep(snapshot)
         return plan
@@ -226,7 +226,7 @@ class Reloader:
 
     def _report(self, verdict: Verdict) -> None:
         self.last = verdict
-        again = "reload works again: " if verdict.recovered else ""
+        again = "valid again: " if verdict.recovered else ""
         self._metrics.record_reload(verdict.trigger, verdict.result, verdict.at)
         self._notifier.ready(self.summary())
         if verdict.result == "unchanged":

@@ -90,9 +90,9 @@ async def test_a_reload_that_works_again_says_so(file: Path) -> None:
             write(file.parent, CONFIG, chat=SAY.replace("one", said))
             told.append((await ask("reload", file)).stdout.splitlines()[0])
         told.append((await ask("reload", file)).stdout.splitlines()[0])
-    assert told[0] == "reload works again: nothing has changed, generation 1 serves"
-    assert re.fullmatch(r"reload works again: generation 2 serves after \d+ ms", told[1])
-    assert told[2] == "reload works again: nothing has changed, generation 2 serves"
+    assert told[0] == "valid again: nothing has changed, generation 1 serves"
+    assert re.fullmatch(r"valid again: generation 2 serves after \d+ ms", told[1])
+    assert told[2] == "valid again: nothing has changed, generation 2 serves"
     assert told[3] == "nothing has changed, generation 2 serves"
 
 

@@ -183,8 +183,8 @@ async def test_a_reload_that_works_again_is_told(gateway, caplog) -> None:
         await one.reload()
         await one.reload()
     told = [re.sub(r"\d+ ms", "N ms", each) for each in caplog.messages]
-    assert told[1] == "reload works again: generation 1 stays"
-    assert told[3].startswith("reload works again: generation 2 serves after N ms\n  ")
+    assert told[1] == "valid again: generation 1 stays"
+    assert told[3].startswith("valid again: generation 2 serves after N ms\n  ")
     assert told[4] == "reload: nothing has changed"
 
 
