@@ -57,15 +57,22 @@ class Lead:
         self._say(self._hello(), tag)
 
     def heard(self, hello: Hello) -> None:
-        """Learn who another member is."""
-        if hello.uid in self._others():
-            self._known[hello.uid] = hello
-            self._look()
+        """Learn who another member is.
+
+        One that was not known is told who this is: the first `Hello` may have come too early.
+        """
+        if hello.uid not in self._others():
+            return
+        is_new = hello.uid not in self._known
+        self._known[hello.uid] = hello
+        if is_new:
+            self.joined(hello.uid)
+        self._look()
 
     def lost(self, tag: str) -> None:
         """Forget a member that is gone."""
-        if self._known.pop(tag, None) is not None:
-            self._look()
+        self._known.pop(tag, None)
+        self._look()
 
     def _look(self) -> None:
         leaders = [self._rank(each) for each in self._known.values() if each.leads]

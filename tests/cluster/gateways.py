@@ -18,16 +18,17 @@ __all__ = ["GatewayMember", "gateways"]
 
 
 class GatewayMember(TestGateway):
-    """A gateway with other members beside it."""
+    """A gateway with other members beside it, on a mesh that may have been joined before."""
 
-    def __init__(self, file: Path, number: int, tag: str = "") -> None:
+    def __init__(self, file: Path, number: int, tag: str = "", joined: Mesh | None = None) -> None:
         super().__init__(file, {})
-        self.mesh = Mesh(tag or f"tag-{number}")
+        self.mesh = joined or Mesh(tag or f"tag-{number}")
         self.bus = LocalBus(self.mesh)
         self._server.engine.tag = self.mesh.tag
         self.emitter = ClusterEmitter(self._server.hub, self.bus, number)
         self.gateway = self._server.hub.gateway
         self.shares = Shares(self._server.engine, self._server.hub.rooms, self.mesh)
+        self.mesh.tell()
 
     def admits(self, address: str) -> bool:
         """Count a session from an address, unless a limit forbids it."""

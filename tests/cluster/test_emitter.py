@@ -103,10 +103,19 @@ async def test_values_arrive_as_they_do_here(three):
 async def test_an_emit_to_one_socket_goes_to_its_member_only(three):
     one, two, last = three
     eve = await connect(two, "eve")
-    before = last.bus.counts.received
+    arrived: list[Kind] = []
+    receive = last.bus.receive
+
+    def noted(channel: Channel, message: bytes) -> None:
+        arrived.append(channel.kind)
+        receive(channel, message)
+
+    last.bus.receive = noted
     await one.gateway.of("/").to(eve.id).emit("hi")
     assert (await eve.receive("hi")).args == []
-    assert last.bus.counts.received == before
+    await settled(one)
+    assert Kind.BROADCAST not in arrived
+    assert Kind.REQUEST in arrived
     assert one.bus.counts.missed == two.bus.counts.missed == 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from gateway import ConfigError, Member, UsageError
 from gateway.cluster.lead import Lead
 from gateway.cluster.messages import Hello
+from gateway.cluster.peer import Frame, Mesh
 from gateway.testing import TestGateway
 from tests.cluster.gateways import GatewayMember, gateways
 from tests.cluster.meshes import join
@@ -104,6 +105,29 @@ async def test_a_newcomer_does_not_take_it_away(tmp_path: Path) -> None:
             assert runs(two)
             again.mesh.close()
             await until(lambda: not again.mesh.peers)
+
+
+async def test_a_member_that_was_joined_before_it_listened_knows_the_others(
+    tmp_path: Path,
+) -> None:
+    async with gateways(file(tmp_path), 2) as members:
+        one, two = members
+        await lose(one)
+        await until(lambda: runs(two))
+        mesh, last = Mesh("again"), GatewayMember(tmp_path / "gateway.yaml", 3)
+        dropped: list[bytes] = []
+        mesh.on(Frame.BUS, lambda peer, payload: dropped.append(payload))  # it does not listen yet
+        await join(two.mesh, mesh, last.mesh)
+        await until(lambda: len(dropped) >= 2)
+        again = GatewayMember(tmp_path / "gateway.yaml", 1, joined=mesh)
+        async with last, again:
+            assert [runs(each) for each in (again, two, last)] == [False, True, False]
+            await lose(two)
+            await until(lambda: runs(again))
+            assert not runs(last)
+            for each in (last, again):
+                each.mesh.close()
+            await until(lambda: not again.mesh.peers and not last.mesh.peers)
 
 
 async def test_a_reload_changes_it_where_it_runs(tmp_path: Path) -> None:
