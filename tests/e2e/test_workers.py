@@ -78,31 +78,52 @@ async def forwarded(gateway: GatewayOfWorkers) -> float:
     return sum(map(float, found))
 
 
+async def check_room(js: JsDriver, gateway: GatewayOfWorkers, url: str) -> None:
+    """Check that clients of both workers share a room, and that none of them is refused."""
+    clients = [await connected(js, url, each) for each in TRANSPORTS * 4]
+    workers = [await one.call("enter") for one in clients]
+
+    async def are_both_in_use() -> bool:
+        one = await connected(js, url, ["polling"])
+        clients.append(one)
+        workers.append(await one.call("enter"))
+        return len({each for [each] in workers}) == 2 and await forwarded(gateway) > 0
+
+    await until_true(are_both_in_use)
+    for one in clients[2:12:3]:
+        assert await one.receive("upgrade") == [{"transport": "websocket"}]
+    assert await clients[0].call("count") == [len(clients)]
+    for number in range(20):
+        await clients[number % len(clients)].emit("tell", number)
+    for one in clients:
+        told = [await one.receive("told") for _ in range(20)]
+        # two clients' packets are not ordered, those of one are
+        assert sorted(told) == [[number] for number in range(20)]
+    assert await clients[0].call("count") == [len(clients)]
+    for one in clients:
+        events = [report.event for report in one.log]
+        assert events.count("told") == 20, "nothing came twice"
+        assert not {"connect_error", "disconnect", "engine_close"} & set(events)
+    metrics = await gateway.metrics()
+    assert "sockgw_bus_missed_total 0.0" in metrics
+    assert not re.search(r"^sockgw_violations_total\{.*\} [1-9]", metrics, re.M)
+
+
 @PROXIES
 async def test_a_room_of_both_workers_gets_every_event_once(
     js: JsDriver, tmp_path: Path, proxy: Proxy
 ) -> None:
     async with behind(tmp_path, proxy) as (gateway, url):
-        clients = [await connected(js, url, each) for each in TRANSPORTS * 4]
-        workers = [await one.call("enter") for one in clients]
+        await check_room(js, gateway, url)
 
-        async def are_both_in_use() -> bool:
-            one = await connected(js, url, ["polling"])
-            clients.append(one)
-            workers.append(await one.call("enter"))
-            return len({each for [each] in workers}) == 2 and await forwarded(gateway) > 0
 
-        await until_true(are_both_in_use)
-        assert await clients[0].call("count") == [len(clients)]
-        for number in range(20):
-            await clients[number % len(clients)].emit("tell", number)
-        for one in clients:
-            told = [await one.receive("told") for _ in range(20)]
-            # two clients' packets are not ordered, those of one are
-            assert sorted(told) == [[number] for number in range(20)]
-        metrics = await gateway.metrics()
-        assert "sockgw_bus_missed_total 0.0" in metrics
-        assert not re.search(r"^sockgw_violations_total\{.*\} [1-9]", metrics, re.M)
+async def test_a_room_of_both_workers_gets_every_event_once_without_a_proxy(
+    js: JsDriver, tmp_path: Path
+) -> None:
+    # each request of this client has a connection of its own, so either worker may get it
+    config = CONFIG.format(port=free_port(), admin=free_port()).replace("::1", "127.0.0.1")
+    async with run_workers(write(tmp_path, config, room=PLUGIN)) as gateway:
+        await check_room(js, gateway, gateway.url)
 
 
 @PROXIES
