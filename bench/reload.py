@@ -31,6 +31,7 @@ def main() -> None:
         every=options.every,
         warm_up=min(100, max(4, options.reloads // 4)),
         quiet=min(10.0, options.reloads / 20),
+        workers=options.workers,
     )
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -58,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="{} sockets and {} reloads".format(*QUICK)
     )
+    parser.add_argument("--workers", type=int, default=1, help="workers of the gateway; 1 process")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     sockets, reloads = QUICK if options.quick else FULL

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.load import BUILD, Load, Measured, on_core, run
 from bench.pace import SLOW, paced
 from bench.peers import Peer, Shape
+from bench.processes import family, held
 
 __all__ = ["NOISY", "SETTLE", "Bench", "Server", "Trial"]
 
@@ -36,7 +37,7 @@ class Server:
 
     def memory(self) -> int:
         """The proportional set size of its processes, in KiB."""
-        return sum(map(_pss, self.pids))
+        return sum(held(pid)["pss"] for pid in self.pids) // 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Bench:
             )
         try:
             _wait_until_it_listens(process, port, log)
-            yield Server(port, tuple(_family(process.pid)))
+            yield Server(port, tuple(family(process.pid)))
         finally:
             _stop(process)
 
@@ -171,20 +172,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
-
-
-def _family(pid: int) -> Iterator[int]:
-    """A process and those it started."""
-    yield pid
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            parent = stat.read_text().rpartition(")")[2].split()[1]
-            if int(parent) == pid:
-                yield from _family(int(stat.parent.name))
-
-
-def _pss(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    raise RuntimeError(f"process {pid} does not report its memory")

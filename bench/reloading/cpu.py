@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 __all__ = ["Cpu", "since"]
@@ -15,9 +15,13 @@ Cpu = Mapping[str, float]
 """Cores used by `daemon`, `client` and `others`, the mean over `seconds`."""
 
 
-def since(pid: int, former: Cpu | None = None) -> Cpu:
-    """CPU used since `former`, the result of a call without it; `pid` is the daemon's."""
-    now = {"seconds": time.perf_counter(), "client": time.process_time(), "daemon": _process(pid)}
+def since(pids: Iterable[int], former: Cpu | None = None) -> Cpu:
+    """CPU used since `former`, the result of a call without it; `pids` are the daemon's."""
+    now = {
+        "seconds": time.perf_counter(),
+        "client": time.process_time(),
+        "daemon": sum(map(_process, pids)),
+    }
     now["others"] = _machine() - now["client"] - now["daemon"]
     if former is None:
         return now
@@ -28,7 +32,7 @@ def since(pid: int, former: Cpu | None = None) -> Cpu:
 
 def _process(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(map(int, fields[11:15])) / TICKS  # with the children that it has waited for
 
 
 def _machine() -> float:

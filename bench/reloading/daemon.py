@@ -12,6 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
+from bench.processes import family, held
 from gateway.client.admin import AdminClient
 
 __all__ = ["Daemon", "Memory", "running"]
@@ -26,8 +29,9 @@ Memory = Mapping[str, int]
 class Daemon:
     """A `sockgw run`. `applied` are the milliseconds of each reload, as the daemon logs them."""
 
-    def __init__(self, process: asyncio.subprocess.Process, admin: AdminClient) -> None:
-        self.admin = admin
+    def __init__(self, process: asyncio.subprocess.Process, admin: Path) -> None:
+        self.admin = AdminClient(f"unix:{admin}")
+        self._socket = str(admin)
         self.pid = process.pid
         self.applied: list[int] = []
         self._stderr = process.stderr
@@ -53,10 +57,26 @@ class Daemon:
         async with asyncio.timeout(10):
             return await self._verdicts.get()
 
+    def processes(self) -> list[int]:
+        """Its process, and those that it has forked."""
+        return family(self.pid)
+
     def memory(self) -> Memory:
-        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        found = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", rollup, re.MULTILINE))
-        return {name.lower(): int(size) * 1024 for name, size in found.items()}
+        """The sums of all its processes."""
+        rollups = [held(pid) for pid in self.processes()]
+        return {name: sum(each[name] for each in rollups) for name in ("rss", "pss")}
+
+    async def skew(self) -> list[float]:
+        """The seconds between the first and the last worker's latest swap; none of one process."""
+        connector = aiohttp.UnixConnector(self._socket)
+        async with (
+            aiohttp.ClientSession(connector=connector) as http,
+            http.get("http://admin/metrics") as answer,
+        ):
+            text = await answer.text()
+        return [
+            float(each) for each in re.findall(r"^sockgw_reload_skew_seconds (\S+)$", text, re.M)
+        ]
 
     async def _read(self) -> None:
         assert self._stderr is not None
@@ -89,7 +109,7 @@ async def running(file: Path, cores: set[int]) -> AsyncIterator[Daemon]:
     )
     os.sched_setaffinity(process.pid, cores)
     try:
-        daemon = Daemon(process, AdminClient(f"unix:{file.parent / 'admin.sock'}"))
+        daemon = Daemon(process, file.parent / "admin.sock")
         yield daemon
     finally:
         if process.returncode is None:

@@ -13,7 +13,7 @@ PARTS = ("yaml", "middleware", "handler", "helper", "service")
 BROKEN_EVERY = 3  # good saves between broken ones: a quarter of all is broken
 
 YAML = """\
-server: {{host: 127.0.0.1, port: 0}}
+server: {{host: 127.0.0.1, port: 0, workers: {workers}}}
 admin: {{socket: admin.sock}}
 limits: {{connections_per_second: unlimited}}
 services:
@@ -159,18 +159,19 @@ class Edits:
     """The files in `folder`, and an endless series of saves, each of the next file.
 
     `states` are the versions of all parts, in the order of `PARTS`, that were complete on disk,
-    each with its number. A consistent answer is of one of them.
+    each with its number. A consistent answer is of one of them. `workers` serve the files.
     """
 
-    def __init__(self, folder: Path, seed: int = 1) -> None:
+    def __init__(self, folder: Path, seed: int = 1, workers: int = 1) -> None:
         self.file = folder / "gateway.yaml"
         self.states: dict[tuple[int, ...], int] = {}
         self._folder = folder
+        self._workers = workers
         self._versions = dict.fromkeys(PARTS, 0)
         self._random = random.Random(seed)
         (folder / "plugins").mkdir(parents=True)
-        for part, (name, text) in FILES.items():
-            (folder / name).write_text(text.format(0))
+        for part, (name, _) in FILES.items():
+            (folder / name).write_text(self._text(part, 0))
             assert part in self._versions
         self._note()
 
@@ -183,15 +184,18 @@ class Edits:
                 yield self._save(part, self._broken(part, version), is_broken=True)
             self._versions[part] = version
             self._note()
-            yield self._save(part, FILES[part][1].format(version))
+            yield self._save(part, self._text(part, version))
 
     def _save(self, part: str, text: str, *, is_broken: bool = False) -> Save:
         path = self._folder / FILES[part][0]
         whole = self._random.random() < 0.5
         return Save(path, text, len(self.states) - 1, is_broken, whole)
 
+    def _text(self, part: str, version: int) -> str:
+        return FILES[part][1].format(version, workers=self._workers)
+
     def _broken(self, part: str, version: int) -> str:
-        text = FILES[part][1].format(version)
+        text = self._text(part, version)
         truncated = text[: text.index("ersion: " if part == "yaml" else "(")] + "("
         if part == "yaml":
             unknown = text.replace("talk.Talk.say", "talk.Talk.sai")

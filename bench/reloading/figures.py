@@ -20,9 +20,11 @@ class Figures:
 
     `quiet` and `around` are the latency of packets outside and inside the time from a save to
     its verdict, `added` is the difference. `served` is from a save to the first answer of the new
-    state, `reload` the part of it that the daemon logs.
+    state, `reload` the part of it that the daemon logs. `skew` is from the first to the last
+    worker's swap.
     """
 
+    workers: int
     sockets: int
     saves: int
     broken: int
@@ -39,6 +41,7 @@ class Figures:
     added: Quantiles
     served: Quantiles
     reload: Quantiles
+    skew: Quantiles
     base: Mapping[str, int]
     end: Mapping[str, int]
     growth: float
@@ -57,6 +60,7 @@ def figures(plan: Plan, run: Run) -> Figures:
     inside, outside = _split(run)
     quiet, around = _quantiles(outside), _quantiles(inside)
     return Figures(
+        workers=plan.workers,
         sockets=plan.sockets,
         saves=plan.saves,
         broken=run.broken,
@@ -73,6 +77,7 @@ def figures(plan: Plan, run: Run) -> Figures:
         added={name: round(around[name] - quiet[name], 3) for name in quiet},
         served=_quantiles([1000 * seconds for seconds in run.served]),
         reload=_quantiles(run.applied),
+        skew=_quantiles([1000 * seconds for seconds in run.skews]),
         base=run.base,
         end=run.end,
         growth=run.end["rss"] / run.base["rss"] - 1,
@@ -106,6 +111,8 @@ def _rows(found: Figures) -> Iterator[tuple[str, str, str]]:
     yield "latency added", _ms(found.added), "p99 below 5 ms"
     yield "from save to served", _ms(found.served), "below 300 ms"
     yield "  the reload's part", _ms(found.reload), ""
+    if found.workers > 1:
+        yield f"first to last of {found.workers} workers", _ms(found.skew), "p99 below 50 ms"
     cores = (f"{who} {found.cpu[who]:.2f}" for who in ("daemon", "client", "others"))
     yield f"cores over {found.cpu['seconds']:.0f} s", ", ".join(cores), "others 0"
     yield from ((f"  {name}", f"{count}", "0") for name, count in found.bad.items())

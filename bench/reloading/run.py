@@ -32,6 +32,7 @@ class Plan:
     every: float
     warm_up: int
     quiet: float
+    workers: int = 1
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class Run:
 
     `windows` are from each save to its verdict, `served` from each good save to the first answer
     of it. `misjudged` counts broken saves that were served, and good ones that were refused or
-    not noticed.
+    not noticed. `skews` are the seconds between the first and the last worker's swap.
     """
 
     account: Account
@@ -53,22 +54,23 @@ class Run:
     base: Memory = field(default_factory=dict)
     end: Memory = field(default_factory=dict)
     applied: list[int] = field(default_factory=list)
+    skews: list[float] = field(default_factory=list)
     cpu: Cpu = field(default_factory=dict)
 
 
 async def run(plan: Plan, folder: Path, cores: set[int]) -> Run:
     """Measure, with the daemon on `cores` and its files in `folder`."""
-    edits = Edits(folder)
+    edits = Edits(folder, workers=plan.workers)
     result = Run(Account(edits.states))
     async with running(edits.file, cores) as daemon:
         sockets = await _connect(plan, await daemon.listens(), result.account)
         saves = edits.saves()
         await _save(daemon, Run(result.account), islice(saves, plan.warm_up))
         await asyncio.sleep(plan.quiet)
-        result.base, cpu = daemon.memory(), since(daemon.pid)
+        result.base, cpu = daemon.memory(), since(daemon.processes())
         daemon.applied.clear()
         await _save(daemon, result, islice(saves, plan.saves))
-        result.applied, result.cpu = daemon.applied, since(daemon.pid, cpu)
+        result.applied, result.cpu = daemon.applied, since(daemon.processes(), cpu)
         await asyncio.sleep(plan.quiet)
         await _stop(sockets, result.account)
         result.alive = await _alive(daemon)
@@ -99,6 +101,7 @@ async def _save(daemon: Daemon, result: Run, saves: Iterator[Save]) -> None:
             if served and not save.is_broken:
                 at = await asyncio.wait_for(result.account.first(save.state), 10)
                 result.served.append(at - start)
+                result.skews += await daemon.skew()
         except TimeoutError:
             served = save.is_broken  # the wrong verdict, whatever it would have been
         result.windows.append((start, perf_counter()))
