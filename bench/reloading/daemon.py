@@ -68,15 +68,17 @@ class Daemon:
 
     async def skew(self) -> list[float]:
         """The seconds between the first and the last worker's latest swap; none of one process."""
+        return await self.metric("sockgw_reload_skew_seconds")
+
+    async def metric(self, name: str) -> list[float]:
+        """The values of a metric, one for each set of labels."""
         connector = aiohttp.UnixConnector(self._socket)
         async with (
             aiohttp.ClientSession(connector=connector) as http,
             http.get("http://admin/metrics") as answer,
         ):
-            text = await answer.text()
-        return [
-            float(each) for each in re.findall(r"^sockgw_reload_skew_seconds (\S+)$", text, re.M)
-        ]
+            found = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", await answer.text(), re.MULTILINE)
+        return [float(each) for each in found]
 
     async def _read(self) -> None:
         assert self._stderr is not None

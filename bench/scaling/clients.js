@@ -1,0 +1,128 @@
+"use strict";
+// Many stock clients in one process, which count what they are sent: see clients.py.
+//
+//   node clients.js FOLDER      where client4, the official client, is installed
+//
+// stdin, one JSON command a line; stdout, one JSON answer a line, in the order of the commands:
+//   {do: "open", url, ca, count, transports}   that many clients, the transports in turn; null when all are in
+//   {do: "tell", from, count}                  ask for that many broadcasts, each of another client; the answers that came
+//   {do: "start", by, from, every}             ask for one each `every` ms, of one client, until "stop"; null
+//   {do: "stop"}                               the number after the last one asked for
+//   {do: "forget"}                             forget what was noticed so far; null
+//   {do: "facts", from, to}                    a list with what each client has, and lacks of these numbers
+
+const { createInterface } = require("node:readline");
+const { Agent } = require("node:https");
+
+const io = require(require.resolve("client4", { paths: [process.argv[2]] }));
+const OPENING = 50; // clients that connect at a time
+const ASKED = 8; // broadcasts that are under way at a time
+
+const clients = [];
+let ticking;
+let next = 0;
+
+function open({ url, ca, count, transports }) {
+  const agent = new Agent({ keepAlive: true, ca });
+  let left = count;
+  return new Promise((done) => {
+    const one = () => {
+      if (clients.length < count) add(url, { ca, agent, transports: transports[clients.length % transports.length] });
+    };
+    const isIn = () => {
+      if (--left === 0) done(null);
+      one();
+    };
+    function add(url, options) {
+      const settings = { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 1000, ...options };
+      const client = { socket: io(url, settings), transports: options.transports.join("-") };
+      Object.assign(client, { worker: 0, got: new Map(), noticed: [], upgraded: 0, isIn });
+      clients.push(client);
+      listen(client);
+    }
+    for (let i = 0; i < OPENING; i++) one();
+  });
+}
+
+function listen(client) {
+  const { socket } = client;
+  const notice = (what, error) => client.noticed.push(`${what} ${status(error)}`.trim());
+  socket.on("connect", () => {
+    socket.emit("enter", (worker) => {
+      client.worker = worker;
+      client.isIn?.();
+      client.isIn = undefined;
+    });
+  });
+  socket.on("told", (number) => client.got.set(number, (client.got.get(number) ?? 0) + 1));
+  socket.on("connect_error", (error) => notice("connect_error", error));
+  socket.on("disconnect", (reason, error) => {
+    client.worker = 0;
+    notice(reason, error);
+  });
+  socket.io.on("open", () => {
+    socket.io.engine.on("upgrade", () => client.upgraded++);
+    socket.io.engine.on("upgradeError", (error) => notice("upgradeError", error));
+  });
+}
+
+function status(error) {
+  const { description, message = "" } = error ?? {};
+  if (typeof description === "number") return description;
+  return /response: (\d+)/.exec(description?.message ?? message)?.[1] ?? "";
+}
+
+async function tell({ from, count }) {
+  let [asked, answered] = [0, 0];
+  const one = async () => {
+    while (asked < count) {
+      const number = from + asked++;
+      await clients[(number * 7) % clients.length].socket.emitWithAck("tell", number);
+      answered++;
+    }
+  };
+  await Promise.all(Array.from({ length: ASKED }, one));
+  return answered;
+}
+
+function start({ by, from, every }) {
+  next = from;
+  const { socket } = clients[by];
+  ticking = setInterval(() => socket.connected && socket.emit("tell", next++), every);
+  return null;
+}
+
+function stop() {
+  clearInterval(ticking);
+  return next;
+}
+
+function forget() {
+  for (const client of clients) client.noticed = [];
+  return null;
+}
+
+function facts({ from, to }) {
+  return clients.map((client) => {
+    const { transports, worker, noticed, upgraded, got } = client;
+    let [lost, twice] = [0, 0];
+    for (let number = from; number < to; number++) {
+      const times = got.get(number) ?? 0;
+      if (times === 0) lost++;
+      if (times > 1) twice++;
+    }
+    return { transports, worker, noticed, upgraded, lost, twice };
+  });
+}
+
+const commands = { open, tell, start, stop, forget, facts };
+
+async function obey(lines) {
+  for await (const line of lines) {
+    const command = JSON.parse(line);
+    process.stdout.write(JSON.stringify(await commands[command.do](command)) + "\n");
+  }
+  process.exit(0);
+}
+
+obey(createInterface({ input: process.stdin }));

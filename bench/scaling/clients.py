@@ -1,0 +1,91 @@
+"""Stock clients, many in one process of Node.js: see `clients.js`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tests.js.install import HERE, NODE, install
+
+__all__ = ["TRANSPORTS", "Client", "Clients", "clients"]
+
+PROGRAM = Path(__file__).with_name("clients.js")
+TRANSPORTS = (("polling",), ("polling", "websocket"), ("websocket",))
+LONGEST_LINE = 2**26  # bytes
+
+
+class Client(msgspec.Struct, frozen=True):
+    """One client: its worker, 0 while it has none, and what it noticed since that was forgotten.
+
+    `lost` and `twice` count numbers that it was not sent, or more often than once.
+    """
+
+    transports: str
+    worker: int
+    noticed: list[str]
+    upgraded: int
+    lost: int
+    twice: int
+
+
+class Clients:
+    """The clients of one process; numbers name broadcasts."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def open(
+        self, url: str, ca: str, count: int, transports: Sequence[Sequence[str]] = TRANSPORTS
+    ) -> None:
+        """Connect clients; each is in the room in the end."""
+        await self._ask(None, do="open", url=url, ca=ca, count=count, transports=transports)
+
+    async def tell(self, first: int, count: int) -> int:
+        """Have broadcasts made, each by another client; how many of their calls were answered."""
+        return await self._ask(int, do="tell", count=count, **{"from": first})
+
+    async def start(self, by: int, every: float) -> None:
+        """Have a client broadcast every so many seconds from now on, numbered from 0."""
+        await self._ask(None, do="start", by=by, every=every * 1000, **{"from": 0})
+
+    async def stop(self) -> int:
+        """Have that end; how many were made."""
+        return await self._ask(int, do="stop")
+
+    async def forget(self) -> None:
+        """Forget what was noticed."""
+        await self._ask(None, do="forget")
+
+    async def facts(self, first: int, end: int) -> list[Client]:
+        """The clients, as to the numbers from `first` to before `end`."""
+        return await self._ask(list[Client], do="facts", to=end, **{"from": first})
+
+    async def _ask(self, answer: Any, **command: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(command) + b"\n")
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the clients have ended")
+        return msgspec.json.decode(line, type=answer)
+
+
+@asynccontextmanager
+async def clients() -> AsyncIterator[Clients]:
+    """Run a process for clients; it ends with the block."""
+    install()
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        NODE, PROGRAM, HERE, stdin=pipe, stdout=pipe, limit=LONGEST_LINE
+    )
+    try:
+        yield Clients(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
