@@ -228,7 +228,7 @@ class Supervisor:
         return tag
 
     async def _keep(self, worker: Worker) -> None:
-        """Start a worker again whenever it has ended."""
+        """Start a worker again whenever it has ended, until the gateway stops."""
         pause = FIRST_PAUSE
         while True:
             began = time.monotonic()
@@ -241,6 +241,8 @@ class Supervisor:
             is_up = False
             while not is_up:
                 await asyncio.sleep(pause)
+                if self._is_stopping:
+                    return
                 pause = min(2 * pause, LONGEST_PAUSE)
                 worker.restarts += 1
                 is_up = await self._restarted(worker)

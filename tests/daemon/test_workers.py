@@ -143,6 +143,21 @@ async def test_a_stop_ends_all_in_order(file: Path, how: signal.Signals) -> None
     assert not [line for line in gateway.lines if " ERROR " in line]
 
 
+async def test_a_worker_that_stops_sooner_than_another_is_not_started_again(file: Path) -> None:
+    plugin = file.parent / "plugins/own.py"
+    edit(plugin, "import os", "import asyncio, os")
+    edit(plugin, 'return "one"', 'await asyncio.sleep(2); return "one"')
+    async with run_workers(file) as gateway, AsyncExitStack() as stack:
+        clients = await one_on_each(stack, gateway)
+        [(pid, busy), _] = clients.items()
+        answer = asyncio.create_task(busy.call("version"))
+        assert await busy.call("pid") == [pid], "the packet before it is in flight"
+        assert await gateway.stop() == 0
+        assert await answer == ["one"]
+        for words in ("serves again", "does not stop"):
+            assert not any(words in line for line in gateway.lines)
+
+
 async def test_a_worker_that_is_told_to_stop_stops_and_is_started_again(file: Path) -> None:
     async with run_workers(file) as gateway:
         (first, _) = await gateway.workers()
