@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from tests.js.install import HERE, NODE, install
 
 __all__ = ["TRANSPORTS", "Client", "Clients", "clients"]
+
+T = TypeVar("T")
 
 PROGRAM = Path(__file__).with_name("clients.js")
 TRANSPORTS = (("polling",), ("polling", "websocket"), ("websocket",))
@@ -43,7 +45,7 @@ class Clients:
         self, url: str, ca: str, count: int, transports: Sequence[Sequence[str]] = TRANSPORTS
     ) -> None:
         """Connect clients; each is in the room in the end."""
-        await self._ask(None, do="open", url=url, ca=ca, count=count, transports=transports)
+        await self._ask(type(None), do="open", url=url, ca=ca, count=count, transports=transports)
 
     async def tell(self, first: int, count: int) -> int:
         """Have broadcasts made, each by another client; how many of their calls were answered."""
@@ -51,7 +53,7 @@ class Clients:
 
     async def start(self, by: int, every: float) -> None:
         """Have a client broadcast every so many seconds from now on, numbered from 0."""
-        await self._ask(None, do="start", by=by, every=every * 1000, **{"from": 0})
+        await self._ask(type(None), do="start", by=by, every=every * 1000, **{"from": 0})
 
     async def stop(self) -> int:
         """Have that end; how many were made."""
@@ -59,13 +61,13 @@ class Clients:
 
     async def forget(self) -> None:
         """Forget what was noticed."""
-        await self._ask(None, do="forget")
+        await self._ask(type(None), do="forget")
 
     async def facts(self, first: int, end: int) -> list[Client]:
         """The clients, as to the numbers from `first` to before `end`."""
         return await self._ask(list[Client], do="facts", to=end, **{"from": first})
 
-    async def _ask(self, answer: Any, **command: Any) -> Any:
+    async def _ask(self, answer: type[T], **command: Any) -> T:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(msgspec.json.encode(command) + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -74,13 +75,15 @@ async def room(proxy: str, workers: int, count: int, broadcasts: int, folder: Pa
         )
 
 
-async def settled(crowd: Clients, first: int, end: int) -> list[Client]:
-    """The clients once they have all the broadcasts, or get no more of them."""
+async def settled(
+    crowd: Clients, first: int, end: int, counts: Callable[[Client], bool] = lambda each: True
+) -> list[Client]:
+    """The clients once those that count have all the broadcasts, or get no more of them."""
     began = news = monotonic()
     least = -1
     while True:
         found = await crowd.facts(first, end)
-        now, lost = monotonic(), sum(each.lost for each in found)
+        now, lost = monotonic(), sum(each.lost for each in found if counts(each))
         if lost != least:
             least, news = lost, now
         if not lost or now > news + NEWS or now > began + SETTLE:
