@@ -13,10 +13,11 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.load import LoadError
 from bench.results import write_json
 from bench.scaling.costs import Balance, Handed, Memory, Rate, balance, handed, memory, rate
 from bench.scaling.faults import FAULTS, Fault, fault
@@ -93,15 +94,22 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     install()
     found, plan = Found(), QUICK if options.quick else FULL
-    with tempfile.TemporaryDirectory() as root:
-        folders = Folders(root)
-        for part in options.parts:
-            for measured in PARTS[part](plan, found, folders):
-                print(measured, file=sys.stderr, flush=True)
+    try:
+        _measure(found, plan, options.parts)
+    except (RuntimeError, OSError, LoadError) as error:
+        sys.exit(f"bench: {error or repr(error)}")
     print("\n\n".join(_texts(found)))
     if options.json:
         write_json(options.json, found)
     raise SystemExit(not found.is_clean)
+
+
+def _measure(found: Found, plan: Plan, parts: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        folders = Folders(root)
+        for part in parts:
+            for measured in PARTS[part](plan, found, folders):
+                print(measured, file=sys.stderr, flush=True)
 
 
 def _options() -> argparse.Namespace:

@@ -84,7 +84,6 @@ def _on_worker(number: signal.Signals) -> _Deed:
     async def deed(scene: _Scene) -> None:
         pid = scene.workers[VICTIM]
         os.kill(pid, number)
-        await asyncio.sleep(EVERY)  # until the supervisor may know
         await served_by(scene.daemon, pid)
 
     return deed

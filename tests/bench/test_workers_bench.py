@@ -1,0 +1,50 @@
+"""The bench of workers, small: what it counts holds on any machine; its times are not looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.scaling.costs import Rate
+from bench.scaling.faults import Fault, fault
+from bench.scaling.rooms import room
+from bench.scaling.tables import costs_text, faults_table, rooms_table
+from tests.programs.apt import install
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs() -> None:
+    install()
+
+
+async def test_a_room_over_two_workers_is_whole(tmp_path: Path) -> None:
+    found = await room("nginx", 2, 12, 5, tmp_path)
+    assert (found.lost, found.twice, found.unanswered, found.refused) == (0, 0, 0, 0)
+    assert found.noticed == {}
+    assert sum(found.sockets) == 12
+    assert found.is_clean
+    assert "| 60 | 0 | 0 | 0 | nothing |" in rooms_table([found])
+
+
+async def test_the_clients_of_a_killed_worker_notice_it(tmp_path: Path) -> None:
+    found = await fault("kill -9 worker", "HAProxy", 2, 24, tmp_path)
+    assert found.noticed["own"] == found.own
+    assert found.noticed["others, WebSocket"] == 0
+    assert found.is_clean
+    assert (found.twice, found.orphans) == (0, 0)
+
+
+def test_what_is_lost_has_to_be_counted() -> None:
+    noticed = {"own": 1, "others, polling": 2, "others, WebSocket": 3}
+    facts = (1, noticed, 5, 7, 0, 7, 0.25, None, 0)
+    counted = Fault("kill -9 worker", "nginx", 10, *facts)
+    assert counted.is_clean
+    assert not Fault("kill -9 worker", "nginx", 10, 1, noticed, 5, 7, 0, 6, 0.25, None, 0).is_clean
+    assert "| 1 of 1 | 2 and 3 of 9 | 7, 7 | 0 | 0.2 s | refused | 0 |" in faults_table([counted])
+
+
+def test_rates_are_compared_within_a_round() -> None:
+    rates = [Rate(1, 100, 10, 2), Rate(2, 150, 12.5, 2), Rate(1, 50, 20, 2), Rate(2, 75, 25, 2)]
+    text = costs_text(rates, [], [], [])
+    assert "1.50 times, with the load on the same cores; 1.60 times by their CPU time" in text
