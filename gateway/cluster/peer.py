@@ -19,7 +19,7 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import cast
 
-__all__ = ["MOST_PASSED", "MOST_PASSING", "MOST_WAITING", "Frame", "Mesh", "Peer"]
+__all__ = ["MOST_PASSED", "MOST_PASSING", "MOST_WAITING", "TURN", "Frame", "Mesh", "Peer"]
 
 LOG = logging.getLogger("sockgw.cluster")
 
@@ -72,7 +72,7 @@ class Peer(asyncio.Protocol):
         self._outbox: list[bytes] = []
         self._size = 0  # bytes in the outbox
         self._unread = bytearray()
-        self._is_running = self._is_paused = False
+        self._is_running = self._is_paused = self._is_lost = False
         self._passing: deque[tuple[int, bytes]] = deque()  # descriptors that wait
 
     def __repr__(self) -> str:
@@ -148,7 +148,9 @@ class Peer(asyncio.Protocol):
             os.close(self._passing.popleft()[0])
         self._outbox.clear()
         self._size = 0
-        self._mesh.lost(self)
+        self._is_lost = True
+        if not self._is_running:
+            self._mesh.lost(self)
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
@@ -175,6 +177,8 @@ class Peer(asyncio.Protocol):
                 break
         del self._unread[:start]
         self._pace()
+        if self._is_lost and not self._is_running:
+            self._mesh.lost(self)  # after the last of its frames
 
     def _frames(self) -> Iterator[tuple[Frame, bytes, int]]:
         """Yield each complete frame, with the offset of its end."""

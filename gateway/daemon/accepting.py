@@ -71,6 +71,10 @@ class AcceptRule:
         self.pauses = 0
         self._counts, self._number, self._is_lagging = counts, number, is_lagging
 
+    def begin(self, count: int) -> None:
+        """Note that the worker accepts from now on: until then the others take all that comes."""
+        self._counts.tell(self._number, count)
+
     def allows(self, count: int) -> bool:
         """True if the worker, which has `count` connections, may accept one more."""
         self._counts.tell(self._number, count)

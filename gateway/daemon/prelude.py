@@ -62,6 +62,8 @@ class PreludeSite:
         self._loop = asyncio.get_running_loop()
         self._queue = select.poll()
         self._queue.register(sock, select.POLLIN)
+        if rule is not None:
+            rule.begin(server.count)
         self._loop.add_reader(sock, self._accept)
 
     def close(self) -> None:

@@ -314,8 +314,7 @@ class Admission:
     """The limits of new sessions: how many in all, per address and per second.
 
     `is_overloaded` returns true while the process is too busy for new sessions. `clock` returns
-    seconds. `members` is the number of processes that share the rate of new sessions; how many
-    sessions the others have is in `addresses`.
+    seconds. How many sessions other processes have is in `addresses`.
     """
 
     def __init__(
@@ -324,7 +323,6 @@ class Admission:
         self._is_overloaded = is_overloaded
         self._clock = clock
         self._count = 0
-        self.members = 1
         self.addresses = AddressCounts()
         self._recent = TokenBucket()
 
@@ -336,7 +334,7 @@ class Admission:
             return "sockets_per_address"
         if self._is_overloaded():
             return "overload_after"
-        self._recent.refill(limits.connections_per_second / self.members, self._clock())
+        self._recent.refill(limits.connections_per_second, self._clock())
         return "connections_per_second" if self._recent.tokens < 1 else None
 
     def entered(self, address: str) -> None:
@@ -344,6 +342,12 @@ class Admission:
         self._count += 1
         self.addresses.enter(address)
         self._recent.tokens -= 1
+
+    def admitted_elsewhere(self, count: int, limits: Limits) -> None:
+        """Note that other processes have admitted so many sessions: the rate is that of all."""
+        rate = limits.connections_per_second
+        self._recent.refill(rate, self._clock())
+        self._recent.tokens = max(self._recent.tokens - count, -rate)
 
     def left(self, address: str) -> None:
         """Count a session that is over."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
@@ -13,7 +12,7 @@ UNIX = "unix"
 """The address of every client on a Unix socket: it has no other."""
 
 
-class SharedCounts(Counter[str]):
+class SharedCounts(dict[str, int]):
     """Counts of this process by key, and those of other processes beside it.
 
     `others` is the sum of the latter, `told` is called with each change of the former; `None` if
@@ -24,23 +23,24 @@ class SharedCounts(Counter[str]):
         super().__init__()
         self.others = 0
         self.told: Callable[[str, int], None] | None = None
-        self._elsewhere: Counter[str] = Counter()
+        self._elsewhere: dict[str, int] = {}
 
     def in_all(self, key: str) -> int:
         """The count of a key here and elsewhere."""
         count = self.get(key, 0)
-        return count + self._elsewhere[key] if self.others else count
+        return count + self._elsewhere.get(key, 0) if self.others else count
 
     def add_one(self, key: str) -> None:
         """Count one more."""
-        self[key] += 1
+        self[key] = self.get(key, 0) + 1
         if self.told is not None:
             self.told(key, 1)
 
     def take_one(self, key: str) -> None:
         """Count one less; a key without a count is forgotten."""
-        self[key] -= 1
-        if not self[key]:
+        if self[key] > 1:
+            self[key] -= 1
+        else:
             del self[key]
         if self.told is not None:
             self.told(key, -1)
@@ -48,7 +48,7 @@ class SharedCounts(Counter[str]):
     def change_elsewhere(self, key: str, change: int) -> None:
         """Note that other processes have more of a key, or less."""
         self.others += change
-        self._elsewhere[key] += change
+        self._elsewhere[key] = self._elsewhere.get(key, 0) + change
         if not self._elsewhere[key]:
             del self._elsewhere[key]
 

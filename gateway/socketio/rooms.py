@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -156,7 +157,7 @@ class Rooms:
     @property
     def counts(self) -> Mapping[str, int]:
         """The number of sockets in each namespace, including those that are still connecting."""
-        return +self.by_namespace
+        return Counter(self.by_namespace)
 
     @property
     def total(self) -> int:

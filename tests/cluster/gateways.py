@@ -20,9 +20,9 @@ __all__ = ["GatewayMember", "gateways"]
 class GatewayMember(TestGateway):
     """A gateway with other members beside it, on a mesh that may have been joined before."""
 
-    def __init__(self, file: Path, number: int, tag: str = "", joined: Mesh | None = None) -> None:
+    def __init__(self, file: Path, number: int, tag: str = "", mesh: Mesh | None = None) -> None:
         super().__init__(file, {})
-        self.mesh = joined or Mesh(tag or f"tag-{number}")
+        self.mesh = Mesh(tag or f"tag-{number}") if mesh is None else mesh
         self.bus = LocalBus(self.mesh)
         self._server.engine.tag = self.mesh.tag
         self.emitter = ClusterEmitter(self._server.hub, self.bus, number)
@@ -42,6 +42,14 @@ class GatewayMember(TestGateway):
     def admitted_elsewhere(self) -> int:
         """The number of sessions that other members have."""
         return self._server.engine.admission.addresses.others
+
+    def admitted(self, address: str) -> int:
+        """The number of sessions from an address, of all members."""
+        return self._server.engine.admission.addresses.in_all(address)
+
+    def stop_clock(self, at: float) -> None:
+        """Let it be so many seconds past some time, where sessions per second are counted."""
+        self._server.engine.admission._clock = lambda: at
 
     @property
     def sockets_elsewhere(self) -> int:

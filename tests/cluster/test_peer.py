@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 
 import pytest
 
-from gateway.cluster.peer import MOST_PASSING, MOST_WAITING, Frame, Mesh, Peer
+from gateway.cluster.peer import MOST_PASSING, MOST_WAITING, TURN, Frame, Mesh, Peer
 from tests.cluster.meshes import join
 from tests.deadline import until
 
@@ -71,6 +72,26 @@ async def test_a_connection_is_passed_with_what_goes_with_it() -> None:
     for each in (near, sock):
         each.close()
     one.close()
+
+
+async def test_the_end_of_a_member_is_told_after_the_last_of_its_frames() -> None:
+    one, other = Mesh("one"), Mesh("other")
+    found: list[int] = []
+    lost: list[int] = []
+
+    def handle(peer: Peer, payload: bytes) -> None:
+        time.sleep(2 * TURN)  # so that each takes a turn of the loop
+        found.append(payload[0])
+
+    other.on(Frame.BUS, handle)
+    other.on_lost.append(lambda peer: lost.append(len(found)))
+    await join(one, other)
+    for number in range(20):
+        one.peers["other"].send(Frame.BUS, bytes([number]))
+    one.close()
+    await until(lambda: bool(lost))
+    assert (found, lost) == ([*range(20)], [20])
+    assert not other.peers
 
 
 async def test_the_end_of_a_member_is_told_to_its_peers() -> None:

@@ -119,7 +119,7 @@ async def test_a_member_that_was_joined_before_it_listened_knows_the_others(
         mesh.on(Frame.BUS, lambda peer, payload: dropped.append(payload))  # it does not listen yet
         await join(two.mesh, mesh, last.mesh)
         await until(lambda: len(dropped) >= 2)
-        again = GatewayMember(tmp_path / "gateway.yaml", 1, joined=mesh)
+        again = GatewayMember(tmp_path / "gateway.yaml", 1, mesh=mesh)
         async with last, again:
             assert [runs(each) for each in (again, two, last)] == [False, True, False]
             await lose(two)

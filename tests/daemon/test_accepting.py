@@ -6,15 +6,17 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from gateway.daemon.accepting import AcceptRule, ConnectionCounts
+from gateway.daemon.listener import Address, Listener, PublicServer
 from tests.daemon.gateway_of_workers import GatewayOfWorkers, files, run_workers, until_true
 from tests.deadline import deadline
+from tests.engineio.echo import echo_engine
 
 
 @asynccontextmanager
@@ -53,17 +55,31 @@ async def test_nobody_waits_for_a_worker_that_hangs(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_is_started_again_gets_the_next_ones(tmp_path: Path) -> None:
-    async with run_workers(files(tmp_path)) as gateway, clients(gateway, 40):
-        one, other = await gateway.workers()
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(run_workers(files(tmp_path)))
+        await stack.enter_async_context(clients(gateway, 40))
+        one, _ = await gateway.workers()
         os.kill(one["pid"], signal.SIGKILL)
         await gateway.all_serve(one["pid"])
-        async with clients(gateway, other["sockets"] - 5):
 
-            async def is_shared() -> bool:
-                new, _ = await gateway.workers()
-                return new["sockets"] >= (other["sockets"] - 5) / 2
+        async def is_shared() -> bool:
+            await stack.enter_async_context(clients(gateway, 5))
+            new, other = await gateway.workers()
+            return bool(new["sockets"] >= other["sockets"] / 2)
 
-            await until_true(is_shared)
+        await until_true(is_shared)
+
+
+async def test_a_worker_has_a_share_before_its_first_connection() -> None:
+    counts = ConnectionCounts.new()
+    other = AcceptRule(counts, 2, lambda: False)
+    assert other.allows(100)
+    server = PublicServer(echo_engine().http_server("/"))
+    server.rule = AcceptRule(counts, 1, lambda: False)
+    site = await server.accept_on(Listener(server).bind(Address("server", "127.0.0.1", 0)))
+    assert not other.allows(100)
+    site.close()
+    os.close(counts.descriptor)
 
 
 def test_a_worker_above_its_share_pauses() -> None:
