@@ -37,7 +37,7 @@ from gateway.config.model import (
 from gateway.errors import Place
 from gateway.limits import Limits, NamespaceLimits, Unit, unit_of
 
-__all__ = ["MOST_WORKERS", "build", "byte_count", "seconds"]
+__all__ = ["build", "byte_count", "seconds"]
 
 
 _Kinds: TypeAlias = Mapping[str, Callable[[Any], object]]

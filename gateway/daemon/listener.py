@@ -275,6 +275,8 @@ def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
     `ours` is the socket that is served now, which may use the same port; `None` for none.
     """
     if address.inherited is not None:
+        # The mode is that of all processes that share the socket, and dup() sets it again.
+        address.inherited.setblocking(False)
         return address.inherited.dup()
     try:
         if address.path is not None:

@@ -28,12 +28,8 @@ ACCEPTED_AT_ONCE = 64
 RETRY = 1.0
 """Seconds until connections are accepted again after the system refused one, as in asyncio."""
 
-LOOK = 0.01
-"""Seconds between two looks whether a worker that has paused may go on."""
-
-ACCEPTED_FOR_OTHERS = 4
-"""Connections that it takes at a look although it has paused: nobody else has taken them since the
-look before."""
+PAUSE = 0.01
+"""Seconds for which a worker that has more than its share, or lags, lets others accept."""
 
 HTTP_SPOKEN = "HTTP where TLS is spoken: use https://, or take server.tls away"
 
@@ -56,7 +52,6 @@ class PreludeSite:
         rule: AcceptRule | None = None,
     ) -> None:
         self._rule = rule
-        self._has_waited = False  # a connection, when this was looked at last
         self._server, self._sock, self._context = server, sock, context
         self._preludes, self._has_header = preludes, has_header
         self._loop = asyncio.get_running_loop()
@@ -76,9 +71,8 @@ class PreludeSite:
         rule = self._rule
         for _ in range(ACCEPTED_AT_ONCE):
             if rule is not None and not rule.allows(self._server.count):
-                rule.pauses += 1
-                self._has_waited = False
-                self._pause(LOOK, self._look)
+                rule.pause()
+                self._pause(PAUSE, self._end_pause)
                 return
             if not self._accept_one():
                 return
@@ -99,22 +93,10 @@ class PreludeSite:
         self._loop.remove_reader(self._sock)
         self._loop.call_later(seconds, then)
 
-    def _look(self) -> None:
-        """Go on accepting if the rule allows it again, or nobody else takes what waits."""
-        if self._sock.fileno() < 0:
-            return
-        assert self._rule is not None
-        if self._rule.allows(self._server.count):
-            self._go_on()
-            return
-        waits = bool(self._queue.poll(0))
-        if waits and self._has_waited:
-            for _ in range(ACCEPTED_FOR_OTHERS):
-                if not self._accept_one():
-                    break
-        self._has_waited = waits
-        if self._sock.fileno() >= 0:
-            self._loop.call_later(LOOK, self._look)
+    def _end_pause(self) -> None:
+        if self._rule is not None and self._sock.fileno() >= 0 and self._queue.poll(0):
+            self._rule.not_taken()
+        self._go_on()
 
     def _go_on(self) -> None:
         if self._sock.fileno() >= 0:

@@ -163,7 +163,7 @@ class Supervisor:
     ) -> None:
         self.workers = [Worker(number) for number in range(1, count + 1)]
         self.zygote = Zygote()
-        self._counts = ConnectionCounts.new()
+        self._counts = ConnectionCounts.new(count)
         self._start, self._bring_up, self._ended = start, bring_up, ended
         self._longest_silence = longest_silence
         self._is_stopping = False

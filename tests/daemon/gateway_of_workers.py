@@ -152,15 +152,21 @@ async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @asynccontextmanager
-async def run_workers(file: Path, *options: str) -> AsyncIterator[GatewayOfWorkers]:
-    """Run a gateway until the block ends; it has begun to serve."""
+async def run_workers(
+    file: Path, *options: str, path: Path | None = None
+) -> AsyncIterator[GatewayOfWorkers]:
+    """Run a gateway until the block ends; it has begun to serve.
+
+    Modules in the folder `path` come before those that are installed.
+    """
+    first = {"PYTHONPATH": str(path)} if path else {}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-X", "dev", "-m", "gateway", "run", file, *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **first},
     )
     gateway = GatewayOfWorkers(process)
     reading = asyncio.create_task(gateway.read())

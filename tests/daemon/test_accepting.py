@@ -5,18 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gateway.daemon.accepting import AcceptRule, ConnectionCounts
+from gateway.daemon.accepting import (
+    FOR_OTHERS,
+    IDLE,
+    UNCOUNTED,
+    AcceptRule,
+    ConnectionCounts,
+)
 from gateway.daemon.listener import Address, Listener, PublicServer
 from tests.daemon.gateway_of_workers import GatewayOfWorkers, files, run_workers, until_true
 from tests.deadline import deadline
 from tests.engineio.echo import echo_engine
+
+
+@pytest.fixture
+def counts() -> Iterator[ConnectionCounts]:
+    counts = ConnectionCounts.new(3)
+    yield counts
+    os.close(counts.descriptor)
 
 
 @asynccontextmanager
@@ -70,8 +83,7 @@ async def test_a_worker_that_is_started_again_gets_the_next_ones(tmp_path: Path)
         await until_true(is_shared)
 
 
-async def test_a_worker_has_a_share_before_its_first_connection() -> None:
-    counts = ConnectionCounts.new()
+async def test_a_worker_has_a_share_before_its_first_connection(counts: ConnectionCounts) -> None:
     other = AcceptRule(counts, 2, lambda: False)
     assert other.allows(100)
     server = PublicServer(echo_engine().http_server("/"))
@@ -79,11 +91,15 @@ async def test_a_worker_has_a_share_before_its_first_connection() -> None:
     site = await server.accept_on(Listener(server).bind(Address("server", "127.0.0.1", 0)))
     assert not other.allows(100)
     site.close()
-    os.close(counts.descriptor)
 
 
-def test_a_worker_above_its_share_pauses() -> None:
-    counts = ConnectionCounts.new()
+async def test_workers_on_pythons_own_loop_share_a_socket(tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ModuleNotFoundError")
+    async with run_workers(files(tmp_path, 4), path=tmp_path) as gateway, clients(gateway, 100):
+        assert sum(each["sockets"] for each in await gateway.workers()) == 100
+
+
+def test_a_worker_above_its_share_pauses(counts: ConnectionCounts) -> None:
     lags = False
     rule = AcceptRule(counts, 1, lambda: lags)
     assert rule.allows(0)
@@ -98,4 +114,41 @@ def test_a_worker_above_its_share_pauses() -> None:
     assert rule.allows(120)
     lags = True
     assert not rule.allows(0)
-    os.close(counts.descriptor)
+
+
+def test_a_worker_helps_others_that_are_not_quick_enough(counts: ConnectionCounts) -> None:
+    rule = AcceptRule(counts, 1, lambda: True)
+    assert not rule.allows(10)
+    rule.pause()
+    rule.not_taken()
+    assert [rule.allows(10) for _ in range(FOR_OTHERS + 1)] == [True] * FOR_OTHERS + [False]
+    rule.pause()
+    assert not rule.allows(10)
+    assert rule.pauses == 2
+
+
+def test_a_worker_that_takes_nothing_is_not_counted_for_a_moment(
+    counts: ConnectionCounts,
+) -> None:
+    now = 50.0
+    counts.tell(2, 10)  # hangs
+    counts.tell(3, 90)
+    rule = AcceptRule(counts, 1, lambda: False, lambda: now)
+
+    def allows(count: int) -> bool:
+        rule.pause()  # or it would help others
+        return rule.allows(count)
+
+    for others in range(IDLE):
+        assert not allows(90)
+        counts.tell(3, 90 + others)
+        rule.not_taken()
+    assert allows(90)
+    assert not allows(120)  # worker 3 is counted
+    now += 2 * UNCOUNTED
+    assert not allows(90)
+    rule.not_taken()
+    assert allows(90)
+    counts.tell(2, 11)
+    rule.not_taken()
+    assert not allows(90)

@@ -102,6 +102,16 @@ def address(port: int = 0, tls: str = "") -> Address:
     return Address("server", "127.0.0.1", port, tls=pair)
 
 
+def test_a_shared_socket_never_blocks_those_who_accept_on_it() -> None:
+    with socket.socket() as shared:
+        shared.listen()
+        shared.setblocking(False)
+        with socket.socket(fileno=shared.dup().detach()) as inherited:
+            bound = Listener(plain_or_secure()).bind(Address("server", inherited=inherited))
+            bound.sock.close()
+        assert not os.get_blocking(shared.fileno())
+
+
 def test_connections_outlive_a_change_of_address(run: Run) -> None:
     async def test() -> None:
         listener = Listener(plain_or_secure())
