@@ -49,6 +49,7 @@ KNOWN_TO = {
     "click": "cli",
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
+    "hiredis": "cluster.redis_connection",
     "httptools": "http.parser",
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",

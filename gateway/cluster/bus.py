@@ -6,17 +6,35 @@ receiver counts what it missed.
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, Protocol
 
-__all__ = ["Bus", "BusCounts", "Channel", "Gaps", "Kind", "Numbers", "Reason", "Receive"]
+__all__ = [
+    "MOST_BYTES",
+    "Bus",
+    "BusCounts",
+    "BusState",
+    "Channel",
+    "Gaps",
+    "Kind",
+    "Lags",
+    "Numbers",
+    "Reason",
+    "Receive",
+]
 
-Reason = Literal["away", "full", "gone", "unsendable", "volatile"]
+Reason = Literal["away", "full", "gone", "large", "refused", "unsendable", "volatile"]
 """Why a message was not sent: the engine is away, too much waits in its outbox, the member is gone,
-the message cannot be encoded, or it is volatile and much waits."""
+the message is too large, the engine has refused it, it cannot be encoded, or it is volatile and
+much waits."""
+
+MOST_BYTES = 1_000_000
+"""Bytes of a message. Redis cuts off those that do not read 8 MB."""
 
 
 class Kind(IntEnum):
@@ -25,6 +43,8 @@ class Kind(IntEnum):
     BROADCAST = 1
     REQUEST = 2
     ANSWER = 3
+    OUTSIDE = 4
+    """What others send in a format of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +59,70 @@ Receive = Callable[[Channel, bytes], None]
 """Receives a message of another member. It raises nothing and does not wait."""
 
 
+class Lags:
+    """How long messages took, by the clocks of sender and receiver; in seconds."""
+
+    BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.0)
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS) + 1)
+        self.sum = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Count a message."""
+        seconds = max(0.0, seconds)
+        self.counts[bisect_left(self.BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+
 @dataclass(slots=True)
 class BusCounts:
     """What a member has sent to others and received from them.
 
     `published` and `unpublished` count a message once for each member that an engine sends it to:
-    once in all if the engine has a broker. `missed` are messages of others that never arrived,
-    `undecodable` those that were dropped for what is in them.
+    once in all if the engine has a broker. `unconfirmed` are messages that were sent when the
+    connection was lost: they may have arrived or not. `missed` are messages of others that never
+    arrived, `undecodable` those that were dropped for what is in them, `unaccepted` those that
+    `cluster.accept` does not allow. `lags` counts broadcasts by the seconds that they took.
     """
 
     published: int = 0
+    unconfirmed: int = 0
     unpublished: Counter[Reason] = field(default_factory=Counter)
     received: int = 0
     missed: int = 0
     undecodable: int = 0
+    unaccepted: int = 0
+    lags: Lags = field(default_factory=Lags)
+
+
+@dataclass(slots=True)
+class BusState:
+    """If the engine is there, since when, in seconds since the epoch, and why not.
+
+    `changes` counts how often it went away.
+    """
+
+    is_up: bool = False
+    since: float = field(default_factory=time.time)
+    fault: str = ""
+    changes: int = 0
+
+    def set_up(self) -> bool:
+        """Note that it is there; true if it was not."""
+        was, self.is_up, self.fault = self.is_up, True, ""
+        if not was:
+            self.since = time.time()
+        return not was
+
+    def set_away(self, fault: str) -> bool:
+        """Note that it is away; true if that is new, or the first that is known."""
+        is_new = self.is_up or not self.fault
+        self.fault = fault
+        if self.is_up:
+            self.is_up, self.since = False, time.time()
+            self.changes += 1
+        return is_new
 
 
 class Bus(Protocol):
@@ -69,6 +139,7 @@ class Bus(Protocol):
     receive: Receive
     on_joined: list[Callable[[str], None]]
     on_lost: list[Callable[[str], None]]
+    on_beat: list[Callable[[], None]]
 
     @property
     def members(self) -> Collection[str]:
@@ -81,6 +152,12 @@ class Bus(Protocol):
     def publish(
         self, channel: Channel, message: bytes, to: str | None = None, *, volatile: bool = False
     ) -> None: ...
+
+    async def strangers(self, namespace: str) -> int:
+        """The number of servers that are no members and answer requests to a namespace."""
+
+    def serve(self, namespaces: Iterable[str]) -> None:
+        """Receive what is sent to these namespaces, at least."""
 
 
 class Numbers:
