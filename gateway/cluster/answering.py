@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from gateway.api import Namespace, Socket
 from gateway.cluster import messages as wire
@@ -43,26 +43,24 @@ class Answering:
 
     def begin(self, request: Request, target: Namespace) -> None:
         """Do what a request asks for its target, up to where that waits, and answer in the end."""
+        self.do(self._work(request, target))
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work, up to where it waits, if there is not too much."""
         if len(self._tasks) >= MOST_ANSWERING:
             self.refused += 1
+            work.close()
             return
-        task = start(asyncio.get_running_loop(), self._work(request, target))
+        task = start(asyncio.get_running_loop(), _sound(work))
         if not task.done():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self, request: Request, target: Namespace) -> None:
-        try:
-            if isinstance(request, wire.Fetch):
-                await self._tell_sockets(request, target)
-                return
-            answer = await self._done(request, target)
-        except (GatewayError, TypeError, ValueError) as error:
-            LOG.debug("a request of another member is refused: %s", error)
+        if isinstance(request, wire.Fetch):
+            await self._tell_sockets(request, target)
             return
-        except Exception:
-            LOG.exception("a fault in the gateway itself")
-            return
+        answer = await self._done(request, target)
         if request.request_id:
             self._send(target.name, answer, request.uid)
 
@@ -85,9 +83,6 @@ class Answering:
     async def _tell_sockets(self, request: wire.Fetch, target: Namespace) -> None:
         """Answer with the sockets of a target, some at a time: others have their turn between."""
         sockets = await self._hub.sockets(target, 0)
-        if not request.brief:  # Node expects them in one answer
-            self._tell(request, target, sockets, more=False)
-            return
         for begin in range(0, max(1, len(sockets)), PAGE):
             if begin:
                 await asyncio.sleep(0)
@@ -98,11 +93,20 @@ class Answering:
         self, request: wire.Fetch, target: Namespace, sockets: Sequence[Socket], *, more: bool
     ) -> None:
         answer = Answer(request.request_id, more=more)
-        answer.sockets = [_found(each, is_brief=request.brief) for each in sockets]
+        answer.sockets = [_found(each) for each in sockets]
         self._send(target.name, answer, request.uid)
 
 
-def _found(socket: Socket, *, is_brief: bool) -> wire.Encoded:
-    handshake = socket.handshake
-    told: dict[str, object] = {"address": handshake.address} if is_brief else asdict(handshake)
+def _found(socket: Socket) -> wire.Encoded:
+    told: dict[str, object] = {"address": socket.handshake.address}
     return wire.found_socket(socket.id, sorted(socket.rooms), socket.data, told)
+
+
+async def _sound(work: Coroutine[Any, Any, None]) -> None:
+    """Do some work; what goes wrong is logged."""
+    try:
+        await work
+    except (GatewayError, TypeError, ValueError) as error:
+        LOG.debug("a request of another member is refused: %s", error)
+    except Exception:
+        LOG.exception("a fault in the gateway itself")

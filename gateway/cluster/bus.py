@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, Protocol
@@ -21,6 +21,7 @@ __all__ = [
     "BusState",
     "Channel",
     "Gaps",
+    "Key",
     "Kind",
     "Lags",
     "Numbers",
@@ -160,6 +161,10 @@ class Bus(Protocol):
         """Receive what is sent to these namespaces, at least."""
 
 
+Key = tuple[Channel, bool]
+"""A channel, and if a number on it is of those for one member only."""
+
+
 class Numbers:
     """Numbers a member's messages: on each channel from 1, and by member those for one only."""
 
@@ -171,6 +176,17 @@ class Numbers:
         self._last[channel, to] += 1
         return self._last[channel, to]
 
+    def last(self, member: str | None = None) -> dict[Key, int]:
+        """The last numbers of each channel: those for all, and those for a member if one is given.
+
+        Channels with nothing for all are left out.
+        """
+        return {
+            (channel, to is not None): number
+            for (channel, to), number in self._last.items()
+            if to is None or to == member
+        }
+
     def forget(self, member: str) -> None:
         """Forget a member that is gone."""
         for key in [key for key in self._last if key[1] == member]:
@@ -181,18 +197,36 @@ class Gaps:
     """Finds the messages that were missed, by the numbers of those that arrive."""
 
     def __init__(self) -> None:
-        self._last: dict[str, dict[tuple[Channel, bool], int]] = {}
+        self._last: dict[str, dict[Key, int]] = {}
 
-    def missed(self, sender: str, channel: Channel, number: int, *, is_direct: bool = False) -> int:
-        """Return how many messages are missing before this one.
+    def missed(
+        self, sender: str, channel: Channel, number: int, *, is_direct: bool = False
+    ) -> int | None:
+        """Return how many messages are missing before this one; `None` if it comes too late.
 
         `is_direct` is true of a message for this member only. The first of a sender has nothing
-        before it: it may have sent others before this member was there.
+        before it: it may have sent others before this member was there. One that comes after a
+        later one was counted as missing then.
         """
         numbers = self._last.setdefault(sender, {})
         last = numbers.get((channel, is_direct))
+        if last is not None and number <= last:
+            return None
         numbers[channel, is_direct] = number
-        return 0 if last is None else max(0, number - last - 1)
+        return 0 if last is None else number - last - 1
+
+    def told(self, sender: str, numbers: Mapping[Key, int], *, is_joining: bool) -> int:
+        """Learn the last numbers of a sender; returns how many of these messages are missing.
+
+        One that is joining counts from the numbers that it tells.
+        """
+        known = self._last.setdefault(sender, {})
+        missing = sum(max(0, last - known.get(key, last)) for key, last in numbers.items())
+        if is_joining:
+            known.clear()
+        for key, last in numbers.items():
+            known[key] = max(last, known.get(key, 0))
+        return missing
 
     def forget(self, sender: str) -> None:
         """Forget a member that is gone."""

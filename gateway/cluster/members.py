@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import msgspec
@@ -36,12 +36,13 @@ class Members:
         self,
         own: str,
         say: Callable[[bytes, str | None], None],
-        joined: Callable[[str], None],
-        lost: Callable[[str], None],
+        on_joined: Sequence[Callable[[str], None]],
+        on_lost: Sequence[Callable[[str], None]],
         beat: float = BEAT,
     ) -> None:
         self.is_deaf = False
-        self._own, self._say, self._joined, self._lost = own, say, joined, lost
+        self._own, self._say = own, say
+        self._on_joined, self._on_lost = on_joined, on_lost
         self._beat = beat
         self._heard: dict[str, float] = {}
         self._is_echoed = True
@@ -78,8 +79,8 @@ class Members:
             self._heard[tag] = asyncio.get_running_loop().time()
             if word == "new":
                 self._tell("here", tag)
-            if is_new:
-                self._joined(tag)
+            for joined in self._on_joined if is_new else ():
+                joined(tag)
 
     def look(self, now: float) -> bool:
         """Send the next beat if it is due, and lose those that are gone; true if it was due."""
@@ -97,7 +98,8 @@ class Members:
 
     def _lose(self, tag: str) -> None:
         if self._heard.pop(tag, None) is not None:
-            self._lost(tag)
+            for lost in self._on_lost:
+                lost(tag)
 
     def _tell(self, word: Word, to: str | None = None) -> None:
         self._say(_encoder.encode((self._own, word)), to)

@@ -33,18 +33,25 @@ __all__ = [
     "FoundSocket",
     "Hello",
     "Join",
+    "Last",
     "Leave",
     "Ours",
     "Publish",
     "Request",
+    "RoomNames",
+    "SocketIds",
     "decode_answer",
     "decode_broadcast",
     "decode_request",
     "encode",
+    "encode_plain",
     "event",
     "found_socket",
     "options",
 ]
+
+UNDEFINED = 0
+"""The type of the extension of MessagePack that Node's encoder has for `undefined`."""
 
 EVENT = 2
 """The type of an event in Socket.IO's packets."""
@@ -68,9 +75,10 @@ class Event(Struct):
 
 
 class Flags(Struct, omit_defaults=True):
-    """How to send an event."""
+    """How to send an event; `timeout` is that of a Node server for acks, in milliseconds."""
 
     volatile: bool = False
+    timeout: float | None = None
 
 
 class Options(Struct):
@@ -81,14 +89,18 @@ class Options(Struct):
     flags: Flags = field(default_factory=Flags)
 
 
-class Ours(Struct, omit_defaults=True, rename={"number": "n", "time": "t", "confirm": "c"}):
+_OURS = {"number": "n", "time": "t", "confirm": "c", "direct": "d"}
+
+
+class Ours(Struct, omit_defaults=True, rename=_OURS):
     """The fields of ours: a message's number, when it was sent, and what confirms it.
 
     `time` is in seconds since the epoch. `confirm` is the id of a request that the sender waits
-    for, empty for none.
+    for, empty for none. `direct` is true if the number is of those for one member only.
     """
 
     number: int = 0
+    direct: bool = False
     time: float = 0.0
     confirm: str = ""
 
@@ -108,6 +120,17 @@ class _Asked(Struct, tag_field="type", omit_defaults=True, kw_only=True, rename=
     uid: str = ""
     request_id: str = ""
     number: int = field(default=0, name="n")
+    direct: bool = field(default=False, name="d")
+
+
+class SocketIds(_Asked, tag=0):
+    """A Node server asks for the ids of the sockets in rooms."""
+
+    rooms: list[str] = []
+
+
+class RoomNames(_Asked, tag=1):
+    """A Node server asks for the names of all rooms."""
 
 
 class Join(_Asked, tag=2):
@@ -167,7 +190,18 @@ class Hello(_Asked, tag=101):
     leads: bool = False
 
 
-Request = Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello
+class Last(_Asked, tag=102):
+    """Tell the last numbers of a member's messages, each `[kind, namespace, direct, number]`.
+
+    One that is `joining` counts from them.
+    """
+
+    numbers: list[tuple[int, str, bool, int]]
+    joining: bool = False
+
+
+FromNode = SocketIds | RoomNames
+Request = FromNode | Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello | Last
 Confirmed = Join | Leave | Disconnect
 """Requests that change something, and are answered when that is done."""
 
@@ -192,6 +226,9 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
 
     `count` is a number of sockets, `sockets` are those of a `Fetch`, each encoded by itself.
     `answers` and `missing` are those of a `Call`, by socket id.
+
+    Node servers tell no `uid`. Of theirs, `type` 8 has the number of clients that were asked, and
+    9 the answer of one of them.
     """
 
     request_id: str
@@ -202,6 +239,9 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     answers: dict[str, list[Any]] = {}
     missing: list[str] = []
     more: bool = False
+    type: int = 0
+    client_count: int = 0
+    packet: Any = None
 
 
 # Encoding
@@ -224,6 +264,17 @@ def encode(message: Broadcast | Request | Answer | FoundSocket) -> bytes:
     if _TIME.search(encoded) is not None and not isinstance(message, Answer):
         plain = msgspec.to_builtins(message, builtin_types=_BUILT_IN, enc_hook=_base)
         encoded = _encoder.encode(_as_json(plain, datetime.isoformat))  # as orjson writes them
+    return encoded
+
+
+def encode_plain(message: dict[str, object]) -> bytes:
+    """Encode an answer to a Node server.
+
+    Raises `TypeError`, `ValueError` or `OverflowError` for unsendable data.
+    """
+    encoded = _encoder.encode(message)
+    if _TIME.search(encoded) is not None:
+        encoded = _encoder.encode(_as_json(message, datetime.isoformat))
     return encoded
 
 
@@ -307,7 +358,9 @@ def _as_node(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _no_extension(code: int, data: memoryview) -> object:
+def _extension(code: int, data: memoryview) -> object:
+    if code == UNDEFINED:
+        return None
     raise BadMessage(f"extension type {code} is unknown")
 
 
@@ -318,8 +371,8 @@ _UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
 _BUILT_IN = (bytes, bytearray, memoryview, datetime)
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_base)
-_broadcasts = msgspec.msgpack.Decoder(Broadcast, ext_hook=_no_extension)
-_requests: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Request, ext_hook=_no_extension)
+_broadcasts = msgspec.msgpack.Decoder(Broadcast, ext_hook=_extension)
+_requests: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Request, ext_hook=_extension)
 _json_requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Request)
-_answers = msgspec.msgpack.Decoder(Answer, ext_hook=_no_extension)
+_answers = msgspec.msgpack.Decoder(Answer, ext_hook=_extension)
 _json_answers = msgspec.json.Decoder(Answer)

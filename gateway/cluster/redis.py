@@ -59,7 +59,7 @@ class RedisBus:
         self.on_lost: list[Callable[[str], None]] = []
         self.on_beat: list[Callable[[], None]] = []
         self._channels = channels
-        self._members = Members(tag, self._say, self._joined, self._lost, beat)
+        self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat)
         self._outbox: deque[_Waiting] = deque()
         self._size = 0
         self._is_flushing = False
@@ -198,17 +198,11 @@ class RedisBus:
             self._members.heard(message)
         elif len(message) > MOST_BYTES:
             self.counts.undecodable += 1
+        elif self._channels.is_for_others(name, message):
+            pass
         elif (channel := self._channels.channel(key, name)) is not None:
             self.counts.received += 1
             self.receive(channel, message)
-
-    def _joined(self, tag: str) -> None:
-        for joined in self.on_joined:
-            joined(tag)
-
-    def _lost(self, tag: str) -> None:
-        for lost in self.on_lost:
-            lost(tag)
 
     # The connection
 

@@ -52,6 +52,7 @@ class Channels:
         self._served: dict[bytes, Channel | None] = {}
         self._names: dict[Channel, bytes] = {}
         self._heard: set[bytes] = set()
+        self._shared: set[bytes] = set()
         self.serve(())
 
     # Names
@@ -103,6 +104,7 @@ class Channels:
             self._served[self.ours(namespace)] = None
             if self.has_node:
                 answers = b"%b-response#%b#" % (self._prefix, namespace.encode())
+                self._shared.add(answers)
                 for name in (answers, b"%b%b#" % (answers, self._tag)):
                     self._served[name] = Channel(Kind.ANSWER, namespace)
         self._names.clear()
@@ -115,6 +117,13 @@ class Channels:
 
     def is_beat(self, name: bytes) -> bool:
         return name == self.beats or name == self._own + BEAT
+
+    def is_for_others(self, name: bytes, message: bytes) -> bool:
+        """True for an answer that Node servers tell to all of them, and not to this member.
+
+        What is for it has the id of its request, of which its tag is a part.
+        """
+        return name in self._shared and self._tag not in message
 
     def channel(self, key: bytes, name: bytes) -> Channel | None:
         """The channel of a message that has come under a name, because of a subscription `key`."""

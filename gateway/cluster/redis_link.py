@@ -86,6 +86,8 @@ class Link:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, PAUSES[1])
                 continue
+            if not connection.is_open:  # lost in the same turn of the loop
+                continue
             self.connection = connection
             if self.state.set_up():
                 LOG.info("connected to Redis at %s", self._server.shown)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from inspect import currentframe
@@ -219,8 +220,17 @@ class Dispatcher:
 
     # Published events
 
-    def cluster(self, args: list[Value], namespace: str | None = None) -> None:
-        """Run the `cluster` routes of a namespace, `None` means all, with a published event."""
+    def cluster(
+        self,
+        args: list[Value],
+        namespace: str | None = None,
+        answer: Callable[[Value], None] | None = None,
+    ) -> bool:
+        """Run the `cluster` routes of a namespace, `None` means all, with a published event.
+
+        `answer` gets what a route has returned, `None` if it has failed. False if none runs.
+        """
+        runs = False
         generation = self.live.current
         for each in () if generation is None else generation.blueprint.namespaces.values():
             route = each.events.get("cluster")
@@ -231,10 +241,12 @@ class Dispatcher:
                 self.unheard += 1
                 continue
             task = self.live.spawn(
-                generation, _hear(self.live, generation, each.name, route, [*args])
+                generation, _hear(self.live, generation, each.name, route, [*args], answer)
             )
+            runs = True
             if task is not None:
                 self.in_flight.count_event_while(task)
+        return runs
 
     # Packets
 
@@ -386,7 +398,12 @@ async def _run_event(live: Live, route: Route, ctx: Context) -> None:
 
 
 async def _hear(
-    live: Live, generation: Generation, namespace: str, route: Route, args: list[Value]
+    live: Live,
+    generation: Generation,
+    namespace: str,
+    route: Route,
+    args: list[Value],
+    answer: Callable[[Value], None] | None,
 ) -> None:
     """Run a `cluster` route with a published event."""
     gateway = generation.gateway
@@ -397,6 +414,8 @@ async def _hear(
         if not is_fault(error, currentframe()):
             raise
         log_fault(ctx, "in the route of the gateway event 'cluster'", error)
+    if answer is not None:
+        answer(ctx.reply)  # type: ignore[arg-type]  # that it can be sent is seen then
 
 
 async def _in_turn(

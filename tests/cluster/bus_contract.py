@@ -49,7 +49,7 @@ class Heard:
         if len(message) >= HEAD.size + 5:
             (number,) = HEAD.unpack_from(message)
             sender = message[HEAD.size : HEAD.size + 5].decode()
-            self.missed += self._gaps.missed(sender, channel, number)
+            self.missed += self._gaps.missed(sender, channel, number) or 0
             self.numbers[sender].append(number)
 
 
