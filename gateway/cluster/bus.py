@@ -154,6 +154,12 @@ class Bus(Protocol):
         self, channel: Channel, message: bytes, to: str | None = None, *, volatile: bool = False
     ) -> None: ...
 
+    def start(self) -> None:
+        """Begin to connect, unless that has begun. Nothing waits for it."""
+
+    async def close(self) -> None:
+        """Leave the others."""
+
     async def strangers(self, namespace: str) -> int:
         """The number of servers that are no members and answer requests to a namespace."""
 

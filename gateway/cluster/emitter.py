@@ -38,17 +38,27 @@ class ClusterEmitter:
     """The emitter that plugins get from a `hub` that has other members beside it on a `bus`.
 
     `number` is that of the worker, `accept` tells what is accepted of others than members. To be
-    made before anything starts on the hub.
+    made before anything starts on the hub. `local` is the bus of this machine, whose members find
+    out among themselves which of them leads; `None` if that is `bus`.
     """
 
-    def __init__(self, hub: Hub, bus: Bus, number: int = 1, accept: Accept | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        bus: Bus,
+        number: int = 1,
+        accept: Accept | None = None,
+        local: Bus | None = None,
+    ) -> None:
         self.member = Member(bus.tag, number, hub.member.node)
         self.bus = bus
         self.requests = Requests(bus.tag)
         self._hub = hub
         self._outgoing = Outgoing(bus)
-        say = self._outgoing.hello
-        self.lead = Lead(self.member, lambda: bus.members, say, hub.dispatcher.live.pool.settle)
+        beside = local or bus
+        say = Outgoing(beside).hello
+        settle = hub.dispatcher.live.pool.settle
+        self.lead = Lead(self.member, lambda: beside.members, say, settle)
         accept = accept or Accept()
         self.incoming = Incoming(hub, bus, self._outgoing, self.requests, self.lead, accept)
         self._told = -QUIET
@@ -58,8 +68,13 @@ class ClusterEmitter:
         hub.dispatcher.live.pool.lead = self.lead
         bus.receive = self.incoming.receive
         bus.on_beat.append(self._outgoing.last)
-        bus.on_joined.append(self._joined)
+        if bus is not local:  # messages can be lost on the way
+            bus.on_joined.append(self._outgoing.last)
         bus.on_lost.append(self._lost)
+        if beside is not bus:
+            beside.receive = self.incoming.receive_hello
+        beside.on_joined.append(self.lead.joined)
+        beside.on_lost.append(self.lead.lost)
 
     # The emitter
 
@@ -197,16 +212,10 @@ class ClusterEmitter:
         """False for a target that cannot have sockets on any member."""
         return target.rooms != () and self._hub.dispatcher.serves(target.name)
 
-    def _joined(self, member: str) -> None:
-        if self.bus.on_beat:
-            self._outgoing.last(member)
-        self.lead.joined(member)
-
     def _lost(self, member: str) -> None:
         self.requests.lost(member)
         self.incoming.forget(member)
         self._outgoing.forget(member)
-        self.lead.lost(member)
 
 
 def _of_node(target: Namespace, found: Gathered) -> dict[str, list[Value]]:

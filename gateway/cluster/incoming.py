@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from gateway.api import Namespace
@@ -73,6 +74,13 @@ class Incoming:
             LOG.debug("a message of another member is dropped: %s", error)
         except Exception:
             LOG.exception("a fault in the gateway itself")
+
+    def receive_hello(self, channel: Channel, message: bytes) -> None:
+        """Act on a message of a member on this machine about who leads; there are no others."""
+        with suppress(BadMessage):
+            request = wire.decode_request(message)
+            if isinstance(request, wire.Hello):
+                self._lead.heard(request)
 
     def _take_broadcast(self, channel: Channel, message: wire.Broadcast) -> None:
         if message.uid == self._bus.tag:

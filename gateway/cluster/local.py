@@ -59,6 +59,12 @@ class LocalBus:
         else:
             self.counts.unpublished["gone"] += 1
 
+    def start(self) -> None:
+        """Do nothing: the mesh is connected by others."""
+
+    async def close(self) -> None:
+        """Do nothing: the mesh is closed by others."""
+
     async def strangers(self, namespace: str) -> int:
         return 0
 

@@ -79,7 +79,7 @@ class RedisBus:
         return self._link.connection
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Begin to connect, unless that has begun."""
         self._link.start()
 
     async def close(self) -> None:

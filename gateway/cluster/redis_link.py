@@ -53,7 +53,9 @@ class Link:
         self._away = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Begin to connect, unless that has begun."""
+        if self._tasks:
+            return
         self._tasks = asyncio.create_task(self._run()), asyncio.create_task(self._watch())
 
     async def close(self) -> None:

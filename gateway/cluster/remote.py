@@ -22,7 +22,7 @@ def socket_views(encoded: Iterable[msgspec.Raw], scope: Namespace) -> Iterator[S
     """
     for each in encoded:
         try:
-            found = (_json_decoder if memoryview(each)[:1] == b"{" else _decoder).decode(each)
+            found = (_json_decoder if bytes(each).startswith(b"{") else _decoder).decode(each)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise BadMessage(str(error)) from None
         wire = _RemoteWire(found.id, frozenset(found.rooms), scope)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from gateway.config.cluster import build_cluster
 from gateway.config.include import Document
 from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
@@ -168,6 +169,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         limits=limits,
         admin=_admin(folder, data),
         log=LogConfig(**_given(data.get("log"), _LOG)),
+        cluster=build_cluster(folder, data.get("cluster")),
         plugins=_plugins(file, document),
         services=MappingProxyType(
             {

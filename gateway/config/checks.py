@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
+from gateway.config.cluster import cluster_problems
 from gateway.config.include import Data, Document
 from gateway.config.messages import url_path, with_slash
 from gateway.config.model import AdminConfig, GatewayConfig, ServerConfig
@@ -50,6 +51,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _unix_sockets(document)
     yield from _static_paths(document)
     yield from _proxies(document)
+    yield from cluster_problems(document)
     for name in _mapping(document.data.get("services")):
         if keyword.iskeyword(name):
             message = f"'ctx.service.{name}' is no Python: {name!r} is a keyword; rename it"

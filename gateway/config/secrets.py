@@ -18,6 +18,9 @@ _NAMES = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
+_REDIS = ("cluster", "redis")
+_PASSWORDS = ((*_REDIS, "password"), (*_REDIS, "sentinel", "password"))
+_URL = (*_REDIS, "url")
 _CHAIN = ("server", "handshake_middleware")
 
 
@@ -47,8 +50,8 @@ class Secrets:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Tell whether the name of an option marks a secret; the admin token is one too."""
-    if path == _TOKEN:
+    """Tell whether the name of an option, or its place, marks a secret."""
+    if path == _TOKEN or path in _PASSWORDS:
         return True
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
     keys = [key for key in options if isinstance(key, str)]
@@ -58,11 +61,12 @@ def is_secret(path: KeyPath) -> bool:
 def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets:
     """Return the secrets in a document's data; `filled` has the text of references by path."""
     named = {path: text for path, text in _texts(data, ()) if text and is_secret(path)}
+    named |= {path: text for path, text in _texts(data, ()) if path == _URL and "@" in text}
     # Other references fill in addresses and file names, which the operator needs to see.
     pieces = {
         piece
         for path, each in filled.items()
-        if path[0] in {"services", "namespaces"} or path[:2] == _CHAIN or path == _TOKEN
+        if path[0] in {"services", "namespaces"} or path[:2] in {_CHAIN, _REDIS} or path == _TOKEN
         for piece in each
     }
     # Text with line breaks is mostly shown as `repr` has it.

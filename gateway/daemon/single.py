@@ -10,7 +10,10 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.peer import Mesh
+from gateway.compiler import Build
 from gateway.daemon.loading import Loading
+from gateway.daemon.membership import join, new_tag
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.serving import PreparedBuild, Serving
@@ -57,10 +60,18 @@ class SingleProcess:
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         former = self._serving.build if self._serving else None
         build = await self._loading.build(snapshot, former)
-        serving = self._serving or Serving(build, self._override, self._inherited)
+        serving = self._serving or self._made(build)
         if not anyway and self._serving and serving.serves(build):
             return None
         return _Candidate(self, snapshot, serving, await serving.prepare(build))
+
+    def _made(self, build: Build) -> Serving:
+        serving = Serving(build, self._override, self._inherited)
+        if build.config.cluster is not None:
+            tag = new_tag()
+            serving.sockets.engine.tag = tag
+            join(serving, Mesh(tag))
+        return serving
 
     def serve(self, snapshot: Snapshot, serving: Serving) -> None:
         """Note what serves now."""

@@ -16,9 +16,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
-from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
-from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.cluster.shares import Shares
 from gateway.compiler import Build
@@ -49,6 +47,7 @@ from gateway.daemon.control import (
 )
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, set_up
+from gateway.daemon.membership import join
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.reload import FAULT, placed
 from gateway.daemon.serving import PreparedBuild, Serving
@@ -179,7 +178,7 @@ class Worker:
         mesh.on_joined.clear()  # what was made of a snapshot that was refused
         mesh.on_lost.clear()
         self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
-        ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
+        join(serving, mesh, self._start.number)
         Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
         mesh.tell()
         return serving
