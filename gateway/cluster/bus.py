@@ -132,11 +132,13 @@ class Bus(Protocol):
     `publish` sends to all members, or to the one with the tag `to`, and waits for nothing. What
     cannot be sent is dropped and counted; a `volatile` message is dropped earlier. Messages of one
     member arrive in order, or are missing. `receive` gets what arrives. Each function in
-    `on_joined` and `on_lost` is called with the tag of the member.
+    `on_joined` and `on_lost` is called with the tag of the member, and each in `on_beat` now and
+    then if messages can be lost on the way.
     """
 
     tag: str
     counts: BusCounts
+    state: BusState
     receive: Receive
     on_joined: list[Callable[[str], None]]
     on_lost: list[Callable[[str], None]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import ssl
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any
@@ -84,7 +86,7 @@ class Link:
             try:
                 connection = await self._connected()
             except (OSError, TimeoutError) as error:
-                self._tell_away(str(error) or "it does not answer")
+                self._tell_away(_words(error))
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, PAUSES[1])
                 continue
@@ -139,6 +141,14 @@ class Link:
                 connection.close("it does not answer")
             elif not connection.waits and now - connection.heard > DEADLINE / 2:
                 connection.send(pack((b"PING",)), None)
+
+
+def _words(error: Exception) -> str:
+    """Say why there is no connection."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None and not isinstance(error, ssl.SSLError):
+        return os.strerror(number).lower()
+    return str(error) or "it does not answer"
 
 
 def subscribe(names: Collection[bytes], undo: bytes = b"") -> bytes:

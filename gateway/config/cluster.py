@@ -25,11 +25,14 @@ PORT, SENTINEL_PORT = 6379, 26379
 
 
 def build_cluster(folder: Path, data: Mapping[str, Any] | None) -> ClusterConfig | None:
-    """The config of a block without problems; files are relative to `folder`."""
-    if data is None:
+    """The config of a block, of which parts with a problem are left out.
+
+    Files are relative to `folder`. `None` without a block, or if too little is left of it.
+    """
+    if not data or not data.get("redis"):
         return None
     given = {key: data[key] for key in ("name", "readyz") if key in data}
-    accept = tuple(map(_accept, data.get("accept") or ()))
+    accept = tuple(_accept(each) for each in data.get("accept") or () if each)
     return ClusterConfig(_redis(folder, data["redis"]), accept=accept, **given)
 
 
@@ -56,8 +59,8 @@ def _tls(folder: Path, data: Mapping[str, str] | None) -> RedisTlsConfig | None:
 
 
 def _sentinel(data: Mapping[str, Any]) -> SentinelConfig:
-    hosts = tuple(_host(written) for written in data["hosts"])
-    return SentinelConfig(data["master"], hosts, data.get("username"), data.get("password"))
+    hosts = tuple(_host(written) for written in data.get("hosts") or () if written)
+    return SentinelConfig(data.get("master", ""), hosts, data.get("username"), data.get("password"))
 
 
 def _host(written: str) -> tuple[str, int]:
@@ -70,7 +73,7 @@ def _accept(written: str | Mapping[str, Any]) -> AcceptConfig:
     data: Mapping[str, Any] = {"from": written} if isinstance(written, str) else written
     namespaces, operations = data.get("namespaces"), data.get("operations")
     return AcceptConfig(
-        source=data["from"],
+        source=data.get("from", "emitter"),
         namespaces=None if namespaces is None else tuple(map(with_slash, namespaces)),
         operations=None if operations is None else tuple(operations),
         channel=data.get("channel", "socketio"),
@@ -91,7 +94,7 @@ def cluster_problems(document: Document) -> Iterator[Problem]:
         yield document.key_at(*at).problem(message)
     url = redis.get("url")
     if isinstance(url, str):
-        yield from _url_problems(document, url, is_tls=bool(redis.get("tls")))
+        yield from _url_problems(document, url, is_tls=redis.get("tls") is not None)
     tls = _mapping(redis.get("tls"))
     if ("cert" in tls) != ("key" in tls):
         yield document.key_at(*at, "tls").problem("cert and key belong together")

@@ -137,7 +137,17 @@ def serving_status(serving: Serving) -> dict[str, Any]:
         "pending": serving.pending,
         "refused": [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest],
         "outcomes": sockets.dispatcher.outcomes,
+        **_cluster(serving),
     }
+
+
+def _cluster(serving: Serving) -> dict[str, Any]:
+    """Return how it is with the cluster, if there is one."""
+    if serving.cluster is None or serving.bus is None:
+        return {}
+    bus = serving.bus
+    told = {"up": bus.is_up, "since": bus.state.since, "fault": bus.state.fault}
+    return {"cluster": {"name": serving.cluster.name, **told, "members": len(bus.members)}}
 
 
 def _old(generation: OldGeneration) -> dict[str, Any]:

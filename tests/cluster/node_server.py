@@ -36,8 +36,7 @@ class NodeServer:
     async def until(self, code: str) -> None:
         """Wait until an expression is true."""
         async with deadline():
-            while not await self.run(f"return Boolean({code})"):
-                await asyncio.sleep(0.01)
+            await self.run(f"while (!({code})) await new Promise((done) => setTimeout(done, 10))")
 
     def expect(self, number: int) -> asyncio.Future[Any]:
         """What a command will return."""

@@ -233,18 +233,21 @@ async def test_what_is_not_accepted_is_counted(tmp_path: Path) -> None:
     file = write(tmp_path, CONFIG, plugin=PLUGIN)
     rule = Rule(frozenset(["/"]), frozenset(["emit"]))
     accept = Accept({"emitter": rule})
-    async with redis() as running, node_server(running) as node:
-        async with members(file, running, 2, accept) as (one, _):
-            ada = await one.connect(auth={"name": "ada", "rooms": ["red"]})
-            await node.run("io.emit('no')")
-            await node.run("emitter.of('/other').emit('no'); emitter.in('red').socketsJoin('x')")
-            await node.run("emitter.disconnectSockets(); emitter.serverSideEmit('shout')")
-            await node.run("emitter.emit('hi')")
-            await ada.receive("hi")
-            assert ada.connected
-            assert await heard(ada) == []
-            assert one.bus.counts.unaccepted == 5
-            assert len(await one.gateway.of("/").sockets()) == 1
+    async with (
+        redis() as running,
+        node_server(running) as node,
+        members(file, running, 2, accept) as (one, _),
+    ):
+        ada = await one.connect(auth={"name": "ada", "rooms": ["red"]})
+        await node.run("io.emit('no')")
+        await node.run("emitter.of('/other').emit('no'); emitter.in('red').socketsJoin('x')")
+        await node.run("emitter.disconnectSockets(); emitter.serverSideEmit('shout')")
+        await node.run("emitter.emit('hi')")
+        await ada.receive("hi")
+        assert one.sockets_here() == 1
+        assert await heard(ada) == []
+        assert one.bus.counts.unaccepted == 5
+        assert len(await one.gateway.of("/").sockets()) == 1
 
 
 async def test_nonsense_on_the_bus_is_counted_and_nothing_breaks(cluster: Cluster) -> None:
