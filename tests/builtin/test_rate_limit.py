@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -300,3 +302,37 @@ async def test_a_scope_that_there_is_not(guarded: Guarded) -> None:
     assert problem.message == (
         "'builtin.rate_limit': option 'scope' must be one of 'member', 'node', got 'cluster'"
     )
+
+
+async def test_a_handler_behind_it_fails_with_a_traceback_of_its_own_lines(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = "async def go(ctx):\n    raise LookupError('gone')\n"
+    chain = [use("rate_limit", {"rate": 2})]
+    async with guarded(
+        packet_middleware=chain, routes={"go": "own.go"}, plugins={"own": own}
+    ) as gateway:
+        await (await gateway.connect()).call("go")
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert [(Path(each.filename).name, each.lineno) for each in frames] == [("own.py", 2)]
+
+
+async def test_its_own_fault_has_its_lines(
+    guarded: Guarded,
+    seen: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(self: Buckets, key: object, now: int) -> int:
+        raise LookupError(key)
+
+    monkeypatch.setattr(Buckets, "take", fail)
+    chain = [use("rate_limit", {"rate": 2})]
+    async with guarded(packet_middleware=chain, **seen) as gateway:
+        await (await gateway.connect()).call("go")
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert [each.name for each in frames] == ["limit", "fail"]
