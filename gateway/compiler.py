@@ -378,7 +378,8 @@ class _Compilation:
 
     def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...]) -> BoundOptions:
         bound = bind_options(plugin.target, use.options, given)
-        self._doubt(use, plugin, option_doubts(plugin, use.options))
+        own = {name: value for name, value in use.options.items() if name not in given}
+        self._doubt(use, plugin, option_doubts(plugin, own))
         if bound.faults:
             # Without options, it is most likely meant to be the middleware or handler itself.
             advice = plugin.is_def and not use.options and "gateway" not in given

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway import ConfigError
 from gateway.builtin.rate_limit import Buckets
 from gateway.cluster.peer import Frame
 from gateway.testing import TestClient, TestGateway
@@ -18,11 +19,12 @@ from tests.gateway_files import write
 
 VOTES = """
 from collections import Counter
+from gateway import Tally
 
 HALF = chr(0xd83d)  # of a surrogate pair
 
 class Votes:
-    def __init__(self, tally, start: int = 0):
+    def __init__(self, tally: Tally, start: int = 0):
         self.count = Counter(here=start)
         self.tally = tally
         tally.heard = self.heard
@@ -131,9 +133,13 @@ async def test_what_cannot_be_counted_is_told_with_one_process_too(
 async def test_the_tally_is_no_option(tmp_path: Path) -> None:
     route = "{use: votes.Votes.vote, with: {tally: 1}}"
     file = write(tmp_path, CONFIG.replace("votes.Votes.vote", route), votes=VOTES)
-    with pytest.raises(Exception, match="option 'tally' is set by the gateway; remove it"):
+    with pytest.raises(ConfigError) as refused:
         async with TestGateway(file):
             pass
+    assert [each.message for each in refused.value.problems] == [
+        "'votes.Votes.vote': option 'tally' is set by the gateway; remove it"
+    ]
+    assert not refused.value.warnings
 
 
 async def test_a_plugin_that_fails_to_hear_is_logged(
@@ -236,3 +242,19 @@ async def test_a_rate_of_the_node_holds_for_all_members(
         (answer,) = await third.call("go")
         assert answer["error"]["code"] == "rate_limited"  # type: ignore[index,call-overload]
         assert await passes(third, "other") is (by == "event")
+
+
+async def test_routes_with_the_same_options_have_a_limit_each(
+    tmp_path: Path, taken: list[int]
+) -> None:
+    options = "{rate: 1, per: 3600, by: address, scope: node}"
+    route = f"{{use: own.go, middleware: [{{use: builtin.rate_limit, with: {options}}}]}}"
+    file = write(tmp_path, f"namespaces: {{/: {{routes: {{a: {route}, b: {route}}}}}}}", own=GO)
+    async with gateways(file) as members:
+        one, other = await pair(members)
+        assert await passes(one, "a")
+        await until(lambda: sum(taken) == 1)
+        assert not await passes(other, "a")
+        assert await passes(other, "b")
+        await until(lambda: sum(taken) == 2)
+        assert not await passes(one, "b")
