@@ -13,7 +13,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -181,8 +181,8 @@ class Connection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.is_open, self.heard = transport, True, self._loop.time()
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no such class
+        self.is_open, self.heard = True, self._loop.time()
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()

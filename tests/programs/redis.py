@@ -84,9 +84,11 @@ class Redis:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
-    async def start(self) -> Self:
-        """Start it, empty, and wait until it listens."""
-        settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
+    async def start(self, *before: str) -> Self:
+        """Start it, empty, and wait until it listens; these options come before all others."""
+        settings = [*before, "--port", str(self.port), "--bind", "127.0.0.1", *self._options]
+        if not before:
+            settings += ["--save", ""]
         self._process = await asyncio.create_subprocess_exec(
             server(), *settings, stdout=asyncio.subprocess.DEVNULL, stdin=asyncio.subprocess.DEVNULL
         )
