@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no such class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
         self.is_open, self.heard = True, self._loop.time()
 
     def data_received(self, data: bytes) -> None:

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 
+from gateway.cluster.redis import RedisBus
+from gateway.cluster.redis_channels import Channels
+from gateway.cluster.redis_connection import Server
+from tests.daemon.gateway_of_workers import files, run_workers, until_true
 from tests.daemon_in_loop import served
-from tests.deadline import deadline
+from tests.deadline import deadline, until
 from tests.gateway_files import write
 from tests.ports import free_port
 from tests.programs.redis import Redis, redis
@@ -90,3 +95,40 @@ async def test_status_and_readiness_tell_that_redis_is_away(
         await running.start()
         await until_status(http, port, up=True)
         assert (await get(http, port, "/readyz"))[0] == 200
+
+
+async def test_workers_are_members_too(tmp_path: Path) -> None:
+    """Real processes: two workers and, on another port, a gateway of one process."""
+    async with redis() as running, AsyncExitStack() as stack:
+        block = f'cluster: {{name: shop, redis: {{url: "{running.url}"}}}}\n'
+        for name, workers in (("two", 2), ("one", 1)):
+            (tmp_path / name).mkdir()
+            file = files(tmp_path / name, workers)
+            file.write_text(file.read_text() + block)
+            if workers == 2:
+                gateway = await stack.enter_async_context(run_workers(file))
+        one = await stack.enter_async_context(served(file))
+
+        async def know_each_other() -> bool:
+            cluster = (await gateway.status())["cluster"]
+            return bool(cluster["up"]) and cluster["members"] == 2
+
+        await until_true(know_each_other)
+        metrics = await gateway.metrics()
+        assert "sockgw_bus_up 2.0" in metrics
+        assert "sockgw_bus_members 2.0" in metrics
+        assert one
+
+
+def test_uvloop_will_do() -> None:
+    """Its transports are of no class of asyncio's."""
+
+    async def connect() -> None:
+        async with redis() as running:
+            bus = RedisBus("tag-0", Server(port=running.port), Channels("test", "tag-0"))
+            bus.start()
+            await until(lambda: bus.is_up)
+            await bus.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(connect())
