@@ -19,6 +19,7 @@ ALLOWED = {
     "limits": "",
     "headers": "errors",
     "api": "headers errors",
+    "base64json": "api",
     "public": "api errors",
     "config": "limits errors",
     "loader": "limits errors",
@@ -34,7 +35,8 @@ ALLOWED = {
     "cluster": "socketio engineio http limits runtime api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
-        "cluster socketio engineio http limits snapshot compiler config loader runtime api errors"
+        "cluster socketio engineio http limits snapshot compiler config loader runtime base64json "
+        "api errors"
     ),
     "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
@@ -53,7 +55,7 @@ KNOWN_TO = {
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader socketio.msgpack cluster",
-    "orjson": "socketio.json",
+    "orjson": "base64json socketio.json",
     "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",
