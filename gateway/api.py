@@ -33,6 +33,8 @@ __all__ = [
     "Value",
     "Volatile",
     "Wire",
+    "is_user_room",
+    "user_room",
 ]
 
 Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str, Value]", None]
@@ -54,6 +56,9 @@ Transport: TypeAlias = Literal["polling", "websocket"]
 
 RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 """A room, or several."""
+
+UserNames: TypeAlias = str | int | list[str] | tuple[str, ...] | set[str] | frozenset[str]
+"""The name of a user, or several."""
 
 
 class Wire(Protocol):
@@ -193,18 +198,22 @@ class Socket(Generic[DataT]):
     `data` is this connection's dict. It survives reloads and is still there after `next()` has
     returned, so keep plain data in it, not instances of plugin classes.
 
+    `user` is who this is: what the namespace's `user` finds in `data` when the socket is accepted,
+    and so it stays. It is `None` before that, and where there is nothing.
+
     A socket of another member, as `Namespace.sockets` finds it, is a view: its `data`, which cannot
     be changed, its `rooms` and `connected` are as they were when it was found, and of its
     `handshake` only the `address` is known.
     """
 
-    __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
+    __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace", "user")
 
     def __init__(self, id: str, scope: Namespace[DataT], handshake: Handshake, wire: Wire) -> None:
         self.id = id
         self.namespace = scope.name
         self.handshake = handshake
         self.data: DataT = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
+        self.user: str | None = None
         self._scope = scope
         self._wire = wire
 
@@ -337,6 +346,17 @@ class Namespace(Generic[DataT]):
         """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
         return replace(self, excluded=self.excluded + _names(rooms))
 
+    def user(self, *names: UserNames) -> Namespace[DataT]:
+        """Select the sockets of these users, in addition to rooms and users named before.
+
+        Raises `TypeError` for `None`: a socket without a user is not meant.
+        """
+        return replace(self, rooms=(self.rooms or ()) + _user_rooms(names))
+
+    def except_user(self, *names: UserNames) -> Namespace[DataT]:
+        """Leave out the sockets of these users."""
+        return replace(self, excluded=self.excluded + _user_rooms(names))
+
     @property
     def volatile(self) -> Namespace[DataT]:
         """The same sockets; an event that is emitted is dropped for clients not ready for it."""
@@ -408,6 +428,31 @@ def _names(rooms: tuple[RoomNames, ...]) -> tuple[str, ...]:
     several = (list, tuple, set, frozenset)
     names = (room if isinstance(room, several) else (room,) for room in rooms)
     return tuple(chain.from_iterable(names))
+
+
+_USER = "\0user:"
+"""Begins the names of the rooms of users, which are no plugin's."""
+
+
+def user_room(name: str) -> str:
+    """The room of a user: only sockets of that user are in it, from their acceptance on."""
+    return _USER + name
+
+
+def is_user_room(room: str) -> bool:
+    """True of a room that sockets are in because of who they are."""
+    return isinstance(room, str) and room.startswith(_USER)
+
+
+def _user_rooms(users: tuple[UserNames, ...]) -> tuple[str, ...]:
+    names: list[str] = []
+    for each in users:
+        for name in each if isinstance(each, list | tuple | set | frozenset) else (each,):
+            if not isinstance(name, str | int) or isinstance(name, bool):
+                kind = type(name).__name__
+                raise TypeError(f"a user's name is text or a whole number, not {kind}")
+            names.append(user_room(str(name)))
+    return tuple(names)
 
 
 class Gateway:

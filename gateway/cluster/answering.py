@@ -105,4 +105,4 @@ class Answering:
 def _found(socket: Socket, *, is_brief: bool) -> wire.Encoded:
     handshake = socket.handshake
     told: dict[str, object] = {"address": handshake.address} if is_brief else asdict(handshake)
-    return wire.found_socket(socket.id, sorted(socket.rooms), socket.data, told)
+    return wire.found_socket(socket.id, sorted(socket.rooms), socket.user, socket.data, told)

@@ -183,6 +183,7 @@ class FoundSocket(Struct):
 
     id: str
     rooms: list[str] = []
+    user: str | None = None
     data: dict[str, Any] = {}
     handshake: Address = field(default_factory=Address)
 
@@ -228,10 +229,10 @@ def encode(message: Broadcast | Request | Answer | FoundSocket) -> bytes:
 
 
 def found_socket(
-    id: str, rooms: Sequence[str], data: object, handshake: dict[str, object]
+    id: str, rooms: Sequence[str], user: str | None, data: object, handshake: dict[str, object]
 ) -> msgspec.Raw:
     """Encode a socket for others: of `data`, what has a key of text and can be sent."""
-    told = {"id": id, "rooms": rooms, "handshake": handshake}
+    told = {"id": id, "rooms": rooms, "user": user, "handshake": handshake}
     try:
         return msgspec.Raw(_encoder.encode({**told, "data": data}))
     except _UNSENDABLE:

@@ -147,7 +147,12 @@ def _limits_of(block: type[Limits | NamespaceLimits]) -> _Kinds:
 
 _LIMITS = _limits_of(Limits)
 _NAMESPACE_LIMITS = _limits_of(NamespaceLimits)
-_NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
+_NAMESPACE: _Kinds = {
+    "connect_timeout": seconds,
+    "packet_timeout": seconds,
+    "order": str,
+    "user": lambda written: written,
+}
 _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str, "max_values": int}
 
 
@@ -288,6 +293,7 @@ def _namespace_limits(limits: Limits, data: Mapping[str, Any] | None) -> Namespa
         "handlers_per_socket": limits.handlers_per_socket,
         "packets_per_second": limits.packets_per_second,
         "rooms_per_socket": limits.rooms_per_socket,
+        "sockets_per_user": limits.sockets_per_user,
     }
     return NamespaceLimits(**{**of_the_gateway, **_given(data, _NAMESPACE_LIMITS)})
 

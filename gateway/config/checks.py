@@ -196,6 +196,13 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     yield from _unknown_logs(document, config)
     for name in _mapping(document.data.get("namespaces")):
         namespace = config.namespaces.get(with_slash(name))
+        if (
+            namespace
+            and namespace.user
+            and not (namespace.connection_middleware or config.server.handshake_middleware)
+        ):
+            message = "no socket has a user: no middleware puts anything into its data"
+            yield document.at("namespaces", name, "user").warning(message)
         if "*" in name:
             message = f"'*' is no pattern here: clients must ask for {name!r} itself"
             yield document.key_at("namespaces", name).warning(message)

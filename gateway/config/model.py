@@ -100,7 +100,8 @@ class RouteConfig:
 class NamespaceConfig:
     """One namespace; `routes` maps an event, a gateway event or `*` to its handler.
 
-    `is_whole` is false when routes with a problem are left out.
+    `user` is the path to a socket's user, such as `data.user`. `is_whole` is false when routes
+    with a problem are left out.
     """
 
     connection_middleware: tuple[Use, ...] = ()
@@ -109,6 +110,7 @@ class NamespaceConfig:
     connect_timeout: float = 20.0
     packet_timeout: float = 60.0
     order: Order = "concurrent"
+    user: str | None = None
     limits: NamespaceLimits = field(default_factory=NamespaceLimits)
     is_whole: bool = True
 

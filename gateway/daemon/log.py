@@ -28,7 +28,7 @@ Format = Literal["text", "json"]
 
 log = logging.getLogger("sockgw.server")
 
-_FACTS = ("address", "namespace", "socket", "event", "request_id")
+_FACTS = ("address", "namespace", "socket", "user", "event", "request_id")
 DIRECT = ("sockgw", "asyncio", "python", "py.warnings")
 """The loggers that do not depend on what plugins do to the root logger."""
 

@@ -135,7 +135,7 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
     for chain in ("connection_middleware", "packet_middleware"):
         yield from _chain(f"{name} {chain}", getattr(old, chain), getattr(new, chain))
     at = "namespaces", name
-    for key in ("connect_timeout", "packet_timeout", "order"):
+    for key in ("connect_timeout", "packet_timeout", "order", "user"):
         yield from _key(f"{name} {key}", (*at, key), (before, after), (old, new))
     yield from _namespace_limits(name, before, after)
     yield from _presence(f"{name} route '{{}}'", old.routes, new.routes)

@@ -20,6 +20,7 @@ __all__ = [
     "FAULTS",
     "OUTCOMES",
     "RETURNED",
+    "TooManySockets",
     "cancelled",
     "connect_error_data",
     "error_payload",
@@ -63,6 +64,10 @@ _OURS = tuple(
 )
 
 
+class TooManySockets(Reject):
+    """Refuses one more socket of a user. The log has the limit already."""
+
+
 def is_fault(error: BaseException, chain: FrameType | None) -> bool:
     """Tell whether an exception, caught in a chain's frame, is a plugin's to answer for.
 
@@ -100,7 +105,7 @@ def reason_of(error: BaseException) -> str:
 
     Notes that were added to a `Reject` are for the log only.
     """
-    if not isinstance(error, Reject):
+    if not isinstance(error, Reject) or isinstance(error, TooManySockets):
         return ""
     notes: Sequence[str] = getattr(error, "__notes__", ())
     return f": {error}" + "".join(f" ({note})" for note in notes)

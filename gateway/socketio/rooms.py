@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from gateway.api import Namespace, Socket, Value
+from gateway.api import Namespace, Socket, Value, is_user_room, user_room
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Transport
 from gateway.errors import Reject
@@ -136,7 +136,8 @@ class Rooms:
     """Sockets by id; accepted sockets also by namespace and room.
 
     A socket that is still connecting may join rooms, but gets nothing that is sent to them. The
-    room named after a socket's id, which only that socket is in, is not stored. `is_foreign`
+    room named after a socket's id, which only that socket is in, is not stored. That of a user is
+    none of a socket's own `rooms`: plugins cannot have sockets join or leave it. `is_foreign`
     is true of such names of other members; `None` means that there are none.
     """
 
@@ -147,6 +148,7 @@ class Rooms:
         self._rooms: dict[str, dict[str, _Members]] = {}
         self.addresses = AddressCounts()
         self.by_namespace = SharedCounts()
+        self.by_user = SharedCounts()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -185,6 +187,13 @@ class Rooms:
         self._namespaces.setdefault(namespace, {})[member] = None
         for room in member.rooms or ():
             self._place(member, room)
+        if (user := member.socket.user) is not None:
+            self._place(member, user_room(user))
+            self.by_user.add_one(_user_key(namespace, user))
+
+    def sockets_of(self, user: str, namespace: str) -> int:
+        """The number of accepted sockets of a user, here and elsewhere."""
+        return self.by_user.in_all(_user_key(namespace, user))
 
     def remove(self, member: Member) -> None:
         """Forget a socket, if it is not forgotten yet; takes one step for each of its rooms.
@@ -199,6 +208,9 @@ class Rooms:
         _discard(self._namespaces, namespace, member)
         for room in member.rooms or ():
             self._displace(member, room)
+        if (user := member.socket.user) is not None:
+            self._displace(member, user_room(user))
+            self.by_user.take_one(_user_key(namespace, user))
 
     def join(self, member: Member, rooms: Collection[str], limit: float) -> None:
         """Add a socket to rooms: to all of them, or to none. It may be in `limit` rooms.
@@ -221,11 +233,13 @@ class Rooms:
                 self._place(member, room)
 
     def check_free(self, rooms: Iterable[str]) -> None:
-        """Raise `Reject` if one of the rooms is a socket's own."""
+        """Raise `Reject` if one of the rooms is a socket's own, or a user's."""
         if any(room in self._by_id for room in rooms) or (
             self.is_foreign is not None and any(map(self.is_foreign, rooms))
         ):
             raise Reject("forbidden_room", "the room belongs to another socket")
+        if any(map(is_user_room, rooms)):
+            raise Reject("forbidden_room", "the room belongs to a user")
 
     def leave(self, member: Member, rooms: Iterable[str]) -> None:
         """Remove a socket from rooms, if it is in them."""
@@ -276,6 +290,10 @@ class Rooms:
             _discard(rooms, room, member)
             if not rooms:
                 del self._rooms[namespace]
+
+
+def _user_key(namespace: str, user: str) -> str:
+    return f"{namespace} {user}"  # no namespace has a blank in its name
 
 
 def _discard(table: dict[str, _Members], key: str, member: Member) -> None:

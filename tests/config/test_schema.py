@@ -178,6 +178,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/handshake_middleware/use",
         "/connection_middleware/use",
         "/packet_middleware/use",
+        "/namespace/user",
         *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/service/use",
         "/server/socket",
@@ -193,6 +194,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/namespace_limits/handlers_per_socket",
         "/namespace_limits/packets_per_second",
         "/namespace_limits/rooms_per_socket",
+        "/namespace_limits/sockets_per_user",
     }
 
 
