@@ -33,10 +33,11 @@ ALLOWED = {
     "engineio": "http limits errors",
     "socketio": "engineio http limits runtime api errors",
     "cluster": "socketio engineio http limits runtime api errors",
+    "push": "cluster socketio base64json api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
-        "cluster socketio engineio http limits snapshot compiler config loader runtime base64json "
-        "api errors"
+        "push cluster socketio engineio http limits snapshot compiler config loader runtime "
+        "base64json api errors"
     ),
     "client": "daemon socketio engineio config api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
@@ -47,15 +48,17 @@ ALLOWED = {
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
     "aiohttp": "engineio.reader http.switching daemon client builtin._fetched",
-    "asyncio": "builtin templates cli client http engineio runtime daemon testing socketio cluster",
+    "asyncio": (
+        "builtin templates cli client http engineio runtime daemon testing socketio cluster push"
+    ),
     "click": "cli",
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
     "httptools": "http.parser",
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
-    "msgspec": "loader socketio.msgpack cluster",
-    "orjson": "base64json socketio.json",
+    "msgspec": "loader socketio.msgpack cluster push",
+    "orjson": "base64json push socketio.json",
     "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway.api import Namespace
+from gateway.socketio.listing import Listed
 
 __all__ = [
     "Answer",
@@ -34,6 +35,8 @@ __all__ = [
     "Hello",
     "Join",
     "Leave",
+    "ListRooms",
+    "ListSockets",
     "Ours",
     "Publish",
     "Request",
@@ -167,7 +170,25 @@ class Hello(_Asked, tag=101):
     leads: bool = False
 
 
-Request = Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello
+class ListSockets(_Asked, tag=102):
+    """Ask for a page of the sockets of a target, and how many there are."""
+
+    opts: Options
+    limit: Annotated[int, Meta(ge=1)]
+    after: str = ""
+
+
+class ListRooms(_Asked, tag=103):
+    """Ask for a page of the rooms of a namespace. `opts` are those of the whole namespace."""
+
+    opts: Options
+    limit: Annotated[int, Meta(ge=1)]
+    after: str = ""
+
+
+Request = (
+    Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello | ListSockets | ListRooms
+)
 Confirmed = Join | Leave | Disconnect
 """Requests that change something, and are answered when that is done."""
 
@@ -192,7 +213,7 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     """An answer to a request. With `more`, another follows.
 
     `count` is a number of sockets, `sockets` are those of a `Fetch`, each encoded by itself.
-    `answers` and `missing` are those of a `Call`, by socket id.
+    `answers` and `missing` are those of a `Call`, by socket id. `listed` and `rooms` are a page.
     """
 
     request_id: str
@@ -203,6 +224,8 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     answers: dict[str, list[Any]] = {}
     missing: list[str] = []
     more: bool = False
+    listed: list[Listed] = []
+    rooms: dict[str, int] = {}
 
 
 # Encoding

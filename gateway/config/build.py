@@ -22,6 +22,8 @@ from gateway.config.include import Document
 from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
     AdminConfig,
+    ApiConfig,
+    ApiToken,
     At,
     GatewayConfig,
     LogConfig,
@@ -172,6 +174,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
         limits=limits,
         admin=_admin(folder, data),
+        api=_api(folder, data),
         log=LogConfig(**_given(data.get("log"), _LOG)),
         plugins=_plugins(file, document),
         services=MappingProxyType(
@@ -254,6 +257,29 @@ def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
         "token": lambda written: written,
     }
     return AdminConfig(**_given(data["admin"], kinds))
+
+
+def _api(folder: Path, data: Mapping[str, Any]) -> ApiConfig | None:
+    if not data.get("api"):
+        return None
+    kinds: _Kinds = {
+        "host": str,
+        "port": int,
+        "socket": _path(folder),
+        "tls": _tls(folder),
+        "hosts": lambda written: tuple(each.lower() for each in written),
+        "tokens": lambda written: tuple(map(_api_token, written)),
+    }
+    return ApiConfig(**_given(data["api"], kinds))
+
+
+def _api_token(written: Mapping[str, Any]) -> ApiToken:
+    scopes = (each.partition(":") for each in written["scopes"])
+    return ApiToken(
+        written["name"],
+        written["token"],
+        tuple(f"{what}:{with_slash(name)}" if name else what for what, _, name in scopes),
+    )
 
 
 def _plugins(file: Path, document: Document) -> tuple[tuple[Path, At], ...]:

@@ -19,6 +19,8 @@ from gateway.limits import Limits, NamespaceLimits
 
 __all__ = [
     "AdminConfig",
+    "ApiConfig",
+    "ApiToken",
     "At",
     "GatewayConfig",
     "LogConfig",
@@ -185,6 +187,34 @@ class AdminConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A token of the api. `name` is for the log; `scopes` are such as `push:/shop` and `read`."""
+
+    name: str
+    token: str = field(repr=False)
+    scopes: tuple[str, ...]
+
+    def allows(self, what: Literal["push", "read"], namespace: str) -> bool:
+        """True if it allows pushes to a namespace, or reading in it."""
+        return what in self.scopes or f"{what}:{namespace}" in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """The api listener's address: `socket` if there is one, else host and port.
+
+    `hosts` are names by which it may be asked besides its own.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7003
+    socket: Path | None = None
+    tls: TlsConfig | None = None
+    hosts: tuple[str, ...] = ()
+    tokens: tuple[ApiToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """Settings of the log; a `format` of `None` is text.
 
@@ -228,6 +258,7 @@ class GatewayConfig:
     reload: ReloadConfig
     limits: Limits
     admin: AdminConfig | None
+    api: ApiConfig | None
     log: LogConfig
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]

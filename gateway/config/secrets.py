@@ -18,6 +18,7 @@ _NAMES = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
+_API_TOKENS = ("api", "tokens")
 _CHAIN = ("server", "handshake_middleware")
 
 
@@ -47,8 +48,8 @@ class Secrets:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Tell whether the name of an option marks a secret; the admin token is one too."""
-    if path == _TOKEN:
+    """Tell whether the name of an option marks a secret; tokens of the gateway are some too."""
+    if path == _TOKEN or (path[:2] == _API_TOKENS and path[-1] == "token"):
         return True
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
     keys = [key for key in options if isinstance(key, str)]
@@ -62,7 +63,7 @@ def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets
     pieces = {
         piece
         for path, each in filled.items()
-        if path[0] in {"services", "namespaces"} or path[:2] == _CHAIN or path == _TOKEN
+        if path[0] in {"services", "namespaces"} or path[:2] == _CHAIN or is_secret(path)
         for piece in each
     }
     # Text with line breaks is mostly shown as `repr` has it.

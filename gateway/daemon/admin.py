@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import os
 import time
@@ -10,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.config import is_loopback, is_special
+from gateway.config import is_special
 from gateway.config.model import AdminConfig, GatewayConfig
+from gateway.daemon.access import NOT_FOR_PAGES, expect, has_token, is_named, is_of_a_page
 from gateway.daemon.fleet import Fleet
 from gateway.daemon.listener import AppServer, Listener
 from gateway.daemon.loading import Loading
@@ -129,19 +128,10 @@ def add_routes(app: web.Application, api: AdminApi) -> None:
         "/metrics": routes.metrics,
     }
     for path, get in gets.items():
-        app.router.add_get(path, get, expect_handler=_expect)
-    app.router.add_post("/-/reload", routes.reload, expect_handler=_expect)
-    app.router.add_post("/-/plan", routes.plan, expect_handler=_expect)
-    app.router.add_route("*", "/{path:.*}", _nothing, expect_handler=_expect)
-
-
-async def _expect(request: web.Request) -> None:
-    """Meet `Expect`; aiohttp's own handler sends the field back, which fails for some bytes."""
-    if request.headers["Expect"].lower() != "100-continue":
-        raise web.HTTPExpectationFailed
-    if request.version == HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
+        app.router.add_get(path, get, expect_handler=expect)
+    app.router.add_post("/-/reload", routes.reload, expect_handler=expect)
+    app.router.add_post("/-/plan", routes.plan, expect_handler=expect)
+    app.router.add_route("*", "/{path:.*}", _nothing, expect_handler=expect)
 
 
 async def _nothing(request: web.Request) -> web.StreamResponse:
@@ -180,8 +170,8 @@ class _Routes:
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
         # A web page in the operator's browser must not reload a gateway on loopback.
-        if "Origin" in request.headers:
-            return web.json_response({"error": "not for web pages"}, status=403)
+        if is_of_a_page(request):
+            return web.json_response({"error": NOT_FOR_PAGES}, status=403)
         if self._is_rebound(request):
             error = "this host name is not allowed: use localhost, or set admin.token"
             return web.json_response({"error": error}, status=403)
@@ -192,16 +182,14 @@ class _Routes:
     def _is_authorized(self, request: web.Request) -> bool:
         admin = self._api.admin
         token = admin.token if admin else None
-        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        return token is None or hmac.compare_digest(given, f"Bearer {token}".encode())
+        return token is None or has_token(request, token)
 
     def _is_rebound(self, request: web.Request) -> bool:
         """True for a web page that has its own host name lead to a listener without a token."""
         admin = self._api.admin
         if admin is None or admin.token or admin.socket:
             return False
-        host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
-        return not is_loopback(host) and host != admin.host.lower()
+        return not is_named(request, [admin.host.lower()])
 
     def _is_guarded(self) -> bool:
         """Tell whether only those who may run code as the daemon can get here."""
@@ -275,8 +263,9 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
     At most one line a second is logged about them. Faults are logged as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, listener: str = "admin") -> None:
         super().__init__(logging.getLogger("sockgw.admin"), {})
+        self._who = f"a client of the {listener} listener"
         self._counter = EventCounter("violation", [_BAD_HTTP])
 
     def exception(self, msg: object, *args: object, **facts: Any) -> None:
@@ -291,5 +280,5 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
         """Count an error that a client caused; tell whether it was one."""
         if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
             return False
-        self._counter.record(_BAD_HTTP, "a client of the admin listener", type(error).__name__)
+        self._counter.record(_BAD_HTTP, self._who, type(error).__name__)
         return True

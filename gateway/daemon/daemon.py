@@ -18,11 +18,13 @@ from gateway.config.audit import warn_of_writable
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.admin import AdminApi, add_routes, admin_listener
 from gateway.daemon.admin_door import AdminDoor
+from gateway.daemon.api_door import ApiDoor
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import Format, configure
 from gateway.daemon.metrics import Metrics
+from gateway.daemon.push_api import PushApi
 from gateway.daemon.reload import Reloader, Triggers, Verdict
 from gateway.daemon.serving import Serving
 from gateway.daemon.signals import signals
@@ -49,6 +51,7 @@ class StartupInfo:
     fleet: SingleProcess | WorkerFleet
     override: Mapping[str, Any]
     admin: Listener
+    push: Listener
     watcher: Watcher
     api: AdminApi
     degraded: ConfigError | None
@@ -151,15 +154,15 @@ class Daemon:
         reloaded: Callable[[Verdict], None] | None,
     ) -> None:
         snapshot, app = await self._first_snapshot(), web.Application()
-        fleet, admin = await self._made(stack, admin_listener(app), snapshot)
+        fleet, admin, pushes = await self._made(stack, admin_listener(app), snapshot)
         watcher = Watcher(snapshot.inputs, partial(self._triggers.want, "watch"))
-        metrics = Metrics(fleet, watcher)
+        metrics = Metrics(fleet, watcher, pushes.metrics)
         reloader = Reloader(
             self.file,
             self._triggers,
             loading=self._loading,
             fleet=fleet,
-            admin=admin,
+            doors=(admin, ApiDoor(pushes.listener)),
             watcher=watcher,
             last_good=self._last_good,
             metrics=metrics,
@@ -178,8 +181,8 @@ class Daemon:
         add_routes(app, api)
         await self._serve_first(snapshot, reloader)
         await stack.enter_async_context(_running(watcher.run(), reloader.run()))
-        degraded = reloader.degraded
-        info = StartupInfo(fleet, self._override, admin.listener, watcher, api, degraded)
+        where, degraded = (admin.listener, pushes.listener), reloader.degraded
+        info = StartupInfo(fleet, self._override, *where, watcher, api, degraded)
         warn_of_writable(info.config)
         started(info)
         self._notifier.ready(reloader.summary())
@@ -187,7 +190,7 @@ class Daemon:
 
     async def _made(
         self, stack: AsyncExitStack, admin: Listener, snapshot: Snapshot
-    ) -> tuple[SingleProcess | WorkerFleet, AdminDoor]:
+    ) -> tuple[SingleProcess | WorkerFleet, AdminDoor, PushApi]:
         """Make what serves; `stack` closes it, and then the sockets that were passed."""
         inherited = inherited_sockets(self._environ)
         for sock in inherited.values():
@@ -204,7 +207,9 @@ class Daemon:
             )
         stack.push_async_callback(admin.close)
         stack.push_async_callback(fleet.close)
-        return fleet, AdminDoor(admin, inherited.get(ADMIN))
+        pushes = PushApi(fleet)
+        stack.push_async_callback(pushes.listener.close)  # before what it pushes to
+        return fleet, AdminDoor(admin, inherited.get(ADMIN)), pushes
 
     async def _workers(self, snapshot: Snapshot) -> int:
         """Return how many workers the file asks for, or what may be served instead of it."""

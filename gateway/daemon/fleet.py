@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 
 from gateway.daemon.plan import Plan
 from gateway.errors import Problem
+from gateway.push.operations import Operation
 from gateway.snapshot import Snapshot
 
 __all__ = ["Candidate", "Fleet"]
@@ -64,6 +65,12 @@ class Fleet(Protocol):
         """Return what serving a snapshot would change, and how many sockets it would close.
 
         Raises `ConfigError` and `ListenError`.
+        """
+
+    async def push(self, operation: Operation) -> bytes:
+        """Do what another service asks for, and return the answer as JSON.
+
+        Raises `PushError`.
         """
 
     async def status(self) -> dict[str, Any]:

@@ -29,8 +29,8 @@ T = TypeVar("T")
 MOST_PAGES = 20
 """Pages that a plan names one by one; more than that are counted."""
 
-BLOCKS = ("server", "reload", "limits", "admin", "log")
-SECRETS = ("token",)
+BLOCKS = ("server", "reload", "limits", "admin", "api", "log")
+SECRETS = ("token", "tokens")
 
 RESTART_KEYS = ("path", "serializer", "workers")
 """Keys of `server` that only a restart can change: clients or processes depend on them."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
@@ -19,9 +19,10 @@ from typing import Literal
 
 from gateway.config.model import GatewayConfig
 from gateway.daemon.admin_door import AdminDoor
+from gateway.daemon.api_door import ApiDoor
 from gateway.daemon.fleet import Fleet
 from gateway.daemon.last_good import LastGood
-from gateway.daemon.listener import ListenError
+from gateway.daemon.listener import ListenError, Move
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, problem_fields
 from gateway.daemon.metrics import Metrics
@@ -80,7 +81,7 @@ class Triggers:
 class Reloader:
     """Runs reloads of `file` as they are asked for.
 
-    `fleet` serves clients, `admin` is where the admin listener listens. `degraded` holds the
+    `fleet` serves clients, `doors` are where the other listeners listen. `degraded` holds the
     problems of the file on disk while the last good configuration is served instead of it. `last`
     is the newest verdict. `reloaded` is called with every verdict.
     """
@@ -92,7 +93,7 @@ class Reloader:
         *,
         loading: Loading,
         fleet: Fleet,
-        admin: AdminDoor,
+        doors: Sequence[AdminDoor | ApiDoor],
         watcher: Watcher,
         last_good: LastGood,
         metrics: Metrics,
@@ -105,7 +106,7 @@ class Reloader:
         self._triggers = triggers
         self._loading = loading
         self._fleet = fleet
-        self._admin = admin
+        self._doors = doors
         self._watcher = watcher
         self._last_good = last_good
         self._metrics = metrics
@@ -190,17 +191,21 @@ class Reloader:
         # A service that fails to start may repeat its options, so they are masked before.
         known = former.config.secrets if former and former.config else config.secrets
         hide(known, config.secrets)
-        anyway = anyway or not self._admin.is_at(config)
+        anyway = anyway or not all(door.is_at(config) for door in self._doors)
         candidate = await self._fleet.prepare(snapshot, anyway=anyway)
         if candidate is None:
             return None
-        try:
-            move = self._admin.prepare(config)
-        except ListenError:
-            await candidate.abort()
-            raise
+        moves: list[Move] = []
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(candidate.abort)
+            for door in self._doors:
+                move = door.prepare(config)
+                undo.callback(move.cancel)
+                moves.append(move)
+            undo.pop_all()
         await candidate.commit()
-        await move.make()
+        for move in moves:
+            await move.make()
         self._apply(config, candidate.warnings)
         return candidate.plan
 

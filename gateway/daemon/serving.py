@@ -20,6 +20,7 @@ from gateway.engineio.settings import Settings
 from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.static import Static
 from gateway.limits import Limits
+from gateway.push.performing import Pusher
 from gateway.runtime.blueprint import Generation
 from gateway.socketio.server import Server
 
@@ -55,6 +56,7 @@ class Serving:
         self.http = self.sockets.engine.http_server(self.server.path, self._static)
         self.public = PublicServer(self.http, self._trusts)
         self.listener = Listener(self.public)
+        self.pusher = Pusher(self.sockets.hub)
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}

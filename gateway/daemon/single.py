@@ -15,6 +15,7 @@ from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.errors import Problem
+from gateway.push.operations import Operation
 from gateway.runtime.live import OldGeneration
 from gateway.snapshot import Snapshot
 
@@ -73,6 +74,9 @@ class SingleProcess:
         plan = serving.plan(await self._loading.build(snapshot, serving.build))
         sockets = serving.sockets.hub.rooms.counts
         return plan, sum(sockets[name] for name in plan.removed)
+
+    async def push(self, operation: Operation) -> bytes:
+        return await self.serving.pusher.perform(operation)
 
     async def status(self) -> dict[str, Any]:
         return serving_status(self.serving)

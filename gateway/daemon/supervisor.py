@@ -23,9 +23,11 @@ from gateway.daemon.control import (
     Metrics,
     Ping,
     Pong,
+    Pushed,
     Served,
     Start,
     Stop,
+    unparcelled,
 )
 from gateway.daemon.zygote import Zygote, ZygoteLost
 
@@ -133,6 +135,8 @@ class Worker:
                 self.metrics = metrics
             case Metrics(metrics):
                 self.metrics = metrics
+            case Pushed(data) if not message.code:
+                message = Pushed(unparcelled(data, descriptors))
         if (answer := self._answers.get(number)) and not answer.done():
             answer.set_result(message)
 

@@ -39,13 +39,18 @@ from gateway.daemon.control import (
     Ping,
     Pong,
     Prepare,
+    Push,
+    Pushed,
     Ready,
     Refused,
     Served,
     Start,
     Status,
     Stop,
+    operation_in,
+    parcel,
     unpacked,
+    unparcelled,
 )
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, set_up
@@ -54,6 +59,7 @@ from gateway.daemon.reload import FAULT, placed
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.daemon.single import serving_status
 from gateway.errors import ConfigError, Place, Problem
+from gateway.push.problems import PushError
 from gateway.snapshot import Snapshot
 
 __all__ = ["main"]
@@ -134,6 +140,8 @@ class Worker:
                 self._do(number, self._abort())
             case Compare():
                 self._do(number, self._compare(descriptors[0]))
+            case Push(operation):
+                self._do(number, self._push(number, unparcelled(operation, descriptors)))
             case Ask("status"):
                 assert self._serving is not None
                 self._channel.send(number, Status(serving_status(self._serving)))
@@ -253,6 +261,20 @@ class Worker:
             return Refused(error.problems, error.warnings)
         sockets = serving.sockets.hub.rooms.counts
         return Compared(plan, sum(sockets[name] for name in plan.removed))
+
+    async def _push(self, number: int, operation: bytes) -> Message | None:
+        assert self._serving is not None
+        try:
+            answer = await self._serving.pusher.perform(operation_in(operation))
+        except PushError as error:
+            return Pushed(None, error.code, error.detail)
+        data, descriptors = parcel(answer)
+        try:
+            self._channel.send(number, Pushed(data), *descriptors)
+        finally:
+            for each in descriptors:
+                os.close(each)
+        return None
 
     def _figures(self) -> tuple[Metric, ...]:
         return tuple(self._metrics.collect()) if self._metrics else ()

@@ -22,11 +22,15 @@ from gateway.daemon.control import (
     Compared,
     Message,
     Prepare,
+    Push,
+    Pushed,
     Ready,
     Refused,
     Start,
     Status,
     packed,
+    parcel,
+    pickled,
 )
 from gateway.daemon.listener import Address, BoundAddress, Listener, Move, Site
 from gateway.daemon.log import Format
@@ -36,6 +40,8 @@ from gateway.daemon.shutdown import CHAINS
 from gateway.daemon.sums import Sums, summed_status
 from gateway.daemon.supervisor import Supervisor, Worker, WorkerLost
 from gateway.errors import ConfigError, Place, Problem
+from gateway.push.operations import Operation
+from gateway.push.problems import PushError
 from gateway.snapshot import Snapshot
 
 __all__ = ["WorkerFleet"]
@@ -218,6 +224,26 @@ class WorkerFleet:
         finally:
             os.close(file)
         raise ConfigError([Problem(Place(str(snapshot.file)), "", "no worker serves")])
+
+    async def push(self, operation: Operation) -> bytes:
+        # The first that serves: what is pushed one after the other arrives in that order.
+        worker = next(iter(self._serving()), None)
+        if worker is None:
+            raise PushError("unavailable", "no worker serves")
+        data, descriptors = parcel(pickled(operation))
+        try:
+            answer = await worker.ask(Push(data), *descriptors)
+        except WorkerLost:
+            text = f"{worker} ended meanwhile: it may have been done or not"
+            raise PushError("unavailable", text) from None
+        finally:
+            for each in descriptors:
+                os.close(each)
+        if isinstance(answer, Pushed) and answer.answer is not None:
+            return answer.answer
+        if isinstance(answer, Pushed):
+            raise PushError(answer.code, answer.detail)
+        raise PushError("internal", "internal error")
 
     async def status(self) -> dict[str, Any]:
         answers = await _asked(self._serving(), Ask("status"), timeout=TELL)

@@ -191,6 +191,14 @@ class Rooms:
             self._place(member, user_room(user))
             self.by_user.add_one(_user_key(namespace, user))
 
+    def names(self, namespace: str) -> Sequence[str]:
+        """The rooms of a namespace, those of users among them."""
+        return tuple(self._rooms.get(namespace, ()))
+
+    def size(self, namespace: str, room: str) -> int:
+        """The number of accepted sockets in a room."""
+        return len(self._members(namespace, room))
+
     def sockets_of(self, user: str, namespace: str) -> int:
         """The number of accepted sockets of a user, here and elsewhere."""
         return self.by_user.in_all(_user_key(namespace, user))
