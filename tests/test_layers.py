@@ -39,7 +39,7 @@ ALLOWED = {
         "push cluster socketio engineio http limits snapshot compiler config loader runtime "
         "base64json api errors"
     ),
-    "client": "daemon socketio engineio config api errors",
+    "client": "daemon socketio engineio config base64json api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public testing",
     "__main__": "cli",

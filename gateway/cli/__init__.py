@@ -14,6 +14,7 @@ from gateway.cli.healthcheck import healthcheck
 from gateway.cli.init import init
 from gateway.cli.new import new
 from gateway.cli.plan import plan
+from gateway.cli.push import push
 from gateway.cli.reload import reload
 from gateway.cli.routes import routes
 from gateway.cli.run import run
@@ -36,6 +37,7 @@ EXAMPLES = {
     new: "sockgw new middleware auth",
     client.command: f"""sockgw client {URL}/chat --auth '{{"token": "secret"}}'""",
     emit.command: f"sockgw emit {URL} chat hello --ack --listen res --count 2",
+    push: "sockgw push emit /chat said hello --room lobby",
     schema: "sockgw schema > gateway.schema.json",
     completion: "sockgw completion bash",
 }
