@@ -39,6 +39,9 @@ BACKLOG = 1024
 ANSWER = 30.0
 """Longest time for the last answer on a connection, in seconds."""
 
+LINE = 65_536
+"""Bytes of the first line of a request to an application at most: names in it may be long."""
+
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 """The address of a TCP socket, as `socket.getaddrinfo` returns it."""
 
@@ -148,7 +151,12 @@ class AppServer:
         self, app: web.Application, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]
     ) -> None:
         self._runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logger
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=1.0,
+            logger=logger,
+            max_line_size=LINE,
         )
         self._ending: set[asyncio.Task[None]] = set()
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from gateway.push.operations import LIST_LIMIT, OPERATIONS, Batch, Push
+from gateway.push.operations import LIST_LIMIT, LONGEST_CURSOR, OPERATIONS, Batch, Push
 from gateway.push.problems import CODES
 
 __all__ = ["DOCUMENT"]
@@ -84,6 +84,8 @@ _OF_PUSH = {
     "disconnect": "Changed",
 }
 
+_TOO_LONG: _Data = {"description": "The request is no HTTP, or its first line is too long."}
+
 _KEY: _Data = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -125,7 +127,7 @@ def _get(name: str, text: str, schema: str, *parameters: _Data) -> _Data:
         "operationId": name,
         "summary": text,
         "parameters": list(parameters),
-        "responses": _responses(schema, 404),
+        "responses": {**_responses(schema, 404), "400": _TOO_LONG},
     }
 
 
@@ -139,10 +141,17 @@ def _in_path(name: str) -> _Data:
 
 
 _NAME: _Data = {"type": "string", "minLength": 1, "maxLength": 1000}
+_CURSOR: _Data = {
+    "type": "string",
+    "maxLength": LONGEST_CURSOR,
+    "pattern": "^[A-Za-z0-9_-]*$",
+    "description": "The `next` of the page before.",
+}
 _USER: _Data = {"type": "string", "minLength": 1, "maxLength": 256}
+_LISTS = ("rooms", "users", "sockets")
 _PAGE = (
     _in_query("limit", {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT, "default": 100}),
-    _in_query("after", {"type": "string", "description": "The `next` of the page before."}),
+    _in_query("after", _CURSOR),
 )
 
 
@@ -174,6 +183,10 @@ def _document() -> _Data:
     )
     for shape in shapes.values():
         shape["description"] = inspect.cleandoc(shape["description"])
+    shapes["Target"]["anyOf"] = [
+        *({"properties": {name: {"minItems": 1}}, "required": [name]} for name in _LISTS),
+        {"properties": {"all": {"const": True}}, "required": ["all"]},
+    ]
     return {
         "openapi": "3.1.0",
         "info": {

@@ -14,6 +14,7 @@ from gateway.push.problems import PushError
 
 __all__ = [
     "LIST_LIMIT",
+    "LONGEST_CURSOR",
     "MOST_NAMES",
     "MOST_OPERATIONS",
     "MOST_SECONDS",
@@ -47,6 +48,9 @@ MOST_OPERATIONS = 100
 
 MOST_SECONDS = 60.0
 """The longest time for clients to answer, in seconds: of a call, and of all calls of a batch."""
+
+LONGEST_CURSOR = 16_000
+"""Characters of a cursor at most."""
 
 LIST_LIMIT = 500
 """Sockets or rooms on one page at most."""
@@ -210,6 +214,8 @@ def batch_of(data: object) -> list[dict[str, Any]]:
 def listing_of(kind: type[L], query: Mapping[str, str]) -> L:
     """Make a request for a page of its query. Raises `PushError`."""
     given = dict(query)
+    if len(given.get("after", "")) > LONGEST_CURSOR:
+        raise PushError("bad_request", "after is not the `next` of an answer")
     if "after" in given:
         given["after"] = _name_in(given["after"])
     return _converted(given, kind, strict=False)
