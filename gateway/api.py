@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Generic, Literal, Protocol, TypeAlias, Union, overload
 
+from gateway.users import UserNames, user_rooms
+
 if sys.version_info >= (3, 13):
     from typing import TypeVar
 else:
@@ -30,11 +32,10 @@ __all__ = [
     "Next",
     "Socket",
     "Sockets",
+    "Tally",
     "Value",
     "Volatile",
     "Wire",
-    "is_user_room",
-    "user_room",
 ]
 
 Value: TypeAlias = Union[bool, int, float, str, bytes, "list[Value]", "dict[str, Value]", None]
@@ -54,11 +55,11 @@ Its return value is the ack: a tuple is several arguments, `None` is none.
 
 Transport: TypeAlias = Literal["polling", "websocket"]
 
+MOST_COUNTED = 1_000_000_000
+"""The most that a `Tally` counts at once."""
+
 RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 """A room, or several."""
-
-UserNames: TypeAlias = str | int | list[str] | tuple[str, ...] | set[str] | frozenset[str]
-"""The name of a user, or several."""
 
 
 class Wire(Protocol):
@@ -351,11 +352,11 @@ class Namespace(Generic[DataT]):
 
         Raises `TypeError` for `None`: a socket without a user is not meant.
         """
-        return replace(self, rooms=(self.rooms or ()) + _user_rooms(names))
+        return replace(self, rooms=(self.rooms or ()) + user_rooms(names))
 
     def except_user(self, *names: UserNames) -> Namespace[DataT]:
         """Leave out the sockets of these users."""
-        return replace(self, excluded=self.excluded + _user_rooms(names))
+        return replace(self, excluded=self.excluded + user_rooms(names))
 
     @property
     def volatile(self) -> Namespace[DataT]:
@@ -430,31 +431,6 @@ def _names(rooms: tuple[RoomNames, ...]) -> tuple[str, ...]:
     return tuple(chain.from_iterable(names))
 
 
-_USER = "\0user:"
-"""Begins the names of the rooms of users, which are no plugin's."""
-
-
-def user_room(name: str) -> str:
-    """The room of a user: only sockets of that user are in it, from their acceptance on."""
-    return _USER + name
-
-
-def is_user_room(room: str) -> bool:
-    """True of a room that sockets are in because of who they are."""
-    return isinstance(room, str) and room.startswith(_USER)
-
-
-def _user_rooms(users: tuple[UserNames, ...]) -> tuple[str, ...]:
-    names: list[str] = []
-    for each in users:
-        for name in each if isinstance(each, list | tuple | set | frozenset) else (each,):
-            if not isinstance(name, str | int) or isinstance(name, bool):
-                kind = type(name).__name__
-                raise TypeError(f"a user's name is text or a whole number, not {kind}")
-            names.append(user_room(str(name)))
-    return tuple(names)
-
-
 class Gateway:
     """Emits to any namespace, from anywhere. A service with a parameter `gateway` gets it."""
 
@@ -478,3 +454,37 @@ class Gateway:
         It does not wait for them. Raises `TypeError` or `ValueError` for what cannot be sent.
         """
         return self._emitter.publish(event, args)
+
+
+class Tally:
+    """Tells the other workers what is counted here, and hears what they have counted.
+
+    A factory of middleware or of a handler that has a parameter named `tally` gets one, which on
+    every worker belongs to what the factory makes there of the same options. `heard` is called with
+    a key and how often others have counted it, a moment later; the plugin sets it. With one process
+    nobody is told, and nothing is heard. A worker that starts hears nothing of what was before.
+    """
+
+    __slots__ = ("__weakref__", "_name", "_tell", "heard")
+
+    def __init__(self, name: str) -> None:
+        self.heard: Callable[[str, int], None] = _ignore
+        self._name = name
+        self._tell: Callable[[str, str, int], None] | None = None
+
+    def add(self, key: str, count: int = 1) -> None:
+        """Tell the others that a key was counted `count` times.
+
+        Raises `TypeError` for a key that is no text, `ValueError` for a count of less than 1 or
+        more than a billion.
+        """
+        if not isinstance(key, str):
+            raise TypeError(f"the key of a tally is text, not {type(key).__name__}")
+        if not 1 <= count <= MOST_COUNTED:
+            raise ValueError(f"the count of a tally is 1 to {MOST_COUNTED}, not {count}")
+        if self._tell is not None:
+            self._tell(self._name, key, count)
+
+
+def _ignore(key: str, count: int) -> None:
+    return None

@@ -69,5 +69,5 @@ def test_the_package_offers_what_api_context_and_errors_do() -> None:
     """All but what is the gateway's own side."""
     worlds = ("gateway.api", "gateway.context", "gateway.errors")
     offered = {name for world in worlds for name in exported(world)}
-    offered -= {"DataT", "Emitter", "Wire", "did_you_mean", "is_user_room", "user_room"}
+    offered -= {"DataT", "Emitter", "Wire", "did_you_mean"}
     assert set(exported("gateway")) == offered

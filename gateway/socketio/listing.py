@@ -13,8 +13,9 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import TypeVar
 
-from gateway.api import Namespace, user_room
+from gateway.api import Namespace
 from gateway.socketio.rooms import Member, Rooms
+from gateway.users import user_room
 
 __all__ = ["ROOMS", "Listed", "list_rooms", "list_sockets", "listed"]
 

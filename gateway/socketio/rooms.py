@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from gateway.api import Namespace, Socket, Value, is_user_room, user_room
+from gateway.api import Namespace, Socket, Value
 from gateway.engineio.session import Session
 from gateway.engineio.settings import Transport
 from gateway.errors import Reject
@@ -14,6 +14,7 @@ from gateway.http.addresses import AddressCounts, SharedCounts
 from gateway.limits import LimitName, Limits, NamespaceLimits
 from gateway.runtime.connection import ACCEPTED, LEFT, Connection
 from gateway.socketio.calls import Call
+from gateway.users import is_user_room, user_room
 
 __all__ = ["Member", "Rooms"]
 
