@@ -19,10 +19,11 @@ ALLOWED = {
     "limits": "",
     "headers": "errors",
     "users": "",
+    "redaction": "",
     "api": "headers users errors",
     "base64json": "api",
     "public": "api errors",
-    "config": "limits errors",
+    "config": "limits redaction errors",
     "loader": "limits errors",
     "runtime": "limits api errors",
     "builtin": "public",
@@ -38,7 +39,7 @@ ALLOWED = {
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
         "push cluster socketio engineio http limits snapshot compiler config loader runtime "
-        "base64json api errors"
+        "base64json redaction api errors"
     ),
     "client": "daemon socketio engineio config base64json api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
