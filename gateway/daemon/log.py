@@ -261,15 +261,13 @@ class _Json(_Masking):
             case float() if isfinite(value):
                 return value
             case Mapping() if depth < _DEEPEST:
-                return {
-                    self.mask(str(k)): HIDDEN
-                    if is_secret_name(str(k))
-                    else self._value(v, depth + 1)
-                    for k, v in value.items()
-                }
+                return {self.mask(str(k)): self._of(str(k), v, depth + 1) for k, v in value.items()}
             case list() | tuple() if depth < _DEEPEST:
                 return [self._value(each, depth + 1) for each in value]
         return self.mask(str(redacted(value)))
+
+    def _of(self, name: str, value: object, depth: int) -> object:
+        return HIDDEN if is_secret_name(name) else self._value(value, depth)
 
 
 def _has_containers(arguments: object) -> bool:
