@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from pathlib import Path
 
 import pytest
 
+from gateway.daemon.daemon import StartupInfo
 from tests.deadline import until
 from tests.push.conftest import Connect
 from tests.push.pushed_gateway import CONFIG, TOKENS, Api, pushed, write_gateway
@@ -207,3 +209,31 @@ async def test_too_many_requests_and_bytes(
     assert (await waiting)["answers"]
     monkeypatch.setattr("gateway.daemon.push_api.MOST_BYTES", 10)
     assert (await api.refused("emit", EMIT))[1] == "busy"
+
+
+async def test_a_certificate_is_served_and_renewed(tmp_path: Path) -> None:
+    certificates = Path(__file__).parents[1] / "daemon" / "tls"
+
+    def install(name: str) -> bytes:
+        text = (certificates / f"{name}.pem").read_text()
+        (tmp_path / "cert.pem").write_text(text)
+        (tmp_path / "key.pem").write_text((certificates / f"{name}.key").read_text())
+        return ssl.PEM_cert_to_DER_cert(text)
+
+    install("one")
+    tls = "api:\n  tls: {cert: cert.pem, key: key.pem}\n"
+    config = CONFIG.replace("api:\n", tls) + 'reload: {watch: "off", poll_interval: 1h}\n'
+    async with pushed(write_gateway(tmp_path, config)) as (api, info):
+        assert api.url.startswith("https:")
+        await _presents(info, install("two"))
+        (tmp_path / "cert.pem").write_text("no certificate")
+        verdict = await info.api.reload()
+        assert (verdict.result, verdict.problems[0].path) == ("failed", "api.tls")
+
+
+async def _presents(info: StartupInfo, certificate: bytes) -> None:
+    """Reload, and see that a certificate is served."""
+    assert (await info.api.reload()).result == "applied"
+    host, _, port = info.push.url.removeprefix("https://").partition(":")
+    found = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+    assert ssl.PEM_cert_to_DER_cert(found) == certificate
