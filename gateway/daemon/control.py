@@ -208,7 +208,12 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """To a worker: stop serving, in order, and end."""
+    """To a worker: stop serving, in order, and end.
+
+    With `is_replaced`, workers of another process accept on its socket.
+    """
+
+    is_replaced: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,15 @@ from typing import Any, Protocol
 
 from prometheus_client.core import Metric
 
+from gateway.daemon.listener import Listener
 from gateway.daemon.plan import Plan
 from gateway.errors import Problem
 from gateway.snapshot import Snapshot
 
-__all__ = ["Candidate", "Fleet"]
+__all__ = ["START", "Candidate", "Fleet"]
+
+START = 60.0
+"""Seconds beyond `reload.load_timeout` in which a process that was started has to serve."""
 
 
 class Candidate(Protocol):
@@ -50,8 +54,8 @@ class Fleet(Protocol):
         """The number of the generation that serves; 0 if none does."""
 
     @property
-    def url(self) -> str:
-        """The URL of the public listener, without a path."""
+    def listener(self) -> Listener:
+        """The public listener. Raises `LookupError` before the first snapshot serves."""
 
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> Candidate | None:
         """Get a snapshot ready to serve; `None` if what it says is served already.
@@ -72,5 +76,8 @@ class Fleet(Protocol):
     async def metrics(self) -> Sequence[Metric]:
         """Return the metrics of what serves."""
 
-    async def close(self) -> None:
-        """Stop serving, in order."""
+    async def close(self, *, is_replaced: bool = False) -> None:
+        """Stop serving, in order.
+
+        With `is_replaced`, another process has taken the socket for clients over.
+        """

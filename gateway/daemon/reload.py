@@ -82,7 +82,8 @@ class Reloader:
 
     `fleet` serves clients, `admin` is where the admin listener listens. `degraded` holds the
     problems of the file on disk while the last good configuration is served instead of it. `last`
-    is the newest verdict. `reloaded` is called with every verdict.
+    is the newest verdict. `reloaded` is called with every verdict. While somebody else holds
+    `turn`, reloads wait.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Reloader:
     ) -> None:
         self.degraded: ConfigError | None = None
         self.last: Verdict | None = None
+        self.turn = asyncio.Lock()
         self._file = file
         self._triggers = triggers
         self._loading = loading
@@ -129,8 +131,9 @@ class Reloader:
         try:
             while True:
                 trigger = await self._triggers.next()
-                answer, self._next = self._next, _future()
-                verdict = await self._once(trigger)
+                async with self.turn:
+                    answer, self._next = self._next, _future()
+                    verdict = await self._once(trigger)
                 answer.set_result(verdict)
                 try:
                     self._report(verdict)
@@ -251,7 +254,7 @@ class Reloader:
 
     def summary(self) -> str:
         """Return the state of the gateway in one line, for systemd."""
-        summary = f"generation {self._fleet.generation} serves at {self._fleet.url}"
+        summary = f"generation {self._fleet.generation} serves at {self._fleet.listener.url}"
         if self.last and self.last.result == "failed":
             return f"{summary}; the last reload failed: {self.last.problems[0]}"
         return summary

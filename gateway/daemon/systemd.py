@@ -88,6 +88,10 @@ class Notifier:
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
+    def replaced(self, pid: int) -> None:
+        """Another process serves from now on, and speaks for the daemon."""
+        self._send(f"MAINPID={pid}")
+
     def stopping(self) -> None:
         """The daemon is about to end."""
         self._send("STOPPING=1\nSTATUS=stopping")

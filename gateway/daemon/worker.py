@@ -64,7 +64,7 @@ log = logging.getLogger("sockgw.server")
 def main(control: socket.socket) -> None:
     """Be a worker until the supervisor says stop; `control` is the channel to it."""
     # A terminal sends these to all processes of the daemon: the supervisor says what they mean.
-    for told in (signal.SIGINT, signal.SIGHUP):
+    for told in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(told, lambda number, frame: None)
 
     async def serve(started: Callable[[str], None]) -> None:
@@ -99,6 +99,7 @@ class Worker:
         self._metrics: ServingMetrics | None = None
         self._prepared: _Prepared | None = None
         self._stop = asyncio.Event()
+        self._is_replaced = False
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -109,7 +110,7 @@ class Worker:
         if self._prepared is not None:
             await self._abort()
         if self._serving is not None:
-            await self._serving.close()
+            await self._serving.close(is_replaced=self._is_replaced)
         self._channel.send(0, Served(self._figures()))
         if self._forwarding is not None:
             self._forwarding.close()
@@ -141,7 +142,8 @@ class Worker:
                 self._channel.send(number, Metrics(self._figures()))
             case Ping():
                 self._channel.send(number, Pong())
-            case Stop():
+            case Stop(is_replaced):
+                self._is_replaced = is_replaced
                 self._stop.set()
 
     def _do(self, number: int, work: Coroutine[Any, Any, Message | None]) -> None:

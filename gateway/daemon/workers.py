@@ -28,6 +28,7 @@ from gateway.daemon.control import (
     Status,
     packed,
 )
+from gateway.daemon.fleet import START
 from gateway.daemon.listener import Address, BoundAddress, Listener, Move, Site
 from gateway.daemon.log import Format
 from gateway.daemon.plan import RESTART_KEYS, Plan
@@ -47,9 +48,6 @@ COMMIT = 5.0
 
 LEAST_SILENCE, SILENCES = 5.0, 5
 """How long a worker may not answer: at least these seconds, or so often `overload_after`."""
-
-START = 60.0
-"""Seconds beyond `reload.load_timeout` in which a worker that was started again has to serve."""
 
 TELL = 2.0
 """Seconds in which a worker has to tell its status or its metrics."""
@@ -79,7 +77,8 @@ class WorkerFleet:
     """A fleet of `count` workers.
 
     `override` takes precedence over the file's `server` block, and `inherited`, a socket for
-    clients that listens already, over everything. `log_format` and `verbose` are those of the log.
+    clients that listens already, over everything. `former` is as of `Listener`. `log_format` and
+    `verbose` are those of the log.
     """
 
     def __init__(
@@ -87,6 +86,7 @@ class WorkerFleet:
         count: int,
         override: Mapping[str, Any],
         inherited: socket.socket | None,
+        former: socket.socket | None,
         *,
         log_format: Format | None,
         verbose: bool,
@@ -97,7 +97,7 @@ class WorkerFleet:
         self._log_format: Format | None = log_format
         self._verbose = verbose
         self._door = _Door()
-        self._listener = Listener(self._door)
+        self.listener = Listener(self._door, former)
         self._file: int | None = None  # of the snapshot that serves
         self._unused = UnusedAddress(inherited)
         self._sums = Sums()
@@ -111,10 +111,6 @@ class WorkerFleet:
     def workers(self) -> Sequence[Worker]:
         """The workers, by their numbers."""
         return self._supervisor.workers
-
-    @property
-    def url(self) -> str:
-        return self._listener.url
 
     @property
     def _config(self) -> GatewayConfig | None:
@@ -134,11 +130,11 @@ class WorkerFleet:
     async def _prepare(self, snapshot: Snapshot, anyway: bool) -> _Candidate | None:
         assert snapshot.config is not None
         file = packed(snapshot)
-        move = Move(self._listener, is_needed=False, bound=None)
+        move = Move(self.listener, is_needed=False, bound=None)
         workers: list[Worker] = []
         try:
             if not snapshot.problems:
-                move = self._listener.prepare(self._address(snapshot.config.server))
+                move = self.listener.prepare(self._address(snapshot.config.server))
             await self._supervisor.start()
             workers = [worker for worker in self.workers if worker.is_up]
             anyway = anyway or move.is_needed
@@ -230,13 +226,15 @@ class WorkerFleet:
         await _asked(self._serving(), Ask("metrics"), timeout=TELL)
         return self._sums.metrics(self.workers)
 
-    async def close(self) -> None:
-        config = self._config
-        limit = STOP
+    async def close(self, *, is_replaced: bool = False) -> None:
+        if is_replaced:
+            await self.listener.give_away()
+        config, limit = self._config, STOP
         if config is not None:
-            limit += config.server.stop_timeout + config.reload.close_window + 2 * CHAINS
-        await self._supervisor.stop(limit)
-        await self._listener.close()
+            leaving = config.server.stop_timeout + config.reload.close_window
+            limit += (2 if is_replaced else 1) * leaving + 2 * CHAINS
+        await self._supervisor.stop(limit, is_replaced=is_replaced)
+        await self.listener.close()
 
     def _serving(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.state == "serving"]

@@ -135,7 +135,7 @@ def _reaped(pid: int) -> int | None:
 
 def main(descriptor: int) -> None:
     """Fork workers as the supervisor asks for them, until it is gone; then end them."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
     gc.collect()

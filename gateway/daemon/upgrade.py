@@ -1,0 +1,234 @@
+"""Upgrades: another process of the program takes the listening sockets over, and this one leaves.
+
+The former process starts the command that it was started with again, which may now be another
+version. The two share a pair of Unix sockets: the sockets that listen go one way with the first
+message, and the outcome comes back with the second. Whichever of the two dies, the other serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.errors import GatewayError, Problem
+
+__all__ = ["Listening", "Predecessor", "Successor", "UpgradeError", "Upgrades"]
+
+log = logging.getLogger("sockgw.server")
+
+VARIABLE = "SOCKGW_UPGRADE_FD"
+"""Names the descriptor of the new process's end."""
+
+NOT_FOR_THE_NEXT = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", VARIABLE)
+"""Variables that are about this process alone."""
+
+MOST_SOCKETS = 8
+MOST_BYTES = 2**18
+"""What one message holds at most. Longer problems are told in the log of the new process alone."""
+
+
+class UpgradeError(GatewayError):
+    """An upgrade that failed, and changed nothing; `problems` are those of the file."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The process that serves instead of this one, `seconds` after it was started."""
+
+    pid: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The sockets that a gateway listens on, by what they are for.
+
+    A service manager has passed those that are `inherited`.
+    """
+
+    inherited: Mapping[str, socket.socket] = field(default_factory=dict)
+    own: Mapping[str, socket.socket] = field(default_factory=dict)
+
+    def close(self) -> None:
+        for sock in (*self.inherited.values(), *self.own.values()):
+            sock.close()
+
+
+class Upgrades:
+    """Upgrades of this process, one at a time.
+
+    No reload runs meanwhile, nor after it has succeeded: `turn` is theirs. `listening` returns the
+    sockets to hand over, and `timeout` the seconds that the new process has. `replaced` is called
+    with the process that serves instead of this one.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        turn: asyncio.Lock,
+        listening: Callable[[], Listening],
+        timeout: Callable[[], float],
+        replaced: Callable[[Successor], None],
+    ) -> None:
+        self._environ, self._turn = environ, turn
+        self._listening, self._timeout = listening, timeout
+        self._replaced = replaced
+        self._task: asyncio.Task[Successor | UpgradeError] | None = None
+
+    def want(self) -> asyncio.Task[Successor | UpgradeError]:
+        """Begin an upgrade, unless one is under way or done; return its outcome."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._once())
+        return self._task
+
+    async def request(self) -> Successor:
+        """Upgrade, and return what serves instead of this process. Raises `UpgradeError`."""
+        outcome = await asyncio.shield(self.want())
+        if isinstance(outcome, UpgradeError):
+            raise outcome
+        return outcome
+
+    async def cancel(self) -> None:
+        """Give up an upgrade that is under way: this process stops."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _once(self) -> Successor | UpgradeError:
+        await self._turn.acquire()
+        try:
+            if os.getpid() == 1:
+                raise UpgradeError(
+                    "this is process 1, and a container ends with it: start another container"
+                )
+            log.info("upgrading: starting %s", " ".join(sys.orig_argv))
+            found = await _successor(self._environ, self._listening(), self._timeout())
+        except BaseException as error:
+            self._task = None
+            self._turn.release()
+            if not isinstance(error, UpgradeError):
+                raise
+            log.error("upgrade failed, this process serves on: %s", error)
+            return error
+        self._replaced(found)
+        return found
+
+
+async def _successor(environ: Mapping[str, str], listening: Listening, timeout: float) -> Successor:
+    """Start the program again, and wait until it serves; it is killed after `timeout` seconds.
+
+    Raises `UpgradeError`.
+    """
+    began = time.monotonic()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            theirs.setblocking(True)
+            sockets = (*listening.inherited.values(), *listening.own.values())
+            names = {"inherited": [*listening.inherited], "own": [*listening.own]}
+            descriptors = [sock.fileno() for sock in sockets]
+            socket.send_fds(ours, [json.dumps(names).encode()], descriptors)
+            process = await _started(environ, theirs)
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await _answer(ours)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            if isinstance(error, TimeoutError):
+                raise UpgradeError(f"the new process did not serve within {timeout:g} s") from None
+            raise
+        if "ready" not in answer:
+            raise UpgradeError(*await _failure(process, answer))
+    return Successor(process.pid, time.monotonic() - began)
+
+
+async def _started(environ: Mapping[str, str], theirs: socket.socket) -> asyncio.subprocess.Process:
+    left = {name: value for name, value in environ.items() if name not in NOT_FOR_THE_NEXT}
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, *sys.orig_argv[1:]),
+            env={**left, VARIABLE: str(theirs.fileno())},
+            pass_fds=[theirs.fileno()],
+        )
+    except OSError as error:
+        raise UpgradeError(f"{sys.executable} cannot be started: {error.strerror}") from None
+
+
+async def _answer(ours: socket.socket) -> dict[str, Any]:
+    """Return what the new process says; nothing if it has ended."""
+    ours.setblocking(False)
+    try:
+        data = await asyncio.get_running_loop().sock_recv(ours, MOST_BYTES)
+    except OSError:  # it has ended without having read what came to it
+        data = b""
+    found: dict[str, Any] = json.loads(data) if data else {}
+    return found
+
+
+async def _failure(
+    process: asyncio.subprocess.Process, answer: Mapping[str, Any]
+) -> tuple[str, list[Problem]]:
+    code = await process.wait()
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    problems = [Problem.from_dict(each) for each in answer.get("problems", ())]
+    return f"the new process {how} before it served", problems
+
+
+class Predecessor:
+    """The process that this one takes over from, and the sockets that it has handed over."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        data, descriptors, _, _ = socket.recv_fds(
+            sock, MOST_BYTES, MOST_SOCKETS, socket.MSG_CMSG_CLOEXEC
+        )
+        names = json.loads(data)
+        sockets = [socket.socket(fileno=each) for each in descriptors]
+        for each in sockets:
+            each.setblocking(False)
+        count = len(names["inherited"])
+        self.listening = Listening(
+            inherited=dict(zip(names["inherited"], sockets[:count], strict=True)),
+            own=dict(zip(names["own"], sockets[count:], strict=True)),
+        )
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Predecessor | None:
+        """Return the process that has started this one to take over; `None` if none has."""
+        number = environ.get(VARIABLE, "")
+        if not number:
+            return None
+        os.environ.pop(VARIABLE, None)  # plugins may start programs
+        os.set_inheritable(int(number), False)
+        return cls(socket.socket(fileno=int(number)))
+
+    def ready(self) -> None:
+        """Say that this process serves."""
+        self._say({"ready": os.getpid()})
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Say what keeps this process from serving."""
+        self._say({"problems": [each.as_dict() for each in problems]})
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def _say(self, answer: Mapping[str, object]) -> None:
+        data = json.dumps(answer).encode()
+        with suppress(OSError):  # it is gone, and this process serves alone
+            self._sock.send(data if len(data) < MOST_BYTES else b"{}")
