@@ -45,6 +45,6 @@ def upgrade(file: Path, daemon: AdminClient, format: str) -> None:
         show_json(asdict(successor))
     else:
         click.echo(
-            f"process {successor.pid} serves after {successor.seconds:.1f} s, "
-            "and the former one lets its clients go"
+            f"process {successor.pid} serves, after {successor.seconds:.1f} s; "
+            "the former one lets its clients go"
         )

@@ -41,6 +41,7 @@ __all__ = [
     "Fork",
     "Forked",
     "Frames",
+    "GiveWay",
     "Join",
     "Message",
     "Metrics",
@@ -207,10 +208,15 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveWay:
+    """To a worker: accept no more connections, since another process is about to; then answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """To a worker: stop serving, in order, and end.
 
-    With `is_replaced`, workers of another process accept on its socket.
+    With `is_replaced`, the clients go to the workers of another process.
     """
 
     is_replaced: bool
@@ -242,6 +248,7 @@ Message: TypeAlias = (
     | Metrics
     | Ping
     | Pong
+    | GiveWay
     | Stop
     | Served
 )

@@ -156,7 +156,7 @@ class Daemon:
     def _replaced(self, successor: Successor) -> None:
         """Let the clients of this process go: another one serves."""
         log.info(
-            "process %d serves after %.1f s: letting clients go to it",
+            "process %d takes over after %.1f s: letting clients go to it",
             *(successor.pid, successor.seconds),
         )
         self._notifier.replaced(successor.pid)
@@ -242,8 +242,6 @@ class Daemon:
         warn_of_writable(info.config)
         started(info)
         self._notifier.ready(summary)
-        if self._predecessor is not None:
-            self._predecessor.ready()
 
     def _given(self, stack: AsyncExitStack) -> Listening:
         """Take the sockets that listen already; `stack` closes them."""
@@ -281,8 +279,10 @@ class Daemon:
         return fleet, AdminDoor(admin, given.inherited.get(ADMIN))
 
     async def _close(self, fleet: SingleProcess | WorkerFleet, admin: Listener) -> None:
-        if self._is_replaced:
+        if self._is_replaced and self._upgrades is not None:
             await admin.give_away()
+            await fleet.give_way()
+            self._upgrades.give_way()
         await fleet.close(is_replaced=self._is_replaced)
 
     async def _workers(self, snapshot: Snapshot) -> int:
@@ -300,14 +300,15 @@ class Daemon:
 
     async def _serve_first(self, snapshot: Snapshot, reloader: Reloader) -> None:
         """Serve the file or, when it is broken, the last good configuration if that is allowed."""
+        replace = self._predecessor.replace if self._predecessor else None
         try:
-            await reloader.serve(snapshot)
+            await reloader.serve(snapshot, prepared=replace)
         except ConfigError as error:
             kept = await self._fallback()
             if kept is None:
                 raise
             try:
-                await reloader.serve(kept)
+                await reloader.serve(kept, prepared=replace)
             except ConfigError:
                 raise error from None
             reloader.degraded = error

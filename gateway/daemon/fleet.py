@@ -76,8 +76,11 @@ class Fleet(Protocol):
     async def metrics(self) -> Sequence[Metric]:
         """Return the metrics of what serves."""
 
+    async def give_way(self) -> None:
+        """Stop accepting connections: another process is about to, on the same socket."""
+
     async def close(self, *, is_replaced: bool = False) -> None:
         """Stop serving, in order.
 
-        With `is_replaced`, another process has taken the socket for clients over.
+        With `is_replaced`, another process accepts the connections; see `let_go`.
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,11 +181,17 @@ class Reloader:
         await self.keep(snapshot)
         return plan
 
-    async def serve(self, snapshot: Snapshot, *, anyway: bool = True) -> Plan | None:
+    async def serve(
+        self,
+        snapshot: Snapshot,
+        *,
+        anyway: bool = True,
+        prepared: Callable[[], Awaitable[None]] | None = None,
+    ) -> Plan | None:
         """Make `snapshot` the one that serves; `None` if what it says is served already.
 
-        With `anyway`, serve it even then. Raises `ConfigError` and `ListenError`; nothing has
-        changed then.
+        With `anyway`, serve it even then. `prepared` is awaited when nothing can fail any more.
+        Raises `ConfigError` and `ListenError`; nothing has changed then.
         """
         config, former = snapshot.config, self._fleet.snapshot
         if config is None:
@@ -202,6 +208,8 @@ class Reloader:
         except ListenError:
             await candidate.abort()
             raise
+        if prepared is not None:
+            await prepared()
         await candidate.commit()
         await move.make()
         self._apply(config, candidate.warnings)

@@ -151,7 +151,7 @@ class Serving:
         """
         window, timeout = self.build.config.reload.close_window, self.server.stop_timeout
         if is_replaced:
-            await let_go(self.sockets, self.http, self.listener, timeout, window)
+            await let_go(self.sockets, self.http, timeout, window)
         await shut_down(self.sockets, self.listener, timeout, window)
         self.sockets.dispatcher.in_flight.load.stop()
 

@@ -33,9 +33,7 @@ PAUSE = 0.01
 """Time between two looks at what clients still do, in seconds."""
 
 
-async def let_go(
-    server: Server, http: HttpServer, listener: Listener, timeout: float, window: float
-) -> None:
+async def let_go(server: Server, http: HttpServer, timeout: float, window: float) -> None:
     """Let all clients go to the process that has taken the listening socket over.
 
     They are served until then. A session is closed while nothing that its client asked for is under
@@ -44,7 +42,6 @@ async def let_go(
     `window` seconds.
     """
     engine, limit = server.engine, time.monotonic() + window + timeout
-    await listener.give_away()
     count = len(engine.sessions)
     polling = [each for each in engine.sessions.values() if each.transport == "polling"]
     await _close_at_rest(polling, server.is_at_rest, 0.0, limit)

@@ -82,6 +82,9 @@ class SingleProcess:
     async def metrics(self) -> Sequence[Metric]:
         return [*self._metrics.collect()] if self._metrics else []
 
+    async def give_way(self) -> None:
+        await self.serving.listener.give_away()
+
     async def close(self, *, is_replaced: bool = False) -> None:
         if self._serving:
             await self._serving.close(is_replaced=is_replaced)

@@ -2,7 +2,9 @@
 
 The former process starts the command that it was started with again, which may now be another
 version. The two share a pair of Unix sockets: the sockets that listen go one way with the first
-message, and the outcome comes back with the second. Whichever of the two dies, the other serves.
+message, and whether all is prepared comes back with the second. Then the former process accepts no
+more and closes its end, whereupon the new one accepts. Between the two, connections wait in the
+queue of the socket. Whichever of the two dies, the other serves.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +33,9 @@ VARIABLE = "SOCKGW_UPGRADE_FD"
 
 NOT_FOR_THE_NEXT = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", VARIABLE)
 """Variables that are about this process alone."""
+
+GIVING_WAY = 10.0
+"""Seconds in which the former process has to stop accepting."""
 
 MOST_SOCKETS = 8
 MOST_BYTES = 2**18
@@ -46,7 +52,7 @@ class UpgradeError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """The process that serves instead of this one, `seconds` after it was started."""
+    """The process that serves instead of this one, ready `seconds` after it was started."""
 
     pid: int
     seconds: float
@@ -87,6 +93,7 @@ class Upgrades:
         self._listening, self._timeout = listening, timeout
         self._replaced = replaced
         self._task: asyncio.Task[Successor | UpgradeError] | None = None
+        self._held: socket.socket | None = None  # while the new process does not accept
 
     def want(self) -> asyncio.Task[Successor | UpgradeError]:
         """Begin an upgrade, unless one is under way or done; return its outcome."""
@@ -107,6 +114,12 @@ class Upgrades:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def give_way(self) -> None:
+        """Let the new process accept connections: this one no longer does."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
     async def _once(self) -> Successor | UpgradeError:
         await self._turn.acquire()
         try:
@@ -115,7 +128,7 @@ class Upgrades:
                     "this is process 1, and a container ends with it: start another container"
                 )
             log.info("upgrading: starting %s", " ".join(sys.orig_argv))
-            found = await _successor(self._environ, self._listening(), self._timeout())
+            found, self._held = await _successor(self._environ, self._listening(), self._timeout())
         except BaseException as error:
             self._task = None
             self._turn.release()
@@ -127,46 +140,60 @@ class Upgrades:
         return found
 
 
-async def _successor(environ: Mapping[str, str], listening: Listening, timeout: float) -> Successor:
-    """Start the program again, and wait until it serves; it is killed after `timeout` seconds.
+async def _successor(
+    environ: Mapping[str, str], listening: Listening, timeout: float
+) -> tuple[Successor, socket.socket]:
+    """Start the program again, and wait until it is ready; it is killed after `timeout` seconds.
 
-    Raises `UpgradeError`.
+    It serves once the returned socket is closed. Raises `UpgradeError`.
     """
     began = time.monotonic()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
+    with ExitStack() as stack:
+        stack.enter_context(ours)
         with theirs:
-            theirs.setblocking(True)
             sockets = (*listening.inherited.values(), *listening.own.values())
             names = {"inherited": [*listening.inherited], "own": [*listening.own]}
             descriptors = [sock.fileno() for sock in sockets]
             socket.send_fds(ours, [json.dumps(names).encode()], descriptors)
-            process = await _started(environ, theirs)
+            pid = _started(environ, theirs)
         try:
             async with asyncio.timeout(timeout):
                 answer = await _answer(ours)
         except BaseException as error:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            os.kill(pid, signal.SIGKILL)
+            await _exit_code(pid)
             if isinstance(error, TimeoutError):
-                raise UpgradeError(f"the new process did not serve within {timeout:g} s") from None
+                raise UpgradeError(f"the new process was not ready within {timeout:g} s") from None
             raise
         if "ready" not in answer:
-            raise UpgradeError(*await _failure(process, answer))
-    return Successor(process.pid, time.monotonic() - began)
+            code = await _exit_code(pid)
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            problems = [Problem.from_dict(each) for each in answer.get("problems", ())]
+            raise UpgradeError(f"the new process {how} before it was ready", problems)
+        stack.pop_all()
+    return Successor(pid, time.monotonic() - began), ours
 
 
-async def _started(environ: Mapping[str, str], theirs: socket.socket) -> asyncio.subprocess.Process:
+def _started(environ: Mapping[str, str], theirs: socket.socket) -> int:
+    """Start the program again. It is to outlive this process, so no loop watches it."""
     left = {name: value for name, value in environ.items() if name not in NOT_FOR_THE_NEXT}
+    theirs.set_inheritable(True)
     try:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, *sys.orig_argv[1:]),
-            env={**left, VARIABLE: str(theirs.fileno())},
-            pass_fds=[theirs.fileno()],
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, *sys.orig_argv[1:]],
+            {**left, VARIABLE: str(theirs.fileno())},
+            setsigdef=[signal.SIGPIPE],  # which Python ignores
         )
     except OSError as error:
         raise UpgradeError(f"{sys.executable} cannot be started: {error.strerror}") from None
+
+
+async def _exit_code(pid: int) -> int:
+    """Wait for the end of a process; return its exit code, or minus the signal that ended it."""
+    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 async def _answer(ours: socket.socket) -> dict[str, Any]:
@@ -178,15 +205,6 @@ async def _answer(ours: socket.socket) -> dict[str, Any]:
         data = b""
     found: dict[str, Any] = json.loads(data) if data else {}
     return found
-
-
-async def _failure(
-    process: asyncio.subprocess.Process, answer: Mapping[str, Any]
-) -> tuple[str, list[Problem]]:
-    code = await process.wait()
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    problems = [Problem.from_dict(each) for each in answer.get("problems", ())]
-    return f"the new process {how} before it served", problems
 
 
 class Predecessor:
@@ -217,9 +235,13 @@ class Predecessor:
         os.set_inheritable(int(number), False)
         return cls(socket.socket(fileno=int(number)))
 
-    def ready(self) -> None:
-        """Say that this process serves."""
+    async def replace(self) -> None:
+        """Say that this process is ready, and wait until the former one accepts no more."""
         self._say({"ready": os.getpid()})
+        self._sock.setblocking(False)
+        with suppress(OSError, TimeoutError):  # it is gone, or stuck
+            async with asyncio.timeout(GIVING_WAY):
+                await asyncio.get_running_loop().sock_recv(self._sock, 1)
 
     def refuse(self, problems: Sequence[Problem]) -> None:
         """Say what keeps this process from serving."""

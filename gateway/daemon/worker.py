@@ -33,6 +33,7 @@ from gateway.daemon.control import (
     Committed,
     Compare,
     Compared,
+    GiveWay,
     Join,
     Message,
     Metrics,
@@ -142,6 +143,8 @@ class Worker:
                 self._channel.send(number, Metrics(self._figures()))
             case Ping():
                 self._channel.send(number, Pong())
+            case GiveWay():
+                self._do(number, self._give_way())
             case Stop(is_replaced):
                 self._is_replaced = is_replaced
                 self._stop.set()
@@ -238,6 +241,11 @@ class Worker:
             self._metrics = ServingMetrics(self._serving, self._forwarding)
             self._started(ready.build.build.blueprint.digest)
         return Committed(self._serving.generation, at)
+
+    async def _give_way(self) -> Message:
+        assert self._serving is not None
+        await self._serving.listener.give_away()
+        return Pong()
 
     async def _abort(self) -> None:
         if self._prepared is not None:

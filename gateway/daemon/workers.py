@@ -20,6 +20,7 @@ from gateway.daemon.control import (
     Committed,
     Compare,
     Compared,
+    GiveWay,
     Message,
     Prepare,
     Ready,
@@ -226,9 +227,11 @@ class WorkerFleet:
         await _asked(self._serving(), Ask("metrics"), timeout=TELL)
         return self._sums.metrics(self.workers)
 
+    async def give_way(self) -> None:
+        await _asked(self._serving(), GiveWay(), timeout=TELL)
+        await self.listener.give_away()
+
     async def close(self, *, is_replaced: bool = False) -> None:
-        if is_replaced:
-            await self.listener.give_away()
         config, limit = self._config, STOP
         if config is not None:
             leaving = config.server.stop_timeout + config.reload.close_window

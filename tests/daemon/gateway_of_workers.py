@@ -108,6 +108,10 @@ class GatewayOfWorkers:
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End the supervisor by a signal; gives its exit code."""
         self.process.send_signal(how)
+        return await self.stopped()
+
+    async def stopped(self) -> int:
+        """Wait for the end of the supervisor; gives its exit code."""
         async with deadline():
             return await self.process.wait()
 
@@ -184,5 +188,7 @@ async def run_workers(
         for pid in alive(processes):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # one that has replaced it
         await reading
         print(*gateway.lines, sep="\n")
