@@ -9,8 +9,9 @@ from bench.flooding.tables import markdown
 from bench.scaling.costs import Balance, Handed, Memory, Rate
 from bench.scaling.faults import Fault
 from bench.scaling.rooms import Room
+from bench.scaling.soak import Soak
 
-__all__ = ["costs_text", "faults_table", "rooms_table"]
+__all__ = ["costs_text", "faults_table", "rooms_table", "soak_text"]
 
 
 def rooms_table(rooms: Sequence[Room]) -> str:
@@ -108,3 +109,42 @@ def _rate_lines(rates: Sequence[Rate]) -> list[str]:
         f"{elsewhere:.2f} times by their CPU time, as if it were elsewhere"
     )
     return lines
+
+
+def soak_text(soak: Soak) -> str:
+    """What became of a soak: its figures, what the processes hold, and the problems."""
+    kills, lost = soak.kills, soak.lost
+    back = sorted(each.back for each in kills)
+
+    def total(what: str) -> int:
+        return sum(getattr(each, what) for each in kills)
+
+    rows = {
+        "kills": f"{len(kills)} in {soak.seconds:.0f} s; {soak.workers} workers, "
+        f"{soak.clients} clients",
+        "connections that ended": f"{total('own')} of killed workers; of others "
+        f"{total('polling')} by polling, {total('websocket')} by WebSocket",
+        "all are back": f"{median(back):.1f} s median, {back[-1]:.1f} s at most; "
+        f"{total('refused')} attempts to connect failed",
+        "broadcasts": f"{total('broadcasts')}; to those that stayed {total('lost')} lost, "
+        f"{total('counted')} counted as lost, {total('twice')} came twice",
+        "calls answered": f"{soak.answered:,} of {soak.asked:,}; lost with a killed worker "
+        f"{lost['own']}, others by polling {lost['polling']}, by WebSocket {lost['websocket']}",
+        "reloads": ", ".join(f"{count} {what}" for what, count in soak.reloads.items()),
+    }
+    width = max(map(len, rows))
+    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
+    good = ("good: only clients of killed workers lost anything, nothing grew",)
+    return "\n".join([*lines, "", _holdings_table(soak), "", *(soak.problems or good)])
+
+
+def _holdings_table(soak: Soak) -> str:
+    rows = []
+    for name, base in soak.base.items():
+        end = soak.end[name]
+        counts = (
+            f"{getattr(base, what)}, {getattr(end, what)}"
+            for what in ("descriptors", "tasks", "timers")
+        )
+        rows.append((name, f"{base.memory / 1e6:.1f}, {end.memory / 1e6:.1f} MB", *counts))
+    return markdown(("before, after", "memory", "descriptors", "tasks", "timers"), rows)
