@@ -389,7 +389,7 @@ class OwnedRequest:
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
-        if isinstance(exchange, PollExchange) and not self._is_answered:
+        if isinstance(exchange, PollExchange):
             exchange.withdraw()
         elif self._is_get:
             exchange.lost()
