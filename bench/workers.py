@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from bench.load import LoadError
@@ -161,8 +162,9 @@ def _reload(plan: Plan, found: Found, folders: Folders) -> Iterator[str]:
 
 def _costs(plan: Plan, found: Found, folders: Folders) -> Iterator[object]:
     for _ in range(plan.rounds):
-        for workers in (1, 2):
-            found.rates.append(asyncio.run(rate(workers, plan.seconds, folders.new())))
+        for apart, workers in product((False, True), (1, 2)):
+            work = rate(workers, apart, plan.seconds, folders.new())
+            found.rates.append(asyncio.run(work))
             yield found.rates[-1]
     found.handed = asyncio.run(handed(plan.calls, folders.new()))
     yield from found.handed

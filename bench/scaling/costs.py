@@ -33,9 +33,13 @@ TRIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Calls that are answered in a second; microseconds of CPU for each, of gateway and load."""
+    """Calls that are answered in a second; microseconds of CPU for each, of gateway and load.
+
+    `apart` says that the gateway had the first core, whatever its workers, and the load the last.
+    """
 
     workers: int
+    apart: bool
     calls: float
     gateway_us: float
     load_us: float
@@ -76,14 +80,21 @@ class Balance:
     sockets: list[int]
 
 
-async def rate(workers: int, seconds: float, folder: Path) -> Rate:
-    """Let 200 WebSockets call as fast as they are answered; the load has the last core."""
+async def rate(workers: int, apart: bool, seconds: float, folder: Path) -> Rate:
+    """Let 200 WebSockets call as fast as they are answered; the load has the last core.
+
+    With `apart` all workers have the first one, so that none of them shares with the load.
+    """
     build()
     load = Load("loop", clients=200, inflight=4, event="ask", ack=True)
     async with gateway(folder, workers) as (daemon, port):
+        if apart:
+            for pid in family(daemon.pid):
+                os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
         measured = await asyncio.to_thread(_run, load, port, family(daemon.pid), seconds)
     return Rate(
         workers,
+        apart,
         measured.messages / measured.seconds,
         measured.server_cpu / measured.messages * 1e6,
         measured.load_cpu / measured.messages * 1e6,

@@ -38,8 +38,8 @@ class Kill:
 
     `own` counts the connections of that worker that ended, `polling` and `websocket` those of
     others by their transport, `refused` attempts to connect. `lost` and `twice` are broadcasts to
-    clients that stayed, `counted` those that the gateway says were lost. All clients are `back`
-    after so many seconds.
+    clients that stayed, `counted` those that the gateway says were lost. Seconds: `back` until all
+    clients are in the room again, `again` until the worker serves again.
     """
 
     worker: int
@@ -52,6 +52,7 @@ class Kill:
     twice: int
     counted: int
     back: float
+    again: float
 
 
 @dataclass(slots=True)
@@ -152,13 +153,15 @@ class _Scene:
         await asyncio.sleep(BEFORE)
         began = monotonic()
         os.kill(victim["pid"], signal.SIGKILL)
-        await served_by(self._daemon, victim["pid"])
-        await _all_are_back(crowd)
+        await _all_are_back(crowd, victim["tag"])
         back = monotonic() - began
+        await served_by(self._daemon, victim["pid"])
+        again = monotonic() - began
         await saving
         told = await crowd.stop()
         after = await settled(crowd, 0, told, _stayed)
-        return _outcome(number, victim["tag"], after, told, await self._counted() - counted, back)
+        counted = await self._counted() - counted
+        return _outcome(number, victim["tag"], after, told, counted, back, again)
 
     async def _save(self, found: Soak) -> None:
         """Save a plugin, some time before or after the kill."""
@@ -187,19 +190,28 @@ def _stayed(client: Client) -> bool:
     return not (client.noticed or client.left) and bool(client.worker)
 
 
-async def _all_are_back(crowd: Clients) -> None:
-    """Wait until those that lost their connection are in the room. Raises `TimeoutError`."""
+async def _all_are_back(crowd: Clients, tag: str) -> None:
+    """Wait until those that lose their connection, to that worker or another, are in the room.
+
+    Raises `TimeoutError`.
+    """
+
+    def is_out(client: Client) -> bool:
+        return client.tag == tag or (bool(client.noticed) and not client.worker)
+
     async with asyncio.timeout(PATIENCE):
-        while any(map(_is_out, await crowd.facts(0, 0))):  # noqa: ASYNC110
+        while any(map(is_out, await crowd.facts(0, 0))):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
-def _is_out(client: Client) -> bool:
-    return bool(client.noticed) and not client.worker
-
-
 def _outcome(
-    number: int, tag: str, after: list[Client], told: int, counted: int, back: float
+    number: int,
+    tag: str,
+    after: list[Client],
+    told: int,
+    counted: int,
+    back: float,
+    again: float,
 ) -> Kill:
     ended = [connection for each in after for connection in each.ended]
     others = [each.transport for each in ended if each.tag != tag]
@@ -214,6 +226,7 @@ def _outcome(
         twice=sum(each.twice for each in after),
         counted=counted,
         back=back,
+        again=again,
     )
 
 
