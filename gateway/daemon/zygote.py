@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from gateway.daemon import worker
 from gateway.daemon.control import Channel, Ended, Fork, Forked, Frames, Message, framed
+from gateway.runtime.tasks import import_event_loop
 
 __all__ = ["Zygote", "ZygoteLost", "main"]
 
@@ -158,8 +159,7 @@ def main(descriptor: int) -> None:
 
 def _freeze() -> None:
     """Import and forget what each worker would, in memory of its own; freeze what is left."""
-    with suppress(ModuleNotFoundError):  # not on every platform
-        import uvloop  # noqa: F401, PLC0415 - as `new_event_loop` does
+    import_event_loop()
     for forget in getattr(typing, "_cleanups", ()):  # as `Placed` does after every load
         forget()
     gc.collect()
