@@ -31,6 +31,7 @@ class KeepAlive extends Agent {
 }
 
 const TAG = 5; // characters of a session's id that name its worker
+const SETTLED = 1000; // ms after which an upgrade is over
 const AWAY = 50; // ms between leaving and coming back
 const PATIENCE = 30000; // ms in which calls have to be answered
 
@@ -56,7 +57,7 @@ function open({ url, ca, count, transports }) {
       const settings = { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 1000, ...options };
       const client = { socket: io(url, settings), transports: options.transports.join("-") };
       Object.assign(client, { worker: 0, tag: "", got: new Map(), noticed: [], ended: [], left: 0, pending: 0 });
-      Object.assign(client, { upgraded: 0, isIn });
+      Object.assign(client, { upgraded: 0, upgradedAt: 0, isIn });
       clients.push(client);
       listen(client);
     }
@@ -84,13 +85,17 @@ function listen(client) {
     notice(reason, error);
   });
   socket.io.on("open", () => {
-    socket.io.engine.on("upgrade", () => client.upgraded++);
+    socket.io.engine.on("upgrade", () => {
+      client.upgraded++;
+      client.upgradedAt = Date.now();
+    });
     socket.io.engine.on("upgradeError", (error) => notice("upgradeError", error));
   });
 }
 
-function connection({ tag, socket }) {
-  return { tag, transport: socket.io.engine.transport.name };
+function connection({ tag, socket, upgradedAt }) {
+  const isNew = Date.now() < upgradedAt + SETTLED; // the worker may not know of it yet
+  return { tag, transport: isNew ? "upgrade" : socket.io.engine.transport.name };
 }
 
 function status(error) {

@@ -22,7 +22,7 @@ LONGEST_LINE = 2**26  # bytes
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """A connection: the tag of its worker, and its transport."""
+    """A connection: the tag of its worker, and its transport; `upgrade` just after an upgrade."""
 
     tag: str
     transport: str
