@@ -21,8 +21,11 @@ __all__ = ["Holdings", "environment", "growth", "holdings"]
 
 INSIDE = Path(__file__).with_name("inside")
 
-PATIENCE = 30.0
-"""Seconds in which a process has to tell what it holds, and all have to come to rest."""
+PATIENCE = 90.0
+"""Seconds in which a process has to tell what it holds, and all have to come to rest.
+
+A client that is gone between two polls is missed after `ping_interval` and `ping_timeout`.
+"""
 
 DESCRIPTORS, TASKS, TIMERS = 2, 2, 2
 """How many more there may be: the admin listener or a reload may be at work."""
