@@ -97,9 +97,8 @@ class Forwarding:
     # Here, for sessions of peers
 
     def _find_owner(self, sid: str) -> Forward | None:
-        size = len(self._mesh.tag)
-        peer = self._mesh.peers.get(sid[:size])
-        if peer is None or len(sid) != size + RANDOM or not peer.is_up:
+        peer = self._mesh.peers.get(sid[:-RANDOM])
+        if peer is None or not peer.is_up:
             return None
         return lambda request, connection, fields: self._forward(peer, request, connection, fields)
 
@@ -148,7 +147,7 @@ class Forwarding:
         connection.answer(busy(fields))
 
     def done(self, peer: Peer, number: int, signal: Signal | None) -> None:
-        """Forget a request, and tell its owner why."""
+        """Forget a request, and tell its owner why; `None` if it need not know."""
         self._sent.get(peer, {}).pop(number, None)
         if signal is not None:
             peer.send(Frame.SIGNAL, encode_signal(number, signal))
@@ -389,7 +388,7 @@ class OwnedRequest:
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
-        if isinstance(exchange, PollExchange) and not self._is_answered:
+        if isinstance(exchange, PollExchange):
             exchange.withdraw()
         elif self._is_get:
             exchange.lost()

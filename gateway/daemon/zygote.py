@@ -14,10 +14,12 @@ import signal
 import socket
 import subprocess
 import sys
+import typing
 from contextlib import suppress
 
 from gateway.daemon import worker
 from gateway.daemon.control import Channel, Ended, Fork, Forked, Frames, Message, framed
+from gateway.runtime.tasks import import_event_loop
 
 __all__ = ["Zygote", "ZygoteLost", "main"]
 
@@ -138,8 +140,7 @@ def main(descriptor: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
-    gc.collect()
-    gc.freeze()
+    _freeze()
     sock = socket.socket(fileno=descriptor)
     children: set[int] = set()
     try:
@@ -154,6 +155,15 @@ def main(descriptor: int) -> None:
     for pid in children:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _freeze() -> None:
+    """Import and forget what each worker would, in memory of its own; freeze what is left."""
+    import_event_loop()
+    for forget in getattr(typing, "_cleanups", ()):  # as `Placed` does after every load
+        forget()
+    gc.collect()
+    gc.freeze()
 
 
 def _serve(sock: socket.socket, children: set[int]) -> socket.socket | None:

@@ -62,6 +62,19 @@ async def test_the_start_tells_of_the_workers(file: Path) -> None:
         assert await gateway.logs("2 workers") == "  2 workers"
 
 
+async def test_workers_import_nothing_that_the_zygote_has_not(file: Path) -> None:
+    async with run_workers(file) as gateway:
+        shared = libraries(gateway.zygote())
+        for worker in await gateway.workers():
+            assert libraries(worker["pid"]) - shared == set()
+
+
+def libraries(pid: int) -> set[str]:
+    """The compiled modules that a process has imported."""
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split()[-1] for line in maps if ".cpython-" in line}
+
+
 async def test_a_killed_worker_costs_its_own_clients_alone(file: Path) -> None:
     """It is back on the generation of the others, though the file on disk is broken."""
     async with run_workers(file) as gateway, AsyncExitStack() as stack:
