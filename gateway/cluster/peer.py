@@ -19,6 +19,8 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import cast
 
+from gateway.runtime.live import FAULT
+
 __all__ = ["MOST_PASSED", "MOST_PASSING", "MOST_WAITING", "TURN", "Frame", "Mesh", "Peer"]
 
 LOG = logging.getLogger("sockgw.cluster")
@@ -219,7 +221,8 @@ class Peer(asyncio.Protocol):
     def _take_connections(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
             for _ in range(TAKEN_AT_ONCE):
-                data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1)
+                flags = socket.MSG_CMSG_CLOEXEC
+                data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1, flags)
                 if not data:  # nothing more will come
                     asyncio.get_running_loop().remove_reader(self._channel)
                     return
@@ -254,15 +257,17 @@ class Mesh:
         stream.setblocking(False)
         _, peer = await loop.create_unix_connection(lambda: Peer(tag, self, channel), sock=stream)
         self.peers[tag] = peer
-        for joined in self.on_joined:
-            joined(peer)
+        self._tell(peer)
         return peer
 
     def tell(self) -> None:
         """Call the functions in `on_joined` for the peers that are there already."""
         for peer in tuple(self.peers.values()):
-            for joined in self.on_joined:
-                joined(peer)
+            self._tell(peer)
+
+    def _tell(self, peer: Peer) -> None:
+        for joined in self.on_joined:
+            joined(peer)
 
     def close(self) -> None:
         """End all peers."""
@@ -276,14 +281,14 @@ class Mesh:
             try:
                 handle(peer, payload)
             except Exception:
-                LOG.exception("a fault in the gateway itself")
+                LOG.exception(FAULT)
 
     def take(self, peer: Peer, sock: socket.socket, payload: bytes) -> None:
         try:
             self.on_connection(peer, sock, payload)
         except Exception:
             sock.close()
-            LOG.exception("a fault in the gateway itself")
+            LOG.exception(FAULT)
 
     def lost(self, peer: Peer) -> None:
         if self.peers.get(peer.tag) is peer:
