@@ -44,12 +44,9 @@ __all__ = [
     "Join",
     "Message",
     "Metrics",
-    "Ping",
-    "Pong",
     "Prepare",
     "Ready",
     "Refused",
-    "Served",
     "Start",
     "Status",
     "Stop",
@@ -138,10 +135,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """From a worker: a snapshot cannot be served."""
+    """From a worker: a snapshot cannot be served.
+
+    With `is_fault` that is the gateway's fault, and not what the snapshot says.
+    """
 
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
+    is_fault: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +170,9 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """From a worker: what would change, and how many of its sockets would be closed."""
+    """From a worker: what would change."""
 
     plan: Plan
-    sockets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,31 +191,14 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """From a worker: its metrics."""
+    """From a worker: its metrics. A worker that ends in order tells its last unasked."""
 
     metrics: tuple[Metric, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """To a worker: answer if your loop runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """From a worker: its loop runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """To a worker: stop serving, in order, and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """From a worker that was asked to stop, or stops by itself: its last metrics."""
-
-    metrics: tuple[Metric, ...]
 
 
 Message: TypeAlias = (
@@ -235,10 +218,7 @@ Message: TypeAlias = (
     | Ask
     | Status
     | Metrics
-    | Ping
-    | Pong
     | Stop
-    | Served
 )
 
 Handle: TypeAlias = Callable[[int, Message, list[int]], None]

@@ -36,12 +36,9 @@ from gateway.daemon.control import (
     Join,
     Message,
     Metrics,
-    Ping,
-    Pong,
     Prepare,
     Ready,
     Refused,
-    Served,
     Start,
     Status,
     Stop,
@@ -50,10 +47,11 @@ from gateway.daemon.control import (
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, set_up
 from gateway.daemon.metrics import ServingMetrics
-from gateway.daemon.reload import FAULT, placed
+from gateway.daemon.reload import placed
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.daemon.single import serving_status
 from gateway.errors import ConfigError, Place, Problem
+from gateway.runtime.live import FAULT
 from gateway.snapshot import Snapshot
 
 __all__ = ["main"]
@@ -70,7 +68,11 @@ def main(control: socket.socket) -> None:
     async def serve(started: Callable[[str], None]) -> None:
         await Worker(control, started).run()
 
-    process.run(serve, lambda digest: None)
+    try:
+        process.run(serve, lambda digest: None)
+    except Exception:
+        log.exception(FAULT)
+        raise SystemExit(os.EX_SOFTWARE) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,12 @@ class Worker:
         self._mesh = Mesh("")
         self._counts: ConnectionCounts | None = None
         self._forwarding: Forwarding | None = None
+        self._emitter: ClusterEmitter | None = None
         self._serving: Serving | None = None
         self._snapshot: Snapshot | None = None
         self._metrics: ServingMetrics | None = None
         self._prepared: _Prepared | None = None
+        self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -106,11 +110,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         await self._stop.wait()
-        if self._prepared is not None:
-            await self._abort()
+        if self._emitter is not None:
+            self._emitter.lead.leave()
+        await self._in_turn(self._abort())
         if self._serving is not None:
             await self._serving.close()
-        self._channel.send(0, Served(self._figures()))
+        self._channel.send(0, Metrics(self._figures()))
         if self._forwarding is not None:
             self._forwarding.close()
         self._mesh.close()
@@ -127,11 +132,11 @@ class Worker:
                 stream, channel = (socket.socket(fileno=each) for each in descriptors)
                 self._do(number, self._join(tag, stream, channel))
             case Prepare():
-                self._do(number, self._prepare(message, descriptors))
+                self._do(number, self._in_turn(self._prepare(message, descriptors)))
             case Commit():
-                self._do(number, self._commit())
+                self._do(number, self._in_turn(self._commit()))
             case Abort():
-                self._do(number, self._abort())
+                self._do(number, self._in_turn(self._abort()))
             case Compare():
                 self._do(number, self._compare(descriptors[0]))
             case Ask("status"):
@@ -139,8 +144,6 @@ class Worker:
                 self._channel.send(number, Status(serving_status(self._serving)))
             case Ask():
                 self._channel.send(number, Metrics(self._figures()))
-            case Ping():
-                self._channel.send(number, Pong())
             case Stop():
                 self._stop.set()
 
@@ -153,13 +156,18 @@ class Worker:
             except Exception as error:
                 log.exception(FAULT)
                 where = Place(str(self._snapshot.file if self._snapshot else Path()))
-                found = Refused((Problem(where, "", f"{FAULT}: {error!r}"),))
+                found = Refused((Problem(where, "", f"{FAULT}: {error!r}"),), is_fault=True)
             if found is not None:
                 self._channel.send(number, found)
 
         task = asyncio.create_task(answer())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _in_turn(self, work: Coroutine[Any, Any, Message | None]) -> Message | None:
+        """Do `work` after what came before it: what is given up may take a while to close."""
+        async with self._turn:
+            return await work
 
     def _begin(self, start: Start, counts: int) -> None:
         set_up(start.log_format, start.verbose, start.number)
@@ -179,7 +187,7 @@ class Worker:
         mesh.on_joined.clear()  # what was made of a snapshot that was refused
         mesh.on_lost.clear()
         self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
-        ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
+        self._emitter = ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
         Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
         mesh.tell()
         return serving
@@ -251,8 +259,7 @@ class Worker:
                 plan = serving.plan(await self._loading.build(snapshot, serving.build))
         except ConfigError as error:
             return Refused(error.problems, error.warnings)
-        sockets = serving.sockets.hub.rooms.counts
-        return Compared(plan, sum(sockets[name] for name in plan.removed))
+        return Compared(plan)
 
     def _figures(self) -> tuple[Metric, ...]:
         return tuple(self._metrics.collect()) if self._metrics else ()
