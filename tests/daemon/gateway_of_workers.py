@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,17 @@ import aiohttp
 from tests.deadline import deadline
 from tests.gateway_files import write
 from tests.ports import free_port
+from tests.reload.calling_client import Caller, caller
 
-__all__ = ["GatewayOfWorkers", "alive", "files", "run_workers", "until_true"]
+__all__ = [
+    "GatewayOfWorkers",
+    "alive",
+    "edit",
+    "files",
+    "one_on_each",
+    "run_workers",
+    "until_true",
+]
 
 CONFIG = """
 server: {{port: {port}, workers: {workers}, transports: [websocket], stop_timeout: 5s}}
@@ -123,6 +132,23 @@ class GatewayOfWorkers:
         """The pid of the zygote."""
         (found,) = _children(self.pid)
         return found
+
+
+def edit(file: Path, former: str, new: str) -> None:
+    """Replace the first of a text in a file."""
+    file.write_text(file.read_text().replace(former, new, 1))
+
+
+async def one_on_each(stack: AsyncExitStack, gateway: GatewayOfWorkers) -> dict[int, Caller]:
+    """Connect until every worker has a client; gives one of each, by the worker's pid."""
+    found: dict[int, Caller] = {}
+    pids = {each["pid"] for each in await gateway.workers()}
+    async with deadline():
+        while set(found) < pids:
+            client = await stack.enter_async_context(caller(gateway.url))
+            (pid,) = await client.call("pid")
+            found.setdefault(pid, client)
+    return found
 
 
 def _children(pid: int) -> set[int]:
