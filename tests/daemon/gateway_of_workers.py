@@ -128,6 +128,11 @@ class GatewayOfWorkers:
             more = {child for pid in more for child in _children(pid)} - found
         return found - {self.pid}
 
+    def session(self) -> set[int]:
+        """The pids of all its processes that run, whoever their parents are by now."""
+        pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+        return alive({pid for pid in pids if _stat(pid)[3:4] == [str(self.pid)]})
+
     def zygote(self) -> int:
         """The pid of the zygote."""
         (found,) = _children(self.pid)
@@ -161,13 +166,17 @@ def _children(pid: int) -> set[int]:
 
 def alive(pids: set[int]) -> set[int]:
     """Those of some processes that run."""
-    return {pid for pid in pids if _state(pid) not in ("", "Z", "X")}
+    return {pid for pid in pids if _stat(pid)[:1] not in ([], ["Z"], ["X"])}
 
 
-def _state(pid: int) -> str:
+def _stat(pid: int) -> list[str]:
+    """What the system says of a process from its state on (proc_pid_stat(5)); empty if it has gone.
+
+    The fourth is its session.
+    """
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    return ""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
