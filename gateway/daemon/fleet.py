@@ -13,13 +13,17 @@ from prometheus_client.core import Metric
 
 from gateway.daemon.listener import Listener
 from gateway.daemon.plan import Plan
-from gateway.errors import Problem
+from gateway.errors import ConfigError, Problem
 from gateway.snapshot import Snapshot
 
-__all__ = ["START", "Candidate", "Fleet"]
+__all__ = ["START", "Candidate", "Fleet", "Unready"]
 
 START = 60.0
-"""Seconds beyond `reload.load_timeout` in which a process that was started has to serve."""
+"""Seconds in which a process has to be ready, beyond what loading and services may take."""
+
+
+class Unready(ConfigError):
+    """A snapshot that was not got ready, for another reason than what it says."""
 
 
 class Candidate(Protocol):
