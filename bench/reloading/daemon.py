@@ -91,7 +91,8 @@ class Daemon:
                 continue
             message = entry["message"]
             if found := re.search(r"listening on (\S+)", message):
-                self._listens.set_result(found[1])
+                if not self._listens.done():  # one that has replaced it says so, too
+                    self._listens.set_result(found[1])
             elif found := VERDICT.search(message):
                 if found[1]:
                     self.applied.append(int(found[1]))

@@ -47,6 +47,7 @@ __all__ = [
     "GaveWay",
     "GiveWay",
     "Join",
+    "Linked",
     "Message",
     "Metrics",
     "Prepare",
@@ -202,6 +203,16 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """To a worker: the way to the process before or, unless `is_former`, after this one.
+
+    The two sockets of a `Link` come with this.
+    """
+
+    is_former: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GiveWay:
     """To a worker: accept no more connections, since another process is about to."""
 
@@ -238,6 +249,7 @@ Message: TypeAlias = (
     | Ask
     | Status
     | Metrics
+    | Linked
     | GiveWay
     | GaveWay
     | Stop

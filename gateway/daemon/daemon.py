@@ -281,7 +281,7 @@ class Daemon:
     async def _close(self, fleet: SingleProcess | WorkerFleet, admin: Listener) -> None:
         if self._is_replaced and self._upgrades is not None:
             await admin.give_away()
-            await fleet.give_way()
+            await fleet.give_way(self._upgrades.links)
             self._upgrades.give_way()
         await fleet.close(is_replaced=self._is_replaced)
 

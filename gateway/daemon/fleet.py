@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
 from gateway.daemon.listener import Listener
 from gateway.daemon.plan import Plan
 from gateway.errors import ConfigError, Problem
@@ -38,6 +39,13 @@ class Candidate(Protocol):
 
     @property
     def warnings(self) -> Sequence[Problem]: ...
+
+    @property
+    def members(self) -> int:
+        """The number of processes that will serve it."""
+
+    async def link(self, links: Sequence[Link]) -> None:
+        """Let each member send requests for unknown sessions to the process before this one."""
 
     async def commit(self) -> None:
         """Serve it from now on."""
@@ -80,8 +88,11 @@ class Fleet(Protocol):
     async def metrics(self) -> Sequence[Metric]:
         """Return the metrics of what serves."""
 
-    async def give_way(self) -> None:
-        """Stop accepting connections: another process is about to, on the same socket."""
+    async def give_way(self, links: Sequence[Link]) -> None:
+        """Stop accepting connections: another process is about to, on the same socket.
+
+        What it gets for sessions of this one comes on `links`.
+        """
 
     async def close(self, *, is_replaced: bool = False) -> None:
         """Stop serving, in order.

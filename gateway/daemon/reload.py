@@ -19,7 +19,7 @@ from typing import Literal
 
 from gateway.config.model import GatewayConfig
 from gateway.daemon.admin_door import AdminDoor
-from gateway.daemon.fleet import Fleet
+from gateway.daemon.fleet import Candidate, Fleet
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.listener import ListenError
 from gateway.daemon.loading import Loading
@@ -185,11 +185,12 @@ class Reloader:
         snapshot: Snapshot,
         *,
         anyway: bool = True,
-        prepared: Callable[[], Awaitable[None]] | None = None,
+        prepared: Callable[[Candidate], Awaitable[None]] | None = None,
     ) -> Plan | None:
         """Make `snapshot` the one that serves; `None` if what it says is served already.
 
-        With `anyway`, serve it even then. `prepared` is awaited when nothing can fail any more.
+        With `anyway`, serve it even then. `prepared` is awaited with the candidate when nothing can
+        fail any more.
         Raises `ConfigError` and `ListenError`; nothing has changed then.
         """
         config, former = snapshot.config, self._fleet.snapshot
@@ -208,7 +209,7 @@ class Reloader:
             await candidate.abort()
             raise
         if prepared is not None:
-            await prepared()
+            await prepared(candidate)
         await candidate.commit()
         await move.make()
         self._apply(config, candidate.warnings)

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from math import inf
 from typing import Any
 
+from gateway.cluster.handover import Handover
 from gateway.compiler import Build
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.listener import Address, Listener, Move, PublicServer
@@ -56,6 +57,7 @@ class Serving:
         self.http = self.sockets.engine.http_server(self.server.path, self._static)
         self.public = PublicServer(self.http, self._trusts)
         self.listener = Listener(self.public, former)
+        self.handover = Handover(self.sockets.engine, self.http)
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -153,6 +155,7 @@ class Serving:
         if is_replaced:
             await let_go(self.sockets, self.http, timeout, window)
         await shut_down(self.sockets, self.listener, timeout, window)
+        self.handover.close()
         self.sockets.dispatcher.in_flight.load.stop()
 
     def _trusts(self, address: str) -> bool:

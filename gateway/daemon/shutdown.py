@@ -36,15 +36,11 @@ PAUSE = 0.01
 async def let_go(server: Server, http: HttpServer, timeout: float, window: float) -> None:
     """Let all clients go to the process that has taken the listening socket over.
 
-    They are served until then. A session is closed while nothing that its client asked for is under
-    way, at most `timeout` seconds later than due. Those on polling are the first, since their next
-    request may reach the other process, which does not know them. The rest are spread over up to
-    `window` seconds.
+    They are served until then, and spread over up to `window` seconds. A session is closed while
+    nothing that its client asked for is under way, at most `timeout` seconds later than due.
     """
     engine, limit = server.engine, time.monotonic() + window + timeout
     count = len(engine.sessions)
-    polling = [each for each in engine.sessions.values() if each.transport == "polling"]
-    await _close_at_rest(polling, server.is_at_rest, 0.0, limit)
     http.is_leaving = True
     pace = min(EASY_PACE, window / max(1, len(engine.sessions)))
     while time.monotonic() < limit:

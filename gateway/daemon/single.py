@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
 from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.metrics import ServingMetrics
@@ -82,8 +83,10 @@ class SingleProcess:
     async def metrics(self) -> Sequence[Metric]:
         return [*self._metrics.collect()] if self._metrics else []
 
-    async def give_way(self) -> None:
+    async def give_way(self, links: Sequence[Link]) -> None:
         await self.serving.listener.give_away()
+        for link in links:
+            await self.serving.handover.from_successor(link)
 
     async def close(self, *, is_replaced: bool = False) -> None:
         if self._serving:
@@ -106,6 +109,14 @@ class _Candidate:
     @property
     def warnings(self) -> Sequence[Problem]:
         return self._prepared.build.warnings
+
+    @property
+    def members(self) -> int:
+        return 1
+
+    async def link(self, links: Sequence[Link]) -> None:
+        for link in links:
+            await self._serving.handover.to_former(link)
 
     async def commit(self) -> None:
         await self._prepared.commit()

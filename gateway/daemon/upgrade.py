@@ -22,6 +22,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.cluster.handover import Link, new_links
+from gateway.daemon.fleet import Candidate
 from gateway.errors import GatewayError, Problem
 
 __all__ = ["Listening", "Predecessor", "Successor", "UpgradeError", "Upgrades"]
@@ -37,8 +39,8 @@ NOT_FOR_THE_NEXT = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"
 GIVING_WAY = 10.0
 """Seconds in which the former process has to stop accepting."""
 
-MOST_SOCKETS = 8
-MOST_BYTES = 2**18
+MOST_SOCKETS = 128
+MOST_BYTES = 2**17
 """What one message holds at most. Longer problems are told in the log of the new process alone."""
 
 
@@ -93,6 +95,7 @@ class Upgrades:
         self._listening, self._timeout = listening, timeout
         self._replaced = replaced
         self._task: asyncio.Task[Successor | UpgradeError] | None = None
+        self.links: list[Link] = []  # on which the new process sends what it gets for this one
         self._held: socket.socket | None = None  # while the new process does not accept
 
     def want(self) -> asyncio.Task[Successor | UpgradeError]:
@@ -128,7 +131,9 @@ class Upgrades:
                     "this is process 1, and a container ends with it: start another container"
                 )
             log.info("upgrading: starting %s", " ".join(sys.orig_argv))
-            found, self._held = await _successor(self._environ, self._listening(), self._timeout())
+            found, self._held, self.links = await _successor(
+                self._environ, self._listening(), self._timeout()
+            )
         except BaseException as error:
             self._task = None
             self._turn.release()
@@ -142,7 +147,7 @@ class Upgrades:
 
 async def _successor(
     environ: Mapping[str, str], listening: Listening, timeout: float
-) -> tuple[Successor, socket.socket]:
+) -> tuple[Successor, socket.socket, list[Link]]:
     """Start the program again, and wait until it is ready; it is killed after `timeout` seconds.
 
     It serves once the returned socket is closed. Raises `UpgradeError`.
@@ -159,7 +164,7 @@ async def _successor(
             pid = _started(environ, theirs)
         try:
             async with asyncio.timeout(timeout):
-                answer = await _answer(ours)
+                answer, links = await _answer(ours)
         except BaseException as error:
             os.kill(pid, signal.SIGKILL)
             await _exit_code(pid)
@@ -172,7 +177,7 @@ async def _successor(
             problems = [Problem.from_dict(each) for each in answer.get("problems", ())]
             raise UpgradeError(f"the new process {how} before it was ready", problems)
         stack.pop_all()
-    return Successor(pid, time.monotonic() - began), ours
+    return Successor(pid, time.monotonic() - began), ours, links
 
 
 def _started(environ: Mapping[str, str], theirs: socket.socket) -> int:
@@ -196,15 +201,32 @@ async def _exit_code(pid: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-async def _answer(ours: socket.socket) -> dict[str, Any]:
-    """Return what the new process says; nothing if it has ended."""
-    ours.setblocking(False)
+async def _answer(ours: socket.socket) -> tuple[dict[str, Any], list[Link]]:
+    """Return what the new process says, and its links; nothing if it has ended."""
+    await _readable(ours)
     try:
-        data = await asyncio.get_running_loop().sock_recv(ours, MOST_BYTES)
+        data, sockets = _received(ours)
     except OSError:  # it has ended without having read what came to it
-        data = b""
-    found: dict[str, Any] = json.loads(data) if data else {}
-    return found
+        data, sockets = b"", []
+    return json.loads(data or b"{}"), list(zip(sockets[::2], sockets[1::2], strict=True))
+
+
+async def _readable(sock: socket.socket) -> None:
+    """Wait until something has come, or the other end is closed."""
+    loop = asyncio.get_running_loop()
+    has_come = asyncio.Event()
+    loop.add_reader(sock, has_come.set)
+    try:
+        await has_come.wait()
+    finally:
+        loop.remove_reader(sock)
+
+
+def _received(sock: socket.socket) -> tuple[bytes, list[socket.socket]]:
+    """Return a message, and the sockets that came with it."""
+    flags = socket.MSG_CMSG_CLOEXEC
+    data, descriptors, _, _ = socket.recv_fds(sock, MOST_BYTES, MOST_SOCKETS, flags)
+    return data, [socket.socket(fileno=each) for each in descriptors]
 
 
 class Predecessor:
@@ -212,11 +234,8 @@ class Predecessor:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        data, descriptors, _, _ = socket.recv_fds(
-            sock, MOST_BYTES, MOST_SOCKETS, socket.MSG_CMSG_CLOEXEC
-        )
+        data, sockets = _received(sock)
         names = json.loads(data)
-        sockets = [socket.socket(fileno=each) for each in descriptors]
         for each in sockets:
             each.setblocking(False)
         count = len(names["inherited"])
@@ -235,13 +254,17 @@ class Predecessor:
         os.set_inheritable(int(number), False)
         return cls(socket.socket(fileno=int(number)))
 
-    async def replace(self) -> None:
+    async def replace(self, candidate: Candidate) -> None:
         """Say that this process is ready, and wait until the former one accepts no more."""
-        self._say({"ready": os.getpid()})
-        self._sock.setblocking(False)
-        with suppress(OSError, TimeoutError):  # it is gone, or stuck
+        near, far = new_links(candidate.members)
+        sockets = [sock for link in far for sock in link]
+        self._say({"ready": os.getpid()}, *(sock.fileno() for sock in sockets))
+        for sock in sockets:
+            sock.close()
+        with suppress(TimeoutError):  # it is stuck
             async with asyncio.timeout(GIVING_WAY):
-                await asyncio.get_running_loop().sock_recv(self._sock, 1)
+                await _readable(self._sock)
+        await candidate.link(near)
 
     def refuse(self, problems: Sequence[Problem]) -> None:
         """Say what keeps this process from serving."""
@@ -250,7 +273,7 @@ class Predecessor:
     def close(self) -> None:
         self._sock.close()
 
-    def _say(self, answer: Mapping[str, object]) -> None:
+    def _say(self, answer: Mapping[str, object], *descriptors: int) -> None:
         data = json.dumps(answer).encode()
         with suppress(OSError):  # it is gone, and this process serves alone
-            self._sock.send(data if len(data) < MOST_BYTES else b"{}")
+            socket.send_fds(self._sock, [data if len(data) < MOST_BYTES else b"{}"], descriptors)

@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
+from gateway.cluster.handover import Link
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.cluster.shares import Shares
@@ -38,6 +39,7 @@ from gateway.daemon.control import (
     GaveWay,
     GiveWay,
     Join,
+    Linked,
     Message,
     Metrics,
     Prepare,
@@ -155,6 +157,9 @@ class Worker:
                 self._channel.send(number, Status(serving_status(self._serving)))
             case Ask():
                 self._channel.send(number, Metrics(self._figures()))
+            case Linked(is_former):
+                link = (socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1]))
+                self._do(number, partial(self._link, link, is_former=is_former))
             case GiveWay():
                 self._do(number, self._give_way)
             case Stop(is_replaced):
@@ -266,6 +271,13 @@ class Worker:
             self._metrics = ServingMetrics(self._serving, self._forwarding)
             self._started(ready.build.build.blueprint.digest)
         return Committed(self._serving.generation, at)
+
+    async def _link(self, link: Link, *, is_former: bool) -> None:
+        ready = self._prepared.serving if self._prepared else None
+        serving = self._serving or ready
+        assert serving is not None
+        join = serving.handover.to_former if is_former else serving.handover.from_successor
+        await join(link)
 
     async def _give_way(self) -> Message:
         assert self._serving is not None

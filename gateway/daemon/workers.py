@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.control import (
     Abort,
@@ -21,6 +22,7 @@ from gateway.daemon.control import (
     Compare,
     Compared,
     GiveWay,
+    Linked,
     Message,
     Prepare,
     Ready,
@@ -248,8 +250,12 @@ class WorkerFleet:
         await _asked(self._serving(), Ask("metrics"), timeout=TELL)
         return self._sums.metrics(self.workers)
 
-    async def give_way(self) -> None:
-        await _asked(self._serving(), GiveWay(), timeout=TELL)
+    async def give_way(self, links: Sequence[Link]) -> None:
+        serving = self._serving()
+        for number, link in enumerate(links):
+            if serving:
+                _hand(serving[number % len(serving)], Linked(is_former=False), link)
+        await _asked(serving, GiveWay(), timeout=TELL)
         await self.listener.give_away()
 
     async def close(self, *, is_replaced: bool = False) -> None:
@@ -310,6 +316,14 @@ class _Candidate:
     def warnings(self) -> Sequence[Problem]:
         return self._ready.warnings
 
+    @property
+    def members(self) -> int:
+        return len(self._workers)
+
+    async def link(self, links: Sequence[Link]) -> None:
+        for worker, link in zip(self._workers, links, strict=True):
+            _hand(worker, Linked(is_former=True), link)
+
     async def commit(self) -> None:
         try:
             await self._fleet.serve(self._snapshot, self._workers, self._move, self._file)
@@ -333,6 +347,13 @@ def _longest_start(config: GatewayConfig | None) -> float | None:
 def _longest_silence(config: GatewayConfig | None) -> float:
     late = config.limits.overload_after if config else 0.0
     return max(LEAST_SILENCE, SILENCES * late)
+
+
+def _hand(worker: Worker, message: Linked, link: Link) -> None:
+    """Give a worker its end of a link."""
+    worker.tell(message, *(sock.fileno() for sock in link))
+    for sock in link:
+        sock.close()
 
 
 async def _asked(
