@@ -142,6 +142,7 @@ class _Scene:
                 found.kills.append(await self._kill(victim, crowd, found, tags))
                 await asyncio.sleep(began + self._every - monotonic())
             _account(found, await crowd.quiet(), tags)
+            await crowd.close()
 
     async def _kill(self, number: int, crowd: Clients, found: Soak, tags: set[str]) -> Kill:
         victim = (await self._daemon.admin.status())["workers"][number - 1]
