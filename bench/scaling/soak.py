@@ -152,7 +152,7 @@ class _Scene:
         teller = _teller(await crowd.facts(0, 0), number)
         await crowd.start(teller, TELL)
         saving = asyncio.create_task(self._save(found))
-        await asyncio.sleep(BEFORE)
+        await asyncio.sleep(BEFORE + self._random.uniform(0, TELL))  # not just when one is made
         began = monotonic()
         os.kill(victim["pid"], signal.SIGKILL)
         await _all_are_back(crowd, victim["tag"])
