@@ -149,7 +149,8 @@ class _Scene:
         tags.add(victim["tag"])
         await crowd.forget()
         counted = await self._counted()
-        teller = _teller(await crowd.facts(0, 0), number)
+        while (teller := _teller(await crowd.facts(0, 0), number)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         await crowd.start(teller, TELL)
         saving = asyncio.create_task(self._save(found))
         await asyncio.sleep(BEFORE + self._random.uniform(0, TELL))  # not just when one is made
@@ -178,14 +179,14 @@ class _Scene:
         return int(sum([sum(await self._daemon.metric(name)) for name in names]))
 
 
-def _teller(before: list[Client], victim: int) -> int:
-    """A client on a WebSocket of a worker that is not killed."""
+def _teller(before: list[Client], victim: int) -> int | None:
+    """A client on a WebSocket of a worker that is not killed; `None` if there is none now."""
     numbers = (
         number
         for number, each in enumerate(before)
         if each.transports == "websocket" and each.worker not in (0, victim)
     )
-    return next(numbers)
+    return next(numbers, None)
 
 
 def _stayed(client: Client) -> bool:
