@@ -11,6 +11,7 @@
 //   {do: "forget"}                             forget what was noticed so far; null
 //   {do: "busy", calls, leaves}                each so many ms, another client calls, another one leaves and comes back; null
 //   {do: "quiet"}                              have that end; the calls, once each is answered or its connection has ended
+//   {do: "close"}                              have all clients leave; null
 //   {do: "facts", from, to}                    a list with what each client has, and lacks of these numbers
 
 const { createInterface } = require("node:readline");
@@ -33,6 +34,7 @@ class KeepAlive extends Agent {
 const TAG = 5; // characters of a session's id that name its worker
 const SETTLED = 1000; // ms after which an upgrade is over
 const AWAY = 50; // ms between leaving and coming back
+const LEAVING = 1000; // ms in which all clients can say that they leave
 const PATIENCE = 30000; // ms in which calls have to be answered
 
 const clients = [];
@@ -163,8 +165,18 @@ function leave(client) {
 async function quiet() {
   busyness.forEach(clearInterval);
   const end = Date.now() + PATIENCE;
-  while (clients.some(({ pending }) => pending) && Date.now() < end) await new Promise((done) => setTimeout(done, 20));
+  while (clients.some(({ pending }) => pending) && Date.now() < end) await sleep(20);
   return calls;
+}
+
+async function close() {
+  for (const { socket } of clients) socket.disconnect();
+  await sleep(LEAVING);
+  return null;
+}
+
+function sleep(time) {
+  return new Promise((done) => setTimeout(done, time));
 }
 
 function facts({ from, to }) {
@@ -180,7 +192,7 @@ function facts({ from, to }) {
   });
 }
 
-const commands = { open, tell, start, stop, forget, busy, quiet, facts };
+const commands = { open, tell, start, stop, forget, busy, quiet, close, facts };
 
 async function obey(lines) {
   for await (const line of lines) {

@@ -91,6 +91,10 @@ class Clients:
         """Have that end; all the calls."""
         return await self._ask(Calls, do="quiet")
 
+    async def close(self) -> None:
+        """Have all clients leave."""
+        await self._ask(type(None), do="close")
+
     async def facts(self, first: int, end: int) -> list[Client]:
         """The clients, as to the numbers from `first` to before `end`."""
         return await self._ask(list[Client], do="facts", to=end, **{"from": first})

@@ -142,16 +142,18 @@ class _Scene:
                 found.kills.append(await self._kill(victim, crowd, found, tags))
                 await asyncio.sleep(began + self._every - monotonic())
             _account(found, await crowd.quiet(), tags)
+            await crowd.close()
 
     async def _kill(self, number: int, crowd: Clients, found: Soak, tags: set[str]) -> Kill:
         victim = (await self._daemon.admin.status())["workers"][number - 1]
         tags.add(victim["tag"])
         await crowd.forget()
         counted = await self._counted()
-        teller = _teller(await crowd.facts(0, 0), number)
+        while (teller := _teller(await crowd.facts(0, 0), number)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         await crowd.start(teller, TELL)
         saving = asyncio.create_task(self._save(found))
-        await asyncio.sleep(BEFORE)
+        await asyncio.sleep(BEFORE + self._random.uniform(0, TELL))  # not just when one is made
         began = monotonic()
         os.kill(victim["pid"], signal.SIGKILL)
         await _all_are_back(crowd, victim["tag"])
@@ -177,14 +179,14 @@ class _Scene:
         return int(sum([sum(await self._daemon.metric(name)) for name in names]))
 
 
-def _teller(before: list[Client], victim: int) -> int:
-    """A client on a WebSocket of a worker that is not killed."""
+def _teller(before: list[Client], victim: int) -> int | None:
+    """A client on a WebSocket of a worker that is not killed; `None` if there is none now."""
     numbers = (
         number
         for number, each in enumerate(before)
         if each.transports == "websocket" and each.worker not in (0, victim)
     )
-    return next(numbers)
+    return next(numbers, None)
 
 
 def _stayed(client: Client) -> bool:

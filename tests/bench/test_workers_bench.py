@@ -58,7 +58,7 @@ def test_what_is_lost_has_to_be_counted() -> None:
 
 
 async def test_a_soak_of_kills_leaves_nothing_behind(tmp_path: Path) -> None:
-    found = await soak(2, 12, 1.0, 1.0, tmp_path)
+    found = await soak(2, 24, 1.0, 1.0, tmp_path)
     assert found.problems == ()
     assert found.answered > 0
     assert sum(each.own for each in found.kills) > 0
