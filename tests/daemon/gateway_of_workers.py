@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.deadline import deadline
+from tests.deadline import deadline, until
 from tests.gateway_files import write
 from tests.ports import free_port
 from tests.reload.calling_client import Caller, caller
@@ -121,8 +121,10 @@ class GatewayOfWorkers:
 
     async def stopped(self) -> int:
         """Wait for the end of the supervisor; gives its exit code."""
-        async with deadline():
-            return await self.process.wait()
+        # wait() would also wait for what inherited its output
+        await until(lambda: self.process.returncode is not None)
+        assert self.process.returncode is not None
+        return self.process.returncode
 
     def processes(self) -> set[int]:
         """The pids of its processes that were forked, and of those forked by them."""
@@ -217,13 +219,11 @@ async def run_workers(
         yield gateway
     finally:
         processes |= gateway.processes()
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also one that has replaced it
         for pid in alive(processes):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # one that has replaced it
+        await process.wait()
         await reading
         print(*gateway.lines, sep="\n")

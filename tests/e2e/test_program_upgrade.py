@@ -297,8 +297,8 @@ async def test_a_service_manager_learns_who_serves(tmp_path: Path, workers: int)
             await told(manager, "READY=1")
             process.send_signal(signal.SIGUSR2)
             successor = int((await told(manager, "MAINPID=")).removeprefix("MAINPID="))
-            async with deadline():
-                assert await process.wait() == 0
+            await until(lambda: process.returncode is not None)
+            assert process.returncode == 0
             assert successor != process.pid
             async with caller(url) as client:
                 assert (await client.call("pid"))[0] > 0
