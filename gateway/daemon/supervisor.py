@@ -210,24 +210,31 @@ class Supervisor:
 
         Raises `ZygoteLost`, `OSError`, and `WorkerLost` if the gateway stops meanwhile.
         """
-        ours, theirs = socket.socketpair()
-        with theirs, ExitStack() as undo:
-            undo.enter_context(ours)
-            pid = await self._forked(worker.number, theirs)
-            if self._is_stopping:
-                raise WorkerLost(f"{worker} is not needed any more")
-            undo.pop_all()
-        worker.begin(pid, ours, self._tag())
+        try:
+            pid, sock = await self._forked(worker.number)
+        except ZygoteLost:  # the next one has not been told of this fork
+            pid, sock = await self._forked(worker.number)
+        if self._is_stopping:
+            sock.close()
+            raise WorkerLost(f"{worker} is not needed any more")
+        worker.begin(pid, sock, self._tag())
         worker.tell(self._start(worker.number, worker.tag), self._counts.descriptor)
         for other in self.workers:
             if other is not worker and other.is_up:
                 _join(worker, other)
 
-    async def _forked(self, number: int, sock: socket.socket) -> int:
-        try:
-            return await self.zygote.fork(number, sock)
-        except ZygoteLost:  # the next one has not been told of this fork
-            return await self.zygote.fork(number, sock)
+    async def _forked(self, number: int) -> tuple[int, socket.socket]:
+        """Fork a worker; return its pid and this end of its control channel.
+
+        The channel is of this fork alone: its end ends a process that nobody was told of.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                return await self.zygote.fork(number, theirs), ours
+            except BaseException:
+                ours.close()
+                raise
 
     def _tag(self) -> str:
         used = {worker.tag for worker in self.workers}

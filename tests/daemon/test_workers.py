@@ -11,14 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.gateway_of_workers import (
-    GatewayOfWorkers,
-    alive,
-    files,
-    run_workers,
-)
+from tests.daemon.gateway_of_workers import alive, edit, files, one_on_each, run_workers
 from tests.deadline import deadline, until
-from tests.reload.calling_client import Caller, caller
+from tests.reload.calling_client import caller
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="workers need Linux")
 
@@ -26,23 +21,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="workers
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return files(tmp_path)
-
-
-def edit(file: Path, former: str, new: str) -> None:
-    """Replace the first of a text in a file."""
-    file.write_text(file.read_text().replace(former, new, 1))
-
-
-async def one_on_each(stack: AsyncExitStack, gateway: GatewayOfWorkers) -> dict[int, Caller]:
-    """Connect until every worker has a client; gives one of each, by the worker's pid."""
-    found: dict[int, Caller] = {}
-    pids = {each["pid"] for each in await gateway.workers()}
-    async with deadline():
-        while set(found) < pids:
-            client = await stack.enter_async_context(caller(gateway.url))
-            (pid,) = await client.call("pid")
-            found.setdefault(pid, client)
-    return found
 
 
 async def test_two_workers_serve_clients(file: Path) -> None:
