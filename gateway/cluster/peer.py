@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,7 +22,16 @@ from typing import cast
 
 from gateway.runtime.live import FAULT
 
-__all__ = ["MOST_PASSED", "MOST_PASSING", "MOST_WAITING", "TURN", "Frame", "Mesh", "Peer"]
+__all__ = [
+    "MOST_PASSED",
+    "MOST_PASSING",
+    "MOST_WAITING",
+    "TURN",
+    "Frame",
+    "Mesh",
+    "Peer",
+    "receive",
+]
 
 LOG = logging.getLogger("sockgw.cluster")
 
@@ -221,8 +231,7 @@ class Peer(asyncio.Protocol):
     def _take_connections(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
             for _ in range(TAKEN_AT_ONCE):
-                flags = socket.MSG_CMSG_CLOEXEC
-                data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1, flags)
+                data, descriptors = receive(self._channel, MOST_PASSED, 1)
                 if not data:  # nothing more will come
                     asyncio.get_running_loop().remove_reader(self._channel)
                     return
@@ -295,6 +304,20 @@ class Mesh:
             del self.peers[peer.tag]
         for lost in self.on_lost:
             lost(peer)
+
+
+def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Receive up to `size` bytes and up to `most` descriptors, which no program inherits.
+
+    `socket.recv_fds` would do, but up to Python 3.13 it ignores its flags.
+    """
+    descriptors = array("i")
+    space = socket.CMSG_LEN(most * descriptors.itemsize)
+    data, ancillary, _, _ = sock.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return data, list(descriptors)
 
 
 def _close(peer: Peer, sock: socket.socket, payload: bytes) -> None:

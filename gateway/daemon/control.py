@@ -25,11 +25,14 @@ from typing import Any, Literal, TypeAlias
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.peer import receive
 from gateway.daemon.plan import Plan
 from gateway.errors import Problem
 from gateway.snapshot import Snapshot
 
 __all__ = [
+    "CHUNK",
+    "MOST_DESCRIPTORS",
     "Abort",
     "Ask",
     "Channel",
@@ -353,8 +356,7 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            flags = socket.MSG_CMSG_CLOEXEC
-            data, descriptors, _, _ = socket.recv_fds(self._sock, CHUNK, MOST_DESCRIPTORS, flags)
+            data, descriptors = receive(self._sock, CHUNK, MOST_DESCRIPTORS)
         except BlockingIOError:
             return
         except OSError:

@@ -263,8 +263,9 @@ class Supervisor:
         try:
             await self._restart(worker)
         except Exception as error:  # whatever it is, the next attempt may do
-            if not self._is_stopping:
-                log.error("%s could not be started again: %s", worker, error or repr(error))
+            if self._is_stopping:
+                return  # `stop` ends it
+            log.error("%s could not be started again: %s", worker, error or repr(error))
             worker.kill()
             worker.drop()
         else:

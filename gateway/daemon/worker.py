@@ -8,11 +8,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from prometheus_client.core import Metric
 
@@ -58,6 +59,9 @@ __all__ = ["main"]
 
 log = logging.getLogger("sockgw.server")
 
+_Work: TypeAlias = Callable[[], Awaitable[Message | None]]
+"""Does what a message says, and returns the answer to it; `None` without one."""
+
 
 def main(control: socket.socket) -> None:
     """Be a worker until the supervisor says stop; `control` is the channel to it."""
@@ -73,6 +77,8 @@ def main(control: socket.socket) -> None:
     except Exception:
         log.exception(FAULT)
         raise SystemExit(os.EX_SOFTWARE) from None
+    finally:
+        control.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,8 @@ class Worker:
         await self._stop.wait()
         if self._emitter is not None:
             self._emitter.lead.leave()
-        await self._in_turn(self._abort())
+        async with self._turn:
+            await self._abort()
         if self._serving is not None:
             await self._serving.close()
         self._channel.send(0, Metrics(self._figures()))
@@ -130,15 +137,15 @@ class Worker:
                 self._begin(message, descriptors[0])
             case Join(tag):
                 stream, channel = (socket.socket(fileno=each) for each in descriptors)
-                self._do(number, self._join(tag, stream, channel))
+                self._do(number, partial(self._join, tag, stream, channel))
             case Prepare():
-                self._do(number, self._in_turn(self._prepare(message, descriptors)))
+                self._do_in_turn(number, partial(self._prepare, message, descriptors))
             case Commit():
-                self._do(number, self._in_turn(self._commit()))
+                self._do_in_turn(number, self._commit)
             case Abort():
-                self._do(number, self._in_turn(self._abort()))
+                self._do_in_turn(number, self._abort)
             case Compare():
-                self._do(number, self._compare(descriptors[0]))
+                self._do(number, partial(self._compare, descriptors[0]))
             case Ask("status"):
                 assert self._serving is not None
                 self._channel.send(number, Status(serving_status(self._serving)))
@@ -147,12 +154,12 @@ class Worker:
             case Stop():
                 self._stop.set()
 
-    def _do(self, number: int, work: Coroutine[Any, Any, Message | None]) -> None:
+    def _do(self, number: int, work: _Work) -> None:
         """Do `work` in a task of its own, and send what it returns as the answer."""
 
         async def answer() -> None:
             try:
-                found = await work
+                found = await work()
             except Exception as error:
                 log.exception(FAULT)
                 where = Place(str(self._snapshot.file if self._snapshot else Path()))
@@ -164,10 +171,17 @@ class Worker:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _in_turn(self, work: Coroutine[Any, Any, Message | None]) -> Message | None:
-        """Do `work` after what came before it: what is given up may take a while to close."""
-        async with self._turn:
-            return await work
+    def _do_in_turn(self, number: int, work: _Work) -> None:
+        """Do `work` after what came before it: what is given up may take a while to close.
+
+        A worker that stops does none of it, and does not answer.
+        """
+
+        async def in_turn() -> Message | None:
+            async with self._turn:
+                return None if self._stop.is_set() else await work()
+
+        self._do(number, in_turn)
 
     def _begin(self, start: Start, counts: int) -> None:
         set_up(start.log_format, start.verbose, start.number)

@@ -16,8 +16,19 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from gateway.cluster.peer import receive
 from gateway.daemon import worker
-from gateway.daemon.control import Channel, Ended, Fork, Forked, Frames, Message, framed
+from gateway.daemon.control import (
+    CHUNK,
+    MOST_DESCRIPTORS,
+    Channel,
+    Ended,
+    Fork,
+    Forked,
+    Frames,
+    Message,
+    framed,
+)
 
 __all__ = ["Zygote", "ZygoteLost", "main"]
 
@@ -192,7 +203,7 @@ def _serve(sock: socket.socket, children: set[int]) -> socket.socket | None:
         # It interrupts a wait only, so it never meets a message that is half written.
         signal.signal(signal.SIGCHLD, reap)
         reap()
-        data, descriptors, _, _ = socket.recv_fds(sock, 2**16, 8, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors = receive(sock, CHUNK, MOST_DESCRIPTORS)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if not data:
             return None
