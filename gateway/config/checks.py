@@ -79,7 +79,7 @@ def problems(document: Document) -> Iterator[Problem]:
 def _no_workers(document: Document) -> Iterator[Problem]:
     workers = _mapping(document.data.get("server")).get("workers")
     if isinstance(workers, int) and workers > 1:
-        message = "several workers need Linux; write 1, or auto, which is 1 on this system"
+        message = "several workers need Linux: write 1, or auto, which is 1 on this system"
         yield document.at("server", "workers").problem(message)
 
 
