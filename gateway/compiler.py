@@ -28,7 +28,7 @@ from gateway.agreement import (
     schema_doubts,
     schema_faults,
 )
-from gateway.api import Gateway, Handler, Next
+from gateway.api import Gateway, Handler, Next, Tally
 from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
@@ -197,6 +197,7 @@ class _Compilation:
         self._trace = self._traces_all
         self._former = made
         self._instances: dict[Hashable, Any] = {}
+        self._tallies: list[Tally] = []
         folder_problems = list(_folder_problems(config, plugins))
         self._lacks_folders = bool(folder_problems)
         self.problems = [*plugins.problems, *folder_problems]
@@ -222,6 +223,7 @@ class _Compilation:
             limits=config.limits,
             handshake_links=handshake,
             handshake=fold(handshake) if handshake else None,
+            tallies=tuple(self._tallies),
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -349,16 +351,17 @@ class _Compilation:
         key = (*_key(use, plugin), *owner)
         if key not in self._instances:
             former = self._former  # whose instances may well count as false: an empty cache
-            self._instances[key] = former[key] if key in former else self._make(use, plugin)
+            self._instances[key] = former[key] if key in former else self._make(use, plugin, key)
         made: Callable[..., Any] = self._instances[key]
         if fault:
             raise ConfigError([])
         return getattr(made, plugin.method) if plugin.method else made
 
-    def _make(self, use: Use, plugin: Plugin) -> Any:
-        bound = self._bound(use, plugin)
+    def _make(self, use: Use, plugin: Plugin, key: Hashable) -> Any:
+        bound = self._bound(use, plugin, given=("tally",))
+        given = {name: self._tally(key) for name in bound.given}
         try:
-            return plugin.target(**bound.kwargs)
+            return plugin.target(**bound.kwargs, **given)
         except FAULTS as error:
             if plugin.is_hidden:
                 raise _unfit(use, plugin, "") from error
@@ -367,12 +370,19 @@ class _Compilation:
                 _blamed(use, error), f"'{plugin.name}' could not be made: {reason}"
             ) from error
 
-    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> BoundOptions:
+    def _tally(self, key: Hashable) -> Tally:
+        """Make the tally of an instance; its name is the same on all members."""
+        tally = Tally(hashlib.sha256(repr(key).encode()).hexdigest()[:16])
+        self._tallies.append(tally)
+        return tally
+
+    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...]) -> BoundOptions:
         bound = bind_options(plugin.target, use.options, given)
-        self._doubt(use, plugin, option_doubts(plugin, use.options))
+        own = {name: value for name, value in use.options.items() if name not in given}
+        self._doubt(use, plugin, option_doubts(plugin, own))
         if bound.faults:
             # Without options, it is most likely meant to be the middleware or handler itself.
-            advice = plugin.is_def and not use.options and not given
+            advice = plugin.is_def and not use.options and "gateway" not in given
             what = "; a plain 'def' is a factory: is an 'async def' meant?" if advice else ""
             raise ConfigError(
                 use.option_at.get(option or "", use.at).problem(f"'{plugin.name}': {fault}{what}")
