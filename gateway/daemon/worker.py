@@ -83,7 +83,7 @@ def main(control: socket.socket) -> None:
         log.exception(FAULT)
         raise SystemExit(os.EX_SOFTWARE) from None
     finally:
-        control.close()
+        control.detach()  # its end tells the supervisor that this process has ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,10 @@ FORK = 30.0
 """Seconds in which the zygote has to fork, its own start included; it is killed then."""
 
 
+PATIENCE = 2.0
+"""Seconds in which the zygote has to end; it is killed then."""
+
+
 class ZygoteLost(Exception):
     """The zygote ended before it has forked."""
 
@@ -103,17 +107,18 @@ class Zygote:
 
     async def close(self) -> None:
         """End the zygote."""
-        if process := self._kill():
-            await asyncio.to_thread(process.wait)
+        process = self._process
+        if process is not None and self._channel is not None:
+            self._channel.close()  # it waits for its workers
+            await asyncio.to_thread(_end, process)
 
-    def _kill(self) -> subprocess.Popen[bytes] | None:
-        """Kill the zygote, which may hang; return what it was, `None` if it does not run."""
+    def _kill(self) -> None:
+        """Kill the zygote, which hangs."""
         process = self._process
         if process is not None:
             process.kill()
         if self._channel is not None:
             self._channel.close()
-        return process
 
     async def _running(self) -> Channel:
         async with self._starting:
@@ -142,6 +147,13 @@ class Zygote:
                 forked.set_exception(ZygoteLost())
         if process is not None:
             asyncio.get_running_loop().run_in_executor(None, process.wait)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE)
+    process.kill()
+    process.wait()
 
 
 def _started(descriptor: int) -> subprocess.Popen[bytes]:
