@@ -60,7 +60,7 @@ class Handover:
 
     async def from_successor(self, link: Link) -> None:
         """Answer what the process after this one sends."""
-        await self._mesh.join("successor", *link)
+        await self._mesh.join(f"successor {len(self._mesh.peers)}", *link)
 
     def close(self) -> None:
         """End all that is on its way."""
