@@ -76,6 +76,8 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     certificates = _certificates(config) if config else {}
     files = [path for tls in certificates.values() for path in (tls.cert, tls.key)]
     record = document.record.including(*files)
+    if config:  # read after it is recorded: what changes in between is read once more
+        config = _with_certificates(config)
     page_folders = folders_of(config)
     pages = page_folders.read()
     inputs = Inputs(
@@ -97,6 +99,16 @@ def _certificates(config: configs.GatewayConfig) -> Mapping[str, configs.TlsConf
     """Return the certificates by the blocks of their listeners."""
     found = {"server": config.server.tls, "api": config.api.tls if config.api else None}
     return {block: tls for block, tls in found.items() if tls is not None}
+
+
+def _with_certificates(config: configs.GatewayConfig) -> configs.GatewayConfig:
+    """Return the config with what the files of its certificates hold now."""
+    server, api = config.server, config.api
+    if server.tls is not None:
+        server = replace(server, tls=configs.read_certificate(server.tls))
+    if api is not None and api.tls is not None:
+        api = replace(api, tls=configs.read_certificate(api.tls))
+    return replace(config, server=server, api=api)
 
 
 def _tls_problems(

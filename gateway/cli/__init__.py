@@ -20,6 +20,7 @@ from gateway.cli.routes import routes
 from gateway.cli.run import run
 from gateway.cli.schema import schema
 from gateway.cli.status import status
+from gateway.cli.upgrade import upgrade
 
 __all__ = ["main"]
 
@@ -31,6 +32,7 @@ EXAMPLES = {
     routes: "sockgw routes gateway.yaml",
     plan: "sockgw plan gateway.yaml",
     reload: "sockgw reload gateway.yaml --format github",
+    upgrade: "sockgw upgrade gateway.yaml",
     status: "sockgw status gateway.yaml",
     healthcheck: "sockgw healthcheck gateway.yaml --timeout 2",
     init: "sockgw init demo",

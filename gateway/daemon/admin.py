@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from gateway.daemon.loading import Loading
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Reloader, Verdict, placed
+from gateway.daemon.upgrade import Successor, UpgradeError, Upgrades
 from gateway.daemon.watcher import Watcher
 from gateway.engineio.violations import EventCounter
 from gateway.errors import ConfigError, Place, Problem
@@ -51,6 +54,7 @@ class AdminApi:
         watcher: Watcher,
         reloader: Reloader,
         metrics: Metrics,
+        upgrades: Upgrades,
         is_stopping: Callable[[], bool],
     ) -> None:
         self.file = file
@@ -59,6 +63,7 @@ class AdminApi:
         self._watcher = watcher
         self._reloader = reloader
         self._metrics = metrics
+        self._upgrades = upgrades
         self._is_stopping = is_stopping
         self._started = time.time()
 
@@ -85,6 +90,12 @@ class AdminApi:
         """Reload now."""
         return await self._reloader.request("admin")
 
+    async def upgrade(self) -> Successor:
+        """Let another process of the program take over. Raises `UpgradeError`."""
+        if self._is_stopping():
+            raise UpgradeError("the gateway is stopping")
+        return await self._upgrades.request()
+
     async def plan(self, file: Path | None) -> tuple[Plan, int]:
         """Return the plan of serving `file` now, and how many sockets that would close.
 
@@ -102,7 +113,9 @@ class AdminApi:
         degraded = reloader.degraded.problems if reloader.degraded else ()
         return {
             "file": str(self.file.absolute()),
-            "url": self._fleet.url,
+            "url": self._fleet.listener.url,
+            "version": version("sockgw"),
+            "pid": os.getpid(),
             "started": self._started,
             "degraded": _problems(degraded),
             "last_reload": verdict_json(reloader.last) if reloader.last else None,
@@ -112,9 +125,12 @@ class AdminApi:
         }
 
 
-def admin_listener(app: web.Application) -> Listener:
-    """Make the listener of `app`; its connections end when its address changes."""
-    return Listener(AppServer(app, AdminLog()))
+def admin_listener(app: web.Application, former: socket.socket | None) -> Listener:
+    """Make the listener of `app`; its connections end when its address changes.
+
+    `former` is as of `Listener`.
+    """
+    return Listener(AppServer(app, AdminLog()), former)
 
 
 def add_routes(app: web.Application, api: AdminApi) -> None:
@@ -130,6 +146,7 @@ def add_routes(app: web.Application, api: AdminApi) -> None:
     for path, get in gets.items():
         app.router.add_get(path, get, expect_handler=expect)
     app.router.add_post("/-/reload", routes.reload, expect_handler=expect)
+    app.router.add_post("/-/upgrade", routes.upgrade, expect_handler=expect)
     app.router.add_post("/-/plan", routes.plan, expect_handler=expect)
     app.router.add_route("*", "/{path:.*}", _nothing, expect_handler=expect)
 
@@ -216,6 +233,14 @@ class _Routes:
         verdict = await self._api.reload()
         status = 409 if verdict.result == "failed" else 200
         return web.json_response(verdict_json(verdict), status=status)
+
+    async def upgrade(self, request: web.Request) -> web.Response:
+        try:
+            successor = await self._api.upgrade()
+        except UpgradeError as error:
+            found = {"error": str(error), "problems": _problems(error.problems)}
+            return web.json_response(found, status=409)
+        return web.json_response(asdict(successor))
 
     async def plan(self, request: web.Request) -> web.Response:
         try:

@@ -25,12 +25,15 @@ from typing import Any, Literal, TypeAlias
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.peer import receive
 from gateway.daemon.plan import Plan
 from gateway.errors import Problem
 from gateway.push.operations import Operation
 from gateway.snapshot import Snapshot
 
 __all__ = [
+    "CHUNK",
+    "MOST_DESCRIPTORS",
     "Abort",
     "Ask",
     "Channel",
@@ -42,17 +45,17 @@ __all__ = [
     "Fork",
     "Forked",
     "Frames",
+    "GaveWay",
+    "GiveWay",
     "Join",
+    "Linked",
     "Message",
     "Metrics",
-    "Ping",
-    "Pong",
     "Prepare",
     "Push",
     "Pushed",
     "Ready",
     "Refused",
-    "Served",
     "Start",
     "Status",
     "Stop",
@@ -148,10 +151,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """From a worker: a snapshot cannot be served."""
+    """From a worker: a snapshot cannot be served.
+
+    With `is_fault` that is the gateway's fault, and not what the snapshot says.
+    """
 
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
+    is_fault: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +186,9 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """From a worker: what would change, and how many of its sockets would be closed."""
+    """From a worker: what would change."""
 
     plan: Plan
-    sockets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +207,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """From a worker: its metrics."""
+    """From a worker: its metrics. A worker that ends in order tells its last unasked."""
 
     metrics: tuple[Metric, ...]
 
@@ -223,25 +229,33 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
-    """To a worker: answer if your loop runs."""
+class Linked:
+    """To a worker: the way to the process before or, unless `is_former`, after this one.
+
+    The two sockets of a `Link` come with this.
+    """
+
+    is_former: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Pong:
-    """From a worker: its loop runs."""
+class GiveWay:
+    """To a worker: accept no more connections, since another process is about to."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveWay:
+    """From a worker: it accepts no more connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """To a worker: stop serving, in order, and end."""
+    """To a worker: stop serving, in order, and end.
 
+    With `is_replaced`, the clients go to the workers of another process.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """From a worker that was asked to stop, or stops by itself: its last metrics."""
-
-    metrics: tuple[Metric, ...]
+    is_replaced: bool
 
 
 Message: TypeAlias = (
@@ -263,10 +277,10 @@ Message: TypeAlias = (
     | Metrics
     | Push
     | Pushed
-    | Ping
-    | Pong
+    | Linked
+    | GiveWay
+    | GaveWay
     | Stop
-    | Served
 )
 
 Handle: TypeAlias = Callable[[int, Message, list[int]], None]
@@ -434,8 +448,7 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            flags = socket.MSG_CMSG_CLOEXEC
-            data, descriptors, _, _ = socket.recv_fds(self._sock, CHUNK, MOST_DESCRIPTORS, flags)
+            data, descriptors = receive(self._sock, CHUNK, MOST_DESCRIPTORS)
         except BlockingIOError:
             return
         except OSError:

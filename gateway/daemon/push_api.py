@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -65,12 +66,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class PushApi:
     """The operations of the api listener, which a `fleet` performs.
 
-    `listener` is where it is asked; connections end when its address changes.
+    `listener` is where it is asked; connections end when its address changes. `former` is as of
+    `Listener`.
     `counts` has how many requests were answered, by operation and status. `keys` are those of
     pushes that are not to be done twice.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, former: socket.socket | None = None) -> None:
         self.counts: Counter[tuple[str, int]] = Counter()
         self.keys = Keys()
         self.in_flight = 0
@@ -79,7 +81,7 @@ class PushApi:
         self._refused = EventCounter("refused", ("unauthorized", "forbidden"))
         app = web.Application(client_max_size=MOST_BODY)
         _add_routes(app, self)
-        self.listener = Listener(AppServer(app, AdminLog("api")))
+        self.listener = Listener(AppServer(app, AdminLog("api")), former)
 
     def metrics(self) -> Iterator[Metric]:
         """Collect the metrics of the api."""

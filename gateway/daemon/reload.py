@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Literal
 from gateway.config.model import GatewayConfig
 from gateway.daemon.admin_door import AdminDoor
 from gateway.daemon.api_door import ApiDoor
-from gateway.daemon.fleet import Fleet
+from gateway.daemon.fleet import Candidate, Fleet
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.listener import ListenError, Move
 from gateway.daemon.loading import Loading
@@ -30,13 +30,12 @@ from gateway.daemon.plan import Plan
 from gateway.daemon.systemd import Notifier
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError, Place, Problem
+from gateway.runtime.live import FAULT
 from gateway.snapshot import Snapshot
 
-__all__ = ["FAULT", "Reloader", "Trigger", "Triggers", "Verdict", "placed"]
+__all__ = ["Reloader", "Trigger", "Triggers", "Verdict", "placed"]
 
 log = logging.getLogger("sockgw.reload")
-
-FAULT = "a fault in the gateway itself"
 
 Trigger = Literal["watch", "signal", "admin"]
 
@@ -83,7 +82,8 @@ class Reloader:
 
     `fleet` serves clients, `doors` are where the other listeners listen. `degraded` holds the
     problems of the file on disk while the last good configuration is served instead of it. `last`
-    is the newest verdict. `reloaded` is called with every verdict.
+    is the newest verdict. `reloaded` is called with every verdict. While somebody else holds
+    `turn`, reloads wait.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Reloader:
     ) -> None:
         self.degraded: ConfigError | None = None
         self.last: Verdict | None = None
+        self.turn = asyncio.Lock()
         self._file = file
         self._triggers = triggers
         self._loading = loading
@@ -130,8 +131,9 @@ class Reloader:
         try:
             while True:
                 trigger = await self._triggers.next()
-                answer, self._next = self._next, _future()
-                verdict = await self._once(trigger)
+                async with self.turn:
+                    answer, self._next = self._next, _future()
+                    verdict = await self._once(trigger)
                 answer.set_result(verdict)
                 try:
                     self._report(verdict)
@@ -179,11 +181,18 @@ class Reloader:
         await self.keep(snapshot)
         return plan
 
-    async def serve(self, snapshot: Snapshot, *, anyway: bool = True) -> Plan | None:
+    async def serve(
+        self,
+        snapshot: Snapshot,
+        *,
+        anyway: bool = True,
+        prepared: Callable[[Candidate], Awaitable[None]] | None = None,
+    ) -> Plan | None:
         """Make `snapshot` the one that serves; `None` if what it says is served already.
 
-        With `anyway`, serve it even then. Raises `ConfigError` and `ListenError`; nothing has
-        changed then.
+        With `anyway`, serve it even then. `prepared` is awaited with the candidate when nothing can
+        fail any more.
+        Raises `ConfigError` and `ListenError`; nothing has changed then.
         """
         config, former = snapshot.config, self._fleet.snapshot
         if config is None:
@@ -203,6 +212,8 @@ class Reloader:
                 undo.callback(move.cancel)
                 moves.append(move)
             undo.pop_all()
+        if prepared is not None:
+            await prepared(candidate)
         await candidate.commit()
         for move in moves:
             await move.make()
@@ -256,7 +267,7 @@ class Reloader:
 
     def summary(self) -> str:
         """Return the state of the gateway in one line, for systemd."""
-        summary = f"generation {self._fleet.generation} serves at {self._fleet.url}"
+        summary = f"generation {self._fleet.generation} serves at {self._fleet.listener.url}"
         if self.last and self.last.result == "failed":
             return f"{summary}; the last reload failed: {self.last.problems[0]}"
         return summary

@@ -10,6 +10,8 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
+from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.plan import Plan
@@ -25,7 +27,7 @@ __all__ = ["SingleProcess", "serving_status"]
 class SingleProcess:
     """A fleet of one: this process serves.
 
-    `override` and `inherited` are as of `Serving`.
+    `override`, `inherited` and `former` are as of `Serving`.
     """
 
     def __init__(
@@ -33,10 +35,11 @@ class SingleProcess:
         loading: Loading,
         override: Mapping[str, Any],
         inherited: socket.socket | None = None,
+        former: socket.socket | None = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self._loading = loading
-        self._override, self._inherited = override, inherited
+        self._override, self._inherited, self._former = override, inherited, former
         self._serving: Serving | None = None
         self._metrics: ServingMetrics | None = None
 
@@ -52,13 +55,13 @@ class SingleProcess:
         return self._serving.generation if self._serving else 0
 
     @property
-    def url(self) -> str:
-        return self.serving.listener.url
+    def listener(self) -> Listener:
+        return self.serving.listener
 
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         former = self._serving.build if self._serving else None
         build = await self._loading.build(snapshot, former)
-        serving = self._serving or Serving(build, self._override, self._inherited)
+        serving = self._serving or Serving(build, self._override, self._inherited, self._former)
         if not anyway and self._serving and serving.serves(build):
             return None
         return _Candidate(self, snapshot, serving, await serving.prepare(build))
@@ -84,9 +87,14 @@ class SingleProcess:
     async def metrics(self) -> Sequence[Metric]:
         return [*self._metrics.collect()] if self._metrics else []
 
-    async def close(self) -> None:
+    async def give_way(self, links: Sequence[Link]) -> None:
+        await self.serving.listener.give_away()
+        for link in links:
+            await self.serving.handover.from_successor(link)
+
+    async def close(self, *, is_replaced: bool = False) -> None:
         if self._serving:
-            await self._serving.close()
+            await self._serving.close(is_replaced=is_replaced)
 
 
 class _Candidate:
@@ -105,6 +113,14 @@ class _Candidate:
     @property
     def warnings(self) -> Sequence[Problem]:
         return self._prepared.build.warnings
+
+    @property
+    def members(self) -> int:
+        return 1
+
+    async def link(self, links: Sequence[Link]) -> None:
+        for link in links:
+            await self._serving.handover.to_former(link)
 
     async def commit(self) -> None:
         await self._prepared.commit()
