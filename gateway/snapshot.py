@@ -78,6 +78,7 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     record = document.record.including(*files)
     if config:  # read after it is recorded: what changes in between is read once more
         config = _with_certificates(config)
+        certificates = _certificates(config)
     page_folders = folders_of(config)
     pages = page_folders.read()
     inputs = Inputs(
