@@ -40,11 +40,11 @@ __all__ = [
     "Committed",
     "Compare",
     "Compared",
+    "Done",
     "Ended",
     "Fork",
     "Forked",
     "Frames",
-    "GaveWay",
     "GiveWay",
     "Join",
     "Linked",
@@ -218,8 +218,8 @@ class GiveWay:
 
 
 @dataclass(frozen=True, slots=True)
-class GaveWay:
-    """From a worker: it accepts no more connections."""
+class Done:
+    """From a worker: that is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ Message: TypeAlias = (
     | Metrics
     | Linked
     | GiveWay
-    | GaveWay
+    | Done
     | Stop
 )
 
