@@ -39,7 +39,7 @@ from gateway.http.request import Request
 from gateway.http.response import Answer
 from gateway.http.switching import websocket_key
 
-__all__ = ["FORWARDED", "RANDOM", "Forwarded", "Forwarding"]
+__all__ = ["FORWARDED", "RANDOM", "Forwarded", "Forwarding", "OwnedRequest"]
 
 CURE = "that worker is stuck or overloaded"
 

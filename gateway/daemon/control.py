@@ -41,11 +41,11 @@ __all__ = [
     "Committed",
     "Compare",
     "Compared",
+    "Done",
     "Ended",
     "Fork",
     "Forked",
     "Frames",
-    "GaveWay",
     "GiveWay",
     "Join",
     "Linked",
@@ -244,8 +244,8 @@ class GiveWay:
 
 
 @dataclass(frozen=True, slots=True)
-class GaveWay:
-    """From a worker: it accepts no more connections."""
+class Done:
+    """From a worker: that is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ Message: TypeAlias = (
     | Pushed
     | Linked
     | GiveWay
-    | GaveWay
+    | Done
     | Stop
 )
 

@@ -196,7 +196,7 @@ class Supervisor:
             self._tasks.append(asyncio.create_task(self._keep(worker)))
             self._tasks.append(asyncio.create_task(self._watch(worker)))
 
-    async def stop(self, timeout: float, *, is_replaced: bool) -> None:
+    async def stop(self, timeout: float, *, is_replaced: bool = False) -> None:
         """Let all workers stop, and kill those that have not after `timeout` seconds.
 
         With `is_replaced`, another process has taken their socket over.

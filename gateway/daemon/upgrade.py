@@ -62,13 +62,14 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The sockets that a gateway listens on, by what they are for.
+    """The sockets that a gateway listens on, by what they are for, and the number of its members.
 
-    A service manager has passed those that are `inherited`.
+    A service manager has passed the sockets that are `inherited`.
     """
 
     inherited: Mapping[str, socket.socket] = field(default_factory=dict)
     own: Mapping[str, socket.socket] = field(default_factory=dict)
+    members: int = 1
 
     def close(self) -> None:
         for sock in (*self.inherited.values(), *self.own.values()):
@@ -158,7 +159,11 @@ async def _successor(
         stack.enter_context(ours)
         with theirs:
             sockets = (*listening.inherited.values(), *listening.own.values())
-            names = {"inherited": [*listening.inherited], "own": [*listening.own]}
+            names = {
+                "inherited": [*listening.inherited],
+                "own": [*listening.own],
+                "members": listening.members,
+            }
             descriptors = [sock.fileno() for sock in sockets]
             socket.send_fds(ours, [json.dumps(names).encode()], descriptors)
             pid = _started(environ, theirs)
@@ -242,6 +247,7 @@ class Predecessor:
         self.listening = Listening(
             inherited=dict(zip(names["inherited"], sockets[:count], strict=True)),
             own=dict(zip(names["own"], sockets[count:], strict=True)),
+            members=names["members"],
         )
 
     @classmethod
@@ -256,7 +262,7 @@ class Predecessor:
 
     async def replace(self, candidate: Candidate) -> None:
         """Say that this process is ready, and wait until the former one accepts no more."""
-        near, far = new_links(candidate.members)
+        near, far = new_links(max(candidate.members, self.listening.members))
         sockets = [sock for link in far for sock in link]
         self._say({"ready": os.getpid()}, *(sock.fileno() for sock in sockets))
         for sock in sockets:

@@ -36,7 +36,7 @@ from gateway.daemon.control import (
     Committed,
     Compare,
     Compared,
-    GaveWay,
+    Done,
     GiveWay,
     Join,
     Linked,
@@ -281,17 +281,18 @@ class Worker:
             self._started(ready.build.build.blueprint.digest)
         return Committed(self._serving.generation, at)
 
-    async def _link(self, link: Link, *, is_former: bool) -> None:
+    async def _link(self, link: Link, *, is_former: bool) -> Message:
         ready = self._prepared.serving if self._prepared else None
         serving = self._serving or ready
         assert serving is not None
         join = serving.handover.to_former if is_former else serving.handover.from_successor
         await join(link)
+        return Done()
 
     async def _give_way(self) -> Message:
         assert self._serving is not None
         await self._serving.listener.give_away()
-        return GaveWay()
+        return Done()
 
     async def _abort(self) -> None:
         if self._prepared is not None:

@@ -131,6 +131,10 @@ class WorkerFleet:
     def _config(self) -> GatewayConfig | None:
         return self.snapshot.config if self.snapshot else None
 
+    @property
+    def members(self) -> int:
+        return len(self.workers)
+
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         if self._open is not None:
             await self._open.abort()
@@ -278,9 +282,7 @@ class WorkerFleet:
 
     async def give_way(self, links: Sequence[Link]) -> None:
         serving = self._serving()
-        for number, link in enumerate(links):
-            if serving:
-                _hand(serving[number % len(serving)], Linked(is_former=False), link)
+        await _link(serving, links, is_former=False)
         await _asked(serving, GiveWay(), timeout=TELL)
         await self.listener.give_away()
 
@@ -347,8 +349,7 @@ class _Candidate:
         return len(self._workers)
 
     async def link(self, links: Sequence[Link]) -> None:
-        for worker, link in zip(self._workers, links, strict=True):
-            _hand(worker, Linked(is_former=True), link)
+        await _link(self._workers, links, is_former=True)
 
     async def commit(self) -> None:
         try:
@@ -375,11 +376,18 @@ def _longest_silence(config: GatewayConfig | None) -> float:
     return max(LEAST_SILENCE, SILENCES * late)
 
 
-def _hand(worker: Worker, message: Linked, link: Link) -> None:
-    """Give a worker its end of a link."""
-    worker.tell(message, *(sock.fileno() for sock in link))
-    for sock in link:
-        sock.close()
+async def _link(workers: Sequence[Worker], links: Sequence[Link], *, is_former: bool) -> None:
+    """Give workers their ends of links in turn, and wait until they have joined them."""
+    asked = []
+    for number, link in enumerate(links):
+        if workers:
+            worker = workers[number % len(workers)]
+            descriptors = [sock.fileno() for sock in link]
+            asked.append(_asked([worker], Linked(is_former), *descriptors, timeout=TELL))
+    await asyncio.gather(*asked)
+    for link in links:
+        for sock in link:
+            sock.close()
 
 
 async def _asked(
