@@ -333,7 +333,7 @@ def _listening(given: Listening, fleet: Fleet, admin: Listener) -> Listening:
     return Listening(
         given.inherited,
         {use: sock for use, sock in own.items() if sock and use not in given.inherited},
-        fleet.members,
+        len(fleet.workers) if isinstance(fleet, WorkerFleet) else 1,
     )
 
 
