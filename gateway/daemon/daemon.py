@@ -342,7 +342,7 @@ def _listening(given: Listening, fleet: Fleet, admin: Listener, api: Listener) -
     return Listening(
         given.inherited,
         {use: sock for use, sock in own.items() if sock and use not in given.inherited},
-        fleet.members,
+        len(fleet.workers) if isinstance(fleet, WorkerFleet) else 1,
     )
 
 

@@ -70,10 +70,6 @@ class Fleet(Protocol):
     def listener(self) -> Listener:
         """The public listener. Raises `LookupError` before the first snapshot serves."""
 
-    @property
-    def members(self) -> int:
-        """The number of processes that serve."""
-
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> Candidate | None:
         """Get a snapshot ready to serve; `None` if what it says is served already.
 

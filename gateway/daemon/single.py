@@ -58,10 +58,6 @@ class SingleProcess:
     def listener(self) -> Listener:
         return self.serving.listener
 
-    @property
-    def members(self) -> int:
-        return 1
-
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         former = self._serving.build if self._serving else None
         build = await self._loading.build(snapshot, former)

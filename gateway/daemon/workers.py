@@ -131,10 +131,6 @@ class WorkerFleet:
     def _config(self) -> GatewayConfig | None:
         return self.snapshot.config if self.snapshot else None
 
-    @property
-    def members(self) -> int:
-        return len(self.workers)
-
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         if self._open is not None:
             await self._open.abort()
