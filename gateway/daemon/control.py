@@ -48,6 +48,7 @@ __all__ = [
     "Frames",
     "GiveWay",
     "Join",
+    "LetGo",
     "Linked",
     "Message",
     "Metrics",
@@ -249,13 +250,13 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class LetGo:
+    """To a worker: let the clients go to the workers of another process, then answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
-    """To a worker: stop serving, in order, and end.
-
-    With `is_replaced`, the clients go to the workers of another process.
-    """
-
-    is_replaced: bool
+    """To a worker: stop serving, in order, and end."""
 
 
 Message: TypeAlias = (
@@ -280,6 +281,7 @@ Message: TypeAlias = (
     | Linked
     | GiveWay
     | Done
+    | LetGo
     | Stop
 )
 

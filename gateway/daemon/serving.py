@@ -148,15 +148,15 @@ class Serving:
         """The keys that wait for a restart."""
         return compare(self.build, self.build, self.server).pending
 
-    async def close(self, *, is_replaced: bool = False) -> None:
-        """Stop serving and listening; see `shut_down`.
+    async def let_go(self) -> None:
+        """Let all clients go: another process has taken the listening socket over."""
+        window = self.build.config.reload.close_window
+        await let_go(self.sockets, self.http, self.server.stop_timeout, window)
 
-        With `is_replaced`, another process has taken the listening socket over; see `let_go`.
-        """
-        window, timeout = self.build.config.reload.close_window, self.server.stop_timeout
-        if is_replaced:
-            await let_go(self.sockets, self.http, timeout, window)
-        await shut_down(self.sockets, self.listener, timeout, window)
+    async def close(self) -> None:
+        """Stop serving and listening; see `shut_down`."""
+        window = self.build.config.reload.close_window
+        await shut_down(self.sockets, self.listener, self.server.stop_timeout, window)
         self.handover.close()
         self.sockets.dispatcher.in_flight.load.stop()
 

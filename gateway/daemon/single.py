@@ -94,7 +94,9 @@ class SingleProcess:
 
     async def close(self, *, is_replaced: bool = False) -> None:
         if self._serving:
-            await self._serving.close(is_replaced=is_replaced)
+            if is_replaced:
+                await self._serving.let_go()
+            await self._serving.close()
 
 
 class _Candidate:

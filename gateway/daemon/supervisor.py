@@ -196,16 +196,13 @@ class Supervisor:
             self._tasks.append(asyncio.create_task(self._keep(worker)))
             self._tasks.append(asyncio.create_task(self._watch(worker)))
 
-    async def stop(self, timeout: float, *, is_replaced: bool = False) -> None:
-        """Let all workers stop, and kill those that have not after `timeout` seconds.
-
-        With `is_replaced`, another process has taken their socket over.
-        """
+    async def stop(self, timeout: float) -> None:
+        """Let all workers stop, and kill those that have not after `timeout` seconds."""
         self._is_stopping = True
         up = [worker for worker in self.workers if worker.is_up]
         for worker in up:
             worker.state = "stopping"
-            worker.tell(Stop(is_replaced))
+            worker.tell(Stop())
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 for worker in up:

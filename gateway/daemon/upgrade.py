@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.cluster.handover import Link, new_links
+from gateway.cluster.peer import receive
 from gateway.daemon.fleet import Candidate
 from gateway.errors import GatewayError, Problem
 
@@ -229,8 +230,7 @@ async def _readable(sock: socket.socket) -> None:
 
 def _received(sock: socket.socket) -> tuple[bytes, list[socket.socket]]:
     """Return a message, and the sockets that came with it."""
-    flags = socket.MSG_CMSG_CLOEXEC
-    data, descriptors, _, _ = socket.recv_fds(sock, MOST_BYTES, MOST_SOCKETS, flags)
+    data, descriptors = receive(sock, MOST_BYTES, MOST_SOCKETS)
     return data, [socket.socket(fileno=each) for each in descriptors]
 
 

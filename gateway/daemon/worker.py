@@ -39,6 +39,7 @@ from gateway.daemon.control import (
     Done,
     GiveWay,
     Join,
+    LetGo,
     Linked,
     Message,
     Metrics,
@@ -120,7 +121,6 @@ class Worker:
         self._prepared: _Prepared | None = None
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
-        self._is_replaced = False
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -133,7 +133,7 @@ class Worker:
         async with self._turn:
             await self._abort()
         if self._serving is not None:
-            await self._serving.close(is_replaced=self._is_replaced)
+            await self._serving.close()
         self._channel.send(0, Metrics(self._figures()))
         if self._forwarding is not None:
             self._forwarding.close()
@@ -171,8 +171,9 @@ class Worker:
                 self._do(number, partial(self._link, link, is_former=is_former))
             case GiveWay():
                 self._do(number, self._give_way)
-            case Stop(is_replaced):
-                self._is_replaced = is_replaced
+            case LetGo():
+                self._do(number, self._let_go)
+            case Stop():
                 self._stop.set()
 
     def _do(self, number: int, work: _Work) -> None:
@@ -292,6 +293,11 @@ class Worker:
     async def _give_way(self) -> Message:
         assert self._serving is not None
         await self._serving.listener.give_away()
+        return Done()
+
+    async def _let_go(self) -> Message:
+        assert self._serving is not None
+        await self._serving.let_go()
         return Done()
 
     async def _abort(self) -> None:

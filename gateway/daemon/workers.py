@@ -22,6 +22,7 @@ from gateway.daemon.control import (
     Compare,
     Compared,
     GiveWay,
+    LetGo,
     Linked,
     Message,
     Prepare,
@@ -286,8 +287,10 @@ class WorkerFleet:
         config, limit = self._config, STOP
         if config is not None:
             leaving = config.server.stop_timeout + config.reload.close_window
-            limit += (2 if is_replaced else 1) * leaving + 2 * CHAINS
-        await self._supervisor.stop(limit, is_replaced=is_replaced)
+            limit += leaving + 2 * CHAINS
+        if is_replaced:  # none ends before all are done: they hand requests on to each other
+            await _asked(self._serving(), LetGo(), timeout=limit)
+        await self._supervisor.stop(limit)
         await self.listener.close()
 
     def _serving(self) -> list[Worker]:
