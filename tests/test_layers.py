@@ -18,9 +18,12 @@ ALLOWED = {
     "errors": "",
     "limits": "",
     "headers": "errors",
-    "api": "headers errors",
+    "users": "",
+    "redaction": "",
+    "api": "headers users errors",
+    "base64json": "api",
     "public": "api errors",
-    "config": "limits errors",
+    "config": "limits redaction errors",
     "loader": "limits errors",
     "runtime": "limits api errors",
     "builtin": "public",
@@ -30,13 +33,15 @@ ALLOWED = {
     "compiler": "snapshot agreement pages http limits config loader runtime builtin api errors",
     "http": "",
     "engineio": "http limits errors",
-    "socketio": "engineio http limits runtime api errors",
+    "socketio": "engineio http limits runtime api users errors",
     "cluster": "socketio engineio http limits runtime api errors",
+    "push": "cluster socketio base64json api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
-        "cluster socketio engineio http limits snapshot compiler config loader runtime api errors"
+        "push cluster socketio engineio http limits snapshot compiler config loader runtime "
+        "base64json redaction api errors"
     ),
-    "client": "daemon socketio engineio config api errors",
+    "client": "daemon socketio engineio config base64json api errors",
     "cli": "daemon client socketio engineio compiler config loader runtime api errors",
     "templates": "public testing",
     "__main__": "cli",
@@ -45,7 +50,9 @@ ALLOWED = {
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
     "aiohttp": "engineio.reader http.switching daemon client builtin._fetched",
-    "asyncio": "builtin templates cli client http engineio runtime daemon testing socketio cluster",
+    "asyncio": (
+        "builtin templates cli client http engineio runtime daemon testing socketio cluster push"
+    ),
     "click": "cli",
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
@@ -53,8 +60,8 @@ KNOWN_TO = {
     "httptools": "http.parser",
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
-    "msgspec": "loader socketio.msgpack cluster",
-    "orjson": "socketio.json",
+    "msgspec": "loader socketio.msgpack cluster push",
+    "orjson": "base64json push socketio.json",
     "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from gateway.api import Namespace, Socket
@@ -13,6 +13,7 @@ from gateway.cluster.messages import Answer, Request
 from gateway.errors import GatewayError
 from gateway.runtime.tasks import start
 from gateway.socketio.hub import Hub
+from gateway.socketio.listing import Listed, list_rooms, list_sockets
 
 __all__ = ["MOST_ANSWERING", "Answering"]
 
@@ -23,6 +24,9 @@ MOST_ANSWERING = 10_000
 
 PAGE = 500
 """Sockets in one answer."""
+
+LONGEST_LIST = 200_000
+"""Characters of rooms in one answer with a page, where the first socket may have more."""
 
 Send = Callable[[str, Answer, str], None]
 """Sends an answer: its namespace, the answer, and the member that asked."""
@@ -60,6 +64,9 @@ class Answering:
         if isinstance(request, wire.Fetch):
             await self._tell_sockets(request, target)
             return
+        if isinstance(request, wire.ListSockets):
+            await self._tell_page(request, target)
+            return
         answer = await self._done(request, target)
         if request.request_id:
             self._send(target.name, answer, request.uid)
@@ -74,6 +81,8 @@ class Answering:
             await hub.disconnect_sockets(target, request.close)
         elif isinstance(request, wire.Count):
             answer.count = await hub.count(target, 0)
+        elif isinstance(request, wire.ListRooms):
+            answer.rooms = await list_rooms(hub.rooms, target.name, request.after, request.limit)
         elif isinstance(request, wire.Call):
             event, *args = request.packet.data
             found = await hub.call(target, event, args, request.timeout)
@@ -89,6 +98,15 @@ class Answering:
             page, more = sockets[begin : begin + PAGE], begin + PAGE < len(sockets)
             self._tell(request, target, page, more=more)
 
+    async def _tell_page(self, request: wire.ListSockets, target: Namespace) -> None:
+        """Answer with a page of the sockets of a target, in several answers."""
+        page, total = await list_sockets(self._hub.rooms, target, request.after, request.limit)
+        parts = list(_parts(page))
+        for number, part in enumerate(parts, 1):
+            answer = Answer(request.request_id, count=total, more=number < len(parts))
+            answer.listed = part
+            self._send(target.name, answer, request.uid)
+
     def _tell(
         self, request: wire.Fetch, target: Namespace, sockets: Sequence[Socket], *, more: bool
     ) -> None:
@@ -97,9 +115,23 @@ class Answering:
         self._send(target.name, answer, request.uid)
 
 
+def _parts(page: Sequence[Listed]) -> Iterator[list[Listed]]:
+    """Split a page so that each part fits in a message; an empty one is one part."""
+    part: list[Listed] = []
+    size = 0
+    for each in page:
+        length = sum(map(len, each.rooms))
+        if part and size + length > LONGEST_LIST:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += length
+    yield part
+
+
 def _found(socket: Socket) -> wire.Encoded:
     told: dict[str, object] = {"address": socket.handshake.address}
-    return wire.found_socket(socket.id, sorted(socket.rooms), socket.data, told)
+    return wire.found_socket(socket.id, sorted(socket.rooms), socket.user, socket.data, told)
 
 
 async def _sound(work: Coroutine[Any, Any, None]) -> None:

@@ -19,6 +19,7 @@ from gateway.cluster.outgoing import ID_SIZE, Outgoing
 from gateway.cluster.remote import socket_views
 from gateway.errors import UsageError
 from gateway.socketio.hub import Hub, published
+from gateway.users import is_user_room
 
 __all__ = ["ClusterEmitter"]
 
@@ -107,7 +108,7 @@ class ClusterEmitter:
         request.timeout = timeout
         here, found = await asyncio.gather(
             self._hub.call(target, event, args, timeout),
-            self._request(target, request, timeout + GRACE, answered_by_node=True),
+            self.request(target, request, timeout + GRACE, answered_by_node=True),
         )
         answers, missing = dict(here.answers), list(here.missing)
         for each in (each for several in found.answers.values() for each in several):
@@ -133,7 +134,7 @@ class ClusterEmitter:
     async def sockets(self, target: Namespace, timeout: float) -> Sockets:
         request = wire.Fetch(opts=wire.options(target), brief=True)
         here = await self._hub.sockets(target, timeout)
-        found = await self._request(target, request, timeout, answered_by_node=True)
+        found = await self.request(target, request, timeout, answered_by_node=True)
         scope, missing = self._hub.scope(target.name), list(found.missing)
         sockets: list[Socket] = list(here)
         for tag, answers in found.answers.items():
@@ -149,7 +150,7 @@ class ClusterEmitter:
         if await self._strangers(target):  # Node counts for nobody
             return len(await self.sockets(target, timeout))
         here = await self._hub.count(target, timeout)
-        found = await self._request(target, wire.Count(opts=wire.options(target)), timeout)
+        found = await self.request(target, wire.Count(opts=wire.options(target)), timeout)
         return here + sum(each[0].count for each in found.answers.values())
 
     async def publish(self, event: str, args: Sequence[object]) -> None:
@@ -177,7 +178,7 @@ class ClusterEmitter:
             return Gathered({}, tuple(asked))
         return await self.requests.ask(asked, publish, timeout, strangers)
 
-    async def _request(
+    async def request(
         self,
         target: Namespace,
         request: Request,
@@ -185,6 +186,10 @@ class ClusterEmitter:
         *,
         answered_by_node: bool = False,
     ) -> Gathered:
+        """Ask the members that can have sockets of a target, and gather their answers.
+
+        With `answered_by_node`, Node servers are asked too.
+        """
         owner = self._outgoing.owner(target)
         strangers = await self._strangers(target) if answered_by_node else 0
 
@@ -200,7 +205,7 @@ class ClusterEmitter:
 
     async def _change(self, target: Namespace, request: wire.Confirmed) -> None:
         """Have other members change their sockets; those that do not confirm it are logged."""
-        found = await self._request(target, request, CONFIRM)
+        found = await self.request(target, request, CONFIRM)
         late = [tag for tag in found.missing if tag in self.bus.members]
         now = asyncio.get_running_loop().time()
         if late and now >= self._told + QUIET:
@@ -222,6 +227,7 @@ def _of_node(target: Namespace, found: Gathered) -> dict[str, list[Value]]:
     """The answers of Node's sockets, which come without an id: they are numbered instead."""
     answers = [each.packet for each in found.answers.get(NODE, ()) if each.type == ACK]
     rooms = target.rooms or ()
-    if len(rooms) == 1 and len(rooms[0]) == ID_SIZE and len(answers) == 1:
+    is_one = len(rooms) == 1 and len(rooms[0]) == ID_SIZE and not is_user_room(rooms[0])
+    if is_one and len(answers) == 1:
         return {rooms[0]: [answers[0]]}
     return {f"{NODE}-{number}": [answer] for number, answer in enumerate(answers, 1)}

@@ -18,8 +18,10 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway.api import Namespace
+from gateway.socketio.listing import Listed
 
 __all__ = [
+    "CODING_ERRORS",
     "Answer",
     "BadMessage",
     "Broadcast",
@@ -35,6 +37,8 @@ __all__ = [
     "Join",
     "Last",
     "Leave",
+    "ListRooms",
+    "ListSockets",
     "Ours",
     "Publish",
     "Request",
@@ -58,6 +62,9 @@ EVENT = 2
 
 Encoded: TypeAlias = msgspec.Raw
 """A part of a message that is encoded already."""
+
+CODING_ERRORS = (ValueError, TypeError, OverflowError, RecursionError)
+"""What msgspec raises for what it cannot encode, or decode."""
 
 T = TypeVar("T")
 
@@ -200,8 +207,37 @@ class Last(_Asked, tag=102):
     joining: bool = False
 
 
+class ListSockets(_Asked, tag=103):
+    """Ask for a page of the sockets of a target, and how many there are."""
+
+    opts: Options
+    limit: Annotated[int, Meta(ge=1)]
+    after: str = ""
+
+
+class ListRooms(_Asked, tag=104):
+    """Ask for a page of the rooms of a namespace. `opts` are those of the whole namespace."""
+
+    opts: Options
+    limit: Annotated[int, Meta(ge=1)]
+    after: str = ""
+
+
 FromNode = SocketIds | RoomNames
-Request = FromNode | Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello | Last
+Request = (
+    FromNode
+    | Join
+    | Leave
+    | Disconnect
+    | Fetch
+    | Publish
+    | Call
+    | Count
+    | Hello
+    | Last
+    | ListSockets
+    | ListRooms
+)
 Confirmed = Join | Leave | Disconnect
 """Requests that change something, and are answered when that is done."""
 
@@ -217,6 +253,7 @@ class FoundSocket(Struct):
 
     id: str
     rooms: list[str] = []
+    user: str | None = None
     data: dict[str, Any] = {}
     handshake: Address = field(default_factory=Address)
 
@@ -225,7 +262,7 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     """An answer to a request. With `more`, another follows.
 
     `count` is a number of sockets, `sockets` are those of a `Fetch`, each encoded by itself.
-    `answers` and `missing` are those of a `Call`, by socket id.
+    `answers` and `missing` are those of a `Call`, by socket id. `listed` and `rooms` are a page.
 
     Node servers tell no `uid`. Of theirs, `type` 8 has the number of clients that were asked, and
     9 the answer of one of them.
@@ -242,6 +279,8 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     type: int = 0
     client_count: int = 0
     packet: Any = None
+    listed: list[Listed] = []
+    rooms: dict[str, int] = {}
 
 
 # Encoding
@@ -279,13 +318,13 @@ def encode_plain(message: dict[str, object]) -> bytes:
 
 
 def found_socket(
-    id: str, rooms: Sequence[str], data: object, handshake: dict[str, object]
+    id: str, rooms: Sequence[str], user: str | None, data: object, handshake: dict[str, object]
 ) -> msgspec.Raw:
     """Encode a socket for others: of `data`, what has a key of text and can be sent."""
-    told = {"id": id, "rooms": rooms, "handshake": handshake}
+    told = {"id": id, "rooms": rooms, "user": user, "handshake": handshake}
     try:
         return msgspec.Raw(_encoder.encode({**told, "data": data}))
-    except _UNSENDABLE:
+    except CODING_ERRORS:
         items = data.items() if isinstance(data, dict) else ()
         sendable = {key: value for key, value in items if isinstance(key, str) and _fits(value)}
         return msgspec.Raw(_encoder.encode({**told, "data": sendable}))
@@ -294,7 +333,7 @@ def found_socket(
 def _fits(value: object) -> bool:
     try:
         _encoder.encode(value)
-    except _UNSENDABLE:
+    except CODING_ERRORS:
         return False
     return True
 
@@ -338,7 +377,7 @@ def decode_answer(message: bytes) -> Answer:
 def _decoded(decoder: msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T], message: bytes) -> T:
     try:
         return decoder.decode(message)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    except CODING_ERRORS as error:
         raise BadMessage(str(error)) from None
 
 
@@ -367,7 +406,6 @@ def _extension(code: int, data: memoryview) -> object:
 _TIME = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 """Matches times, and perhaps other bytes that look like them."""
 
-_UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
 _BUILT_IN = (bytes, bytearray, memoryview, datetime)
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_base)

@@ -83,7 +83,9 @@ class NodeAnswers:
     async def _fetch(self, request: wire.Fetch, target: Namespace) -> None:
         sockets = await self._hub.sockets(target, 0)
         told = [
-            wire.found_socket(each.id, sorted(each.rooms), each.data, asdict(each.handshake))
+            wire.found_socket(
+                each.id, sorted(each.rooms), each.user, each.data, asdict(each.handshake)
+            )
             for each in sockets
         ]
         self._answer(request, target.name, sockets=told)

@@ -15,8 +15,6 @@ __all__ = ["ID_SIZE", "Outgoing"]
 
 LOG = logging.getLogger("sockgw.cluster")
 
-_UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
-
 ID_SIZE = 20
 """Characters of a socket's id, which begins with the tag of its member."""
 
@@ -55,7 +53,7 @@ class Outgoing:
         """Send an answer to the Node server that has asked."""
         try:
             encoded = wire.encode_plain(answer)
-        except _UNSENDABLE:
+        except wire.CODING_ERRORS:
             self._bus.counts.unpublished["unsendable"] += 1
         else:
             self._bus.publish(Channel(Kind.ANSWER, namespace), encoded, to)
@@ -112,7 +110,7 @@ class Outgoing:
     ) -> None:
         try:
             encoded = wire.encode(message)
-        except _UNSENDABLE:
+        except wire.CODING_ERRORS:
             reason: Reason = "unsendable"
             self._bus.counts.unpublished[reason] += 1
             LOG.exception("a message for other members cannot be encoded")

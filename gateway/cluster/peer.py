@@ -13,13 +13,25 @@ import os
 import socket
 import struct
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import IntEnum
 from typing import cast
 
-__all__ = ["MOST_PASSED", "MOST_PASSING", "MOST_WAITING", "TURN", "Frame", "Mesh", "Peer"]
+from gateway.runtime.live import FAULT
+
+__all__ = [
+    "MOST_PASSED",
+    "MOST_PASSING",
+    "MOST_WAITING",
+    "TURN",
+    "Frame",
+    "Mesh",
+    "Peer",
+    "receive",
+]
 
 LOG = logging.getLogger("sockgw.cluster")
 
@@ -73,7 +85,8 @@ class Peer(asyncio.Protocol):
         self._outbox: list[bytes] = []
         self._size = 0  # bytes in the outbox
         self._unread = bytearray()
-        self._is_running = self._is_paused = self._is_lost = False
+        self._is_behind = False  # frames are left for the next turn
+        self._is_paused = self._is_lost = False
         self._passing: deque[tuple[int, bytes]] = deque()  # descriptors that wait
 
     def __repr__(self) -> str:
@@ -150,12 +163,12 @@ class Peer(asyncio.Protocol):
         self._outbox.clear()
         self._size = 0
         self._is_lost = True
-        if not self._is_running:
+        if not self._is_behind:
             self._mesh.lost(self)
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
-        if not self._is_running:
+        if not self._is_behind:
             self._run()
 
     # Frames
@@ -168,17 +181,17 @@ class Peer(asyncio.Protocol):
     def _run(self) -> None:
         """Handle frames until the turn is over; the rest follows in the next one."""
         limit, start = time.monotonic() + TURN, 0
-        self._is_running = False
+        self._is_behind = False
         for kind, payload, end in self._frames():
             start = end
             self._mesh.handle(self, kind, payload)
             if time.monotonic() > limit:
-                self._is_running = True
+                self._is_behind = True
                 asyncio.get_running_loop().call_soon(self._run)
                 break
         del self._unread[:start]
         self._pace()
-        if self._is_lost and not self._is_running:
+        if self._is_lost and not self._is_behind:
             self._mesh.lost(self)  # after the last of its frames
 
     def _frames(self) -> Iterator[tuple[Frame, bytes, int]]:
@@ -195,7 +208,7 @@ class Peer(asyncio.Protocol):
     def _pace(self) -> None:
         """Stop reading while too much is unhandled; one frame may be larger than that."""
         assert self._transport is not None
-        is_full = self._is_running and len(self._unread) > MOST_UNREAD
+        is_full = self._is_behind and len(self._unread) > MOST_UNREAD
         if is_full != self._is_paused and not self._transport.is_closing():
             self._is_paused = is_full
             (self._transport.pause_reading if is_full else self._transport.resume_reading)()
@@ -220,7 +233,7 @@ class Peer(asyncio.Protocol):
     def _take_connections(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
             for _ in range(TAKEN_AT_ONCE):
-                data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1)
+                data, descriptors = receive(self._channel, MOST_PASSED, 1)
                 if not data:  # nothing more will come
                     asyncio.get_running_loop().remove_reader(self._channel)
                     return
@@ -233,8 +246,9 @@ class Peer(asyncio.Protocol):
 class Mesh:
     """The peers of the member `tag`, by their tags.
 
-    Frames of a kind go to the function that was given for it with `on`. `take` gets the
-    connections that peers pass. `joined` and `lost` call each function in their list.
+    Frames of a kind go to the function that was given for it with `on`, and connections that peers
+    pass to `on_connection`, which closes them at first. The functions in `on_joined` and `on_lost`
+    are called with each peer that comes, and that is gone.
     """
 
     def __init__(self, tag: str) -> None:
@@ -255,15 +269,17 @@ class Mesh:
         stream.setblocking(False)
         _, peer = await loop.create_unix_connection(lambda: Peer(tag, self, channel), sock=stream)
         self.peers[tag] = peer
-        for joined in self.on_joined:
-            joined(peer)
+        self._tell(peer)
         return peer
 
     def tell(self) -> None:
         """Call the functions in `on_joined` for the peers that are there already."""
         for peer in tuple(self.peers.values()):
-            for joined in self.on_joined:
-                joined(peer)
+            self._tell(peer)
+
+    def _tell(self, peer: Peer) -> None:
+        for joined in self.on_joined:
+            joined(peer)
 
     def close(self) -> None:
         """End all peers."""
@@ -277,20 +293,34 @@ class Mesh:
             try:
                 handle(peer, payload)
             except Exception:
-                LOG.exception("a fault in the gateway itself")
+                LOG.exception(FAULT)
 
     def take(self, peer: Peer, sock: socket.socket, payload: bytes) -> None:
         try:
             self.on_connection(peer, sock, payload)
         except Exception:
             sock.close()
-            LOG.exception("a fault in the gateway itself")
+            LOG.exception(FAULT)
 
     def lost(self, peer: Peer) -> None:
         if self.peers.get(peer.tag) is peer:
             del self.peers[peer.tag]
         for lost in self.on_lost:
             lost(peer)
+
+
+def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Receive up to `size` bytes and up to `most` descriptors, which no program inherits.
+
+    `socket.recv_fds` would do, but up to Python 3.13 it ignores its flags.
+    """
+    descriptors = array("i")
+    space = socket.CMSG_LEN(most * descriptors.itemsize)
+    data, ancillary, _, _ = sock.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return data, list(descriptors)
 
 
 def _close(peer: Peer, sock: socket.socket, payload: bytes) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
 from ipaddress import ip_network
@@ -23,6 +24,8 @@ from gateway.config.include import Document
 from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
     AdminConfig,
+    ApiConfig,
+    ApiToken,
     At,
     GatewayConfig,
     LogConfig,
@@ -94,13 +97,10 @@ MOST_WORKERS = 64
 
 
 def _workers(written: str | int) -> int:
-    """The number of workers: `auto` is one for each CPU that this process may use."""
-    return min(MOST_WORKERS, _cpus()) if written == "auto" else int(written)
-
-
-def _cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    """The number of workers: `auto` is one for each CPU that this process may use, on Linux."""
+    if written == "auto":
+        return min(MOST_WORKERS, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1
+    return int(written)
 
 
 _SERVER: _Kinds = {
@@ -148,7 +148,12 @@ def _limits_of(block: type[Limits | NamespaceLimits]) -> _Kinds:
 
 _LIMITS = _limits_of(Limits)
 _NAMESPACE_LIMITS = _limits_of(NamespaceLimits)
-_NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
+_NAMESPACE: _Kinds = {
+    "connect_timeout": seconds,
+    "packet_timeout": seconds,
+    "order": str,
+    "user": lambda written: written,
+}
 _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str, "max_values": int}
 
 
@@ -168,6 +173,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
         limits=limits,
         admin=_admin(folder, data),
+        api=_api(folder, data),
         log=LogConfig(**_given(data.get("log"), _LOG)),
         cluster=build_cluster(folder, data.get("cluster")),
         plugins=_plugins(file, document),
@@ -253,6 +259,29 @@ def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
     return AdminConfig(**_given(data["admin"], kinds))
 
 
+def _api(folder: Path, data: Mapping[str, Any]) -> ApiConfig | None:
+    if not data.get("api"):
+        return None
+    kinds: _Kinds = {
+        "host": str,
+        "port": int,
+        "socket": _path(folder),
+        "tls": _tls(folder),
+        "hosts": lambda written: tuple(each.lower() for each in written),
+        "tokens": lambda written: tuple(map(_api_token, written)),
+    }
+    return ApiConfig(**_given(data["api"], kinds))
+
+
+def _api_token(written: Mapping[str, Any]) -> ApiToken:
+    scopes = (each.partition(":") for each in written["scopes"])
+    return ApiToken(
+        written["name"],
+        written["token"],
+        tuple(f"{what}:{with_slash(name)}" if name else what for what, _, name in scopes),
+    )
+
+
 def _plugins(file: Path, document: Document) -> tuple[tuple[Path, At], ...]:
     folders: Any = document.data.get("plugins")
     if folders is None:
@@ -290,6 +319,7 @@ def _namespace_limits(limits: Limits, data: Mapping[str, Any] | None) -> Namespa
         "handlers_per_socket": limits.handlers_per_socket,
         "packets_per_second": limits.packets_per_second,
         "rooms_per_socket": limits.rooms_per_socket,
+        "sockets_per_user": limits.sockets_per_user,
     }
     return NamespaceLimits(**{**of_the_gateway, **_given(data, _NAMESPACE_LIMITS)})
 

@@ -21,6 +21,7 @@ _TOKEN = ("admin", "token")
 _REDIS = ("cluster", "redis")
 _PASSWORDS = ((*_REDIS, "password"), (*_REDIS, "sentinel", "password"))
 _URL = (*_REDIS, "url")
+_API_TOKENS = ("api", "tokens")
 _CHAIN = ("server", "handshake_middleware")
 
 
@@ -51,7 +52,7 @@ class Secrets:
 
 def is_secret(path: KeyPath) -> bool:
     """Tell whether the name of an option, or its place, marks a secret."""
-    if path == _TOKEN or path in _PASSWORDS:
+    if path == _TOKEN or path in _PASSWORDS or (path[:2] == _API_TOKENS and path[-1] == "token"):
         return True
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
     keys = [key for key in options if isinstance(key, str)]
@@ -66,7 +67,7 @@ def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets
     pieces = {
         piece
         for path, each in filled.items()
-        if path[0] in {"services", "namespaces"} or path[:2] in {_CHAIN, _REDIS} or path == _TOKEN
+        if path[0] in {"services", "namespaces"} or path[:2] in {_CHAIN, _REDIS} or is_secret(path)
         for piece in each
     }
     # Text with line breaks is mostly shown as `repr` has it.

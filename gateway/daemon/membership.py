@@ -24,16 +24,18 @@ def new_tag() -> str:
     return secrets.token_urlsafe(TAG)[:TAG]
 
 
-def join(serving: Serving, mesh: Mesh, number: int = 1) -> None:
+def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
     """Let a process reach other members: those of `mesh`, and of the cluster if it is in one.
 
-    `number` is that of the worker. To be called before anything starts in the process.
+    `number` is that of the worker. To be called before anything starts in the process. Returns the
+    emitter that plugins get.
     """
     config, local = serving.build.config.cluster, LocalBus(mesh)
     bus: Bus = local if config is None else _redis_bus(config, mesh.tag)
     accept = Accept() if config is None else _accept(config.accept)
-    ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
+    emitter = ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
     serving.bus = bus
+    return emitter
 
 
 def _redis_bus(config: ClusterConfig, tag: str) -> Bus:

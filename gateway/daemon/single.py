@@ -10,14 +10,17 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
 from gateway.cluster.peer import Mesh
 from gateway.compiler import Build
+from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.membership import join, new_tag
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.errors import Problem
+from gateway.push.operations import Operation
 from gateway.runtime.live import OldGeneration
 from gateway.snapshot import Snapshot
 
@@ -27,7 +30,7 @@ __all__ = ["SingleProcess", "serving_status"]
 class SingleProcess:
     """A fleet of one: this process serves.
 
-    `override` and `inherited` are as of `Serving`.
+    `override`, `inherited` and `former` are as of `Serving`.
     """
 
     def __init__(
@@ -35,10 +38,11 @@ class SingleProcess:
         loading: Loading,
         override: Mapping[str, Any],
         inherited: socket.socket | None = None,
+        former: socket.socket | None = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self._loading = loading
-        self._override, self._inherited = override, inherited
+        self._override, self._inherited, self._former = override, inherited, former
         self._serving: Serving | None = None
         self._metrics: ServingMetrics | None = None
 
@@ -54,8 +58,8 @@ class SingleProcess:
         return self._serving.generation if self._serving else 0
 
     @property
-    def url(self) -> str:
-        return self.serving.listener.url
+    def listener(self) -> Listener:
+        return self.serving.listener
 
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         former = self._serving.build if self._serving else None
@@ -66,7 +70,7 @@ class SingleProcess:
         return _Candidate(self, snapshot, serving, await serving.prepare(build))
 
     def _made(self, build: Build) -> Serving:
-        serving = Serving(build, self._override, self._inherited)
+        serving = Serving(build, self._override, self._inherited, self._former)
         if build.config.cluster is not None:
             tag = new_tag()
             serving.sockets.engine.tag = tag
@@ -85,14 +89,24 @@ class SingleProcess:
         sockets = serving.sockets.hub.rooms.counts
         return plan, sum(sockets[name] for name in plan.removed)
 
+    async def push(self, operation: Operation) -> bytes:
+        return await self.serving.pusher.perform(operation)
+
     async def status(self) -> dict[str, Any]:
         return serving_status(self.serving)
 
     async def metrics(self) -> Sequence[Metric]:
         return [*self._metrics.collect()] if self._metrics else []
 
-    async def close(self) -> None:
+    async def give_way(self, links: Sequence[Link]) -> None:
+        await self.serving.listener.give_away()
+        for link in links:
+            await self.serving.handover.from_successor(link)
+
+    async def close(self, *, is_replaced: bool = False) -> None:
         if self._serving:
+            if is_replaced:
+                await self._serving.let_go()
             await self._serving.close()
 
 
@@ -112,6 +126,14 @@ class _Candidate:
     @property
     def warnings(self) -> Sequence[Problem]:
         return self._prepared.build.warnings
+
+    @property
+    def members(self) -> int:
+        return 1
+
+    async def link(self, links: Sequence[Link]) -> None:
+        for link in links:
+            await self._serving.handover.to_former(link)
 
     async def commit(self) -> None:
         await self._prepared.commit()

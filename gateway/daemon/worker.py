@@ -8,15 +8,18 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
+from gateway.cluster.handover import Link
 from gateway.cluster.peer import Mesh
 from gateway.cluster.shares import Shares
 from gateway.cluster.tallies import Tallies
@@ -32,45 +35,62 @@ from gateway.daemon.control import (
     Committed,
     Compare,
     Compared,
+    Done,
+    GiveWay,
     Join,
+    LetGo,
+    Linked,
     Message,
     Metrics,
-    Ping,
-    Pong,
     Prepare,
+    Push,
+    Pushed,
     Ready,
     Refused,
-    Served,
     Start,
     Status,
     Stop,
+    operation_in,
+    parcel,
     unpacked,
+    unparcelled,
 )
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, set_up
 from gateway.daemon.membership import join
 from gateway.daemon.metrics import ServingMetrics
-from gateway.daemon.reload import FAULT, placed
+from gateway.daemon.reload import placed
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.daemon.single import serving_status
 from gateway.errors import ConfigError, Place, Problem
+from gateway.push.problems import PushError
+from gateway.runtime.live import FAULT
 from gateway.snapshot import Snapshot
 
 __all__ = ["main"]
 
 log = logging.getLogger("sockgw.server")
 
+_Work: TypeAlias = Callable[[], Awaitable[Message | None]]
+"""Does what a message says, and returns the answer to it; `None` without one."""
+
 
 def main(control: socket.socket) -> None:
     """Be a worker until the supervisor says stop; `control` is the channel to it."""
     # A terminal sends these to all processes of the daemon: the supervisor says what they mean.
-    for told in (signal.SIGINT, signal.SIGHUP):
+    for told in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(told, lambda number, frame: None)
 
     async def serve(started: Callable[[str], None]) -> None:
         await Worker(control, started).run()
 
-    process.run(serve, lambda digest: None)
+    try:
+        process.run(serve, lambda digest: None)
+    except Exception:
+        log.exception(FAULT)
+        raise SystemExit(os.EX_SOFTWARE) from None
+    finally:
+        control.detach()  # its end tells the supervisor that this process has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +114,12 @@ class Worker:
         self._mesh = Mesh("")
         self._counts: ConnectionCounts | None = None
         self._forwarding: Forwarding | None = None
+        self._emitter: ClusterEmitter | None = None
         self._serving: Serving | None = None
         self._snapshot: Snapshot | None = None
         self._metrics: ServingMetrics | None = None
         self._prepared: _Prepared | None = None
+        self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -106,11 +128,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         await self._stop.wait()
-        if self._prepared is not None:
+        if self._emitter is not None:
+            self._emitter.lead.leave()
+        async with self._turn:
             await self._abort()
         if self._serving is not None:
             await self._serving.close()
-        self._channel.send(0, Served(self._figures()))
+        self._channel.send(0, Metrics(self._figures()))
         if self._forwarding is not None:
             self._forwarding.close()
         self._mesh.close()
@@ -125,41 +149,60 @@ class Worker:
                 self._begin(message, descriptors[0])
             case Join(tag):
                 stream, channel = (socket.socket(fileno=each) for each in descriptors)
-                self._do(number, self._join(tag, stream, channel))
+                self._do(number, partial(self._join, tag, stream, channel))
             case Prepare():
-                self._do(number, self._prepare(message, descriptors))
-            case Commit():
-                self._do(number, self._commit())
-            case Abort():
-                self._do(number, self._abort())
+                self._do_in_turn(number, partial(self._prepare, message, descriptors))
+            case Commit() | Abort():
+                work = self._commit if isinstance(message, Commit) else self._abort
+                self._do_in_turn(number, work)
             case Compare():
-                self._do(number, self._compare(descriptors[0]))
+                self._do(number, partial(self._compare, descriptors[0]))
+            case Push(operation):
+                asked = unparcelled(operation, descriptors)
+                self._do(number, partial(self._push, number, asked))
             case Ask("status"):
                 assert self._serving is not None
                 self._channel.send(number, Status(serving_status(self._serving)))
             case Ask():
                 self._channel.send(number, Metrics(self._figures()))
-            case Ping():
-                self._channel.send(number, Pong())
+            case Linked(is_former):
+                link = (socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1]))
+                self._do(number, partial(self._link, link, is_former=is_former))
+            case GiveWay():
+                self._do(number, self._give_way)
+            case LetGo():
+                self._do(number, self._let_go)
             case Stop():
                 self._stop.set()
 
-    def _do(self, number: int, work: Coroutine[Any, Any, Message | None]) -> None:
+    def _do(self, number: int, work: _Work) -> None:
         """Do `work` in a task of its own, and send what it returns as the answer."""
 
         async def answer() -> None:
             try:
-                found = await work
+                found = await work()
             except Exception as error:
                 log.exception(FAULT)
                 where = Place(str(self._snapshot.file if self._snapshot else Path()))
-                found = Refused((Problem(where, "", f"{FAULT}: {error!r}"),))
+                found = Refused((Problem(where, "", f"{FAULT}: {error!r}"),), is_fault=True)
             if found is not None:
                 self._channel.send(number, found)
 
         task = asyncio.create_task(answer())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    def _do_in_turn(self, number: int, work: _Work) -> None:
+        """Do `work` after what came before it: what is given up may take a while to close.
+
+        A worker that stops does none of it, and does not answer.
+        """
+
+        async def in_turn() -> Message | None:
+            async with self._turn:
+                return None if self._stop.is_set() else await work()
+
+        self._do(number, in_turn)
 
     def _begin(self, start: Start, counts: int) -> None:
         set_up(start.log_format, start.verbose, start.number)
@@ -179,7 +222,7 @@ class Worker:
         mesh.on_joined.clear()  # what was made of a snapshot that was refused
         mesh.on_lost.clear()
         self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
-        join(serving, mesh, self._start.number)
+        self._emitter = join(serving, mesh, self._start.number)
         Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
         Tallies(serving.sockets.live, mesh)
         mesh.tell()
@@ -238,6 +281,24 @@ class Worker:
             self._started(ready.build.build.blueprint.digest)
         return Committed(self._serving.generation, at)
 
+    async def _link(self, link: Link, *, is_former: bool) -> Message:
+        ready = self._prepared.serving if self._prepared else None
+        serving = self._serving or ready
+        assert serving is not None
+        join = serving.handover.to_former if is_former else serving.handover.from_successor
+        await join(link)
+        return Done()
+
+    async def _give_way(self) -> Message:
+        assert self._serving is not None
+        await self._serving.listener.give_away()
+        return Done()
+
+    async def _let_go(self) -> Message:
+        assert self._serving is not None
+        await self._serving.let_go()
+        return Done()
+
     async def _abort(self) -> None:
         if self._prepared is not None:
             ready, self._prepared = self._prepared, None
@@ -252,8 +313,21 @@ class Worker:
                 plan = serving.plan(await self._loading.build(snapshot, serving.build))
         except ConfigError as error:
             return Refused(error.problems, error.warnings)
-        sockets = serving.sockets.hub.rooms.counts
-        return Compared(plan, sum(sockets[name] for name in plan.removed))
+        return Compared(plan)
+
+    async def _push(self, number: int, operation: bytes) -> Message | None:
+        assert self._serving is not None
+        try:
+            answer = await self._serving.pusher.perform(operation_in(operation))
+        except PushError as error:
+            return Pushed(None, error.code, error.detail)
+        data, descriptors = parcel(answer)
+        try:
+            self._channel.send(number, Pushed(data), *descriptors)
+        finally:
+            for each in descriptors:
+                os.close(each)
+        return None
 
     def _figures(self) -> tuple[Metric, ...]:
         return tuple(self._metrics.collect()) if self._metrics else ()

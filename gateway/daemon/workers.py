@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.control import (
     Abort,
@@ -20,14 +21,22 @@ from gateway.daemon.control import (
     Committed,
     Compare,
     Compared,
+    GiveWay,
+    LetGo,
+    Linked,
     Message,
     Prepare,
+    Push,
+    Pushed,
     Ready,
     Refused,
     Start,
     Status,
     packed,
+    parcel,
+    pickled,
 )
+from gateway.daemon.fleet import START, Unready
 from gateway.daemon.listener import Address, BoundAddress, Listener, Move, Site
 from gateway.daemon.log import Format
 from gateway.daemon.plan import RESTART_KEYS, Plan
@@ -35,7 +44,11 @@ from gateway.daemon.serving import UnusedAddress, public_address
 from gateway.daemon.shutdown import CHAINS
 from gateway.daemon.sums import Sums, summed_status
 from gateway.daemon.supervisor import Supervisor, Worker, WorkerLost
+from gateway.daemon.zygote import ZygoteLost
 from gateway.errors import ConfigError, Place, Problem
+from gateway.push.operations import Operation
+from gateway.push.problems import PushError
+from gateway.runtime.services import START_TIMEOUT
 from gateway.snapshot import Snapshot
 
 __all__ = ["WorkerFleet"]
@@ -47,9 +60,6 @@ COMMIT = 5.0
 
 LEAST_SILENCE, SILENCES = 5.0, 5
 """How long a worker may not answer: at least these seconds, or so often `overload_after`."""
-
-START = 60.0
-"""Seconds beyond `reload.load_timeout` in which a worker that was started again has to serve."""
 
 TELL = 2.0
 """Seconds in which a worker has to tell its status or its metrics."""
@@ -79,7 +89,8 @@ class WorkerFleet:
     """A fleet of `count` workers.
 
     `override` takes precedence over the file's `server` block, and `inherited`, a socket for
-    clients that listens already, over everything. `log_format` and `verbose` are those of the log.
+    clients that listens already, over everything. `former` is as of `Listener`. `log_format` and
+    `verbose` are those of the log.
     """
 
     def __init__(
@@ -87,6 +98,7 @@ class WorkerFleet:
         count: int,
         override: Mapping[str, Any],
         inherited: socket.socket | None,
+        former: socket.socket | None,
         *,
         log_format: Format | None,
         verbose: bool,
@@ -97,24 +109,24 @@ class WorkerFleet:
         self._log_format: Format | None = log_format
         self._verbose = verbose
         self._door = _Door()
-        self._listener = Listener(self._door)
+        self.listener = Listener(self._door, former)
         self._file: int | None = None  # of the snapshot that serves
         self._unused = UnusedAddress(inherited)
         self._sums = Sums()
         self._open: _Candidate | None = None
         self._turn = asyncio.Lock()
         self._supervisor = Supervisor(
-            count, self._start, self._bring_up, self._sums.keep, self._longest_silence
+            count,
+            self._start,
+            self._restart,
+            self._sums.keep,
+            longest_silence=lambda: _longest_silence(self._config),
         )
 
     @property
     def workers(self) -> Sequence[Worker]:
         """The workers, by their numbers."""
         return self._supervisor.workers
-
-    @property
-    def url(self) -> str:
-        return self._listener.url
 
     @property
     def _config(self) -> GatewayConfig | None:
@@ -134,12 +146,12 @@ class WorkerFleet:
     async def _prepare(self, snapshot: Snapshot, anyway: bool) -> _Candidate | None:
         assert snapshot.config is not None
         file = packed(snapshot)
-        move = Move(self._listener, is_needed=False, bound=None)
+        move = Move(self.listener, is_needed=False, bound=None)
         workers: list[Worker] = []
         try:
             if not snapshot.problems:
-                move = self._listener.prepare(self._address(snapshot.config.server))
-            await self._supervisor.start()
+                move = self.listener.prepare(self._address(snapshot.config.server))
+            await self._start_workers(snapshot)
             workers = [worker for worker in self.workers if worker.is_up]
             anyway = anyway or move.is_needed
             ready = await self._ready(workers, snapshot, (move, file), anyway)
@@ -160,11 +172,26 @@ class WorkerFleet:
         sock, file = given[0].bound, given[1]
         asked = Prepare(self.generation + 1, anyway, sock is not None)
         descriptors = [file, sock.sock.fileno()] if sock else [file]
-        answers = await _asked(workers, asked, *descriptors)
+        limit = _longest_start(self._config)
+        answers = await _asked(workers, asked, *descriptors, timeout=limit)
+        for worker in workers:
+            if not worker.is_up:  # it may have ended after its answer
+                answers[worker] = None
+            elif answers[worker] is None:
+                log.error("%s is not ready after %g s: killing it", worker, limit)
+                worker.kill()
         ready = [answer for answer in answers.values() if isinstance(answer, Ready)]
         if len(ready) < len(workers) or not workers:
-            raise ConfigError(tuple(_problems(answers, snapshot)), _warnings(answers))
+            refused = Unready if _is_fault(answers) else ConfigError
+            raise refused(tuple(_problems(answers, snapshot)), _warnings(answers))
         return ready
+
+    async def _start_workers(self, snapshot: Snapshot) -> None:
+        try:
+            await self._supervisor.start()
+        except (OSError, ZygoteLost) as error:
+            message = f"no worker can be started: {error}"
+            raise Unready([Problem(Place(str(snapshot.file)), "", message)]) from error
 
     async def give_up(self, workers: Iterable[Worker], move: Move, file: int) -> None:
         """Let workers give up what they are ready for."""
@@ -187,7 +214,7 @@ class WorkerFleet:
         for worker, answer in answers.items():
             if isinstance(answer, Committed):
                 worker.state, worker.generation = "serving", answer.generation
-            else:
+            elif worker.is_up:
                 log.error("%s did not take up generation %d: killing it", worker, self.generation)
                 worker.kill()
         times = [answer.at for answer in answers.values() if isinstance(answer, Committed)]
@@ -219,6 +246,26 @@ class WorkerFleet:
             os.close(file)
         raise ConfigError([Problem(Place(str(snapshot.file)), "", "no worker serves")])
 
+    async def push(self, operation: Operation) -> bytes:
+        # The first that serves: what is pushed one after the other arrives in that order.
+        worker = next(iter(self._serving()), None)
+        if worker is None:
+            raise PushError("unavailable", "no worker serves")
+        data, descriptors = parcel(pickled(operation))
+        try:
+            answer = await worker.ask(Push(data), *descriptors)
+        except WorkerLost:
+            text = f"{worker} ended meanwhile: it may have been done or not"
+            raise PushError("unavailable", text) from None
+        finally:
+            for each in descriptors:
+                os.close(each)
+        if isinstance(answer, Pushed) and answer.answer is not None:
+            return answer.answer
+        if isinstance(answer, Pushed):
+            raise PushError(answer.code, answer.detail)
+        raise PushError("internal", "internal error")
+
     async def status(self) -> dict[str, Any]:
         answers = await _asked(self._serving(), Ask("status"), timeout=TELL)
         found = {
@@ -230,13 +277,21 @@ class WorkerFleet:
         await _asked(self._serving(), Ask("metrics"), timeout=TELL)
         return self._sums.metrics(self.workers)
 
-    async def close(self) -> None:
-        config = self._config
-        limit = STOP
+    async def give_way(self, links: Sequence[Link]) -> None:
+        serving = self._serving()
+        await _link(serving, links, is_former=False)
+        await _asked(serving, GiveWay(), timeout=TELL)
+        await self.listener.give_away()
+
+    async def close(self, *, is_replaced: bool = False) -> None:
+        config, limit = self._config, STOP
         if config is not None:
-            limit += config.server.stop_timeout + config.reload.close_window + 2 * CHAINS
+            leaving = config.server.stop_timeout + config.reload.close_window
+            limit += leaving + 2 * CHAINS
+        if is_replaced:  # none ends before all are done: they hand requests on to each other
+            await _asked(self._serving(), LetGo(), timeout=limit)
         await self._supervisor.stop(limit)
-        await self._listener.close()
+        await self.listener.close()
 
     def _serving(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.state == "serving"]
@@ -244,13 +299,14 @@ class WorkerFleet:
     def _start(self, number: int, tag: str) -> Start:
         return Start(number, tag, self._override, self._log_format, self._verbose)
 
-    async def _bring_up(self, worker: Worker) -> None:
-        """Let a worker that was started again serve what the others do. Raises `WorkerLost`."""
+    async def _restart(self, worker: Worker) -> None:
+        """Start a worker again, to serve what the others do. Raises what `Supervisor` says."""
         async with self._turn:
-            bound, file, config = self._door.bound, self._file, self._config
-            if bound is None or file is None or config is None:
+            await self._supervisor.begin(worker)
+            bound, file = self._door.bound, self._file
+            if bound is None or file is None:
                 return  # it gets the first snapshot with the others
-            async with asyncio.timeout(config.reload.load_timeout + START):
+            async with asyncio.timeout(_longest_start(self._config)):
                 asked = Prepare(self.generation, anyway=True, has_socket=True)
                 answer = await worker.ask(asked, file, bound.sock.fileno())
                 if isinstance(answer, Refused):
@@ -259,10 +315,6 @@ class WorkerFleet:
             if not isinstance(committed, Committed):
                 raise WorkerLost("it does not serve what was ready")
             worker.state, worker.generation = "serving", committed.generation
-
-    def _longest_silence(self) -> float:
-        late = self._config.limits.overload_after if self._config else 0.0
-        return max(LEAST_SILENCE, SILENCES * late)
 
     def _address(self, server: ServerConfig) -> Address:
         return public_address(replace(server, **self._override), self._inherited)
@@ -291,6 +343,13 @@ class _Candidate:
     def warnings(self) -> Sequence[Problem]:
         return self._ready.warnings
 
+    @property
+    def members(self) -> int:
+        return len(self._workers)
+
+    async def link(self, links: Sequence[Link]) -> None:
+        await _link(self._workers, links, is_former=True)
+
     async def commit(self) -> None:
         try:
             await self._fleet.serve(self._snapshot, self._workers, self._move, self._file)
@@ -302,6 +361,32 @@ class _Candidate:
             await self._fleet.give_up(self._workers, self._move, self._file)
         finally:
             self._fleet.release()
+
+
+def _longest_start(config: GatewayConfig | None) -> float | None:
+    """Return the seconds in which a worker has to be ready; `None` before any has served."""
+    if config is None:
+        return None
+    return config.reload.load_timeout + len(config.services) * START_TIMEOUT + START
+
+
+def _longest_silence(config: GatewayConfig | None) -> float:
+    late = config.limits.overload_after if config else 0.0
+    return max(LEAST_SILENCE, SILENCES * late)
+
+
+async def _link(workers: Sequence[Worker], links: Sequence[Link], *, is_former: bool) -> None:
+    """Give workers their ends of links in turn, and wait until they have joined them."""
+    asked = []
+    for number, link in enumerate(links):
+        if workers:
+            worker = workers[number % len(workers)]
+            descriptors = [sock.fileno() for sock in link]
+            asked.append(_asked([worker], Linked(is_former), *descriptors, timeout=TELL))
+    await asyncio.gather(*asked)
+    for link in links:
+        for sock in link:
+            sock.close()
 
 
 async def _asked(
@@ -338,6 +423,12 @@ def _problems(answers: Mapping[Worker, Message | None], snapshot: Snapshot) -> I
         yield Problem(where, "", f"{worker} ended while it got ready")
     if not answers:
         yield Problem(where, "", "no worker runs")
+
+
+def _is_fault(answers: Mapping[Worker, Message | None]) -> bool:
+    """True if no worker refuses the snapshot for what it says."""
+    refused = [answer for answer in answers.values() if isinstance(answer, Refused)]
+    return all(answer.is_fault for answer in refused)
 
 
 def _warnings(answers: Mapping[Worker, Message | None]) -> tuple[Problem, ...]:

@@ -20,6 +20,7 @@ from gateway.errors import Reject, UsageError
 from gateway.http.request import Request
 from gateway.limits import LimitName, Limits, TokenBucket
 from gateway.runtime.connection import ACCEPTED, LEFT
+from gateway.runtime.live import FAULT
 from gateway.runtime.outcome import BUSY, connect_error_data, level_of
 from gateway.socketio.hub import Hub
 from gateway.socketio.json import MAX_DEPTH, is_deep
@@ -119,6 +120,9 @@ class ConnectedSocket(Member):
         name = self.socket.namespace
         key = key or self.client.hub.limit_key(limit, name)
         self.session.count_limit(limit, f"{why} in {name}", key)
+
+    def sockets_of(self, user: str) -> int:
+        return self.client.hub.rooms.sockets_of(user, self.socket.namespace)
 
     def count_refused(self, why: str) -> None:
         thing = f"connection to {self.socket.namespace!r}"
@@ -267,7 +271,7 @@ class Client:
             self.session.end("parse error")
             return None
         except Exception:
-            LOG.exception("a fault in the gateway itself")
+            LOG.exception(FAULT)
             return None
         if size > HEAVY and is_whole and waiting is None:  # attachments are light
             waiting = self.session.charge(weight(message))

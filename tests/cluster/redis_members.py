@@ -42,7 +42,8 @@ class RedisMember(TestGateway):
 
     def sockets_here(self, *rooms: str) -> int:
         """The number of sockets in rooms, or in all of `/`, that this member has itself."""
-        return len(self._server.hub.rooms.find(self.gateway.of("/").to(*rooms)))
+        scope = self.gateway.of("/")
+        return len(self._server.hub.rooms.find(scope.to(*rooms) if rooms else scope))
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from tests.runtime.doing import DO, heard
 CONFIG = """
 namespaces:
   /:
+    user: data.user
     connection_middleware: [plugin.chain]
     routes: {do: plugin.do, cluster: plugin.told}
   /other: {}
@@ -35,6 +36,7 @@ TOLD = []
 
 async def chain(ctx, next):
     ctx.socket.data["name"] = ctx.socket.handshake.auth.get("name")
+    ctx.socket.data["user"] = ctx.socket.handshake.auth.get("user")
     await ctx.socket.join(ctx.socket.handshake.auth.get("rooms", []))
     await next()
 
@@ -209,13 +211,105 @@ async def test_we_get_the_acks_of_nodes_clients(cluster: Cluster) -> None:
     assert sorted(answer for (answer,) in found.answers.values()) == ["ada", "eve"]
     found = await cluster.one.gateway.of("/").to("blue").call("ask", 1)
     assert found.answers == {"node-1": ["eve"]}
+    room = "'\\0user:xxxxxxxxxxxxxx'"  # as long as an id
+    await cluster.node.run(f"io.socketsJoin({room})")
+    await cluster.node.until(f"io.of('/').adapter.rooms.has({room})")
+    found = await cluster.one.gateway.of("/").user("x" * 14).call("ask", 1)
+    assert found.answers == {"node-1": ["eve"]}
+
+
+# Users
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "io.to('\\0user:ann').emit('hi', 1)",
+        "emitter.to('\\0user:ann').emit('hi', 1)",
+        "io.except('\\0user:bob').emit('hi', 1)",
+    ],
+)
+async def test_node_can_send_to_a_user(cluster: Cluster, code: str) -> None:
+    ann = await cluster.one.connect(auth={"user": "ann"})
+    bob = await cluster.two.connect(auth={"user": "bob"})
+    await cluster.node.run(code + "; emitter.emit('end')")
+    assert (await ann.receive()).args == [1]
+    assert (await ann.receive()).name == "end"
+    assert (await bob.receive()).name == "end"
+
+
+async def test_a_user_is_a_target_over_redis(cluster: Cluster) -> None:
+    here = await cluster.one.connect(auth={"user": "ann"})
+    there = await cluster.two.connect(auth={"user": "ann"})
+    ann = cluster.one.gateway.of("/").user("ann")
+    await cluster.one.gateway.of("/").except_user("ann").emit("others")
+    await ann.emit("hi")
+    for client in (here, there):
+        assert (await client.receive()).name == "hi"
+    await cluster.eve_hears(["others"])
+    assert {each.id: each.user for each in await ann.sockets()} == {
+        here.id: "ann",
+        there.id: "ann",
+    }
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "io.socketsJoin('\\0user:ann')",
+        "emitter.socketsJoin('\\0user:ann')",
+        "io.in('red').socketsJoin(['green', '\\0user:ann'])",
+    ],
+)
+async def test_nobody_on_redis_makes_a_socket_a_user(cluster: Cluster, code: str) -> None:
+    ann = await cluster.one.connect(auth={"user": "ann"})
+    await cluster.node.run(code)
+    await cluster.node.until("io.of('/').adapter.rooms.has('\\0user:ann')")  # we have heard it too
+    await cluster.node.run("emitter.socketsLeave('\\0user:ann')")
+    await cluster.node.run("emitter.to('\\0user:ann').emit('hi'); emitter.emit('end')")
+    assert (await cluster.ada.receive()).name == "end"
+    assert [(await ann.receive()).name for _ in range(2)] == ["hi", "end"]
+    assert cluster.one.sockets_here("green") == 0
+
+
+async def test_python_makes_no_socket_a_user(
+    cluster: Cluster, manager: socketio.AsyncRedisManager
+) -> None:
+    ann = await cluster.one.connect(auth={"user": "ann"})
+    await manager.enter_room(cluster.ada.id, "/", "\0user:ann")
+    await manager.leave_room(ann.id, "/", "\0user:ann")
+    await manager.close_room("\0user:ann")
+    await manager.emit("hi", 1, room="\0user:ann")
+    await manager.emit("end", 1)
+    assert (await cluster.ada.receive()).name == "end"
+    assert [(await ann.receive()).name for _ in range(2)] == ["hi", "end"]
+    assert await cluster.one.gateway.of("/").user("ann").count() == 1
+
+
+async def test_node_is_not_told_the_rooms_of_users(cluster: Cluster) -> None:
+    await cluster.one.connect(auth={"user": "ann"})
+    rooms = await cluster.node.run("return [...await io.of('/').adapter.allRooms()]")
+    assert not [each for each in rooms if each.startswith("\0")]
+    found = await cluster.node.run(
+        "return (await io.in('\\0user:ann').fetchSockets()).map(each => [...each.rooms])"
+    )
+    assert [len(each) for each in found] == [1]
 
 
 # Others
 
 
-async def test_pythons_write_only_manager_is_heard(cluster: Cluster) -> None:
+@pytest_asyncio.fixture
+async def manager(cluster: Cluster) -> AsyncIterator[socketio.AsyncRedisManager]:
+    """A write-only manager of python-socketio, which does not close its connection itself."""
     manager = socketio.AsyncRedisManager(cluster.redis.url, write_only=True)
+    yield manager
+    await manager.redis.aclose()
+
+
+async def test_pythons_write_only_manager_is_heard(
+    cluster: Cluster, manager: socketio.AsyncRedisManager
+) -> None:
     ada = cluster.ada
     await manager.emit("hi", {"a": 1}, room="red")
     assert (await ada.receive("hi")).args == [{"a": 1}]

@@ -89,7 +89,7 @@ def test_the_schema_is_shipped_where_an_installation_looks_for_it() -> None:
 def test_the_config_has_the_keys_of_the_schema() -> None:
     properties = {name: set(rule.get("properties", ())) for name, rule in DEFS.items()}
     assert names(ServerConfig) == properties["server"]
-    assert names(TlsConfig) == properties["tls"]
+    assert names(TlsConfig, "content") == properties["tls"]
     assert names(ReloadConfig) == properties["reload"]
     assert names(Limits) == properties["limits"]
     assert names(AdminConfig) == properties["admin"]
@@ -202,9 +202,13 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/cluster.accept/namespaces",
         "/cluster.accept/operations",
         "/admin/token",
+        "/api",
+        *(f"/api/{key}" for key in ("socket", "tls", "tokens")),
+        *(f"/api_token/{key}" for key in ("name", "token", "scopes")),
         "/handshake_middleware/use",
         "/connection_middleware/use",
         "/packet_middleware/use",
+        "/namespace/user",
         *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/service/use",
         "/server/socket",
@@ -220,6 +224,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/namespace_limits/handlers_per_socket",
         "/namespace_limits/packets_per_second",
         "/namespace_limits/rooms_per_socket",
+        "/namespace_limits/sockets_per_user",
     }
 
 
