@@ -34,7 +34,7 @@ ALLOWED = {
     "http": "",
     "engineio": "http limits errors",
     "socketio": "engineio http limits runtime api users errors",
-    "cluster": "socketio engineio http limits runtime api errors",
+    "cluster": "socketio engineio http limits runtime api users errors",
     "push": "cluster socketio base64json api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from inspect import currentframe
 from types import FrameType
 
 from gateway.api import Value
-from gateway.context import ClusterContext, Context
+from gateway.context import Context
 from gateway.errors import GatewayError, Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
@@ -28,6 +27,7 @@ from gateway.runtime.connection import (
     ConnectionContext,
     State,
 )
+from gateway.runtime.gateway_events import hear, run_event
 from gateway.runtime.identity import identify
 from gateway.runtime.live import Live
 from gateway.runtime.load import InFlight
@@ -219,7 +219,7 @@ class Dispatcher:
             return
         ctx = _context(connection, generation, event, args)
         try:
-            await _run_event(self.live, route, ctx)
+            await run_event(self.live, route, ctx)
         except BaseException as error:
             if not is_fault(error, currentframe()):
                 raise
@@ -250,7 +250,7 @@ class Dispatcher:
                 self.unheard += 1
                 continue
             task = self.live.spawn(
-                generation, _hear(self.live, generation, each.name, route, [*args], answer)
+                generation, hear(self.live, generation, each.name, route, [*args], answer)
             )
             runs = True
             if task is not None:
@@ -396,35 +396,6 @@ def _refuse(
     except (TypeError, ValueError) as error:
         internal = unsendable(ctx, error)
         connection.refuse(internal.message, connect_error_data(internal))
-
-
-async def _run_event(live: Live, route: Route, ctx: Context) -> None:
-    """Run the route of a gateway event."""
-    own = live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
-    with own or nullcontext():
-        async with asyncio.timeout(route.timeout):
-            await route.end(ctx)
-
-
-async def _hear(
-    live: Live,
-    generation: Generation,
-    namespace: str,
-    route: Route,
-    args: list[Value],
-    answer: Callable[[Value], None] | None,
-) -> None:
-    """Run a `cluster` route with a published event."""
-    gateway = generation.gateway
-    ctx = ClusterContext(args, generation.service, gateway.of(namespace), gateway)
-    try:
-        await _run_event(live, route, ctx)
-    except BaseException as error:
-        if not is_fault(error, currentframe()):
-            raise
-        log_fault(ctx, "in the route of the gateway event 'cluster'", error)
-    if answer is not None:
-        answer(ctx.reply)  # type: ignore[arg-type]  # that it can be sent is seen then
 
 
 async def _in_turn(
