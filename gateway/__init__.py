@@ -15,11 +15,14 @@ from gateway.api import (
     Volatile,
 )
 from gateway.context import (
+    Backend,
     ClusterContext,
     Context,
+    Emission,
     HandshakeContext,
     HandshakeMiddleware,
     Middleware,
+    Reply,
     Services,
 )
 from gateway.errors import (
@@ -34,10 +37,12 @@ from gateway.errors import (
 
 __all__ = [
     "Answers",
+    "Backend",
     "ClusterContext",
     "ConfigError",
     "Context",
     "Delivery",
+    "Emission",
     "Gateway",
     "GatewayError",
     "Handler",
@@ -52,6 +57,7 @@ __all__ = [
     "PluginError",
     "Problem",
     "Reject",
+    "Reply",
     "Services",
     "Socket",
     "Sockets",

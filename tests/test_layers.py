@@ -24,28 +24,35 @@ ALLOWED = {
     "loader": "limits errors",
     "runtime": "limits api errors",
     "builtin": "public",
+    "backends": "config api errors",
     "agreement": "config loader runtime builtin api errors",
     "pages": "config http limits errors",
     "snapshot": "pages config loader errors",
-    "compiler": "snapshot agreement pages http limits config loader runtime builtin api errors",
+    "compiler": (
+        "snapshot agreement pages http limits backends config loader runtime builtin api errors"
+    ),
     "http": "",
     "engineio": "http limits errors",
     "socketio": "engineio http limits runtime api errors",
     "cluster": "socketio engineio http limits runtime api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
-        "cluster socketio engineio http limits snapshot compiler config loader runtime api errors"
+        "cluster socketio engineio http limits snapshot compiler backends config loader runtime "
+        "api errors"
     ),
     "client": "daemon socketio engineio config api errors",
-    "cli": "daemon client socketio engineio compiler config loader runtime api errors",
+    "cli": "daemon client socketio engineio compiler backends config loader runtime api errors",
     "templates": "public testing",
     "__main__": "cli",
 }
 
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
-    "aiohttp": "engineio.reader http.switching daemon client builtin._fetched",
-    "asyncio": "builtin templates cli client http engineio runtime daemon testing socketio cluster",
+    "aiohttp": "engineio.reader http.switching daemon client builtin._fetched backends.transport",
+    "asyncio": (
+        "builtin templates cli client http engineio runtime daemon testing socketio cluster "
+        "backends.backend"
+    ),
     "click": "cli",
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
@@ -53,7 +60,7 @@ KNOWN_TO = {
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader socketio.msgpack cluster",
-    "orjson": "socketio.json",
+    "orjson": "socketio.json backends.values",
     "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",
@@ -63,6 +70,7 @@ KNOWN_TO = {
     "uvloop": "runtime.tasks",
     "watchfiles": "daemon",
     "yaml": "config",
+    "yarl": "backends.transport",
 }
 
 PYTHONS = sys.stdlib_module_names | {"annotationlib"}  # of 3.14

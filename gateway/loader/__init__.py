@@ -9,7 +9,7 @@
 Knows neither the configuration nor the event loop.
 """
 
-from gateway.loader.annotations import first_annotation, unchecked
+from gateway.loader.annotations import first_annotation, parameters_of, unchecked
 from gateway.loader.arguments import Arguments, arguments_of
 from gateway.loader.options import BoundOptions, bind_options
 from gateway.loader.plugins import (
@@ -50,6 +50,7 @@ __all__ = [
     "make_plugins",
     "method_fault",
     "middleware_fault",
+    "parameters_of",
     "read_sources",
     "unchecked",
 ]
