@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from random import uniform
 from time import monotonic
 from types import MappingProxyType
@@ -251,7 +251,7 @@ class HttpBackend(Backend):
         if outcome in QUIET:
             return
         now = monotonic()
-        at, more = self._told.get(outcome, (0.0, 0))
+        at, more = self._told.get(outcome, (-inf, 0))
         if now - at < PAUSE:
             self._told[outcome] = at, more + 1
             return
