@@ -84,7 +84,12 @@ def backends_in(
 
 
 def backend_faults(namespace: NamespaceConfig) -> Iterator[Problem]:
-    """Find routes that `builtin.http` cannot answer."""
+    """Find places where `builtin.http` can do nothing."""
+    chains = [namespace.packet_middleware, *(each.middleware for each in namespace.routes.values())]
+    for use in (each for chain in chains for each in chain):
+        if use.name == "builtin.http":
+            message = "a backend answers in a route, or in connection_middleware"
+            yield use.at.problem(message)
     for event, route in namespace.routes.items():
         use = route.use
         if use.name != "builtin.http":

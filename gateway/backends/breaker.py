@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Literal
+from typing import Literal, get_args
 
-__all__ = ["LONGEST_PAUSE", "Breaker", "State"]
+__all__ = ["LONGEST_PAUSE", "STATES", "Breaker", "State"]
 
 State = Literal["closed", "open", "half_open"]
+
+STATES: tuple[State, ...] = get_args(State)
 
 WINDOW = 10.0
 """Seconds of which failures are counted."""

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from gateway.api import Socket
 
-__all__ = ["BOUNDS", "OUTCOMES", "Figures", "Outcome", "Recent"]
+__all__ = ["BOUNDS", "OUTCOMES", "Figures", "Outcome", "Recent", "quantile"]
 
 Outcome = Literal[
     "ok",
@@ -91,3 +91,20 @@ class Figures:
         self.buckets[bucket] += 1
         self.seconds += seconds
         self.recent.add(bucket, at)
+
+
+def quantile(share: float, buckets: Sequence[int]) -> float | None:
+    """Estimate the seconds within which a share of calls ended, as Prometheus does.
+
+    It is the last bound for those beyond it, and `None` without calls.
+    """
+    total = sum(buckets)
+    if not total:
+        return None
+    rank, below = share * total, 0
+    for at, count in enumerate(buckets[:-1]):
+        if count and below + count >= rank:
+            start = BOUNDS[at - 1] if at else 0.0
+            return start + (BOUNDS[at] - start) * (rank - below) / count
+        below += count
+    return BOUNDS[-1]

@@ -205,6 +205,13 @@ class BackendConfig:
     format: Literal["json", "cloudevents"] = "json"
     max_answer: int = 1_000_000
 
+    @property
+    def shown(self) -> str:
+        """Where it is, as the file has it."""
+        if self.socket is None:
+            return self.url
+        return f"unix:{self.socket}:{self.url.removeprefix('http://localhost')}".rstrip(":")
+
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from gateway.backends.backend import HttpBackend
+from gateway.backends.breaker import STATES
+from gateway.backends.figures import BOUNDS
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
 from gateway.compiler import schema_cost
@@ -37,6 +46,8 @@ class ServingMetrics:
         yield from self._forwarded()
         yield from self._clients()
         yield from self._checks()
+        if backends := self._serving.build.backends:
+            yield from _backends(backends)
         yield from self._generations()
 
     def _traffic(self) -> Iterator[Metric]:
@@ -227,6 +238,48 @@ class _Collected(Collector):
 
     def collect(self) -> Sequence[Metric]:
         return self._metrics
+
+
+def _backends(backends: Mapping[str, HttpBackend]) -> Iterator[Metric]:
+    """Return the metrics of calls to backends, by the name of each."""
+    calls = CounterMetricFamily(
+        "sockgw_backend_calls",
+        "Calls to a backend, by what became of them.",
+        labels=["backend", "outcome"],
+    )
+    times = HistogramMetricFamily(
+        "sockgw_backend_seconds", "Seconds that calls to a backend took.", labels=["backend"]
+    )
+    in_flight = GaugeMetricFamily(
+        "sockgw_backend_in_flight", "Calls that a backend has to answer.", labels=["backend"]
+    )
+    waiting = GaugeMetricFamily(
+        "sockgw_backend_waiting", "Calls that wait for their turn.", labels=["backend"]
+    )
+    retries = CounterMetricFamily(
+        "sockgw_backend_retries", "Requests that were sent again.", labels=["backend"]
+    )
+    breaker = GaugeMetricFamily(
+        "sockgw_backend_breaker",
+        "Processes in which the breaker is in a state.",
+        labels=["backend", "state"],
+    )
+    for name, backend in backends.items():
+        figures = backend.figures
+        for outcome, count in figures.outcomes.items():
+            calls.add_metric([name, outcome], count)
+        times.add_metric([name], _cumulative(figures.buckets), figures.seconds)
+        in_flight.add_metric([name], figures.in_flight)
+        waiting.add_metric([name], figures.waiting)
+        retries.add_metric([name], figures.retries)
+        for state in STATES:
+            breaker.add_metric([name, state], backend.breaker.state == state)
+    yield from (calls, times, in_flight, waiting, retries, breaker)
+
+
+def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:
+    bounds = (*map(str, BOUNDS), "+Inf")
+    return list(zip(bounds, map(float, accumulate(buckets)), strict=True))
 
 
 def _counts(name: str, text: str, label: str, counts: Mapping[T, int]) -> Metric:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import socketio
 from aiohttp import web
 
 from gateway.testing import TestGateway
 from tests.app_site import serve_app
+from tests.deadline import DEADLINE
 from tests.gateway_files import write
 
 Answer = Callable[["Seen"], Awaitable[web.StreamResponse] | web.StreamResponse]
@@ -83,3 +86,30 @@ def use(path: str, **options: Any) -> dict[str, Any]:
 
 def envelope(**fields: Any) -> web.Response:
     return web.Response(text=json.dumps(fields), content_type="application/vnd.sockgw+json")
+
+
+class StockClient:
+    """A client of python-socketio that is connected."""
+
+    def __init__(self) -> None:
+        self.socket = socketio.AsyncClient(reconnection=False)
+
+    @property
+    def connected(self) -> bool:
+        return bool(self.socket.connected)
+
+    async def call(self, event: str, *args: Any) -> list[Any]:
+        """Emit an event; gives the arguments of the ack."""
+        answer = await self.socket.call(event, args or None, timeout=DEADLINE)
+        return [*answer] if isinstance(answer, tuple) else [answer]
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[StockClient]:
+    """A client on a WebSocket; `url` is the gateway's."""
+    client = StockClient()
+    await client.socket.connect(url, transports=["websocket"], wait_timeout=DEADLINE)
+    try:
+        yield client
+    finally:
+        await client.socket.disconnect()
