@@ -28,7 +28,7 @@ def block(language: str, begins: str) -> str:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str | Path], port: int, folder: Path) -> AsyncIterator[None]:
+async def program_on(command: Sequence[str | Path], port: int, folder: Path) -> AsyncIterator[None]:
     """A program that listens on a port once it is up."""
     environ = {
         **os.environ,
@@ -81,7 +81,7 @@ async def test_a_backend_of_the_page_answers(
     (tmp_path / "plugins").mkdir()
     environ = {"ORDERS_SECRET": SECRET}
     async with (
-        running(program(tmp_path, port), port, tmp_path),
+        program_on(program(tmp_path, port), port, tmp_path),
         TestGateway(tmp_path / "gateway.yaml", environ) as gateway,
     ):
         with pytest.raises(Refused, match="log in first"):
@@ -106,7 +106,7 @@ async def test_it_takes_no_request_of_anybody_else(
     (tmp_path / "plugins").mkdir()
     environ = {"ORDERS_SECRET": "whsec_" + "QUJD" * 8}
     async with (
-        running(program(tmp_path, port), port, tmp_path),
+        program_on(program(tmp_path, port), port, tmp_path),
         TestGateway(tmp_path / "gateway.yaml", environ) as gateway,
     ):
         with pytest.raises(Refused) as caught:
