@@ -11,6 +11,7 @@ from gateway.api import (
     Next,
     Socket,
     Sockets,
+    Tally,
     Value,
     Volatile,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "Services",
     "Socket",
     "Sockets",
+    "Tally",
     "UsageError",
     "Value",
     "Volatile",

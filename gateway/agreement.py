@@ -16,12 +16,14 @@ from gateway.loader import (
     Plugin,
     doubts,
     first_annotation,
+    middleware_fault,
     parameters_of,
     unchecked,
 )
 from gateway.runtime.blueprint import GATEWAY_EVENTS
 
 __all__ = [
+    "as_middleware",
     "backend_faults",
     "backends_in",
     "chain_fault",
@@ -56,6 +58,14 @@ def chain_fault(run: Callable[..., object], kind: type) -> str | None:
     if kind is Context and annotated is HandshakeContext:
         return "it takes a handshake, so it is for server.handshake_middleware"
     return None
+
+
+def as_middleware(made: Callable[..., T]) -> Callable[..., T]:
+    """Return what stands in a chain: the method `enter` of a handler that has one for that."""
+    enter: Callable[..., T] | None = getattr(made, "enter", None)
+    if enter is None or not middleware_fault(made) or middleware_fault(enter):
+        return made
+    return enter
 
 
 def backends_in(

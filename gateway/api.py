@@ -30,6 +30,7 @@ __all__ = [
     "Next",
     "Socket",
     "Sockets",
+    "Tally",
     "Value",
     "Volatile",
     "Wire",
@@ -51,6 +52,9 @@ Its return value is the ack: a tuple is several arguments, `None` is none.
 """
 
 Transport: TypeAlias = Literal["polling", "websocket"]
+
+MOST_COUNTED = 1_000_000_000
+"""The most that a `Tally` counts at once."""
 
 RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 """A room, or several."""
@@ -433,3 +437,37 @@ class Gateway:
         It does not wait for them. Raises `TypeError` or `ValueError` for what cannot be sent.
         """
         return self._emitter.publish(event, args)
+
+
+class Tally:
+    """Tells the other workers what is counted here, and hears what they have counted.
+
+    A factory of middleware or of a handler that has a parameter named `tally` gets one, which on
+    every worker belongs to what the factory makes there of the same options. `heard` is called with
+    a key and how often others have counted it, a moment later; the plugin sets it. With one process
+    nobody is told, and nothing is heard. A worker that starts hears nothing of what was before.
+    """
+
+    __slots__ = ("__weakref__", "_name", "_tell", "heard")
+
+    def __init__(self, name: str) -> None:
+        self.heard: Callable[[str, int], None] = _ignore
+        self._name = name
+        self._tell: Callable[[str, str, int], None] | None = None
+
+    def add(self, key: str, count: int = 1) -> None:
+        """Tell the others that a key was counted `count` times.
+
+        Raises `TypeError` for a key that is no text, `ValueError` for a count of less than 1 or
+        more than a billion.
+        """
+        if not isinstance(key, str):
+            raise TypeError(f"the key of a tally is text, not {type(key).__name__}")
+        if not 1 <= count <= MOST_COUNTED:
+            raise ValueError(f"the count of a tally is 1 to {MOST_COUNTED}, not {count}")
+        if self._tell is not None:
+            self._tell(self._name, key, count)
+
+
+def _ignore(key: str, count: int) -> None:
+    return None

@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
 from gateway.agreement import (
+    as_middleware,
     backend_faults,
     backends_in,
     chain_fault,
@@ -30,7 +31,7 @@ from gateway.agreement import (
     schema_doubts,
     schema_faults,
 )
-from gateway.api import Gateway, Handler, Next
+from gateway.api import Gateway, Handler, Next, Tally
 from gateway.backends.backend import HttpBackend, make_backends
 from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
@@ -211,6 +212,7 @@ class _Compilation:
         self._trace = self._traces_all
         self._former = made
         self._instances: dict[Hashable, Any] = {}
+        self._tallies: list[Tally] = []
         folder_problems = list(_folder_problems(config, plugins))
         self._lacks_folders = bool(folder_problems)
         self.problems = [*plugins.problems, *folder_problems]
@@ -237,6 +239,7 @@ class _Compilation:
             handshake_links=handshake,
             handshake=fold(handshake) if handshake else None,
             resources=tuple(self._backends.values()),
+            tallies=tuple(self._tallies),
         )
 
     def _collect(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -290,7 +293,7 @@ class _Compilation:
         plugin = self._resolve(use, "middleware")
         owner = () if plugin.method else route  # a class with methods is created once
         run: Callable[[AnyContext, Next], Awaitable[None]]
-        run = _as_middleware(self._made(use, plugin, *owner))
+        run = as_middleware(self._made(use, plugin, *owner))
         if fault := middleware_fault(run):
             raise _unfit(use, plugin, fault)
         if fault := chain_fault(run, kind):
@@ -365,16 +368,17 @@ class _Compilation:
         key = (*self._key(use, plugin), *owner)
         if key not in self._instances:
             former = self._former  # whose instances may well count as false: an empty cache
-            self._instances[key] = former[key] if key in former else self._make(use, plugin)
+            self._instances[key] = former[key] if key in former else self._make(use, plugin, key)
         made: Callable[..., Any] = self._instances[key]
         if fault:
             raise ConfigError([])
         return getattr(made, plugin.method) if plugin.method else made
 
-    def _make(self, use: Use, plugin: Plugin) -> Any:
-        bound = self._bound(use, plugin)
+    def _make(self, use: Use, plugin: Plugin, key: Hashable) -> Any:
+        bound = self._bound(use, plugin, given=("tally",))
+        given = {name: self._tally(key) for name in bound.given}
         try:
-            return plugin.target(**bound.kwargs)
+            return plugin.target(**bound.kwargs, **given)
         except FAULTS as error:
             if plugin.is_hidden:
                 raise _unfit(use, plugin, "") from error
@@ -383,12 +387,19 @@ class _Compilation:
                 _blamed(use, error), f"'{plugin.name}' could not be made: {reason}"
             ) from error
 
-    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...] = ()) -> BoundOptions:
+    def _tally(self, key: Hashable) -> Tally:
+        """Make the tally of an instance; its name is the same on all members."""
+        tally = Tally(hashlib.sha256(repr(key).encode()).hexdigest()[:16])
+        self._tallies.append(tally)
+        return tally
+
+    def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...]) -> BoundOptions:
         bound = bind_options(plugin.target, {**use.options, **self._named(use, plugin)}, given)
-        self._doubt(use, plugin, option_doubts(plugin, use.options))
+        own = {name: value for name, value in use.options.items() if name not in given}
+        self._doubt(use, plugin, option_doubts(plugin, own))
         if bound.faults:
             # Without options, it is most likely meant to be the middleware or handler itself.
-            advice = plugin.is_def and not use.options and not given
+            advice = plugin.is_def and not use.options and "gateway" not in given
             what = "; a plain 'def' is a factory: is an 'async def' meant?" if advice else ""
             raise ConfigError(
                 use.option_at.get(option or "", use.at).problem(f"'{plugin.name}': {fault}{what}")
@@ -482,13 +493,6 @@ def _queue(event: str, config: RouteConfig, namespace: NamespaceConfig) -> str |
     if order == "concurrent":
         return None
     return "namespace" if config.order is None else f"route {event}"
-
-
-def _as_middleware(made: Any) -> Any:
-    """Return the method `enter` of what is a handler otherwise and has one for chains, too."""
-    enter = getattr(made, "enter", None)
-    is_for_chains = enter is not None and middleware_fault(made) and not middleware_fault(enter)
-    return enter if is_for_chains else made
 
 
 def _make_service(plugin: Plugin, bound: BoundOptions, gateway: Gateway) -> object:

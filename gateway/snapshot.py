@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway import config as configs
 from gateway.config.model import GatewayConfig
 from gateway.errors import Problem
-from gateway.loader import Sources, read_sources
+from gateway.loader import Sources, global_doubts, read_sources
 from gateway.pages import KnownFile, PageFiles, PageFolders, folders_of, page_problems
 
 __all__ = ["Inputs", "Snapshot", "take_snapshot"]
@@ -71,6 +71,8 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     config, problems = configs.validate(file, document)
     folders = tuple(folder for folder, _ in config.plugins) if config else ()
     sources = read_sources(folders)
+    if config is not None and _may_have_workers(config, document):
+        config = replace(config, warnings=(*config.warnings, *global_doubts(sources)))
     tls = config.server.tls if config else None
     record = document.record.including(*((tls.cert, tls.key) if tls else ()))
     page_folders = folders_of(config)
@@ -81,6 +83,13 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     found = page_problems(config, document, pages, record, folders)
     problems = (*problems, *_tls_problems(tls, document), *found)
     return Snapshot(file, document, config, problems, sources, pages, inputs)
+
+
+def _may_have_workers(config: GatewayConfig, document: configs.Document) -> bool:
+    """True if there are several workers, or would be on a machine with more CPUs."""
+    server = document.data.get("server")
+    is_auto = isinstance(server, dict) and server.get("workers") == "auto"
+    return is_auto or config.server.workers > 1
 
 
 def _tls_problems(tls: configs.TlsConfig | None, document: configs.Document) -> Iterator[Problem]:

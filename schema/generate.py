@@ -32,6 +32,9 @@ EXAMPLES = {"handshake": "session", "connection": "auth", "packet": "filter"}
 """The kinds of chains, and a name that a file may have in each."""
 
 VARIABLE = r"\$\{.*\}"
+GIVEN = {"tally"}
+"""Parameters that the gateway sets; they are no options."""
+
 _WORDS = {
     "array": "a list",
     "boolean": "true or false",
@@ -129,6 +132,8 @@ def _options(make: Callable[..., object]) -> Rule:
     required = []
     for parameter in parameters_of(make):
         name = parameter.name
+        if name in GIVEN:
+            continue
         told = next((each for each in sentences if f"`{name}`" in each), None)
         assert told, f"the docstring of {make.__name__} does not mention `{name}`"
         properties[name] = {"description": told, **_rule(parameter.annotation)}

@@ -107,6 +107,9 @@ class HttpBackend(Backend):
         self._told: dict[Outcome, tuple[float, int]] = {}
         self._is_closed = False
 
+    def __repr__(self) -> str:
+        return f"<HttpBackend {self.name}>"  # the same on all members, for the names of tallies
+
     @property
     def gone(self) -> tuple[str, ...]:
         """The paths that have answered 410, and are not called any more."""

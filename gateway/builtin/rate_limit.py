@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from hashlib import blake2b
 from ipaddress import IPv6Address
 from time import monotonic_ns
 from typing import Literal
 
-from gateway import Context, Middleware, Next, Reject, Socket
+from gateway import Context, Middleware, Next, Reject, Socket, Tally
 from gateway.builtin._address import client_address, networks
 
 __all__ = ["Buckets", "rate_limit"]
 
 By = Literal["socket", "user", "address", "event"]
+Scope = Literal["member", "node"]
 
 MOST_KEYS = 100_000
 """Buckets of one limit: about 13 MB."""
@@ -63,6 +65,14 @@ class Buckets:
         self._recent[key] = full
         return 0
 
+    def take_elsewhere(self, key: Hashable, count: int, now: int) -> None:
+        """Note that other workers took tokens; they may have taken more than there were."""
+        if key not in self._recent:
+            key = self._admitted(key)
+        full = self._recent.get(key) or self._former.get(key, 0)
+        full = self._recent[key] = max(full, now) + self._each * count
+        self._turn = max(self._turn, full)  # or it would be forgotten before it is full
+
     def _admitted(self, key: Hashable) -> Hashable:
         """Make room for a key; `None`, the key of the shared bucket, if there is none."""
         if self._shared:
@@ -83,6 +93,8 @@ def rate_limit(
     by: By = "socket",
     events: tuple[str, ...] = (),
     trusted_proxies: tuple[str, ...] = (),
+    scope: Scope = "member",
+    tally: Tally | None = None,
 ) -> Middleware:
     """Packet middleware, and with `by: address` connection middleware, using token buckets.
 
@@ -90,7 +102,8 @@ def rate_limit(
     what has a bucket: a socket; a `user`, which is `socket.data["user"]` or else the address; an
     `address`, in IPv6 its /64; an `event`, from all senders, where all have one together after the
     first 1,000. Only `events` count; empty means all. `trusted_proxies` is as in
-    `builtin.ip_allow`.
+    `builtin.ip_allow`. With a `scope` of `node`, all workers have their buckets in common: each
+    tells the others what it let in, so a limit may be exceeded by what comes in at that moment.
 
     Over the limit, the error is `rate_limited`; its `data` has the seconds to wait as
     `retry_after`.
@@ -103,11 +116,14 @@ def rate_limit(
     each = max(1, round(per * _SECOND / rate))
     buckets = Buckets(each, burst or max(1, int(rate)), most, shared=is_made_up)
     key_of = _key(by, trusted_proxies)
+    take: Callable[[Hashable, int], int] = buckets.take
+    if tally is not None and scope == "node" and by != "socket":  # each is on one worker
+        key_of, take = _common_key(by, trusted_proxies), _common(buckets, tally)
     counted = frozenset(events)
 
     async def limit(ctx: Context, next: Next) -> None:
         if not counted or ctx.event in counted:
-            wait = buckets.take(key_of(ctx), monotonic_ns())
+            wait = take(key_of(ctx), monotonic_ns())
             if wait:
                 seconds = (
                     -(-wait // _MILLISECOND) / 1000
@@ -127,6 +143,29 @@ def _key(by: By, trusted_proxies: Sequence[str]) -> Callable[[Context], Hashable
     if by == "event":
         return lambda ctx: hash(ctx.event)  # clients choose names, of any length
     return lambda ctx: ctx.socket.id
+
+
+def _common_key(by: By, trusted_proxies: Sequence[str]) -> Callable[[Context], str]:
+    """Make keys that are of the same length, and the same in all processes."""
+    key_of = _event if by == "event" else _key(by, trusted_proxies)
+    return lambda ctx: blake2b(repr(key_of(ctx)).encode(), digest_size=16).hexdigest()
+
+
+def _event(ctx: Context) -> Hashable:
+    return ctx.event
+
+
+def _common(buckets: Buckets, tally: Tally) -> Callable[[Hashable, int], int]:
+    """Return a `take` that tells the other workers, and let them tell these buckets."""
+
+    def take(key: Hashable, now: int) -> int:
+        wait = buckets.take(key, now)
+        if not wait:
+            tally.add(str(key))
+        return wait
+
+    tally.heard = lambda key, count: buckets.take_elsewhere(key, count, monotonic_ns())
+    return take
 
 
 def _address(trusted_proxies: Sequence[str]) -> Callable[[Socket], Hashable]:

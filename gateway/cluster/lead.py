@@ -90,7 +90,7 @@ class Lead:
 
     def _set(self, is_here: bool) -> None:
         self.is_here = is_here
-        LOG.info("this member %s", "leads" if is_here else "no longer leads")
+        LOG.debug("this member %s", "leads" if is_here else "no longer leads")
         self._say(self._hello(), None)
         self._changed()
 

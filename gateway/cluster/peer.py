@@ -52,6 +52,7 @@ class Frame(IntEnum):
     ANSWER = 3
     SIGNAL = 4
     COUNTS = 5
+    TALLY = 6
 
 
 Handle = Callable[["Peer", bytes], None]

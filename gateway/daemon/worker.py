@@ -21,6 +21,7 @@ from gateway.cluster.forward import Forwarding
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.cluster.shares import Shares
+from gateway.cluster.tallies import Tallies
 from gateway.compiler import Build
 from gateway.config import Secrets
 from gateway.daemon import process
@@ -181,6 +182,7 @@ class Worker:
         self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
         ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
         Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
+        Tallies(serving.sockets.live, mesh)
         mesh.tell()
         return serving
 

@@ -4,6 +4,7 @@
     modules                        these bytes -> modules, made together
     sysmodules                     the one reading whose modules are in sys.modules
     plugins                        a name in the configuration -> a plugin
+    module_globals                 what modules keep that functions change
     signature, options, arguments  a callable -> how it wants to be called
 
 Knows neither the configuration nor the event loop.
@@ -11,6 +12,7 @@ Knows neither the configuration nor the event loop.
 
 from gateway.loader.annotations import first_annotation, parameters_of, unchecked
 from gateway.loader.arguments import Arguments, arguments_of
+from gateway.loader.module_globals import global_doubts
 from gateway.loader.options import BoundOptions, bind_options
 from gateway.loader.plugins import (
     BrokenPlugin,
@@ -44,6 +46,7 @@ __all__ = [
     "doubts",
     "first_annotation",
     "folder_fault",
+    "global_doubts",
     "handler_fault",
     "is_async_callable",
     "load_plugins",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from types import CodeType, ModuleType
 
-__all__ = ["PluginLoader", "closure", "imported_names"]
+__all__ = ["PluginLoader", "closure", "import_base", "imported_names"]
 
 
 class PluginLoader(SourceFileLoader):
@@ -69,7 +69,7 @@ def imported_names(tree: ast.AST, module: str, is_package: bool) -> frozenset[st
                 # `import plugins` makes every `plugins.x.y` usable.
                 names.add(alias.name if "." in alias.name else f"{alias.name}.*")
         elif isinstance(node, ast.ImportFrom):
-            base = _base(node, package)
+            base = import_base(node, package)
             names.update(f"{base}.{alias.name}" for alias in node.names)
     return frozenset(names)
 
@@ -88,7 +88,7 @@ def closure(
     return frozenset(found)
 
 
-def _base(node: ast.ImportFrom, package: str) -> str:
+def import_base(node: ast.ImportFrom, package: str) -> str:
     """Return the package or module that names are imported from."""
     if not node.level:
         return node.module or ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gateway.api import Gateway
+from gateway.api import Gateway, Tally
 from gateway.context import Context, HandshakeContext, Services
 from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
@@ -115,8 +115,9 @@ class Blueprint:
     `digest` covers everything it was made from. `instances` holds the middleware and handlers
     that factories made, under keys like those of recipes, so that the next blueprint can reuse
     them. `install` makes `import` find its plugin modules, and returns a function that undoes it.
-    `handshake` is the chain of `handshake_links`, `None` if there are none. `resources` are what
-    its plugins use and the next blueprint may have, too: backends.
+    `handshake` is the chain of `handshake_links`, `None` if there are none. `tallies` are those of
+    the instances that are new. `resources` are what its plugins use and the next blueprint may
+    have, too: backends.
     """
 
     digest: str
@@ -127,6 +128,7 @@ class Blueprint:
     limits: Limits = field(default_factory=Limits)
     handshake_links: tuple[Link[HandshakeContext], ...] = ()
     handshake: Chain[HandshakeContext] | None = None
+    tallies: tuple[Tally, ...] = ()
     resources: tuple[Resource, ...] = ()
 
 

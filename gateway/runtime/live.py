@@ -49,12 +49,14 @@ class Live:
 
     `current` is the generation that serves; `None` before the first and after the last.
     `cancellations` cancels packets, and counts them. `pool` has the running services.
+    `connect_tallies` connects those of a blueprint with other members, `None` if there are none.
     """
 
     def __init__(self) -> None:
         self.current: Generation | None = None
         self.cancellations = Cancellations()
         self.pool = ServicePool()
+        self.connect_tallies: Callable[[Blueprint], None] | None = None
         self._count = 0
         self._uninstalls: dict[Generation, Callable[[], None]] = {}  # of those yet to serve
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
@@ -69,6 +71,8 @@ class Live:
 
         `number` is the generation's; `None` is the next. Raises `ConfigError` if one fails.
         """
+        if self.connect_tallies is not None:
+            self.connect_tallies(blueprint)
         uninstall = blueprint.install()
         try:
             service = await self.pool.start(blueprint.services, gateway)

@@ -61,6 +61,7 @@ _OURS = tuple(
     str(_PACKAGE / part)
     for part in ("api.py", "compiler.py", "headers.py", "runtime", "socketio", "engineio", "http")
 )
+_BUILT_IN = (str(_PACKAGE / "builtin"),)
 
 
 def is_fault(error: BaseException, chain: FrameType | None) -> bool:
@@ -177,6 +178,12 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
         return None
     rest = _without_ours(trace.tb_next)
     frame = trace.tb_frame
-    if frame.f_code.co_filename.startswith(_OURS):
+    if _is_in(trace, _OURS):
         return rest
+    if rest is not None and _is_in(trace, _BUILT_IN) and _is_in(trace.tb_next, _OURS):
+        return rest  # a built-in that has called next()
     return TracebackType(rest, frame, trace.tb_lasti, trace.tb_lineno)
+
+
+def _is_in(trace: TracebackType | None, folders: tuple[str, ...]) -> bool:
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(folders)

@@ -139,11 +139,15 @@ class ServicePool:
             for running in tuple(self._running.values()):
                 if not isinstance(running, _Placed):
                     continue
+                was_running = running.is_running
                 try:
                     await running.settle(self.lead.is_here, self._stop_timeout)
                 except FAULTS as error:
                     log.error("service %s did not move here", running.name, exc_info=error)
                     asyncio.get_running_loop().call_later(RETRY, self.settle)
+                if running.is_running is not was_running:
+                    what = "no longer runs here" if was_running else "runs here now"
+                    log.info("service %s %s", running.name, what)
 
 
 async def _begun(name: str, recipe: Recipe, gateway: Gateway, limit: float) -> _Running:

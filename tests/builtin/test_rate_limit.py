@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import ConfigError
 from gateway.builtin.rate_limit import Buckets
 from gateway.testing import Refused, TestGateway
 from tests.builtin.conftest import Clock, Guarded, use
@@ -234,3 +237,102 @@ def test_the_bucket_that_was_not_used_for_longest_is_forgotten_first() -> None:
     assert buckets.take("b", 1) > 0
     assert [buckets.take(key, 1) > 0 for key in "de"] == [False] * 2
     assert buckets.take("a", 1) == 0
+
+
+def test_tokens_that_two_workers_took_at_once_are_paid_back() -> None:
+    one, other = Buckets(each=10, burst=3), Buckets(each=10, burst=3)
+    assert [each.take("key", 1) for each in (one, other) for _ in range(3)] == [0] * 6
+    one.take_elsewhere("key", 3, 1)
+    other.take_elsewhere("key", 3, 1)
+    for each in (one, other):
+        assert each.take("key", 1) == 40
+        assert each.take("other", 35) == 0  # when a bucket without debts would be full
+        assert each.take("key", 40) == 1
+        assert each.take("key", 41) == 0
+
+
+@given(
+    st.integers(1, 20),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 3)), max_size=60),
+)
+def test_no_debt_is_forgotten(each: int, burst: int, steps: list[tuple[int, int, int]]) -> None:
+    """As with buckets that never forget; a count of 0 takes a token here."""
+    buckets = Buckets(each, burst)
+    full: dict[int, int] = {}
+    now = 1
+    for key, later, count in steps:
+        now += later
+        after = max(full.get(key, 0), now) + each * (count or 1)
+        if count:
+            buckets.take_elsewhere(key, count, now)
+            full[key] = after
+        else:
+            wait = max(0, after - each * burst - now)
+            assert buckets.take(key, now) == wait
+            full[key] = full.get(key, 0) if wait else after
+
+
+@given(st.integers(2, 20), st.lists(st.integers(0, 30)), st.booleans())
+def test_what_others_took_is_bounded_as_well(most: int, keys: list[int], shared: bool) -> None:
+    buckets = Buckets(3600, 1, most, shared=shared)
+    for key in keys:
+        buckets.take_elsewhere(key, 5, 1)
+        assert len(buckets) <= most + shared
+
+
+@pytest.mark.parametrize("scope", ["member", "node"])
+@pytest.mark.parametrize("by", ["socket", "user", "address", "event"])
+async def test_with_one_process_the_scope_changes_nothing(
+    guarded: Guarded, seen: dict[str, Any], by: str, scope: str
+) -> None:
+    chain = [use("rate_limit", {"rate": 2, "by": by, "scope": scope})]
+    async with guarded(packet_middleware=chain, **seen) as gateway:
+        client = await gateway.connect()
+        answers = [await client.call("go") for _ in range(3)]
+        assert answers == [["go"], ["go"], limited(0.5)]
+
+
+async def test_a_scope_that_there_is_not(guarded: Guarded) -> None:
+    chain = [use("rate_limit", {"rate": 2, "scope": "cluster"})]
+    with pytest.raises(ConfigError) as refused:
+        async with guarded(packet_middleware=chain):
+            pass
+    (problem,) = refused.value.problems
+    assert problem.message == (
+        "'builtin.rate_limit': option 'scope' must be one of 'member', 'node', got 'cluster'"
+    )
+
+
+async def test_a_handler_behind_it_fails_with_a_traceback_of_its_own_lines(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = "async def go(ctx):\n    raise LookupError('gone')\n"
+    chain = [use("rate_limit", {"rate": 2})]
+    async with guarded(
+        packet_middleware=chain, routes={"go": "own.go"}, plugins={"own": own}
+    ) as gateway:
+        await (await gateway.connect()).call("go")
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert [(Path(each.filename).name, each.lineno) for each in frames] == [("own.py", 2)]
+
+
+async def test_its_own_fault_has_its_lines(
+    guarded: Guarded,
+    seen: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(self: Buckets, key: object, now: int) -> int:
+        raise LookupError(key)
+
+    monkeypatch.setattr(Buckets, "take", fail)
+    chain = [use("rate_limit", {"rate": 2})]
+    async with guarded(packet_middleware=chain, **seen) as gateway:
+        await (await gateway.connect()).call("go")
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert [each.name for each in frames] == ["limit", "fail"]

@@ -191,3 +191,39 @@ def test_a_file_that_is_not_there_is_told_with_what_to_write(
         f"{file}:1:1: cannot read {file!r}: {message}",
         "1 problem",
     ]
+
+
+ONLINE = """\
+from gateway import Context
+
+WORDS = ["a", "b"]
+
+online = set()
+
+
+async def enter(ctx: Context) -> list[str]:
+    online.add(ctx.socket.id)
+    return WORDS
+"""
+OWN_ONLINE = (
+    "plugins/chat.py:5:1: warning: each worker has its own 'online', which line 9 changes; share "
+    "it in a database or a service with 'scope: node', or use rooms and socket.data"
+)
+
+
+@pytest.mark.parametrize(
+    ("workers", "warned"),
+    [("1", []), ("2", [OWN_ONLINE, "1 warning"]), ("auto", [OWN_ONLINE, "1 warning"])],
+)
+def test_globals_that_each_worker_has_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str, warned: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = (
+        f"{{server: {{workers: {workers}}}, namespaces: {{/: {{routes: {{in: chat.enter}}}}}}}}"
+    )
+    write(tmp_path, config, chat=ONLINE)
+    result = invoke("check")
+    assert (result.exit_code, result.stderr.splitlines()) == (0, warned)
+    assert result.stdout == "gateway.yaml is valid: 1 namespace, 1 route\n"
+    assert invoke("check", "--strict").exit_code == (BAD_CONFIG if warned else 0)

@@ -10,6 +10,7 @@ from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.cluster.shares import Shares
+from gateway.cluster.tallies import Tallies
 from gateway.testing import TestGateway
 from tests.cluster.meshes import join
 from tests.deadline import until
@@ -28,6 +29,7 @@ class GatewayMember(TestGateway):
         self.emitter = ClusterEmitter(self._server.hub, self.bus, number)
         self.gateway = self._server.hub.gateway
         self.shares = Shares(self._server.engine, self._server.hub.rooms, self.mesh)
+        self.tallies = Tallies(self._server.live, self.mesh)
         self.mesh.tell()
 
     def admits(self, address: str) -> bool:

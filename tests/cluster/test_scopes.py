@@ -170,3 +170,18 @@ async def test_one_process_runs_all(tmp_path: Path) -> None:
     async with TestGateway(file(tmp_path)) as gateway:
         client = await gateway.connect()
         assert await client.call("do", "return ctx.service.ticker.name") == ["first"]
+
+
+async def test_the_log_tells_where_a_service_runs_and_nothing_else_of_the_lead(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with gateways(file(tmp_path)) as (one, other):
+        await lose(one)
+        await until(lambda: runs(other))
+        await one.rejoin(other)
+        await until(lambda: not runs(other))
+    assert [each.message for each in caplog.records if each.name.startswith("sockgw.")] == [
+        "service ticker runs here now",
+        "service ticker no longer runs here",
+    ]

@@ -12,8 +12,14 @@ from pathlib import Path
 import aiohttp
 
 from tests.daemon.gateway_of_workers import GatewayOfWorkers, files, run_workers
+from tests.daemon.test_workers import one_on_each
 from tests.deadline import deadline
 
+TOLD = """
+
+async def told(ctx):  # when this comes back, the others have taken what was sent before
+    await ctx.namespace.emit("told", confirm=True)
+"""
 Connect = Callable[[], Awaitable[int]]
 
 
@@ -58,3 +64,20 @@ async def test_a_rate_is_that_of_all_workers_together(tmp_path: Path) -> None:
     async with run_workers(file) as gateway, client(gateway) as connect:
         while await connect() != 101:  # noqa: ASYNC110 - it is another process that lets it in
             await asyncio.sleep(0.02)
+
+
+async def test_a_rate_limit_of_the_node_holds_for_all_workers(tmp_path: Path) -> None:
+    file = files(tmp_path)
+    options = "{rate: 4, per: 3600, by: address, scope: node, events: [version]}"
+    chain = f"packet_middleware: [{{use: builtin.rate_limit, with: {options}}}], "
+    file.write_text(file.read_text().replace("{routes: {", f"{{{chain}routes: {{told: own.told, "))
+    own = tmp_path / "plugins" / "own.py"
+    own.write_text(own.read_text() + TOLD)
+    async with run_workers(file) as gateway, AsyncExitStack() as stack:
+        one, other = (await one_on_each(stack, gateway)).values()
+        assert [await one.call("version") for _ in range(4)] == [["one"]] * 4
+        for _ in range(2):
+            await one.call("told")
+        for client in (one, other):
+            (answer,) = await client.call("version")
+            assert answer["error"]["code"] == "rate_limited"  # type: ignore[index,call-overload]
