@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, inf
@@ -123,11 +122,15 @@ class HttpBackend(Backend):
         began = 0.0
         limit = asyncio.timeout(self.config.timeout)
         try:
-            async with limit, self._slot(path):
-                turn, began = self._entered(path), monotonic()
-                left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
-                outgoing = self._requests.about(ctx, type, left)
-                answer = await self._send(path, outgoing, idempotent)
+            async with limit:
+                await self._take_slot()
+                try:
+                    turn, began = self._entered(path), monotonic()
+                    left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
+                    outgoing = self._requests.about(ctx, type, left)
+                    answer = await self._send(path, outgoing, idempotent)
+                finally:
+                    self._give_slot()
             reply = reply_of(answer)
         except TROUBLE as error:
             if turn is None:
@@ -176,9 +179,8 @@ class HttpBackend(Backend):
         if self._free.locked() and self.figures.waiting >= self.config.queue:
             self._refuse("busy", BUSY(), path, self._crowded)
 
-    @asynccontextmanager
-    async def _slot(self, path: str) -> AsyncIterator[None]:
-        """Wait for one of `concurrency` slots, and keep it meanwhile."""
+    async def _take_slot(self) -> None:
+        """Wait for one of `concurrency` slots."""
         figures = self.figures
         figures.waiting += 1
         try:
@@ -186,11 +188,10 @@ class HttpBackend(Backend):
         finally:
             figures.waiting -= 1
         figures.in_flight += 1
-        try:
-            yield
-        finally:
-            figures.in_flight -= 1
-            self._free.release()
+
+    def _give_slot(self) -> None:
+        self.figures.in_flight -= 1
+        self._free.release()
 
     def _entered(self, path: str) -> int:
         """Pass the breaker, which may have opened meanwhile; return its turn."""
@@ -201,9 +202,14 @@ class HttpBackend(Backend):
     async def _send(self, path: str, outgoing: Outgoing, idempotent: bool) -> RawAnswer:
         """Send a request, and once more if no byte of it went out, or if it may be repeated."""
         url = self.config.url + path
-        with suppress(Unsent, *((Lost,) if idempotent else ())):
-            fields = self._requests.fields(outgoing)
-            answer = await self._transport.post(url, fields, outgoing.body)
+        try:
+            answer = await self._transport.post(url, self._requests.fields(outgoing), outgoing.body)
+        except Unsent:
+            pass
+        except Lost:
+            if not idempotent:
+                raise
+        else:
             if not idempotent or answer.status not in TRANSIENT or answer.retry_after:
                 return answer
         self.figures.retries += 1

@@ -54,7 +54,8 @@ class Breaker:
         self._is_off = is_off
         self._pause = FIRST_PAUSE
         self._until = 0.0
-        self._seconds: deque[tuple[int, list[int]]] = deque()  # calls and failures of each second
+        self._seconds: deque[list[int]] = deque()  # each with its calls and its failures
+        self._calls = self._failures = 0  # in all of them
 
     def left(self) -> float:
         """Return the seconds until a call may pass, 0 if one may now."""
@@ -100,15 +101,19 @@ class Breaker:
         self._change("open", pause)
 
     def _count(self, failed: bool) -> tuple[int, int]:
-        now = self._clock()
+        now = int(self._clock())
         seconds = self._seconds
-        if not seconds or seconds[-1][0] != int(now):
-            seconds.append((int(now), [0, 0]))
-        seconds[-1][1][0] += 1
-        seconds[-1][1][1] += failed
-        while seconds[0][0] <= now - WINDOW:
-            seconds.popleft()
-        return sum(each[0] for _, each in seconds), sum(each[1] for _, each in seconds)
+        if not seconds or seconds[-1][0] != now:
+            seconds.append([now, 0, 0])
+            while seconds[0][0] <= now - WINDOW:
+                _, calls, failures = seconds.popleft()
+                self._calls -= calls
+                self._failures -= failures
+        seconds[-1][1] += 1
+        seconds[-1][2] += failed
+        self._calls += 1
+        self._failures += failed
+        return self._calls, self._failures
 
     def _open(self) -> None:
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
@@ -117,6 +122,7 @@ class Breaker:
 
     def _close(self) -> None:
         self._seconds.clear()
+        self._calls = self._failures = 0
         self._pause = FIRST_PAUSE
         self._change("closed")
 

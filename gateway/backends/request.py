@@ -6,10 +6,10 @@ import hmac
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from secrets import token_hex
-from time import time
+from time import gmtime, strftime, time
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -158,5 +158,11 @@ def _cloud_event(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _now() -> str:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return f"{now.removesuffix('+00:00')}Z"
+    """The time as RFC 3339 has it, in milliseconds."""
+    seconds, ms = divmod(int(time() * 1000), 1000)
+    return f"{_second(seconds)}.{ms:03}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))

@@ -107,7 +107,9 @@ class Transport:
             raise self._given_up(response, self._too_large)
         parts: list[bytes] = []
         size = 0
-        while part := await response.content.readany():
+        content = response.content
+        while not content.at_eof():
+            part = await content.readany()
             size += len(part)
             if size > self._max_answer:
                 raise self._given_up(response, self._too_large)
