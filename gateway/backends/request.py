@@ -154,7 +154,11 @@ def _cloud_event(facts: dict[str, Any]) -> dict[str, str]:
         "sequence": str(facts["sequence"]),
         "deadlinems": str(facts["deadline_ms"]),
     }
-    return {f"ce-{name}": quote(text, safe=_PRINTABLE) for name, text in attributes.items() if text}
+    return {
+        f"ce-{name}": quote(str(text), safe=_PRINTABLE)
+        for name, text in attributes.items()
+        if text is not None
+    }
 
 
 def _now() -> str:

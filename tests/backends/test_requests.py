@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from gateway.testing import TestGateway
 from tests.backends.conftest import SECRET, Asking, Site, use
+from tests.gateway_files import write
 
 OTHER = "whsec_" + "QUJD" * 8
 
@@ -155,3 +158,20 @@ async def test_json_is_read_by_others(asking: Asking, site: Site) -> None:
     async with asking(site.url) as gateway:
         await (await gateway.connect()).call("buy", "\u2028", 2**63, 1.5)
     assert json.loads(site.seen[0].body)["args"] == ["\u2028", 2**63, 1.5]
+
+
+async def test_middleware_can_know_what_the_client_asked_for(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        "namespaces: {/: {routes: {ask: own.tell, connect: own.tell}}}",
+        own="""
+            async def tell(ctx):
+                await ctx.socket.emit("told", ctx.event, ctx.wants_ack, ctx.is_packet)
+        """,
+    )
+    async with TestGateway(file) as gateway:
+        client = await gateway.connect()
+        await client.emit("ask")
+        await client.call("ask")
+        told = [(await client.receive("told")).args for _ in range(3)]
+    assert told == [["connect", False, False], ["ask", False, True], ["ask", True, True]]
