@@ -75,6 +75,9 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
         config = replace(config, warnings=(*config.warnings, *global_doubts(sources)))
     tls = config.server.tls if config else None
     record = document.record.including(*((tls.cert, tls.key) if tls else ()))
+    if config and tls:  # read after it is recorded: what changes in between is read once more
+        tls = configs.read_certificate(tls)
+        config = replace(config, server=replace(config.server, tls=tls))
     page_folders = folders_of(config)
     pages = page_folders.read()
     inputs = Inputs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import click
 from gateway.cli.common import BAD_CONFIG, advising, counted, file_argument, show_problems
 from gateway.daemon import process
 from gateway.daemon.daemon import Daemon, StartupInfo
+from gateway.daemon.fleet import Unready
 from gateway.daemon.listener import ListenError
 from gateway.daemon.log import Format, is_json, problem_fields, set_up
 from gateway.errors import ConfigError
@@ -70,7 +72,7 @@ def run(
             log.error("%s", text, extra=problem_fields(text, error.problems, error.warnings))
         else:
             show_problems(error)
-        raise SystemExit(BAD_CONFIG) from None
+        raise SystemExit(os.EX_SOFTWARE if isinstance(error, Unready) else BAD_CONFIG) from None
     except ListenError as error:
         is_ours = error.is_taken and error.keys[0] == "server"
         text = f"{error}; choose another port with --port" if is_ours else str(error)

@@ -44,6 +44,11 @@ class Lead:
         self._changed = changed
         self._known: dict[str, Hello] = {}
         self._decided = asyncio.Event()
+        self._is_leaving = False
+
+    def leave(self) -> None:
+        """Do not get the lead any more: this member ends, and maybe all others do."""
+        self._is_leaving = True
 
     async def decide(self) -> None:
         """Wait until it is known which member leads, at most two seconds."""
@@ -79,6 +84,8 @@ class Lead:
         if self.is_here:
             if any(each < (self._own.number, self._own.tag) for each in leaders):
                 self._set(False)
+        elif self._is_leaving:
+            pass
         elif not leaders and self._known.keys() >= set(self._others()):
             ranks = map(self._rank, self._known.values())
             if all((self._own.number, self._own.tag) < each for each in ranks):

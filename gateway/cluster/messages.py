@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 from gateway.api import Namespace
 
 __all__ = [
+    "CODING_ERRORS",
     "Answer",
     "BadMessage",
     "Broadcast",
@@ -51,6 +52,9 @@ EVENT = 2
 
 Encoded: TypeAlias = msgspec.Raw
 """A part of a message that is encoded already."""
+
+CODING_ERRORS = (ValueError, TypeError, OverflowError, RecursionError)
+"""What msgspec raises for what it cannot encode, or decode."""
 
 T = TypeVar("T")
 
@@ -234,7 +238,7 @@ def found_socket(
     told = {"id": id, "rooms": rooms, "handshake": handshake}
     try:
         return msgspec.Raw(_encoder.encode({**told, "data": data}))
-    except _UNSENDABLE:
+    except CODING_ERRORS:
         items = data.items() if isinstance(data, dict) else ()
         sendable = {key: value for key, value in items if isinstance(key, str) and _fits(value)}
         return msgspec.Raw(_encoder.encode({**told, "data": sendable}))
@@ -243,7 +247,7 @@ def found_socket(
 def _fits(value: object) -> bool:
     try:
         _encoder.encode(value)
-    except _UNSENDABLE:
+    except CODING_ERRORS:
         return False
     return True
 
@@ -287,7 +291,7 @@ def decode_answer(message: bytes) -> Answer:
 def _decoded(decoder: msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T], message: bytes) -> T:
     try:
         return decoder.decode(message)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    except CODING_ERRORS as error:
         raise BadMessage(str(error)) from None
 
 
@@ -314,7 +318,6 @@ def _no_extension(code: int, data: memoryview) -> object:
 _TIME = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 """Matches times, and perhaps other bytes that look like them."""
 
-_UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
 _BUILT_IN = (bytes, bytearray, memoryview, datetime)
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_base)

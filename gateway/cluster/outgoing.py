@@ -88,7 +88,7 @@ class Outgoing:
     ) -> None:
         try:
             encoded = wire.encode(message)
-        except (TypeError, ValueError, OverflowError, RecursionError):
+        except wire.CODING_ERRORS:
             reason: Reason = "unsendable"
             self._bus.counts.unpublished[reason] += 1
             LOG.exception("a message for other members cannot be encoded")

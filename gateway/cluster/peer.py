@@ -13,13 +13,25 @@ import os
 import socket
 import struct
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import IntEnum
 from typing import cast
 
-__all__ = ["MOST_PASSED", "MOST_PASSING", "MOST_WAITING", "TURN", "Frame", "Mesh", "Peer"]
+from gateway.runtime.live import FAULT
+
+__all__ = [
+    "MOST_PASSED",
+    "MOST_PASSING",
+    "MOST_WAITING",
+    "TURN",
+    "Frame",
+    "Mesh",
+    "Peer",
+    "receive",
+]
 
 LOG = logging.getLogger("sockgw.cluster")
 
@@ -220,7 +232,7 @@ class Peer(asyncio.Protocol):
     def _take_connections(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
             for _ in range(TAKEN_AT_ONCE):
-                data, descriptors, _, _ = socket.recv_fds(self._channel, MOST_PASSED, 1)
+                data, descriptors = receive(self._channel, MOST_PASSED, 1)
                 if not data:  # nothing more will come
                     asyncio.get_running_loop().remove_reader(self._channel)
                     return
@@ -255,15 +267,17 @@ class Mesh:
         stream.setblocking(False)
         _, peer = await loop.create_unix_connection(lambda: Peer(tag, self, channel), sock=stream)
         self.peers[tag] = peer
-        for joined in self.on_joined:
-            joined(peer)
+        self._tell(peer)
         return peer
 
     def tell(self) -> None:
         """Call the functions in `on_joined` for the peers that are there already."""
         for peer in tuple(self.peers.values()):
-            for joined in self.on_joined:
-                joined(peer)
+            self._tell(peer)
+
+    def _tell(self, peer: Peer) -> None:
+        for joined in self.on_joined:
+            joined(peer)
 
     def close(self) -> None:
         """End all peers."""
@@ -277,20 +291,34 @@ class Mesh:
             try:
                 handle(peer, payload)
             except Exception:
-                LOG.exception("a fault in the gateway itself")
+                LOG.exception(FAULT)
 
     def take(self, peer: Peer, sock: socket.socket, payload: bytes) -> None:
         try:
             self.on_connection(peer, sock, payload)
         except Exception:
             sock.close()
-            LOG.exception("a fault in the gateway itself")
+            LOG.exception(FAULT)
 
     def lost(self, peer: Peer) -> None:
         if self.peers.get(peer.tag) is peer:
             del self.peers[peer.tag]
         for lost in self.on_lost:
             lost(peer)
+
+
+def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Receive up to `size` bytes and up to `most` descriptors, which no program inherits.
+
+    `socket.recv_fds` would do, but up to Python 3.13 it ignores its flags.
+    """
+    descriptors = array("i")
+    space = socket.CMSG_LEN(most * descriptors.itemsize)
+    data, ancillary, _, _ = sock.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return data, list(descriptors)
 
 
 def _close(peer: Peer, sock: socket.socket, payload: bytes) -> None:

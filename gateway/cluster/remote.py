@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.api import Emitter, Handshake, Namespace, Socket, Value
-from gateway.cluster.messages import BadMessage, FoundSocket
+from gateway.cluster.messages import CODING_ERRORS, BadMessage, FoundSocket
 from gateway.errors import UsageError
 
 __all__ = ["socket_views"]
@@ -23,7 +23,7 @@ def socket_views(encoded: Iterable[msgspec.Raw], scope: Namespace) -> Iterator[S
     for each in encoded:
         try:
             found = _decoder.decode(each)
-        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        except CODING_ERRORS as error:
             raise BadMessage(str(error)) from None
         wire = _RemoteWire(found.id, frozenset(found.rooms), scope)
         handshake = Handshake(address=found.handshake.address)

@@ -28,7 +28,7 @@ from gateway.config.model import (
 )
 from gateway.config.partial import lacks_files, sound_part
 from gateway.config.secrets import Secrets, is_secret
-from gateway.config.tls import tls_faults
+from gateway.config.tls import read_certificate, tls_faults
 from gateway.errors import ConfigError, Place, Problem
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "is_special",
     "load",
     "read",
+    "read_certificate",
     "tls_faults",
     "validate",
     "with_slash",

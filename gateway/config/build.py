@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import fields
 from ipaddress import ip_network
@@ -94,13 +95,10 @@ MOST_WORKERS = 64
 
 
 def _workers(written: str | int) -> int:
-    """The number of workers: `auto` is one for each CPU that this process may use."""
-    return min(MOST_WORKERS, _cpus()) if written == "auto" else int(written)
-
-
-def _cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    """The number of workers: `auto` is one for each CPU that this process may use, on Linux."""
+    if written == "auto":
+        return min(MOST_WORKERS, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1
+    return int(written)
 
 
 _SERVER: _Kinds = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import os
 import re
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
@@ -45,6 +46,8 @@ _CLIENTS_ONLY = {
 
 def problems(document: Document) -> Iterator[Problem]:
     """Find listeners, services, namespaces and routes that cannot be as they are written."""
+    if sys.platform != "linux":
+        yield from _no_workers(document)
     yield from _open_admin(document)
     yield from _addresses(document)
     yield from _unix_sockets(document)
@@ -71,6 +74,13 @@ def problems(document: Document) -> Iterator[Problem]:
             if event in _UNSENDABLE:
                 message = f"a client can never send {event!r}; {_UNSENDABLE[event]}"
                 yield document.key_at("namespaces", name, "routes", event).problem(message)
+
+
+def _no_workers(document: Document) -> Iterator[Problem]:
+    workers = _mapping(document.data.get("server")).get("workers")
+    if isinstance(workers, int) and workers > 1:
+        message = "several workers need Linux: write 1, or auto, which is 1 on this system"
+        yield document.at("server", "workers").problem(message)
 
 
 def _open_admin(document: Document) -> Iterator[Problem]:

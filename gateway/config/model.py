@@ -116,10 +116,14 @@ class NamespaceConfig:
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """The certificate chain and its private key, both PEM files."""
+    """The certificate chain and its private key, both PEM files.
+
+    `content` is what the two held when they were read; `None` if they were not, or could not be.
+    """
 
     cert: Path
     key: Path
+    content: tuple[bytes, bytes] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.config.model import TlsConfig
 
-__all__ = ["certificate_digest", "tls_context", "tls_faults"]
+__all__ = ["certificate_digest", "read_certificate", "tls_context", "tls_faults"]
+
+
+def read_certificate(tls: TlsConfig) -> TlsConfig:
+    """Return the block with what its files hold now; as it is if one cannot be read."""
+    try:
+        return replace(tls, content=(tls.cert.read_bytes(), tls.key.read_bytes()))
+    except OSError:
+        return tls
 
 
 def certificate_digest(tls: TlsConfig) -> str:
@@ -17,15 +28,14 @@ def certificate_digest(tls: TlsConfig) -> str:
 
     Raises `ValueError`, with a sentence for the operator, for a file that cannot be read.
     """
-    try:
-        return hashlib.sha256(tls.cert.read_bytes() + tls.key.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ValueError(f"cannot read {error.filename}: {error.strerror}") from None
+    return hashlib.sha256(b"".join(_content(tls))).hexdigest()
 
 
 def tls_faults(tls: TlsConfig) -> Iterator[str]:
     """Yield why no listener can use the files: each that cannot be read, else what is wrong."""
-    unread = [fault for path in (tls.cert, tls.key) if (fault := _unread(path))]
+    unread: list[str] = []
+    if tls.content is None:
+        unread += (fault for path in (tls.cert, tls.key) if (fault := _unread(path)))
     yield from unread
     try:
         if not unread:
@@ -48,11 +58,42 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # Without a password, OpenSSL asks for one on the terminal and waits.
-        context.load_cert_chain(tls.cert, tls.key, password="")
+        with _files(tls) as (cert, key):
+            # Without a password, OpenSSL asks for one on the terminal and waits.
+            context.load_cert_chain(cert, key, password="")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(error, ssl.SSLError) and not error.reason:
             reason = "they are not a certificate and its key in PEM form"
         raise ValueError(f"cannot use {tls.cert} with {tls.key}: {reason}") from None
     return context
+
+
+def _content(tls: TlsConfig) -> tuple[bytes, bytes]:
+    """Return what the files held when they were read, or hold now. Raises `ValueError`."""
+    try:
+        return tls.content or (tls.cert.read_bytes(), tls.key.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
+@contextmanager
+def _files(tls: TlsConfig) -> Iterator[tuple[Path, Path]]:
+    """Give OpenSSL, which takes nothing but files, what was read of the two.
+
+    Where no file can be in memory alone, these are the files themselves.
+    """
+    if tls.content is None or not hasattr(os, "memfd_create"):
+        yield tls.cert, tls.key
+        return
+    with ExitStack() as stack:
+        cert, key = (stack.enter_context(_in_memory(each)) for each in tls.content)
+        yield cert, key
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[Path]:
+    with open(os.memfd_create("sockgw certificate"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")

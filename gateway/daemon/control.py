@@ -25,11 +25,14 @@ from typing import Any, Literal, TypeAlias
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.peer import receive
 from gateway.daemon.plan import Plan
 from gateway.errors import Problem
 from gateway.snapshot import Snapshot
 
 __all__ = [
+    "CHUNK",
+    "MOST_DESCRIPTORS",
     "Abort",
     "Ask",
     "Channel",
@@ -44,12 +47,9 @@ __all__ = [
     "Join",
     "Message",
     "Metrics",
-    "Ping",
-    "Pong",
     "Prepare",
     "Ready",
     "Refused",
-    "Served",
     "Start",
     "Status",
     "Stop",
@@ -138,10 +138,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """From a worker: a snapshot cannot be served."""
+    """From a worker: a snapshot cannot be served.
+
+    With `is_fault` that is the gateway's fault, and not what the snapshot says.
+    """
 
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
+    is_fault: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +173,9 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """From a worker: what would change, and how many of its sockets would be closed."""
+    """From a worker: what would change."""
 
     plan: Plan
-    sockets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,31 +194,14 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """From a worker: its metrics."""
+    """From a worker: its metrics. A worker that ends in order tells its last unasked."""
 
     metrics: tuple[Metric, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """To a worker: answer if your loop runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """From a worker: its loop runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """To a worker: stop serving, in order, and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """From a worker that was asked to stop, or stops by itself: its last metrics."""
-
-    metrics: tuple[Metric, ...]
 
 
 Message: TypeAlias = (
@@ -235,10 +221,7 @@ Message: TypeAlias = (
     | Ask
     | Status
     | Metrics
-    | Ping
-    | Pong
     | Stop
-    | Served
 )
 
 Handle: TypeAlias = Callable[[int, Message, list[int]], None]
@@ -373,8 +356,7 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            flags = socket.MSG_CMSG_CLOEXEC
-            data, descriptors, _, _ = socket.recv_fds(self._sock, CHUNK, MOST_DESCRIPTORS, flags)
+            data, descriptors = receive(self._sock, CHUNK, MOST_DESCRIPTORS)
         except BlockingIOError:
             return
         except OSError:

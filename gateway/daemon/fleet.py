@@ -12,10 +12,14 @@ from typing import Any, Protocol
 from prometheus_client.core import Metric
 
 from gateway.daemon.plan import Plan
-from gateway.errors import Problem
+from gateway.errors import ConfigError, Problem
 from gateway.snapshot import Snapshot
 
-__all__ = ["Candidate", "Fleet"]
+__all__ = ["Candidate", "Fleet", "Unready"]
+
+
+class Unready(ConfigError):
+    """A snapshot that was not got ready, for another reason than what it says."""
 
 
 class Candidate(Protocol):

@@ -29,13 +29,12 @@ from gateway.daemon.plan import Plan
 from gateway.daemon.systemd import Notifier
 from gateway.daemon.watcher import Watcher
 from gateway.errors import ConfigError, Place, Problem
+from gateway.runtime.live import FAULT
 from gateway.snapshot import Snapshot
 
-__all__ = ["FAULT", "Reloader", "Trigger", "Triggers", "Verdict", "placed"]
+__all__ = ["Reloader", "Trigger", "Triggers", "Verdict", "placed"]
 
 log = logging.getLogger("sockgw.reload")
-
-FAULT = "a fault in the gateway itself"
 
 Trigger = Literal["watch", "signal", "admin"]
 

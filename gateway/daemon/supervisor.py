@@ -16,20 +16,10 @@ from typing import Literal
 from prometheus_client.core import Metric
 
 from gateway.daemon.accepting import ConnectionCounts
-from gateway.daemon.control import (
-    Channel,
-    Join,
-    Message,
-    Metrics,
-    Ping,
-    Pong,
-    Served,
-    Start,
-    Stop,
-)
+from gateway.daemon.control import Ask, Channel, Join, Message, Metrics, Start, Stop
 from gateway.daemon.zygote import Zygote, ZygoteLost
 
-__all__ = ["Supervisor", "Worker", "WorkerLost"]
+__all__ = ["Pauses", "Supervisor", "Worker", "WorkerLost"]
 
 log = logging.getLogger("sockgw.server")
 
@@ -37,10 +27,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds before a worker that ended is started again: the first time, and after many."""
 
 STEADY = 60.0
-"""Seconds after which a worker has run long enough for the first pause again."""
+"""Seconds after which a worker has served long enough for the first pause again."""
 
 PING = 1.0
-"""Seconds between two pings of a worker."""
+"""Seconds between two pings of a worker, which tells its metrics then."""
 
 TAG = 5
 """Characters of a member's tag."""
@@ -82,9 +72,10 @@ class Worker:
         """True while its process runs, as far as is known."""
         return not self.gone.is_set()
 
-    def begin(self, sock: socket.socket, tag: str) -> None:
+    def begin(self, pid: int, sock: socket.socket, tag: str) -> None:
         """Take up a new process, by the supervisor's end of its control channel."""
-        self.tag, self.state, self.generation, self.metrics = tag, "starting", 0, ()
+        self.pid, self.tag = pid, tag
+        self.state, self.generation, self.metrics = "starting", 0, ()
         self._missed = 0
         self.gone.clear()
         self._channel = Channel(sock, self._take, self._lost)
@@ -109,9 +100,9 @@ class Worker:
             self._answers.pop(number, None)
 
     def ping(self) -> int:
-        """Ping it; return how many pings before went without any answer."""
+        """Ask for its metrics; return how many pings before went without any answer."""
         missed, self._missed = self._missed, self._missed + 1
-        self.tell(Ping())
+        self.tell(Ask("metrics"))
         return missed
 
     def kill(self) -> None:
@@ -126,13 +117,8 @@ class Worker:
             self._channel.close()
 
     def _take(self, number: int, message: Message, descriptors: list[int]) -> None:
-        match message:
-            case Pong():
-                self._missed = 0
-            case Served(metrics):
-                self.metrics = metrics
-            case Metrics(metrics):
-                self.metrics = metrics
+        if isinstance(message, Metrics):
+            self.metrics, self._missed = message.metrics, 0
         if (answer := self._answers.get(number)) and not answer.done():
             answer.set_result(message)
 
@@ -145,36 +131,55 @@ class Worker:
                 answer.set_exception(WorkerLost(f"{self} ended"))
 
 
+class Pauses:
+    """The pauses before a worker is started again: each is twice as long as the one before."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_PAUSE
+
+    def next(self, served: float) -> float:
+        """Return the next, for a process that has served for so many seconds."""
+        if served > STEADY:
+            self._next = FIRST_PAUSE
+        pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE)
+        return pause
+
+
 class Supervisor:
     """The workers of a gateway, each with a process, and with another one when that ends.
 
-    `bring_up` is awaited with a worker that was started again, to make it serve; it raises
-    `WorkerLost` or `TimeoutError`. `ended` is called with a worker whose process has ended. One
-    that serves and does not answer for `longest_silence()` seconds is killed.
+    `restart` is awaited with a worker whose process has ended: it calls `begin` and makes the
+    worker serve. It raises `WorkerLost`, `TimeoutError`, `ZygoteLost` or `OSError`. `ended` is
+    called with a worker whose process has ended. One that serves and does not answer for
+    `longest_silence()` seconds is killed.
     """
 
     def __init__(
         self,
         count: int,
         start: Callable[[int, str], Start],
-        bring_up: Callable[[Worker], Awaitable[None]],
+        restart: Callable[[Worker], Awaitable[None]],
         ended: Callable[[Worker], None],
         longest_silence: Callable[[], float],
     ) -> None:
         self.workers = [Worker(number) for number in range(1, count + 1)]
         self.zygote = Zygote()
         self._counts = ConnectionCounts.new(count)
-        self._start, self._bring_up, self._ended = start, bring_up, ended
+        self._start, self._restart, self._ended = start, restart, ended
         self._longest_silence = longest_silence
         self._is_stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start the first process of every worker, unless that was done. Raises `OSError`."""
+        """Start the first process of every worker, unless that was done.
+
+        Raises `ZygoteLost` and `OSError`.
+        """
         if self._tasks:
             return
         for worker in self.workers:
-            await self._begin(worker)
+            if not worker.is_up:
+                await self.begin(worker)
         for worker in self.workers:
             self._tasks.append(asyncio.create_task(self._keep(worker)))
             self._tasks.append(asyncio.create_task(self._watch(worker)))
@@ -190,7 +195,7 @@ class Supervisor:
             async with asyncio.timeout(timeout):
                 for worker in up:
                     await worker.gone.wait()
-        for worker in self.workers:
+        for worker in up:
             if worker.is_up:
                 log.error("%s does not stop: killing it", worker)
                 worker.kill()
@@ -200,26 +205,36 @@ class Supervisor:
         await self.zygote.close()
         os.close(self._counts.descriptor)
 
-    async def _begin(self, worker: Worker) -> None:
-        """Start a process for a worker, and join it with those of the others."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                worker.pid = await self._forked(worker.number, theirs)
-            except BaseException:
-                ours.close()
-                raise
-        worker.begin(ours, self._tag())
+    async def begin(self, worker: Worker) -> None:
+        """Start a process for a worker, and join it with those of the others.
+
+        Raises `ZygoteLost`, `OSError`, and `WorkerLost` if the gateway stops meanwhile.
+        """
+        try:
+            pid, sock = await self._forked(worker.number)
+        except ZygoteLost:  # the next one has not been told of this fork
+            pid, sock = await self._forked(worker.number)
+        if self._is_stopping:
+            sock.close()
+            raise WorkerLost(f"{worker} is not needed any more")
+        worker.begin(pid, sock, self._tag())
         worker.tell(self._start(worker.number, worker.tag), self._counts.descriptor)
         for other in self.workers:
             if other is not worker and other.is_up:
                 _join(worker, other)
 
-    async def _forked(self, number: int, sock: socket.socket) -> int:
-        try:
-            return await self.zygote.fork(number, sock)
-        except ZygoteLost:  # the next one has not been told of this fork
-            return await self.zygote.fork(number, sock)
+    async def _forked(self, number: int) -> tuple[int, socket.socket]:
+        """Fork a worker; return its pid and this end of its control channel.
+
+        The channel is of this fork alone: its end ends a process that nobody was told of.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                return await self.zygote.fork(number, theirs), ours
+            except BaseException:
+                ours.close()
+                raise
 
     def _tag(self) -> str:
         used = {worker.tag for worker in self.workers}
@@ -229,49 +244,46 @@ class Supervisor:
 
     async def _keep(self, worker: Worker) -> None:
         """Start a worker again whenever it has ended, until the gateway stops."""
-        pause = FIRST_PAUSE
+        pauses = Pauses()
         while True:
-            began = time.monotonic()
+            since = time.monotonic()
             await worker.gone.wait()
+            pause = pauses.next(time.monotonic() - since)
             self._ended(worker)
             self._counts.leave(worker.number)
-            await self._tell_of_end(worker)
-            if time.monotonic() - began > STEADY:
-                pause = FIRST_PAUSE
-            is_up = False
-            while not is_up:
-                await asyncio.sleep(pause)
-                if self._is_stopping:
-                    return
-                pause = min(2 * pause, LONGEST_PAUSE)
-                worker.restarts += 1
-                is_up = await self._restarted(worker)
+            await self._tell_of_end(worker, pause)
+            await asyncio.sleep(pause)
+            if self._is_stopping:
+                return
+            worker.restarts += 1
+            await self._started_again(worker)
 
-    async def _restarted(self, worker: Worker) -> bool:
-        """Start a worker again; return whether it serves. One that does not is ended."""
+    async def _started_again(self, worker: Worker) -> None:
+        """Start a worker again. One that does not serve then is ended."""
         try:
-            await self._begin(worker)
-            await self._bring_up(worker)
+            await self._restart(worker)
         except Exception as error:  # whatever it is, the next attempt may do
+            if self._is_stopping:
+                return  # `stop` ends it
             log.error("%s could not be started again: %s", worker, error or repr(error))
             worker.kill()
             worker.drop()
-            return False
-        log.info("%s serves again, process %d", worker, worker.pid)
-        return True
+        else:
+            if worker.state == "serving":
+                log.info("%s serves again, process %d", worker, worker.pid)
 
-    async def _tell_of_end(self, worker: Worker) -> None:
-        pid = worker.pid
-        status = await self.zygote.status(pid, timeout=1.0) if pid is not None else None
-        if not self._is_stopping or status not in (0, None):
-            how = "ended" if status is None else _how(status)
-            log.log(
-                logging.INFO if status == 0 else logging.ERROR,
-                "%s, process %s, %s",
-                worker,
-                pid,
-                how,
-            )
+    async def _tell_of_end(self, worker: Worker, pause: float) -> None:
+        """Log how the process of a worker has ended, if one began."""
+        pid, worker.pid = worker.pid, None
+        if pid is None:
+            return
+        status = await self.zygote.status(pid, timeout=1.0)
+        if self._is_stopping and status in (0, None):
+            return
+        how = "ended" if status is None else _how(status)
+        again = "" if self._is_stopping else f"; it is started again in {pause:g} s"
+        level = logging.INFO if status == 0 else logging.ERROR
+        log.log(level, "%s, process %d, %s%s", worker, pid, how, again)
 
     async def _watch(self, worker: Worker) -> None:
         """Ping a worker, and kill it when it does not answer for too long.

@@ -8,11 +8,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from prometheus_client.core import Metric
 
@@ -37,12 +38,9 @@ from gateway.daemon.control import (
     Join,
     Message,
     Metrics,
-    Ping,
-    Pong,
     Prepare,
     Ready,
     Refused,
-    Served,
     Start,
     Status,
     Stop,
@@ -51,15 +49,19 @@ from gateway.daemon.control import (
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, set_up
 from gateway.daemon.metrics import ServingMetrics
-from gateway.daemon.reload import FAULT, placed
+from gateway.daemon.reload import placed
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.daemon.single import serving_status
 from gateway.errors import ConfigError, Place, Problem
+from gateway.runtime.live import FAULT
 from gateway.snapshot import Snapshot
 
 __all__ = ["main"]
 
 log = logging.getLogger("sockgw.server")
+
+_Work: TypeAlias = Callable[[], Awaitable[Message | None]]
+"""Does what a message says, and returns the answer to it; `None` without one."""
 
 
 def main(control: socket.socket) -> None:
@@ -71,7 +73,13 @@ def main(control: socket.socket) -> None:
     async def serve(started: Callable[[str], None]) -> None:
         await Worker(control, started).run()
 
-    process.run(serve, lambda digest: None)
+    try:
+        process.run(serve, lambda digest: None)
+    except Exception:
+        log.exception(FAULT)
+        raise SystemExit(os.EX_SOFTWARE) from None
+    finally:
+        control.detach()  # its end tells the supervisor that this process has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +103,12 @@ class Worker:
         self._mesh = Mesh("")
         self._counts: ConnectionCounts | None = None
         self._forwarding: Forwarding | None = None
+        self._emitter: ClusterEmitter | None = None
         self._serving: Serving | None = None
         self._snapshot: Snapshot | None = None
         self._metrics: ServingMetrics | None = None
         self._prepared: _Prepared | None = None
+        self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -107,11 +117,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         await self._stop.wait()
-        if self._prepared is not None:
+        if self._emitter is not None:
+            self._emitter.lead.leave()
+        async with self._turn:
             await self._abort()
         if self._serving is not None:
             await self._serving.close()
-        self._channel.send(0, Served(self._figures()))
+        self._channel.send(0, Metrics(self._figures()))
         if self._forwarding is not None:
             self._forwarding.close()
         self._mesh.close()
@@ -126,41 +138,51 @@ class Worker:
                 self._begin(message, descriptors[0])
             case Join(tag):
                 stream, channel = (socket.socket(fileno=each) for each in descriptors)
-                self._do(number, self._join(tag, stream, channel))
+                self._do(number, partial(self._join, tag, stream, channel))
             case Prepare():
-                self._do(number, self._prepare(message, descriptors))
+                self._do_in_turn(number, partial(self._prepare, message, descriptors))
             case Commit():
-                self._do(number, self._commit())
+                self._do_in_turn(number, self._commit)
             case Abort():
-                self._do(number, self._abort())
+                self._do_in_turn(number, self._abort)
             case Compare():
-                self._do(number, self._compare(descriptors[0]))
+                self._do(number, partial(self._compare, descriptors[0]))
             case Ask("status"):
                 assert self._serving is not None
                 self._channel.send(number, Status(serving_status(self._serving)))
             case Ask():
                 self._channel.send(number, Metrics(self._figures()))
-            case Ping():
-                self._channel.send(number, Pong())
             case Stop():
                 self._stop.set()
 
-    def _do(self, number: int, work: Coroutine[Any, Any, Message | None]) -> None:
+    def _do(self, number: int, work: _Work) -> None:
         """Do `work` in a task of its own, and send what it returns as the answer."""
 
         async def answer() -> None:
             try:
-                found = await work
+                found = await work()
             except Exception as error:
                 log.exception(FAULT)
                 where = Place(str(self._snapshot.file if self._snapshot else Path()))
-                found = Refused((Problem(where, "", f"{FAULT}: {error!r}"),))
+                found = Refused((Problem(where, "", f"{FAULT}: {error!r}"),), is_fault=True)
             if found is not None:
                 self._channel.send(number, found)
 
         task = asyncio.create_task(answer())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    def _do_in_turn(self, number: int, work: _Work) -> None:
+        """Do `work` after what came before it: what is given up may take a while to close.
+
+        A worker that stops does none of it, and does not answer.
+        """
+
+        async def in_turn() -> Message | None:
+            async with self._turn:
+                return None if self._stop.is_set() else await work()
+
+        self._do(number, in_turn)
 
     def _begin(self, start: Start, counts: int) -> None:
         set_up(start.log_format, start.verbose, start.number)
@@ -180,7 +202,7 @@ class Worker:
         mesh.on_joined.clear()  # what was made of a snapshot that was refused
         mesh.on_lost.clear()
         self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
-        ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
+        self._emitter = ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
         Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
         Tallies(serving.sockets.live, mesh)
         mesh.tell()
@@ -253,8 +275,7 @@ class Worker:
                 plan = serving.plan(await self._loading.build(snapshot, serving.build))
         except ConfigError as error:
             return Refused(error.problems, error.warnings)
-        sockets = serving.sockets.hub.rooms.counts
-        return Compared(plan, sum(sockets[name] for name in plan.removed))
+        return Compared(plan)
 
     def _figures(self) -> tuple[Metric, ...]:
         return tuple(self._metrics.collect()) if self._metrics else ()

@@ -28,6 +28,7 @@ from gateway.daemon.control import (
     Status,
     packed,
 )
+from gateway.daemon.fleet import Unready
 from gateway.daemon.listener import Address, BoundAddress, Listener, Move, Site
 from gateway.daemon.log import Format
 from gateway.daemon.plan import RESTART_KEYS, Plan
@@ -35,7 +36,9 @@ from gateway.daemon.serving import UnusedAddress, public_address
 from gateway.daemon.shutdown import CHAINS
 from gateway.daemon.sums import Sums, summed_status
 from gateway.daemon.supervisor import Supervisor, Worker, WorkerLost
+from gateway.daemon.zygote import ZygoteLost
 from gateway.errors import ConfigError, Place, Problem
+from gateway.runtime.services import START_TIMEOUT
 from gateway.snapshot import Snapshot
 
 __all__ = ["WorkerFleet"]
@@ -49,7 +52,7 @@ LEAST_SILENCE, SILENCES = 5.0, 5
 """How long a worker may not answer: at least these seconds, or so often `overload_after`."""
 
 START = 60.0
-"""Seconds beyond `reload.load_timeout` in which a worker that was started again has to serve."""
+"""Seconds in which a worker has to be ready, beyond what loading and services may take."""
 
 TELL = 2.0
 """Seconds in which a worker has to tell its status or its metrics."""
@@ -104,7 +107,11 @@ class WorkerFleet:
         self._open: _Candidate | None = None
         self._turn = asyncio.Lock()
         self._supervisor = Supervisor(
-            count, self._start, self._bring_up, self._sums.keep, self._longest_silence
+            count,
+            self._start,
+            self._restart,
+            self._sums.keep,
+            longest_silence=lambda: _longest_silence(self._config),
         )
 
     @property
@@ -139,7 +146,7 @@ class WorkerFleet:
         try:
             if not snapshot.problems:
                 move = self._listener.prepare(self._address(snapshot.config.server))
-            await self._supervisor.start()
+            await self._start_workers(snapshot)
             workers = [worker for worker in self.workers if worker.is_up]
             anyway = anyway or move.is_needed
             ready = await self._ready(workers, snapshot, (move, file), anyway)
@@ -160,11 +167,26 @@ class WorkerFleet:
         sock, file = given[0].bound, given[1]
         asked = Prepare(self.generation + 1, anyway, sock is not None)
         descriptors = [file, sock.sock.fileno()] if sock else [file]
-        answers = await _asked(workers, asked, *descriptors)
+        limit = _longest_start(self._config)
+        answers = await _asked(workers, asked, *descriptors, timeout=limit)
+        for worker in workers:
+            if not worker.is_up:  # it may have ended after its answer
+                answers[worker] = None
+            elif answers[worker] is None:
+                log.error("%s is not ready after %g s: killing it", worker, limit)
+                worker.kill()
         ready = [answer for answer in answers.values() if isinstance(answer, Ready)]
         if len(ready) < len(workers) or not workers:
-            raise ConfigError(tuple(_problems(answers, snapshot)), _warnings(answers))
+            refused = Unready if _is_fault(answers) else ConfigError
+            raise refused(tuple(_problems(answers, snapshot)), _warnings(answers))
         return ready
+
+    async def _start_workers(self, snapshot: Snapshot) -> None:
+        try:
+            await self._supervisor.start()
+        except (OSError, ZygoteLost) as error:
+            message = f"no worker can be started: {error}"
+            raise Unready([Problem(Place(str(snapshot.file)), "", message)]) from error
 
     async def give_up(self, workers: Iterable[Worker], move: Move, file: int) -> None:
         """Let workers give up what they are ready for."""
@@ -187,7 +209,7 @@ class WorkerFleet:
         for worker, answer in answers.items():
             if isinstance(answer, Committed):
                 worker.state, worker.generation = "serving", answer.generation
-            else:
+            elif worker.is_up:
                 log.error("%s did not take up generation %d: killing it", worker, self.generation)
                 worker.kill()
         times = [answer.at for answer in answers.values() if isinstance(answer, Committed)]
@@ -244,13 +266,14 @@ class WorkerFleet:
     def _start(self, number: int, tag: str) -> Start:
         return Start(number, tag, self._override, self._log_format, self._verbose)
 
-    async def _bring_up(self, worker: Worker) -> None:
-        """Let a worker that was started again serve what the others do. Raises `WorkerLost`."""
+    async def _restart(self, worker: Worker) -> None:
+        """Start a worker again, to serve what the others do. Raises what `Supervisor` says."""
         async with self._turn:
-            bound, file, config = self._door.bound, self._file, self._config
-            if bound is None or file is None or config is None:
+            await self._supervisor.begin(worker)
+            bound, file = self._door.bound, self._file
+            if bound is None or file is None:
                 return  # it gets the first snapshot with the others
-            async with asyncio.timeout(config.reload.load_timeout + START):
+            async with asyncio.timeout(_longest_start(self._config)):
                 asked = Prepare(self.generation, anyway=True, has_socket=True)
                 answer = await worker.ask(asked, file, bound.sock.fileno())
                 if isinstance(answer, Refused):
@@ -259,10 +282,6 @@ class WorkerFleet:
             if not isinstance(committed, Committed):
                 raise WorkerLost("it does not serve what was ready")
             worker.state, worker.generation = "serving", committed.generation
-
-    def _longest_silence(self) -> float:
-        late = self._config.limits.overload_after if self._config else 0.0
-        return max(LEAST_SILENCE, SILENCES * late)
 
     def _address(self, server: ServerConfig) -> Address:
         return public_address(replace(server, **self._override), self._inherited)
@@ -304,6 +323,18 @@ class _Candidate:
             self._fleet.release()
 
 
+def _longest_start(config: GatewayConfig | None) -> float | None:
+    """Return the seconds in which a worker has to be ready; `None` before any has served."""
+    if config is None:
+        return None
+    return config.reload.load_timeout + len(config.services) * START_TIMEOUT + START
+
+
+def _longest_silence(config: GatewayConfig | None) -> float:
+    late = config.limits.overload_after if config else 0.0
+    return max(LEAST_SILENCE, SILENCES * late)
+
+
 async def _asked(
     workers: Sequence[Worker], message: Message, *descriptors: int, timeout: float | None = None
 ) -> dict[Worker, Message | None]:
@@ -338,6 +369,12 @@ def _problems(answers: Mapping[Worker, Message | None], snapshot: Snapshot) -> I
         yield Problem(where, "", f"{worker} ended while it got ready")
     if not answers:
         yield Problem(where, "", "no worker runs")
+
+
+def _is_fault(answers: Mapping[Worker, Message | None]) -> bool:
+    """True if no worker refuses the snapshot for what it says."""
+    refused = [answer for answer in answers.values() if isinstance(answer, Refused)]
+    return all(answer.is_fault for answer in refused)
 
 
 def _warnings(answers: Mapping[Worker, Message | None]) -> tuple[Problem, ...]:

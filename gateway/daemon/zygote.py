@@ -16,8 +16,19 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from gateway.cluster.peer import receive
 from gateway.daemon import worker
-from gateway.daemon.control import Channel, Ended, Fork, Forked, Frames, Message, framed
+from gateway.daemon.control import (
+    CHUNK,
+    MOST_DESCRIPTORS,
+    Channel,
+    Ended,
+    Fork,
+    Forked,
+    Frames,
+    Message,
+    framed,
+)
 
 __all__ = ["Zygote", "ZygoteLost", "main"]
 
@@ -29,8 +40,19 @@ main(int(descriptor))
 """
 
 
+FORK = 30.0
+"""Seconds in which the zygote has to fork, its own start included; it is killed then."""
+
+
+PATIENCE = 2.0
+"""Seconds in which the zygote has to end; it is killed then."""
+
+
 class ZygoteLost(Exception):
     """The zygote ended before it has forked."""
+
+    def __str__(self) -> str:
+        return "the process that forks workers has ended"
 
 
 class Zygote:
@@ -52,7 +74,7 @@ class Zygote:
     async def fork(self, number: int, sock: socket.socket) -> int:
         """Fork worker `number`, with its end of the control channel; return its pid.
 
-        Raises `ZygoteLost` and `OSError`.
+        Raises `ZygoteLost`, also if the zygote hangs, and `OSError`.
         """
         channel = await self._running()
         self._count += 1
@@ -61,7 +83,11 @@ class Zygote:
         self._forks[number_of_fork] = forked
         channel.send(number_of_fork, Fork(number), sock.fileno())
         try:
-            return await forked
+            async with asyncio.timeout(FORK):
+                return await forked
+        except TimeoutError:
+            self._kill()
+            raise ZygoteLost from None
         finally:
             del self._forks[number_of_fork]
 
@@ -74,15 +100,23 @@ class Zygote:
         if ended is None or self._channel is None:
             return _reaped(pid)
         await asyncio.wait({ended}, timeout=timeout)
-        return self._statuses.pop(pid).result() if ended.done() else None
+        self._statuses.pop(pid, None)
+        return ended.result() if ended.done() else None
 
     async def close(self) -> None:
         """End the zygote."""
+        process = self._process
+        if process is not None and self._channel is not None:
+            self._channel.close()  # it waits for its workers
+            await asyncio.to_thread(_end, process)
+
+    def _kill(self) -> None:
+        """Kill the zygote, which hangs."""
+        process = self._process
+        if process is not None:
+            process.kill()
         if self._channel is not None:
-            process = self._process
             self._channel.close()
-            if process is not None:
-                await asyncio.to_thread(process.wait)
 
     async def _running(self) -> Channel:
         async with self._starting:
@@ -111,6 +145,13 @@ class Zygote:
                 forked.set_exception(ZygoteLost())
         if process is not None:
             asyncio.get_running_loop().run_in_executor(None, process.wait)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE)
+    process.kill()
+    process.wait()
 
 
 def _started(descriptor: int) -> subprocess.Popen[bytes]:
@@ -174,7 +215,7 @@ def _serve(sock: socket.socket, children: set[int]) -> socket.socket | None:
         # It interrupts a wait only, so it never meets a message that is half written.
         signal.signal(signal.SIGCHLD, reap)
         reap()
-        data, descriptors, _, _ = socket.recv_fds(sock, 2**16, 8, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors = receive(sock, CHUNK, MOST_DESCRIPTORS)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if not data:
             return None

@@ -19,7 +19,7 @@ from gateway.runtime.cancellation import Cancellations
 from gateway.runtime.services import ServicePool
 from gateway.runtime.tasks import Work, start
 
-__all__ = ["Live", "OldGeneration"]
+__all__ = ["FAULT", "Live", "OldGeneration"]
 
 log = logging.getLogger("sockgw.reload")
 

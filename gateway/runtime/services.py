@@ -22,12 +22,15 @@ from gateway.errors import ConfigError, Place, Problem
 from gateway.runtime.blueprint import Recipe
 from gateway.runtime.outcome import FAULTS
 
-__all__ = ["Lead", "ServicePool"]
+__all__ = ["START_TIMEOUT", "Lead", "ServicePool"]
 
 log = logging.getLogger("sockgw.service")
 
 SLOW = 5.0
 """Time after which a service that is still starting is logged, in seconds."""
+
+START_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0
+"""Time for a service to start, and to end, in seconds."""
 
 CLEAN_UP = 5.0
 """Time for a service to clean up when it is cancelled while it starts, in seconds."""
@@ -53,7 +56,9 @@ class ServicePool:
     `lead` is `None` for a gateway of one process, which runs all of them.
     """
 
-    def __init__(self, start_timeout: float = 30.0, stop_timeout: float = 10.0) -> None:
+    def __init__(
+        self, start_timeout: float = START_TIMEOUT, stop_timeout: float = STOP_TIMEOUT
+    ) -> None:
         """Both limits are in seconds, for a single service."""
         self.lead: Lead | None = None
         self._start_timeout = start_timeout

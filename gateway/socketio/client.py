@@ -20,6 +20,7 @@ from gateway.errors import Reject, UsageError
 from gateway.http.request import Request
 from gateway.limits import LimitName, Limits, TokenBucket
 from gateway.runtime.connection import ACCEPTED, LEFT
+from gateway.runtime.live import FAULT
 from gateway.runtime.outcome import BUSY, connect_error_data, level_of
 from gateway.socketio.hub import Hub
 from gateway.socketio.json import MAX_DEPTH, is_deep
@@ -267,7 +268,7 @@ class Client:
             self.session.end("parse error")
             return None
         except Exception:
-            LOG.exception("a fault in the gateway itself")
+            LOG.exception(FAULT)
             return None
         if size > HEAVY and is_whole and waiting is None:  # attachments are light
             waiting = self.session.charge(weight(message))

@@ -67,6 +67,7 @@ async def test_a_connection_is_passed_with_what_goes_with_it() -> None:
     await until(lambda: bool(found))
     peer, sock, payload = found[0]
     assert (peer.tag, payload) == ("one", b"and this")
+    assert not sock.get_inheritable(), "a program that a plugin starts does not get it"
     sock.sendall(b"hello")
     assert near.recv(5) == b"hello"
     for each in (near, sock):

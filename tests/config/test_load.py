@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,20 @@ def test_a_good_file_loads(file: Path, environ: Mapping[str, str]) -> None:
     assert config.file == file
     assert next(iter(config.files)) == file
     assert str(config.at.place) == f"{file}:1:1"
+
+
+def test_several_workers_need_linux(
+    load_text: Load, refused: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    text = "server: {workers: %s}\nnamespaces: {/: {}}\n"
+    [problem] = refused(text % 4)
+    assert problem == (
+        "gateway.yaml:1:19: server.workers: several workers need Linux: write 1, or auto, which is "
+        "1 on this system"
+    )
+    for written in ("1", "auto"):
+        assert load_text(text % written).server.workers == 1
 
 
 def test_a_missing_file_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

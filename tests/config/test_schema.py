@@ -84,7 +84,7 @@ def test_the_schema_is_shipped_where_an_installation_looks_for_it() -> None:
 def test_the_config_has_the_keys_of_the_schema() -> None:
     properties = {name: set(rule.get("properties", ())) for name, rule in DEFS.items()}
     assert names(ServerConfig) == properties["server"]
-    assert names(TlsConfig) == properties["tls"]
+    assert names(TlsConfig, "content") == properties["tls"]
     assert names(ReloadConfig) == properties["reload"]
     assert names(Limits) == properties["limits"]
     assert names(AdminConfig) == properties["admin"]

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,17 @@ import aiohttp
 from tests.deadline import deadline
 from tests.gateway_files import write
 from tests.ports import free_port
+from tests.reload.calling_client import Caller, caller
 
-__all__ = ["GatewayOfWorkers", "alive", "files", "run_workers", "until_true"]
+__all__ = [
+    "GatewayOfWorkers",
+    "alive",
+    "edit",
+    "files",
+    "one_on_each",
+    "run_workers",
+    "until_true",
+]
 
 CONFIG = """
 server: {{port: {port}, workers: {workers}, transports: [websocket], stop_timeout: 5s}}
@@ -119,10 +128,32 @@ class GatewayOfWorkers:
             more = {child for pid in more for child in _children(pid)} - found
         return found - {self.pid}
 
+    def session(self) -> set[int]:
+        """The pids of all its processes that run, whoever their parents are by now."""
+        pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+        return alive({pid for pid in pids if _stat(pid)[3:4] == [str(self.pid)]})
+
     def zygote(self) -> int:
         """The pid of the zygote."""
         (found,) = _children(self.pid)
         return found
+
+
+def edit(file: Path, former: str, new: str) -> None:
+    """Replace the first of a text in a file."""
+    file.write_text(file.read_text().replace(former, new, 1))
+
+
+async def one_on_each(stack: AsyncExitStack, gateway: GatewayOfWorkers) -> dict[int, Caller]:
+    """Connect until every worker has a client; gives one of each, by the worker's pid."""
+    found: dict[int, Caller] = {}
+    pids = {each["pid"] for each in await gateway.workers()}
+    async with deadline():
+        while set(found) < pids:
+            client = await stack.enter_async_context(caller(gateway.url))
+            (pid,) = await client.call("pid")
+            found.setdefault(pid, client)
+    return found
 
 
 def _children(pid: int) -> set[int]:
@@ -135,13 +166,17 @@ def _children(pid: int) -> set[int]:
 
 def alive(pids: set[int]) -> set[int]:
     """Those of some processes that run."""
-    return {pid for pid in pids if _state(pid) not in ("", "Z", "X")}
+    return {pid for pid in pids if _stat(pid)[:1] not in ([], ["Z"], ["X"])}
 
 
-def _state(pid: int) -> str:
+def _stat(pid: int) -> list[str]:
+    """What the system says of a process from its state on (proc_pid_stat(5)); empty if it has gone.
+
+    The fourth is its session.
+    """
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    return ""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:

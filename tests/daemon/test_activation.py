@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -140,6 +141,28 @@ async def test_the_files_own_address_is_not_used_and_the_log_says_so(file: Path)
             await daemon.logs("generation 3 serves")
             assert await daemon.stop() == 0
     assert sum(UNUSED in line for line in daemon.lines) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="workers need Linux")
+async def test_workers_serve_on_the_sockets_that_are_passed(tmp_path: Path) -> None:
+    """One that is started again does, too."""
+    port = free_port()
+    config = CONFIG.replace("{port: PORT}", f"{{port: {port}, workers: 2}}")
+    file = write(tmp_path, config, chat="import os\nasync def say(ctx): return os.getpid()\n")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        early = asyncio.create_task(said(url(sock)))
+        async with activated(file, sock, names="sockgw.socket") as daemon:
+            async with deadline():
+                [pid] = await early
+            assert isinstance(pid, int)
+            await daemon.logs(UNUSED)
+            os.kill(pid, signal.SIGKILL)
+            await daemon.logs("serves again")
+            async with deadline():
+                assert await said(url(sock)) != [pid]
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            assert await daemon.stop() == 0
 
 
 async def test_a_unix_socket_is_passed(file: Path, tmp_path: Path) -> None:

@@ -65,6 +65,19 @@ def test_a_line_has_the_facts_of_a_packet(written: Written) -> None:
     assert lines(written()) == ["INFO    /chat 4fZk say 0c-1-2  hello"]
 
 
+def test_a_worker_is_named_in_each_record(written: Written) -> None:
+    set_up("json", worker=2)
+    logging.getLogger("sockgw.server").info("hello")
+    logging.getLogger("shop").warning("a plugin's own")
+    assert [json.loads(line)["worker"] for line in written().splitlines()] == [2, 2]
+
+
+def test_a_line_begins_with_the_worker(written: Written) -> None:
+    set_up("text", worker=2)
+    logging.getLogger("sockgw.server").info("hello")
+    assert lines(written()) == ["INFO    [2] hello"]
+
+
 def test_json_has_them_by_name(written: Written) -> None:
     set_up("json", verbose=False)
     facts = {"socket": "4fZk", "namespace": "/chat", "event": HOSTILE, "request_id": "0c-1-2"}

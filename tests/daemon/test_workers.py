@@ -11,14 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.gateway_of_workers import (
-    GatewayOfWorkers,
-    alive,
-    files,
-    run_workers,
-)
+from tests.certificates import TLS, der, presented
+from tests.daemon.gateway_of_workers import alive, edit, files, one_on_each, run_workers, until_true
 from tests.deadline import deadline, until
-from tests.reload.calling_client import Caller, caller
+from tests.reload.calling_client import caller
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="workers need Linux")
 
@@ -26,23 +22,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="workers
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return files(tmp_path)
-
-
-def edit(file: Path, former: str, new: str) -> None:
-    """Replace the first of a text in a file."""
-    file.write_text(file.read_text().replace(former, new, 1))
-
-
-async def one_on_each(stack: AsyncExitStack, gateway: GatewayOfWorkers) -> dict[int, Caller]:
-    """Connect until every worker has a client; gives one of each, by the worker's pid."""
-    found: dict[int, Caller] = {}
-    pids = {each["pid"] for each in await gateway.workers()}
-    async with deadline():
-        while set(found) < pids:
-            client = await stack.enter_async_context(caller(gateway.url))
-            (pid,) = await client.call("pid")
-            found.setdefault(pid, client)
-    return found
 
 
 async def test_two_workers_serve_clients(file: Path) -> None:
@@ -247,16 +226,121 @@ async def test_a_new_address_is_bound_once_for_all(file: Path) -> None:
             await asyncio.open_connection("127.0.0.1", int(former.rpartition(":")[2]))
 
 
-async def test_a_file_that_no_worker_takes_is_not_started(tmp_path: Path) -> None:
-    file = files(tmp_path)
-    (tmp_path / "plugins" / "own.py").write_text("import nothing_of_the_kind\n")
+async def start_fails(file: Path, path: Path | None = None) -> tuple[int | None, str]:
+    """Run a gateway that does not start; gives its exit code and what it says."""
+    first = {"PYTHONPATH": str(path)} if path else {}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "run", file), stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "gateway", "run", file),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **first},
     )
     async with deadline():
         _, told = await process.communicate()
-    assert process.returncode == 78
-    assert "nothing_of_the_kind" in told.decode()
+    return process.returncode, told.decode()
+
+
+async def test_a_file_that_no_worker_takes_is_not_started(file: Path) -> None:
+    (file.parent / "plugins" / "own.py").write_text("import nothing_of_the_kind\n")
+    code, told = await start_fails(file)
+    assert code == 78
+    assert told.count("nothing_of_the_kind") == told.count("No module named") > 0
+
+
+async def test_workers_that_end_while_they_get_ready_are_no_fault_of_the_file(file: Path) -> None:
+    (file.parent / "plugins" / "own.py").write_text("import os\nos._exit(3)\n")
+    code, told = await start_fails(file)
+    assert code == 70
+    assert "worker 1 ended while it got ready" in told
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"),
+    [
+        (
+            "import gateway.daemon.worker as worker\ndel worker.Shares\n",
+            "a fault in the gateway itself: NameError",
+        ),
+        (
+            'import os, sys\nif "gateway.daemon.zygote" in str(sys.orig_argv): os._exit(1)\n',
+            "no worker can be started: the process that forks workers has ended",
+        ),
+    ],
+    ids=["worker", "zygote"],
+)
+async def test_a_gateway_that_cannot_start_for_a_fault_of_its_own(
+    file: Path, hook: str, text: str
+) -> None:
+    path = file.parent / "hooks"
+    path.mkdir()
+    (path / "sitecustomize.py").write_text(hook)
+    code, told = await start_fails(file, path)
+    assert code == 70
+    assert text in told
+
+
+async def test_a_worker_that_ends_again_and_again_is_started_ever_more_slowly(file: Path) -> None:
+    own = file.parent / "plugins" / "own.py"
+    edit(own, "\n\n", "\nif os.path.exists(__file__ + '.ends'): os._exit(70)\n\n")
+    async with run_workers(file) as gateway:
+        killed, _ = await gateway.workers()
+        ends = own.with_name("own.py.ends")
+        ends.touch()
+        os.kill(killed["pid"], signal.SIGKILL)
+        await gateway.logs("was ended by SIGKILL; it is started again in 0.1 s")
+        for pause in ("0.2", "0.4", "0.8"):
+            await gateway.logs(f"ended with exit code 70; it is started again in {pause} s")
+        ends.unlink()
+        await gateway.logs("worker 1 serves again")
+        await gateway.all_serve(killed["pid"])
+
+
+@pytest.mark.parametrize("is_forked", [True, False])
+async def test_a_stop_while_a_worker_is_forked_is_quiet(file: Path, is_forked: bool) -> None:
+    own = file.parent / "plugins" / "own.py"
+    edit(own, "import os", "import asyncio, os")
+    edit(own, 'return "one"', 'await asyncio.sleep(2); return "one"')
+    async with run_workers(file) as gateway, AsyncExitStack() as stack:
+        (killed, _), (pid, busy) = (await one_on_each(stack, gateway)).items()
+        zygote = gateway.zygote()
+        os.kill(zygote, signal.SIGSTOP)
+        os.kill(killed, signal.SIGKILL)
+        await gateway.logs(f"process {killed}, ended")
+
+        async def is_starting() -> bool:
+            return any(each["restarts"] for each in await gateway.workers())
+
+        await until_true(is_starting)
+        answer = asyncio.create_task(busy.call("version"))
+        assert await busy.call("pid") == [pid], "the packet before it is in flight"
+        stopping = asyncio.create_task(gateway.stop())
+        await asyncio.sleep(0)
+        if is_forked:
+            os.kill(zygote, signal.SIGCONT)
+        assert await stopping == 0
+        assert await answer == ["one"]
+    errors = [line for line in gateway.lines if " ERROR " in line]
+    assert len(errors) == 1
+    assert f"process {killed}, ended" in errors[0]
+
+
+@pytest.mark.parametrize("broken", ["half", "missing"])
+async def test_a_worker_is_started_again_with_the_certificate_that_was_accepted(
+    file: Path, broken: str
+) -> None:
+    cert = file.parent / "cert.pem"
+    cert.write_bytes((TLS / "one.pem").read_bytes())
+    edit(file, "server: {", f"server: {{tls: {{cert: cert.pem, key: {TLS / 'one.key'}}}, ")
+    async with run_workers(file) as gateway:
+        pids = [each["pid"] for each in await gateway.workers()]
+        if broken == "half":
+            cert.write_text((TLS / "two.pem").read_text()[:300])
+        else:
+            cert.unlink()
+        assert (await gateway.reload())["result"] == "failed"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        await gateway.all_serve(*pids)
+        assert await presented(gateway.url) == der("one")
 
 
 async def test_counters_of_a_worker_that_stopped_stay(file: Path) -> None:
@@ -268,6 +352,23 @@ async def test_counters_of_a_worker_that_stopped_stay(file: Path) -> None:
         os.kill(first, signal.SIGTERM)
         await gateway.all_serve(first)
         assert outcomes(await gateway.metrics()) >= before
+
+
+async def test_counters_never_go_backwards_when_a_worker_is_killed(file: Path) -> None:
+    async with run_workers(file) as gateway, AsyncExitStack() as stack:
+        killed, _ = (await one_on_each(stack, gateway)).keys()
+        before = outcomes(await gateway.metrics())
+        os.kill(killed, signal.SIGKILL)
+        seen = [before]
+
+        async def is_back() -> bool:
+            seen.append(outcomes(await gateway.metrics()))
+            return killed not in {each["pid"] for each in await gateway.workers()}
+
+        await until_true(is_back)
+        await gateway.all_serve(killed)
+        seen.append(outcomes(await gateway.metrics()))
+        assert seen == sorted(seen)
 
 
 def outcomes(metrics: str) -> float:
