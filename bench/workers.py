@@ -1,7 +1,8 @@
 """Try gateways of several workers: `python -m bench.workers`.
 
 Rooms over all workers behind nginx and HAProxy, which go round; faults of each process, and who
-notices; reloads; what workers bring and cost. Exits with 1 if something was lost or came twice.
+notices; reloads; what workers bring and cost; a soak in which one is killed every 20 s. Exits with
+1 if something was lost, came twice, or grew.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from bench.load import LoadError
@@ -23,7 +25,8 @@ from bench.scaling.costs import Balance, Handed, Memory, Rate, balance, handed, 
 from bench.scaling.faults import FAULTS, Fault, fault
 from bench.scaling.gateway import PROXIES
 from bench.scaling.rooms import Room, room
-from bench.scaling.tables import costs_text, faults_table, rooms_table
+from bench.scaling.soak import Soak, soak
+from bench.scaling.tables import costs_text, faults_table, rooms_table, soak_text
 from tests.programs.apt import install
 
 __all__ = ["main"]
@@ -36,7 +39,8 @@ class Plan:
     """The size of a run.
 
     `clients` share a room, and `noticing` ones see a fault. Rates are measured for so many
-    `seconds`, in `rounds`. The last of `workers` stands in the faults and the reloads.
+    `seconds`, in `rounds`. The last of `workers` stands in the faults, the reloads and the soak, in
+    which `soaked` clients are there for `soaking` seconds and a worker is killed each `kill`.
     """
 
     workers: tuple[int, ...] = (2, 4)
@@ -49,10 +53,13 @@ class Plan:
     seconds: float = 5.0
     rounds: int = 3
     connections: int = 1000
+    soaked: int = 300
+    soaking: float = 600.0
+    kill: float = 20.0
 
 
 FULL = Plan()
-QUICK = Plan((2, 4), 200, 20, 60, 50, 20, 200, 1.0, 1, 200)
+QUICK = Plan((2, 4), 200, 20, 60, 50, 20, 200, 1.0, 1, 200, 60, 30.0, 5.0)
 
 
 @dataclass(slots=True)
@@ -65,13 +72,15 @@ class Found:
     handed: list[Handed] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
     balance: list[Balance] = field(default_factory=list)
+    soak: Soak | None = None
     reload: str | None = None
     is_reload_clean: bool = True
 
     @property
     def is_clean(self) -> bool:
         rooms, faults = (all(each.is_clean for each in part) for part in (self.rooms, self.faults))
-        return self.is_reload_clean and rooms and faults
+        soaked = self.soak is None or self.soak.is_clean
+        return self.is_reload_clean and rooms and faults and soaked
 
 
 class Folders:
@@ -114,7 +123,7 @@ def _measure(found: Found, plan: Plan, parts: Sequence[str]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.workers", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="all of it small, in three minutes")
+    parser.add_argument("--quick", action="store_true", help="all of it small, in four minutes")
     parser.add_argument(
         "--parts",
         nargs="+",
@@ -153,8 +162,9 @@ def _reload(plan: Plan, found: Found, folders: Folders) -> Iterator[str]:
 
 def _costs(plan: Plan, found: Found, folders: Folders) -> Iterator[object]:
     for _ in range(plan.rounds):
-        for workers in (1, 2):
-            found.rates.append(asyncio.run(rate(workers, plan.seconds, folders.new())))
+        for apart, workers in product((False, True), (1, 2)):
+            work = rate(workers, apart, plan.seconds, folders.new())
+            found.rates.append(asyncio.run(work))
             yield found.rates[-1]
     found.handed = asyncio.run(handed(plan.calls, folders.new()))
     yield from found.handed
@@ -165,11 +175,19 @@ def _costs(plan: Plan, found: Found, folders: Folders) -> Iterator[object]:
         yield found.balance[-1]
 
 
+def _soak(plan: Plan, found: Found, folders: Folders) -> Iterator[str]:
+    workers = plan.workers[-1]
+    work = soak(workers, plan.soaked, plan.soaking, plan.kill, folders.new())
+    found.soak = asyncio.run(work)
+    yield soak_text(found.soak)
+
+
 PARTS: dict[str, Callable[[Plan, Found, Folders], Iterator[object]]] = {
     "rooms": _rooms,
     "faults": _faults,
     "reload": _reload,
     "costs": _costs,
+    "soak": _soak,
 }
 
 
@@ -182,6 +200,8 @@ def _texts(found: Found) -> Iterator[str]:
         yield found.reload
     if found.rates:
         yield costs_text(found.rates, found.handed, found.memory, found.balance)
+    if found.soak is not None:
+        yield soak_text(found.soak)
     yield f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}"
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Generic, Literal, Protocol, TypeAlias, Union, overload
 
+from gateway.users import UserNames, user_rooms
+
 if sys.version_info >= (3, 13):
     from typing import TypeVar
 else:
@@ -197,18 +199,22 @@ class Socket(Generic[DataT]):
     `data` is this connection's dict. It survives reloads and is still there after `next()` has
     returned, so keep plain data in it, not instances of plugin classes.
 
+    `user` is who this is: what the namespace's `user` finds in `data` when the socket is accepted,
+    and so it stays. It is `None` before that, and where there is nothing.
+
     A socket of another member, as `Namespace.sockets` finds it, is a view: its `data`, which cannot
     be changed, its `rooms` and `connected` are as they were when it was found, and of its
     `handshake` only the `address` is known.
     """
 
-    __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace")
+    __slots__ = ("__weakref__", "_scope", "_wire", "data", "handshake", "id", "namespace", "user")
 
     def __init__(self, id: str, scope: Namespace[DataT], handshake: Handshake, wire: Wire) -> None:
         self.id = id
         self.namespace = scope.name
         self.handshake = handshake
         self.data: DataT = {}  # type: ignore[assignment]  # a TypedDict is a dict at run time
+        self.user: str | None = None
         self._scope = scope
         self._wire = wire
 
@@ -340,6 +346,17 @@ class Namespace(Generic[DataT]):
     def except_(self, *rooms: RoomNames) -> Namespace[DataT]:
         """Leave out the sockets in these rooms. A socket's id is a room with only that socket."""
         return replace(self, excluded=self.excluded + _names(rooms))
+
+    def user(self, *names: UserNames) -> Namespace[DataT]:
+        """Select the sockets of these users, in addition to rooms and users named before.
+
+        Raises `TypeError` for `None`: a socket without a user is not meant.
+        """
+        return replace(self, rooms=(self.rooms or ()) + user_rooms(names))
+
+    def except_user(self, *names: UserNames) -> Namespace[DataT]:
+        """Leave out the sockets of these users."""
+        return replace(self, excluded=self.excluded + user_rooms(names))
 
     @property
     def volatile(self) -> Namespace[DataT]:

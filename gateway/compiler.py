@@ -277,6 +277,7 @@ class _Compilation:
             fallback=routes.get("*", unrouted),
             connect_timeout=config.connect_timeout,
             limits=config.limits,
+            user=tuple(config.user.split(".")[1:]) if config.user else None,
         )
 
     def _links(

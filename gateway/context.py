@@ -173,11 +173,9 @@ class Context(Generic[DataT, S]):
     @property
     def _facts(self) -> dict[str, str]:
         """What every record about this packet or connection has."""
-        return {
-            "socket": self.socket.id,
-            "namespace": self.socket.namespace,
-            "event": self.event,
-        }
+        socket = self.socket
+        facts = {"socket": socket.id, "namespace": socket.namespace, "event": self.event}
+        return facts if socket.user is None else {**facts, "user": socket.user}
 
 
 class ClusterContext(Context[DataT, S]):

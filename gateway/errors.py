@@ -12,10 +12,11 @@ client sees the code `internal` and no detail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from http import HTTPStatus
+from typing import Any
 
 __all__ = [
     "ConfigError",
@@ -93,6 +94,19 @@ class Problem:
             "message": self.message,
             **excerpt,
         }
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Problem:
+        """Return the problem that `as_dict` has written.
+
+        Raises `LookupError`, `TypeError` or `ValueError` for anything else.
+        """
+        texts = [facts[key] for key in ("file", "path", "message")]
+        texts.append(facts.get("excerpt", ""))
+        if not all(isinstance(each, str) for each in texts):
+            raise TypeError(facts)
+        file, path, message, excerpt = texts
+        return cls(Place(file, int(facts["line"]), int(facts["column"])), path, message, excerpt)
 
 
 class GatewayError(Exception):

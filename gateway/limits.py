@@ -56,6 +56,7 @@ LimitName = Literal[
     "send_packets",
     "sockets",
     "sockets_per_address",
+    "sockets_per_user",
     "upgrade_timeout",
 ]
 """Limits that are counted when a client meets them."""
@@ -74,7 +75,8 @@ def _limit(default: T, unit: Unit, bounds: str = "") -> T:
 class Limits:
     """The limits of the whole gateway; `inf` means unlimited, times are in seconds.
 
-    `sockets` bounds sessions, and also the sockets of all namespaces together. `connections` bounds
+    `sockets` bounds sessions, and also the sockets of all namespaces together. `sockets_per_user`
+    bounds the sockets that one user has in each namespace. `connections` bounds
     TCP connections; see `most_connections` for `None`. `handlers` bounds packets in flight,
     `depth` the nesting of arrays and objects in a packet. A gateway whose loop runs more than
     `overload_after` seconds late accepts nothing new.
@@ -82,6 +84,7 @@ class Limits:
 
     sockets: float = _limit(50_000, "count", "how many may be connected")
     sockets_per_address: float = _limit(inf, "count")
+    sockets_per_user: float = _limit(inf, "count")
     connections: float | None = _limit(None, "count", "how many connections may be open")
     connections_per_second: float = _limit(1_000, "count", "how many may connect in a second")
     request_timeout: float = _limit(10.0, "seconds")
@@ -119,11 +122,12 @@ class Limits:
 class NamespaceLimits:
     """The limits of one namespace; `inf` means unlimited.
 
-    The last three hold for one socket. Where the file does not set them for the namespace, they
-    are the gateway's.
+    The last three hold for one socket. Where the file does not set these, or `sockets_per_user`,
+    for the namespace, they are the gateway's.
     """
 
     sockets: float = _limit(inf, "count")
+    sockets_per_user: float = _limit(inf, "count")
     handlers: float = _limit(inf, "count")
     handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
     packets_per_second: float = _limit(10_000, "count", "the packets of one socket in a second")

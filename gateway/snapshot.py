@@ -73,18 +73,19 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     sources = read_sources(folders)
     if config is not None and _may_have_workers(config, document):
         config = replace(config, warnings=(*config.warnings, *global_doubts(sources)))
-    tls = config.server.tls if config else None
-    record = document.record.including(*((tls.cert, tls.key) if tls else ()))
-    if config and tls:  # read after it is recorded: what changes in between is read once more
-        tls = configs.read_certificate(tls)
-        config = replace(config, server=replace(config.server, tls=tls))
+    certificates = _certificates(config) if config else {}
+    files = [path for tls in certificates.values() for path in (tls.cert, tls.key)]
+    record = document.record.including(*files)
+    if config:  # read after it is recorded: what changes in between is read once more
+        config = _with_certificates(config)
+        certificates = _certificates(config)
     page_folders = folders_of(config)
     pages = page_folders.read()
     inputs = Inputs(
         record, folders, sources.digest, page_folders, pages.digest, known_pages=pages.known
     )
     found = page_problems(config, document, pages, record, folders)
-    problems = (*problems, *_tls_problems(tls, document), *found)
+    problems = (*problems, *_tls_problems(certificates, document), *found)
     return Snapshot(file, document, config, problems, sources, pages, inputs)
 
 
@@ -95,7 +96,26 @@ def _may_have_workers(config: GatewayConfig, document: configs.Document) -> bool
     return is_auto or config.server.workers > 1
 
 
-def _tls_problems(tls: configs.TlsConfig | None, document: configs.Document) -> Iterator[Problem]:
-    for fault in configs.tls_faults(tls) if tls else ():
-        written = fault.replace(f"{document.folder.absolute()}{os.sep}", "")
-        yield document.around("server", "tls").problem(written)
+def _certificates(config: configs.GatewayConfig) -> Mapping[str, configs.TlsConfig]:
+    """Return the certificates by the blocks of their listeners."""
+    found = {"server": config.server.tls, "api": config.api.tls if config.api else None}
+    return {block: tls for block, tls in found.items() if tls is not None}
+
+
+def _with_certificates(config: configs.GatewayConfig) -> configs.GatewayConfig:
+    """Return the config with what the files of its certificates hold now."""
+    server, api = config.server, config.api
+    if server.tls is not None:
+        server = replace(server, tls=configs.read_certificate(server.tls))
+    if api is not None and api.tls is not None:
+        api = replace(api, tls=configs.read_certificate(api.tls))
+    return replace(config, server=server, api=api)
+
+
+def _tls_problems(
+    certificates: Mapping[str, configs.TlsConfig], document: configs.Document
+) -> Iterator[Problem]:
+    for block, tls in certificates.items():
+        for fault in configs.tls_faults(tls):
+            written = fault.replace(f"{document.folder.absolute()}{os.sep}", "")
+            yield document.around(block, "tls").problem(written)

@@ -52,7 +52,7 @@ ENVIRON = {
 
 PROGRAMS = {
     *(".", "cd", "cp", "mv", "pip", "pytest", "python3", ".venv/bin/python", "/opt/sockgw/bin/pip"),
-    *("docker", "journalctl", "kubectl", "pipx", "systemctl", "uv"),
+    *("curl", "docker", "journalctl", "kubectl", "pipx", "systemctl", "uv"),
 }
 """What the documents run besides sockgw and make."""
 
@@ -247,7 +247,8 @@ def test_every_path_and_metric_of_the_admin_listener_is_explained(here: Path) ->
     paths = set(re.findall(r'"(/[-/\w]+)"', _source("admin")))
     assert "/-/plan" in paths
     assert [path for path in paths if f" {path}` |" not in text] == []
-    metrics = re.findall(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(\w+)"', _source("metrics"))
+    sources = _source("metrics") + _source("push_api")
+    metrics = re.findall(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(\w+)"', sources)
     assert metrics
     names = [f"{name}_total" if kind == "Counter" else name for kind, name in metrics]
     assert [name for name in names if f"| `{name}` |" not in text] == []

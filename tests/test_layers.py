@@ -18,13 +18,16 @@ ALLOWED = {
     "errors": "",
     "limits": "",
     "headers": "errors",
-    "api": "headers errors",
+    "users": "",
+    "redaction": "",
+    "api": "headers users errors",
+    "base64json": "api",
     "public": "api errors",
-    "config": "limits errors",
+    "config": "limits redaction errors",
     "loader": "limits errors",
     "runtime": "limits api errors",
     "builtin": "public",
-    "backends": "config api errors",
+    "backends": "config base64json api errors",
     "agreement": "config loader runtime builtin api errors",
     "pages": "config http limits errors",
     "snapshot": "pages config loader errors",
@@ -33,14 +36,15 @@ ALLOWED = {
     ),
     "http": "",
     "engineio": "http limits errors",
-    "socketio": "engineio http limits runtime api errors",
+    "socketio": "engineio http limits runtime api users errors",
     "cluster": "socketio engineio http limits runtime api errors",
+    "push": "cluster socketio base64json api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
-        "cluster socketio engineio http limits snapshot compiler backends config loader runtime "
-        "api errors"
+        "push cluster socketio engineio http limits snapshot compiler backends config loader "
+        "runtime base64json redaction api errors"
     ),
-    "client": "daemon socketio engineio config api errors",
+    "client": "daemon socketio engineio config base64json api errors",
     "cli": "daemon client socketio engineio compiler backends config loader runtime api errors",
     "templates": "public testing",
     "__main__": "cli",
@@ -50,7 +54,7 @@ ALLOWED = {
 KNOWN_TO = {
     "aiohttp": "engineio.reader http.switching daemon client builtin._fetched backends.transport",
     "asyncio": (
-        "builtin templates cli client http engineio runtime daemon testing socketio cluster "
+        "builtin templates cli client http engineio runtime daemon testing socketio cluster push "
         "backends.backend"
     ),
     "click": "cli",
@@ -59,8 +63,8 @@ KNOWN_TO = {
     "httptools": "http.parser",
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
-    "msgspec": "loader socketio.msgpack cluster",
-    "orjson": "socketio.json backends.values",
+    "msgspec": "loader socketio.msgpack cluster push",
+    "orjson": "base64json push socketio.json",
     "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",

@@ -133,6 +133,10 @@ class Http:
     def ask(self, request: bytes) -> Answered:
         """Send a request and wait for the answer. Raises `ConnectionError` if there is none."""
         self.line.sendall(request)
+        return self.hear()
+
+    def hear(self) -> Answered:
+        """Wait for the next answer. Raises `ConnectionError` if there is none."""
         while (answer := self.answer()) is None:
             data = self.line.recv(2**18)
             if not data:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -90,7 +91,8 @@ class Daemon:
                 continue
             message = entry["message"]
             if found := re.search(r"listening on (\S+)", message):
-                self._listens.set_result(found[1])
+                if not self._listens.done():  # one that has replaced it says so, too
+                    self._listens.set_result(found[1])
             elif found := VERDICT.search(message):
                 if found[1]:
                     self.applied.append(int(found[1]))
@@ -100,12 +102,14 @@ class Daemon:
 
 
 @asynccontextmanager
-async def running(file: Path, cores: set[int]) -> AsyncIterator[Daemon]:
-    """Run a daemon on `cores`."""
+async def running(
+    file: Path, cores: set[int], environ: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Daemon]:
+    """Run a daemon on `cores`, with these variables in its environment."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "run", str(file), "--log-format", "json"),
         cwd=ROOT,
-        env={**os.environ, "XDG_STATE_HOME": str(file.parent / "state")},
+        env={**os.environ, "XDG_STATE_HOME": str(file.parent / "state"), **environ},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -9,6 +9,9 @@
 //   {do: "start", by, from, every}             ask for one each `every` ms, of one client, until "stop"; null
 //   {do: "stop"}                               the number after the last one asked for
 //   {do: "forget"}                             forget what was noticed so far; null
+//   {do: "busy", calls, leaves}                each so many ms, another client calls, another one leaves and comes back; null
+//   {do: "quiet"}                              have that end; the calls, once each is answered or its connection has ended
+//   {do: "close"}                              have all clients leave; null
 //   {do: "facts", from, to}                    a list with what each client has, and lacks of these numbers
 
 const { createInterface } = require("node:readline");
@@ -28,8 +31,17 @@ class KeepAlive extends Agent {
   }
 }
 
+const TAG = 5; // characters of a session's id that name its worker
+const SETTLED = 1000; // ms after which an upgrade is over
+const AWAY = 50; // ms between leaving and coming back
+const LEAVING = 1000; // ms in which all clients can say that they leave
+const PATIENCE = 30000; // ms in which calls have to be answered
+
 const clients = [];
+const calls = { asked: 0, answered: 0, lost: [] };
 let ticking;
+let teller;
+let busyness = [];
 let next = 0;
 
 function open({ url, ca, count, transports }) {
@@ -46,7 +58,8 @@ function open({ url, ca, count, transports }) {
     function add(url, options) {
       const settings = { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 1000, ...options };
       const client = { socket: io(url, settings), transports: options.transports.join("-") };
-      Object.assign(client, { worker: 0, got: new Map(), noticed: [], upgraded: 0, isIn });
+      Object.assign(client, { worker: 0, tag: "", got: new Map(), noticed: [], ended: [], left: 0, pending: 0 });
+      Object.assign(client, { upgraded: 0, upgradedAt: 0, isIn });
       clients.push(client);
       listen(client);
     }
@@ -58,6 +71,7 @@ function listen(client) {
   const { socket } = client;
   const notice = (what, error) => client.noticed.push(`${what} ${status(error)}`.trim());
   socket.on("connect", () => {
+    client.tag = socket.io.engine.id.slice(0, TAG);
     socket.emit("enter", (worker) => {
       client.worker = worker;
       client.isIn?.();
@@ -68,12 +82,22 @@ function listen(client) {
   socket.on("connect_error", (error) => notice("connect_error", error));
   socket.on("disconnect", (reason, error) => {
     client.worker = 0;
+    if (reason === "io client disconnect") return void client.left++;
+    client.ended.push(connection(client));
     notice(reason, error);
   });
   socket.io.on("open", () => {
-    socket.io.engine.on("upgrade", () => client.upgraded++);
+    socket.io.engine.on("upgrade", () => {
+      client.upgraded++;
+      client.upgradedAt = Date.now();
+    });
     socket.io.engine.on("upgradeError", (error) => notice("upgradeError", error));
   });
+}
+
+function connection({ tag, socket, upgradedAt }) {
+  const isNew = Date.now() < upgradedAt + SETTLED; // the worker may not know of it yet
+  return { tag, transport: isNew ? "upgrade" : socket.io.engine.transport.name };
 }
 
 function status(error) {
@@ -97,7 +121,8 @@ async function tell({ from, count }) {
 
 function start({ by, from, every }) {
   next = from;
-  const { socket } = clients[by];
+  teller = clients[by];
+  const { socket } = teller;
   ticking = setInterval(() => socket.connected && socket.emit("tell", next++), every);
   return null;
 }
@@ -108,24 +133,66 @@ function stop() {
 }
 
 function forget() {
-  for (const client of clients) client.noticed = [];
+  for (const client of clients) Object.assign(client, { noticed: [], ended: [], left: 0, got: new Map() });
   return null;
+}
+
+function busy(every) {
+  let [asking, leaving] = [0, 0];
+  const one = () => void call(clients[asking++ % clients.length]);
+  const two = () => leave(clients[(leaving++ * 7) % clients.length]);
+  busyness = [setInterval(one, every.calls), setInterval(two, every.leaves)];
+  return null;
+}
+
+async function call(client) {
+  if (!client.worker) return;
+  const under = connection(client);
+  const number = calls.asked++;
+  client.pending++;
+  const answer = await client.socket.emitWithAck("ask", number).catch(() => undefined);
+  client.pending--;
+  if (answer === number) calls.answered++;
+  else calls.lost.push(under);
+}
+
+function leave(client) {
+  if (!client.worker || client.pending || client === teller) return;
+  client.socket.disconnect();
+  setTimeout(() => client.socket.connect(), AWAY);
+}
+
+async function quiet() {
+  busyness.forEach(clearInterval);
+  const end = Date.now() + PATIENCE;
+  while (clients.some(({ pending }) => pending) && Date.now() < end) await sleep(20);
+  return calls;
+}
+
+async function close() {
+  for (const { socket } of clients) socket.disconnect();
+  await sleep(LEAVING);
+  return null;
+}
+
+function sleep(time) {
+  return new Promise((done) => setTimeout(done, time));
 }
 
 function facts({ from, to }) {
   return clients.map((client) => {
-    const { transports, worker, noticed, upgraded, got } = client;
+    const { transports, worker, tag, noticed, ended, left, upgraded, got } = client;
     let [lost, twice] = [0, 0];
     for (let number = from; number < to; number++) {
       const times = got.get(number) ?? 0;
       if (times === 0) lost++;
       if (times > 1) twice++;
     }
-    return { transports, worker, noticed, upgraded, lost, twice };
+    return { transports, worker, tag, noticed, ended, left, upgraded, lost, twice };
   });
 }
 
-const commands = { open, tell, start, stop, forget, facts };
+const commands = { open, tell, start, stop, forget, busy, quiet, close, facts };
 
 async function obey(lines) {
   for await (const line of lines) {

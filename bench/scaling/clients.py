@@ -12,7 +12,7 @@ import msgspec
 
 from tests.js.install import HERE, NODE, install
 
-__all__ = ["TRANSPORTS", "Client", "Clients", "clients"]
+__all__ = ["TRANSPORTS", "Calls", "Client", "Clients", "Connection", "clients"]
 
 T = TypeVar("T")
 
@@ -21,15 +21,35 @@ TRANSPORTS = (("polling",), ("polling", "websocket"), ("websocket",))
 LONGEST_LINE = 2**26  # bytes
 
 
+class Connection(msgspec.Struct, frozen=True):
+    """A connection: the tag of its worker, and its transport; `upgrade` just after an upgrade."""
+
+    tag: str
+    transport: str
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """Calls of all clients; `lost` are the connections that ended before the answer came."""
+
+    asked: int
+    answered: int
+    lost: list[Connection]
+
+
 class Client(msgspec.Struct, frozen=True):
     """One client: its worker, 0 while it has none, and what it noticed since that was forgotten.
 
-    `lost` and `twice` count numbers that it was not sent, or more often than once.
+    `tag` is that of its last worker. `ended` are the connections that ended, and `left` counts
+    those that it ended itself. `lost` and `twice` count numbers that it was not sent, or more often
+    than once.
     """
 
     transports: str
     worker: int
+    tag: str
     noticed: list[str]
+    ended: list[Connection]
+    left: int
     upgraded: int
     lost: int
     twice: int
@@ -51,17 +71,29 @@ class Clients:
         """Have broadcasts made, each by another client; how many of their calls were answered."""
         return await self._ask(int, do="tell", count=count, **{"from": first})
 
-    async def start(self, by: int, every: float) -> None:
-        """Have a client broadcast every so many seconds from now on, numbered from 0."""
-        await self._ask(type(None), do="start", by=by, every=every * 1000, **{"from": 0})
+    async def start(self, by: int, every: float, first: int = 0) -> None:
+        """Have a client broadcast every so many seconds from now on, numbered from `first`."""
+        await self._ask(type(None), do="start", by=by, every=every * 1000, **{"from": first})
 
     async def stop(self) -> int:
-        """Have that end; how many were made."""
+        """Have that end; the number after the last one."""
         return await self._ask(int, do="stop")
 
     async def forget(self) -> None:
-        """Forget what was noticed."""
+        """Forget what was noticed, and the broadcasts so far."""
         await self._ask(type(None), do="forget")
+
+    async def busy(self, calls: float, leaves: float) -> None:
+        """Have another client call, and another one leave and come back, each so many seconds."""
+        await self._ask(type(None), do="busy", calls=calls * 1000, leaves=leaves * 1000)
+
+    async def quiet(self) -> Calls:
+        """Have that end; all the calls."""
+        return await self._ask(Calls, do="quiet")
+
+    async def close(self) -> None:
+        """Have all clients leave."""
+        await self._ask(type(None), do="close")
 
     async def facts(self, first: int, end: int) -> list[Client]:
         """The clients, as to the numbers from `first` to before `end`."""

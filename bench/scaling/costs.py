@@ -7,11 +7,12 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from bench.flooding.wire import UPGRADE, Http, connect, frame, get, post
 from bench.load import Load, Measured, build, run
@@ -23,15 +24,22 @@ __all__ = ["Balance", "Handed", "Memory", "Rate", "balance", "handed", "memory",
 TAG = 5
 """Characters of a session's id that name its worker."""
 
+AT_ONCE = 20
+"""Requests that are under way at a time while CPU time is measured."""
+
 TRIES = 1000
 """Connections in which two workers have to be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Calls that are answered in a second; microseconds of CPU for each, of gateway and load."""
+    """Calls that are answered in a second; microseconds of CPU for each, of gateway and load.
+
+    `apart` says that the gateway had the first core, whatever its workers, and the load the last.
+    """
 
     workers: int
+    apart: bool
     calls: float
     gateway_us: float
     load_us: float
@@ -41,7 +49,8 @@ class Rate:
 class Handed:
     """Requests of a kind that reach their own worker, and another one.
 
-    Microseconds: the median time until the answer, and the mean CPU time of the gateway.
+    Microseconds: the median time until the answer to one at a time, and the mean CPU time of the
+    gateway with `AT_ONCE` of them: one alone pays for processes that fall asleep and wake up.
     """
 
     kind: str
@@ -71,14 +80,21 @@ class Balance:
     sockets: list[int]
 
 
-async def rate(workers: int, seconds: float, folder: Path) -> Rate:
-    """Let 200 WebSockets call as fast as they are answered; the load has the last core."""
+async def rate(workers: int, apart: bool, seconds: float, folder: Path) -> Rate:
+    """Let 200 WebSockets call as fast as they are answered; the load has the last core.
+
+    With `apart` all workers have the first one, so that none of them shares with the load.
+    """
     build()
     load = Load("loop", clients=200, inflight=4, event="ask", ack=True)
     async with gateway(folder, workers) as (daemon, port):
+        if apart:
+            for pid in family(daemon.pid):
+                os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
         measured = await asyncio.to_thread(_run, load, port, family(daemon.pid), seconds)
     return Rate(
         workers,
+        apart,
         measured.messages / measured.seconds,
         measured.server_cpu / measured.messages * 1e6,
         measured.load_cpu / measured.messages * 1e6,
@@ -112,51 +128,70 @@ async def handed(times: int, folder: Path) -> list[Handed]:
 
 def _polls(port: int, processes: list[int], times: int) -> Handed:
     """Calls by polling: a POST, and the poll that has its answer."""
-    with _pair(port) as ((one, sid), (other, _)):
+    takes, used = [], []
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(_pair(port)) for _ in range(AT_ONCE)]
+        own = [one for one, _ in pairs]
+        other = [(http, sid) for (_, sid), (http, _) in pairs]
+        assert set(_ask(own, lambda sid: post(sid, b"40"))) == {b"ok"}
+        assert all(body.startswith(b"40") for body in _ask(own, get))
+        for lines in (own, other):
+            _call(lines)
+            takes.append(median(_timed(partial(_call, lines[:1])) for _ in range(times)) * 1e6)
+            before = cpu(processes)
+            for _ in range(times // AT_ONCE):
+                _call(lines)
+            used.append((cpu(processes) - before) / (times // AT_ONCE * AT_ONCE) * 1e6)
+    return Handed("acked call by polling", *takes, *used)
 
-        def call(http: Http) -> Callable[[], object]:
-            def ask() -> None:
-                http.ask(post(sid, b'420["ask",1]'))
-                answer = http.ask(get(sid))
-                assert answer.body == b"430[1]", answer
 
-            return ask
+def _call(lines: Sequence[tuple[Http, str]]) -> None:
+    _ask(lines, lambda sid: post(sid, b'420["ask",1]'))
+    assert set(_ask(lines, get)) == {b"430[1]"}
 
-        assert one.ask(post(sid, b"40")).status == 200
-        assert one.ask(get(sid)).body.startswith(b"40")
-        for each in (one, other):
-            _timed(call(each), processes, times // 10)
-        own, own_cpu = _timed(call(one), processes, times)
-        another, other_cpu = _timed(call(other), processes, times)
-    return Handed("acked call by polling", own, another, own_cpu, other_cpu)
+
+def _ask(lines: Sequence[tuple[Http, str]], request: Callable[[str], bytes]) -> list[bytes]:
+    """The bodies of the answers to a request on each of the connections."""
+    for http, sid in lines:
+        http.line.sendall(request(sid))
+    return [http.hear().body for http, _ in lines]
 
 
 def _upgrades(port: int, processes: list[int], times: int) -> Handed:
     """Upgrades of sessions that are new, with the probe."""
-    takes: dict[bool, list[float]] = {False: [], True: []}
-    used = {False: 0.0, True: 0.0}
-    for number in range(times):
+    takes: tuple[list[float], list[float]] = ([], [])
+    used: tuple[list[float], list[float]] = ([], [])
+    for number in range(2 * max(1, times // AT_ONCE)):
         is_other = bool(number % 2)
-        with _pair(port) as ((one, sid), (other, _)):
-            http = other if is_other else one
-            before, began = cpu(processes), time.perf_counter()
-            _upgrade(http, sid)
-            takes[is_other].append(time.perf_counter() - began)
-            used[is_other] += cpu(processes) - before
-    own, another = (median(takes[each]) * 1e6 for each in (False, True))
-    own_cpu, other_cpu = (used[each] / len(takes[each]) * 1e6 for each in (False, True))
-    return Handed("upgrade with its probe", own, another, own_cpu, other_cpu)
+        with ExitStack() as stack:
+            pairs = [stack.enter_context(_pair(port)) for _ in range(AT_ONCE + 1)]
+            lines = [(other[0] if is_other else one[0], one[1]) for one, other in pairs]
+            takes[is_other].append(_timed(partial(_upgrade, lines[:1])))
+            before = cpu(processes)
+            _upgrade(lines[1:])
+            used[is_other].append(cpu(processes) - before)
+    own, other = (median(each) * 1e6 for each in takes)
+    own_cpu, other_cpu = (fmean(each) / AT_ONCE * 1e6 for each in used)
+    return Handed("upgrade with its probe", own, other, own_cpu, other_cpu)
 
 
-def _upgrade(http: Http, sid: str) -> None:
-    request = UPGRADE.replace(b"websocket HTTP", f"websocket&sid={sid} HTTP".encode())
-    http.line.sendall(request + frame(b"2probe"))
-    read = b""
-    while not read.endswith(b"3probe"):
-        data = http.line.recv(2**16)
-        if not data:
-            raise ConnectionResetError("no upgrade")
-        read += data
+def _upgrade(lines: Sequence[tuple[Http, str]]) -> None:
+    for http, sid in lines:
+        request = UPGRADE.replace(b"websocket HTTP", f"websocket&sid={sid} HTTP".encode())
+        http.line.sendall(request + frame(b"2probe"))
+    for http, _ in lines:
+        read = b""
+        while not read.endswith(b"3probe"):
+            data = http.line.recv(2**16)
+            if not data:
+                raise ConnectionResetError("no upgrade")
+            read += data
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 @contextmanager
@@ -178,17 +213,6 @@ def _opened(port: int, stack: ExitStack) -> tuple[Http, str]:
     found = re.search(rb'"sid":"([^"]+)"', http.ask(get()).body)
     assert found
     return http, found[1].decode()
-
-
-def _timed(work: Callable[[], object], processes: list[int], times: int) -> tuple[float, float]:
-    """Microseconds that work takes in the median, and of CPU that processes use for it."""
-    takes: list[float] = []
-    before = cpu(processes)
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        takes.append(time.perf_counter() - began)
-    return median(takes) * 1e6, (cpu(processes) - before) / times * 1e6
 
 
 async def memory(workers: int, folder: Path) -> Memory:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 
 from bench.reloading.daemon import Daemon, running
 from tests.ports import free_port
@@ -46,7 +47,10 @@ PATIENCE = 60.0
 
 @asynccontextmanager
 async def gateway(
-    folder: Path, workers: int, host: str = "127.0.0.1"
+    folder: Path,
+    workers: int,
+    host: str = "127.0.0.1",
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[tuple[Daemon, int]]:
     """Run a gateway with its files in `folder`; gives it and its port."""
     port = free_port()
@@ -54,7 +58,7 @@ async def gateway(
     (folder / "plugins/room.py").write_text(PLUGIN)
     file = folder / "gateway.yaml"
     file.write_text(CONFIG.format(host=host, port=port, workers=workers))
-    async with running(file, os.sched_getaffinity(0)) as daemon:
+    async with running(file, os.sched_getaffinity(0), environ) as daemon:
         await daemon.listens()
         yield daemon, port
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from gateway.api import Value
 from gateway.backends.figures import Outcome
 from gateway.backends.transport import InvalidAnswer, RawAnswer
-from gateway.backends.values import loads
+from gateway.base64json import loads
 from gateway.context import Emission, Reply
 from gateway.errors import Reject
 

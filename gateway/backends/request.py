@@ -15,7 +15,7 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from gateway.api import Handshake, Socket
-from gateway.backends.values import dumps, sendable
+from gateway.base64json import dumps
 from gateway.config import BackendConfig
 from gateway.context import Context
 
@@ -66,7 +66,7 @@ class Requests:
             "sequence": number,
             "socket": {
                 "id": socket.id,
-                "user": getattr(socket, "user", None),
+                "user": socket.user,
                 "data": socket.data,
                 "address": handshake.address,
             },
@@ -135,7 +135,19 @@ def _body(facts: dict[str, Any]) -> bytes:
         return dumps(facts)
     except (TypeError, ValueError):  # most likely, a plugin keeps an object in `data`
         socket = facts["socket"]
-        return dumps({**facts, "socket": {**socket, "data": sendable(socket["data"])}})
+        return dumps({**facts, "socket": {**socket, "data": _sendable(socket["data"])}})
+
+
+def _sendable(data: Mapping[str, object]) -> dict[str, object]:
+    """Return the entries that JSON has a form for; plugins keep other things in `data`, too."""
+    kept = {}
+    for key, value in data.items():
+        try:
+            dumps({key: value})
+        except (TypeError, ValueError):
+            continue
+        kept[key] = value
+    return kept
 
 
 def _cloud_event(facts: dict[str, Any]) -> dict[str, str]:

@@ -98,15 +98,15 @@ def rate_limit(
 ) -> Middleware:
     """Packet middleware, and with `by: address` connection middleware, using token buckets.
 
-    The limit is `rate` in `per` seconds, with up to `burst` at once (`None`: `rate`). `by` says
-    what has a bucket: a socket; a `user`, which is `socket.data["user"]` or else the address; an
-    `address`, in IPv6 its /64; an `event`, from all senders, where all have one together after the
-    first 1,000. Only `events` count; empty means all. `trusted_proxies` is as in
-    `builtin.ip_allow`. With a `scope` of `node`, all workers have their buckets in common: each
+        The limit is `rate` in `per` seconds, with up to `burst` at once (`None`: `rate`). `by` says
+    what has a bucket: a socket; a `user`, which is `socket.user`, else `socket.data["user"]`, else
+    the address; an `address`, in IPv6 its /64; an `event`, from all senders, where all have one
+    together after the first 1,000. Only `events` count; empty means all. `trusted_proxies` is as
+    in `builtin.ip_allow`. With a `scope` of `node`, all workers have their buckets in common: each
     tells the others what it let in, so a limit may be exceeded by what comes in at that moment.
 
     Over the limit, the error is `rate_limited`; its `data` has the seconds to wait as
-    `retry_after`.
+        `retry_after`.
     """
     for option, value in (("rate", rate), ("per", per), ("burst", burst)):
         if value is not None and value <= 0:
@@ -137,7 +137,7 @@ def rate_limit(
 def _key(by: By, trusted_proxies: Sequence[str]) -> Callable[[Context], Hashable]:
     address = _address(trusted_proxies)
     if by == "user":
-        return lambda ctx: ctx.socket.data.get("user") or address(ctx.socket)
+        return lambda ctx: ctx.socket.user or ctx.socket.data.get("user") or address(ctx.socket)
     if by == "address":
         return lambda ctx: address(ctx.socket)
     if by == "event":

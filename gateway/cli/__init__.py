@@ -15,11 +15,13 @@ from gateway.cli.healthcheck import healthcheck
 from gateway.cli.init import init
 from gateway.cli.new import new
 from gateway.cli.plan import plan
+from gateway.cli.push import push
 from gateway.cli.reload import reload
 from gateway.cli.routes import routes
 from gateway.cli.run import run
 from gateway.cli.schema import schema
 from gateway.cli.status import status
+from gateway.cli.upgrade import upgrade
 
 __all__ = ["main"]
 
@@ -31,6 +33,7 @@ EXAMPLES = {
     routes: "sockgw routes gateway.yaml",
     plan: "sockgw plan gateway.yaml",
     reload: "sockgw reload gateway.yaml --format github",
+    upgrade: "sockgw upgrade gateway.yaml",
     status: "sockgw status gateway.yaml",
     backends: "sockgw backends probe orders gateway.yaml",
     healthcheck: "sockgw healthcheck gateway.yaml --timeout 2",
@@ -38,6 +41,7 @@ EXAMPLES = {
     new: "sockgw new middleware auth",
     client.command: f"""sockgw client {URL}/chat --auth '{{"token": "secret"}}'""",
     emit.command: f"sockgw emit {URL} chat hello --ack --listen res --count 2",
+    push: "sockgw push emit /chat said hello --room lobby",
     schema: "sockgw schema > gateway.schema.json",
     completion: "sockgw completion bash",
 }

@@ -95,6 +95,8 @@ def _say(started: StartupInfo) -> None:
     click.echo(f"  {click.style(started.url, bold=True)}{path}  {', '.join(server.transports)}")
     if config.admin is not None:
         click.echo(f"  {started.admin.url}  admin")
+    if config.api is not None:
+        click.echo(f"  {started.push.url}  api")
     if server.workers > 1:
         click.echo(f"  {server.workers} workers")
     if handshake := config.server.handshake_middleware:

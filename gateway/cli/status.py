@@ -56,6 +56,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield "digest", facts["digest"][:12], None
     yield "serves since", _time(facts["since"]), None
     yield "started", _time(facts["started"]), None
+    if "pid" in facts:  # a daemon of a former version has none
+        yield "process", f"{facts['pid']}, sockgw {facts['version']}", None
     if facts["degraded"]:
         yield "degraded", "the file is broken; serving the last accepted one instead:", "red"
         degraded = problems_in({"problems": facts["degraded"]})

@@ -16,7 +16,8 @@ from gateway.config.model import AdminConfig, GatewayConfig
 from gateway.daemon.last_good import LastGood
 from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Verdict
-from gateway.errors import ConfigError, GatewayError, Place, Problem
+from gateway.daemon.upgrade import Successor, UpgradeError
+from gateway.errors import ConfigError, GatewayError, Problem
 
 __all__ = [
     "AdminClient",
@@ -75,8 +76,7 @@ class AdminClient:
         Raises `AdminError` if it serves another file than `file`: it would reload that one.
         """
         if self.file is not None:
-            with readable(self.url):
-                served = Path(_text((await self.status())["file"]))
+            served = await self._served()
             if _is_other(self.file, served):
                 raise AdminError(
                     f"the daemon serves {served} and reloads no other file; to serve {self.file}"
@@ -94,6 +94,24 @@ class AdminClient:
                 problems=problems_in(answer),
                 recovered=bool(answer.get("recovered")),  # a daemon of a former version has none
             )
+
+    async def upgrade(self) -> Successor:
+        """Let another process of the program take over from the daemon; return it.
+
+        Raises `AdminError` if the daemon serves another file than `file`, and `UpgradeError` if it
+        serves on.
+        """
+        if self.file is not None and _is_other(self.file, served := await self._served()):
+            raise AdminError(f"the daemon serves {served}; write: sockgw upgrade {served}")
+        status, answer = await self._ask("POST", "/-/upgrade")
+        with readable(self.url):
+            if status != 200:
+                raise UpgradeError(_text(answer["error"]), problems_in(answer))
+            return Successor(int(answer["pid"]), float(answer["seconds"]))
+
+    async def _served(self) -> Path:
+        with readable(self.url):
+            return Path(_text((await self.status())["file"]))
 
     async def plan(self, file: Path) -> tuple[Plan, int]:
         """Return what serving `file` would change, and how many sockets that would close.
@@ -155,15 +173,7 @@ def readable(url: str) -> Iterator[None]:
 
 def problems_in(answer: Mapping[str, Any]) -> tuple[Problem, ...]:
     """Return the problems in a verdict or in the answer to a plan."""
-    return tuple(
-        Problem(
-            Place(_text(problem["file"]), int(problem["line"]), int(problem["column"])),
-            _text(problem["path"]),
-            _text(problem["message"]),
-            _text(problem.get("excerpt", "")),
-        )
-        for problem in answer["problems"]
-    )
+    return tuple(map(Problem.from_dict, answer["problems"]))
 
 
 def config_of(file: Path, environ: Mapping[str, str]) -> GatewayConfig:

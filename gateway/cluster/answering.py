@@ -13,6 +13,7 @@ from gateway.cluster.messages import Answer, Request
 from gateway.errors import GatewayError
 from gateway.runtime.tasks import start
 from gateway.socketio.hub import Hub
+from gateway.socketio.listing import list_rooms, list_sockets
 
 __all__ = ["MOST_ANSWERING", "Answering"]
 
@@ -76,6 +77,11 @@ class Answering:
             await hub.disconnect_sockets(target, request.close)
         elif isinstance(request, wire.Count):
             answer.count = await hub.count(target, 0)
+        elif isinstance(request, wire.ListSockets):
+            page = await list_sockets(hub.rooms, target, request.after, request.limit)
+            answer.listed, answer.count = page
+        elif isinstance(request, wire.ListRooms):
+            answer.rooms = await list_rooms(hub.rooms, target.name, request.after, request.limit)
         elif isinstance(request, wire.Call):
             event, *args = request.packet.data
             found = await hub.call(target, event, args, request.timeout)
@@ -105,4 +111,4 @@ class Answering:
 def _found(socket: Socket, *, is_brief: bool) -> wire.Encoded:
     handshake = socket.handshake
     told: dict[str, object] = {"address": handshake.address} if is_brief else asdict(handshake)
-    return wire.found_socket(socket.id, sorted(socket.rooms), socket.data, told)
+    return wire.found_socket(socket.id, sorted(socket.rooms), socket.user, socket.data, told)

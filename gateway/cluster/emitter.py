@@ -87,7 +87,7 @@ class ClusterEmitter:
         request.timeout = timeout
         here, found = await asyncio.gather(
             self._hub.call(target, event, args, timeout),
-            self._request(target, request, timeout + GRACE),
+            self.request(target, request, timeout + GRACE),
         )
         answers, missing = dict(here.answers), list(here.missing)
         for each in (each for several in found.answers.values() for each in several):
@@ -112,7 +112,7 @@ class ClusterEmitter:
     async def sockets(self, target: Namespace, timeout: float) -> Sockets:
         request = wire.Fetch(opts=wire.options(target), brief=True)
         here = await self._hub.sockets(target, timeout)
-        found = await self._request(target, request, timeout)
+        found = await self.request(target, request, timeout)
         scope, missing = self._hub.scope(target.name), list(found.missing)
         sockets: list[Socket] = list(here)
         for tag, answers in found.answers.items():
@@ -126,7 +126,7 @@ class ClusterEmitter:
 
     async def count(self, target: Namespace, timeout: float) -> int:
         here = await self._hub.count(target, timeout)
-        found = await self._request(target, wire.Count(opts=wire.options(target)), timeout)
+        found = await self.request(target, wire.Count(opts=wire.options(target)), timeout)
         return here + sum(each[0].count for each in found.answers.values())
 
     async def publish(self, event: str, args: Sequence[object]) -> None:
@@ -150,7 +150,8 @@ class ClusterEmitter:
             return Gathered({}, tuple(asked))
         return await self.requests.ask(asked, publish, timeout)
 
-    async def _request(self, target: Namespace, request: Request, timeout: float) -> Gathered:
+    async def request(self, target: Namespace, request: Request, timeout: float) -> Gathered:
+        """Ask the members that can have sockets of a target, and gather their answers."""
         owner = self._outgoing.owner(target)
         return await self._ask(
             target, lambda it: self._outgoing.request(target.name, request, owner, it), timeout
@@ -158,7 +159,7 @@ class ClusterEmitter:
 
     async def _change(self, target: Namespace, request: wire.Confirmed) -> None:
         """Have other members change their sockets; those that do not confirm it are logged."""
-        found = await self._request(target, request, CONFIRM)
+        found = await self.request(target, request, CONFIRM)
         late = [tag for tag in found.missing if tag in self.bus.members]
         now = asyncio.get_running_loop().time()
         if late and now >= self._told + QUIET:

@@ -39,7 +39,7 @@ from gateway.http.request import Request
 from gateway.http.response import Answer
 from gateway.http.switching import websocket_key
 
-__all__ = ["FORWARDED", "Forwarded", "Forwarding"]
+__all__ = ["FORWARDED", "RANDOM", "Forwarded", "Forwarding", "OwnedRequest"]
 
 CURE = "that worker is stuck or overloaded"
 
@@ -59,11 +59,14 @@ FORWARDED: tuple[Forwarded, ...] = get_args(Forwarded)
 class Forwarding:
     """Joins an engine and its HTTP server to those of the peers in `mesh`.
 
-    Make it before any session opens: from then on all ids begin with the tag of the mesh.
-    `counts` has the requests for sessions of other members, by what became of them.
+    Make it before any session opens: from then on all ids begin with the tag of the mesh. Without
+    `owns_ids` they do not, and peers are found by other means; see `to`. `counts` has the requests
+    for sessions of other members, by what became of them.
     """
 
-    def __init__(self, engine: Engine, server: HttpServer, mesh: Mesh) -> None:
+    def __init__(
+        self, engine: Engine, server: HttpServer, mesh: Mesh, *, owns_ids: bool = True
+    ) -> None:
         self.counts: Counter[Forwarded] = Counter(dict.fromkeys(FORWARDED, 0))
         self._engine, self._server, self._mesh = engine, server, mesh
         self._passing = Passing(server)
@@ -72,8 +75,9 @@ class Forwarding:
         self._taken: dict[Peer, dict[int, OwnedRequest]] = {}  # requests of peers
         self._requests = msgspec.msgpack.Decoder(ForwardedRequest)
         self._answers = msgspec.msgpack.Decoder(ForwardedAnswer)
-        engine.tag = mesh.tag
-        engine.find_owner = self._find_owner
+        if owns_ids:
+            engine.tag = mesh.tag
+            engine.find_owner = self._find_owner
         mesh.on(Frame.REQUEST, self._take_request)
         mesh.on(Frame.ANSWER, self._take_answer)
         mesh.on(Frame.SIGNAL, self._take_signal)
@@ -97,10 +101,11 @@ class Forwarding:
     # Here, for sessions of peers
 
     def _find_owner(self, sid: str) -> Forward | None:
-        size = len(self._mesh.tag)
-        peer = self._mesh.peers.get(sid[:size])
-        if peer is None or len(sid) != size + RANDOM or not peer.is_up:
-            return None
+        peer = self._mesh.peers.get(sid[:-RANDOM])
+        return self.to(peer) if peer is not None and peer.is_up else None
+
+    def to(self, peer: Peer) -> Forward:
+        """Return what sends requests to a peer."""
         return lambda request, connection, fields: self._forward(peer, request, connection, fields)
 
     def _forward(
@@ -148,7 +153,7 @@ class Forwarding:
         connection.answer(busy(fields))
 
     def done(self, peer: Peer, number: int, signal: Signal | None) -> None:
-        """Forget a request, and tell its owner why."""
+        """Forget a request, and tell its owner why; `None` if it need not know."""
         self._sent.get(peer, {}).pop(number, None)
         if signal is not None:
             peer.send(Frame.SIGNAL, encode_signal(number, signal))
@@ -389,7 +394,7 @@ class OwnedRequest:
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
-        if isinstance(exchange, PollExchange) and not self._is_answered:
+        if isinstance(exchange, PollExchange):
             exchange.withdraw()
         elif self._is_get:
             exchange.lost()

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway.api import Namespace
+from gateway.socketio.listing import Listed
 
 __all__ = [
     "CODING_ERRORS",
@@ -35,6 +36,8 @@ __all__ = [
     "Hello",
     "Join",
     "Leave",
+    "ListRooms",
+    "ListSockets",
     "Ours",
     "Publish",
     "Request",
@@ -171,7 +174,25 @@ class Hello(_Asked, tag=101):
     leads: bool = False
 
 
-Request = Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello
+class ListSockets(_Asked, tag=102):
+    """Ask for a page of the sockets of a target, and how many there are."""
+
+    opts: Options
+    limit: Annotated[int, Meta(ge=1)]
+    after: str = ""
+
+
+class ListRooms(_Asked, tag=103):
+    """Ask for a page of the rooms of a namespace. `opts` are those of the whole namespace."""
+
+    opts: Options
+    limit: Annotated[int, Meta(ge=1)]
+    after: str = ""
+
+
+Request = (
+    Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello | ListSockets | ListRooms
+)
 Confirmed = Join | Leave | Disconnect
 """Requests that change something, and are answered when that is done."""
 
@@ -187,6 +208,7 @@ class FoundSocket(Struct):
 
     id: str
     rooms: list[str] = []
+    user: str | None = None
     data: dict[str, Any] = {}
     handshake: Address = field(default_factory=Address)
 
@@ -195,7 +217,7 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     """An answer to a request. With `more`, another follows.
 
     `count` is a number of sockets, `sockets` are those of a `Fetch`, each encoded by itself.
-    `answers` and `missing` are those of a `Call`, by socket id.
+    `answers` and `missing` are those of a `Call`, by socket id. `listed` and `rooms` are a page.
     """
 
     request_id: str
@@ -206,6 +228,8 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     answers: dict[str, list[Any]] = {}
     missing: list[str] = []
     more: bool = False
+    listed: list[Listed] = []
+    rooms: dict[str, int] = {}
 
 
 # Encoding
@@ -232,10 +256,10 @@ def encode(message: Broadcast | Request | Answer | FoundSocket) -> bytes:
 
 
 def found_socket(
-    id: str, rooms: Sequence[str], data: object, handshake: dict[str, object]
+    id: str, rooms: Sequence[str], user: str | None, data: object, handshake: dict[str, object]
 ) -> msgspec.Raw:
     """Encode a socket for others: of `data`, what has a key of text and can be sent."""
-    told = {"id": id, "rooms": rooms, "handshake": handshake}
+    told = {"id": id, "rooms": rooms, "user": user, "handshake": handshake}
     try:
         return msgspec.Raw(_encoder.encode({**told, "data": data}))
     except CODING_ERRORS:

@@ -85,7 +85,8 @@ class Peer(asyncio.Protocol):
         self._outbox: list[bytes] = []
         self._size = 0  # bytes in the outbox
         self._unread = bytearray()
-        self._is_running = self._is_paused = self._is_lost = False
+        self._is_behind = False  # frames are left for the next turn
+        self._is_paused = self._is_lost = False
         self._passing: deque[tuple[int, bytes]] = deque()  # descriptors that wait
 
     def __repr__(self) -> str:
@@ -162,12 +163,12 @@ class Peer(asyncio.Protocol):
         self._outbox.clear()
         self._size = 0
         self._is_lost = True
-        if not self._is_running:
+        if not self._is_behind:
             self._mesh.lost(self)
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
-        if not self._is_running:
+        if not self._is_behind:
             self._run()
 
     # Frames
@@ -180,17 +181,17 @@ class Peer(asyncio.Protocol):
     def _run(self) -> None:
         """Handle frames until the turn is over; the rest follows in the next one."""
         limit, start = time.monotonic() + TURN, 0
-        self._is_running = False
+        self._is_behind = False
         for kind, payload, end in self._frames():
             start = end
             self._mesh.handle(self, kind, payload)
             if time.monotonic() > limit:
-                self._is_running = True
+                self._is_behind = True
                 asyncio.get_running_loop().call_soon(self._run)
                 break
         del self._unread[:start]
         self._pace()
-        if self._is_lost and not self._is_running:
+        if self._is_lost and not self._is_behind:
             self._mesh.lost(self)  # after the last of its frames
 
     def _frames(self) -> Iterator[tuple[Frame, bytes, int]]:
@@ -207,7 +208,7 @@ class Peer(asyncio.Protocol):
     def _pace(self) -> None:
         """Stop reading while too much is unhandled; one frame may be larger than that."""
         assert self._transport is not None
-        is_full = self._is_running and len(self._unread) > MOST_UNREAD
+        is_full = self._is_behind and len(self._unread) > MOST_UNREAD
         if is_full != self._is_paused and not self._transport.is_closing():
             self._is_paused = is_full
             (self._transport.pause_reading if is_full else self._transport.resume_reading)()
@@ -245,8 +246,9 @@ class Peer(asyncio.Protocol):
 class Mesh:
     """The peers of the member `tag`, by their tags.
 
-    Frames of a kind go to the function that was given for it with `on`. `take` gets the
-    connections that peers pass. `joined` and `lost` call each function in their list.
+    Frames of a kind go to the function that was given for it with `on`, and connections that peers
+    pass to `on_connection`, which closes them at first. The functions in `on_joined` and `on_lost`
+    are called with each peer that comes, and that is gone.
     """
 
     def __init__(self, tag: str) -> None:

@@ -28,7 +28,7 @@ def socket_views(encoded: Iterable[msgspec.Raw], scope: Namespace) -> Iterator[S
         wire = _RemoteWire(found.id, frozenset(found.rooms), scope)
         handshake = Handshake(address=found.handshake.address)
         view: Socket[Any] = Socket(found.id, scope, handshake, wire)
-        view.data = MappingProxyType(found.data)
+        view.data, view.user = MappingProxyType(found.data), found.user
         yield view
 
 

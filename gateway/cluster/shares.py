@@ -1,9 +1,9 @@
 """Shares: limits that hold for all workers of a machine together.
 
-Each member tells the others how many sessions and sockets it has, by address and by namespace: the
-changes of one turn of the loop in one frame. A frame without a payload asks for everything; a
-member sends it once it can take the answer. Limits may be exceeded by what other members admit in
-the time that a frame needs.
+Each member tells the others how many sessions and sockets it has, by address, by namespace and by
+user: the changes of one turn of the loop in one frame. A frame without a payload asks for
+everything; a member sends it once it can take the answer. Limits may be exceeded by what other
+members admit in the time that a frame needs.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Shares:
             engine.admission.addresses,
             rooms.addresses,
             rooms.by_namespace,
+            rooms.by_user,
         )
         self._changes: Counter[tuple[int, str]] = Counter()
         self._admitted = 0

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
-from math import inf
+from math import inf, log2
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -31,6 +31,9 @@ LONG_IDLE = 15 * 60.0
 
 WIDEST_PREFIX = 7
 """Bits of the widest network that may be all one's own: fc00::/7, the private ones of IPv6."""
+
+LEAST_BITS = 96
+"""Bits of a token that cannot be guessed."""
 
 _SECOND_LEVEL = frozenset(["ac", "co", "com", "edu", "gov", "ne", "net", "or", "org"])
 _SHARED = frozenset(
@@ -205,6 +208,31 @@ def _open_token(subject: Subject) -> Iterator[tuple[At, str]]:
         yield subject.at("admin", "host"), message
 
 
+def _open_api(subject: Subject) -> Iterator[tuple[At, str]]:
+    api = subject.config.api
+    if api and not api.socket and not api.tls and not is_loopback(api.host):
+        message = "the api speaks plain HTTP to other machines: its tokens can be read"
+        yield subject.at("api", "host"), message
+
+
+def _weak_token(subject: Subject) -> Iterator[tuple[At, str]]:
+    api = subject.config.api
+    for index, token in enumerate(api.tokens if api else ()):
+        if _bits(token.token) < LEAST_BITS:
+            message = f"the token of {token.name} is short, or made of few characters: a guess away"
+            yield subject.at("api", "tokens", index, "token"), message
+
+
+def _bits(secret: str) -> float:
+    """Estimate the bits of a secret that was made of the kinds of characters in it, at random."""
+    kinds = {"d": 10, "a": 26, "A": 26, "-": 10}
+    used = {
+        "d" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else "-" for c in secret
+    }
+    alphabet = min(sum(kinds[each] for each in used), 2 * len(set(secret)))
+    return len(secret) * log2(alphabet)
+
+
 def _open_admin(subject: Subject) -> Iterator[tuple[At, str]]:
     admin = subject.config.admin
     if admin and not admin.socket and not admin.token and is_loopback(admin.host):
@@ -213,9 +241,10 @@ def _open_admin(subject: Subject) -> Iterator[tuple[At, str]]:
 
 
 def _readable_key(subject: Subject) -> Iterator[tuple[At, str]]:
-    tls = subject.config.server.tls
-    if tls and os.path.exists(tls.key) and tls.key.stat().st_mode & stat.S_IROTH:
-        yield subject.at("server", "tls", "key"), "any user of this machine may read the key"
+    config = subject.config
+    for block, tls in (("server", config.server.tls), ("api", config.api and config.api.tls)):
+        if tls and os.path.exists(tls.key) and tls.key.stat().st_mode & stat.S_IROTH:
+            yield subject.at(block, "tls", "key"), "any user of this machine may read the key"
 
 
 def _no_tls(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -305,6 +334,10 @@ _CHECKS = (
     Check("medium", "remove it to have the default, or write a number", _unlimited),
     Check("medium", "write it without, such as a+ for (a+)+", _slow_pattern),
     Check("medium", "listen on a Unix socket, or on loopback behind TLS", _open_token),
+    Check(
+        "medium", "give it tls, or listen on a Unix socket, or on loopback behind TLS", _open_api
+    ),
+    Check("medium", "make one with: openssl rand -hex 32", _weak_token),
     Check("medium", "write admin: {socket: admin.sock}, or add a token", _open_admin),
     Check("medium", "chmod 600", _readable_key),
     Check("medium", "write https://, or a Unix socket", _open_backend),

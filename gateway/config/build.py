@@ -24,6 +24,8 @@ from gateway.config.include import Document
 from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
     AdminConfig,
+    ApiConfig,
+    ApiToken,
     At,
     GatewayConfig,
     LogConfig,
@@ -155,7 +157,12 @@ def _limits_of(block: type[Limits | NamespaceLimits]) -> _Kinds:
 
 _LIMITS = _limits_of(Limits)
 _NAMESPACE_LIMITS = _limits_of(NamespaceLimits)
-_NAMESPACE: _Kinds = {"connect_timeout": seconds, "packet_timeout": seconds, "order": str}
+_NAMESPACE: _Kinds = {
+    "connect_timeout": seconds,
+    "packet_timeout": seconds,
+    "order": str,
+    "user": lambda written: written,
+}
 _ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str, "max_values": int}
 
 
@@ -175,6 +182,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
         limits=limits,
         admin=_admin(folder, data),
+        api=_api(folder, data),
         log=LogConfig(**_given(data.get("log"), _LOG)),
         plugins=_plugins(file, document),
         services=MappingProxyType(
@@ -263,6 +271,29 @@ def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
     return AdminConfig(**_given(data["admin"], kinds))
 
 
+def _api(folder: Path, data: Mapping[str, Any]) -> ApiConfig | None:
+    if not data.get("api"):
+        return None
+    kinds: _Kinds = {
+        "host": str,
+        "port": int,
+        "socket": _path(folder),
+        "tls": _tls(folder),
+        "hosts": lambda written: tuple(each.lower() for each in written),
+        "tokens": lambda written: tuple(map(_api_token, written)),
+    }
+    return ApiConfig(**_given(data["api"], kinds))
+
+
+def _api_token(written: Mapping[str, Any]) -> ApiToken:
+    scopes = (each.partition(":") for each in written["scopes"])
+    return ApiToken(
+        written["name"],
+        written["token"],
+        tuple(f"{what}:{with_slash(name)}" if name else what for what, _, name in scopes),
+    )
+
+
 def _plugins(file: Path, document: Document) -> tuple[tuple[Path, At], ...]:
     folders: Any = document.data.get("plugins")
     if folders is None:
@@ -300,6 +331,7 @@ def _namespace_limits(limits: Limits, data: Mapping[str, Any] | None) -> Namespa
         "handlers_per_socket": limits.handlers_per_socket,
         "packets_per_second": limits.packets_per_second,
         "rooms_per_socket": limits.rooms_per_socket,
+        "sockets_per_user": limits.sockets_per_user,
     }
     return NamespaceLimits(**{**of_the_gateway, **_given(data, _NAMESPACE_LIMITS)})
 

@@ -6,12 +6,13 @@ import keyword
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
+from itertools import combinations
 
 from gateway.config.include import Data, Document
 from gateway.config.messages import url_path, with_slash
-from gateway.config.model import AdminConfig, GatewayConfig, ServerConfig
+from gateway.config.model import AdminConfig, ApiConfig, GatewayConfig, ServerConfig
 from gateway.errors import Problem, did_you_mean
 
 __all__ = ["LOGGERS", "is_loopback", "problems", "warnings"]
@@ -30,8 +31,8 @@ _STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:
 
 LOGGERS = (
     *("sockgw", "sockgw.admin", "sockgw.backend", "sockgw.builtin", "sockgw.cluster"),
-    *("sockgw.engine", "sockgw.flow"),
-    *("sockgw.plugin", "sockgw.reload", "sockgw.server", "sockgw.service", "sockgw.socketio"),
+    *("sockgw.engine", "sockgw.flow", "sockgw.plugin", "sockgw.push", "sockgw.reload"),
+    *("sockgw.server", "sockgw.service", "sockgw.socketio"),
 )
 """The gateway's own loggers."""
 
@@ -49,6 +50,7 @@ def problems(document: Document) -> Iterator[Problem]:
     if sys.platform != "linux":
         yield from _no_workers(document)
     yield from _open_admin(document)
+    yield from _tokens(document)
     yield from _addresses(document)
     yield from _unix_sockets(document)
     yield from _static_paths(document)
@@ -93,44 +95,73 @@ def _open_admin(document: Document) -> Iterator[Problem]:
         yield document.at("admin", "host").problem(message)
 
 
+def _tokens(document: Document) -> Iterator[Problem]:
+    """Find tokens of the api that have the name or the secret of another."""
+    tokens = _mapping(document.data.get("api")).get("tokens")
+    first: dict[tuple[str, str], int] = {}
+    for index, token in enumerate(tokens if isinstance(tokens, list) else ()):
+        for key in ("name", "token"):
+            if not isinstance(value := _mapping(token).get(key), str):
+                continue
+            other = first.setdefault((key, value), index)
+            if other != index:
+                message = f"this is the {key} of tokens[{other}] again; write another one"
+                yield document.at("api", "tokens", index, key).problem(message)
+
+
+_LISTENERS: Mapping[str, ServerConfig | AdminConfig | ApiConfig] = {
+    "server": ServerConfig(),
+    "admin": AdminConfig(),
+    "api": ApiConfig(),
+}
+"""The blocks of listeners, and what they are by default."""
+
+
 def _addresses(document: Document) -> Iterator[Problem]:
     """Find hosts that are more than a host, and one port for two listeners."""
-    for block in ("server", "admin"):
+    for block in _LISTENERS:
         host = _mapping(document.data.get(block)).get("host")
         if isinstance(host, str) and (advice := _more_than_a_host(host)):
             text = document.shown(host, block, "host")
             message = f"expected a host name or an address, got {text}; {advice}"
             yield document.at(block, "host").problem(message)
-    server, admin = (_mapping(document.data.get(block)) for block in ("server", "admin"))
-    if "admin" not in document.data or admin.get("socket") or server.get("socket"):
-        return
-    port, other = server.get("port", ServerConfig().port), admin.get("port", AdminConfig().port)
-    hosts = {_plain_host(block.get("host")) for block in (server, admin)}
-    if port == other != 0 and (len(hosts) == 1 or hosts & {"0.0.0.0", "::"}):
-        message = f"port {port} is the server's; write another one"
-        yield document.around("admin", "port").problem(message)
+    there = [block for block in _LISTENERS if block == "server" or block in document.data]
+    for former, block in combinations(there, 2):
+        one, other = (_mapping(document.data.get(each)) for each in (former, block))
+        if one.get("socket") or other.get("socket"):
+            continue
+        port = one.get("port", _LISTENERS[former].port)
+        hosts = {_plain_host(each.get("host")) for each in (one, other)}
+        is_same = port == other.get("port", _LISTENERS[block].port) != 0
+        if is_same and (len(hosts) == 1 or hosts & {"0.0.0.0", "::"}):
+            message = f"port {port} is {_OF[former]}; write another one"
+            yield document.around(block, "port").problem(message)
+            return
 
 
 def _unix_sockets(document: Document) -> Iterator[Problem]:
     """Find Unix sockets with too long a path, with a host or port, or one for two listeners."""
     server = _mapping(document.data.get("server"))
-    paths: list[str] = []
-    for block in ("server", "admin"):
+    paths: dict[str, str] = {}
+    for block in _LISTENERS:
         written = _mapping(document.data.get(block)).get("socket")
         if not isinstance(written, str):
             continue
-        paths.append(os.path.abspath(document.folder / written))
+        other = paths.setdefault(os.path.abspath(document.folder / written), block)
+        if other != block:
+            message = f"this is {_OF[other]} socket; write another path"
+            yield document.at(block, "socket").problem(message)
         size = len(os.fsencode(document.folder.absolute() / written))
         if size > _SOCKET_PATH:
             message = f"the path has {size} bytes, and a Unix socket's {_SOCKET_PATH} at most"
             yield document.at(block, "socket").problem(message)
-    if len(set(paths)) < len(paths):
-        message = "this is the server's socket; write another path"
-        yield document.at("admin", "socket").problem(message)
     for key in ("host", "port") if server.get("socket") else ():
         if key in server:
             message = "leave this out: server.socket is listened on instead"
             yield document.key_at("server", key).problem(message)
+
+
+_OF = {"server": "the server's", "admin": "the admin listener's", "api": "the api's"}
 
 
 def _static_paths(document: Document) -> Iterator[Problem]:
@@ -206,6 +237,13 @@ def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     yield from _unknown_logs(document, config)
     for name in _mapping(document.data.get("namespaces")):
         namespace = config.namespaces.get(with_slash(name))
+        if (
+            namespace
+            and namespace.user
+            and not (namespace.connection_middleware or config.server.handshake_middleware)
+        ):
+            message = "no socket has a user: no middleware puts anything into its data"
+            yield document.at("namespaces", name, "user").warning(message)
         if "*" in name:
             message = f"'*' is no pattern here: clients must ask for {name!r} itself"
             yield document.key_at("namespaces", name).warning(message)

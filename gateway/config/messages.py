@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from gateway.errors import did_you_mean
+from gateway.redaction import HIDDEN
 
 __all__ = [
     "HIDDEN",
@@ -22,9 +23,6 @@ __all__ = [
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
-
-HIDDEN = "***"
-"""The text shown instead of a secret."""
 
 _LONGEST = 40
 _TYPES = {

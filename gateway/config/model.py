@@ -19,6 +19,8 @@ from gateway.limits import Limits, NamespaceLimits
 
 __all__ = [
     "AdminConfig",
+    "ApiConfig",
+    "ApiToken",
     "At",
     "BackendConfig",
     "GatewayConfig",
@@ -101,7 +103,8 @@ class RouteConfig:
 class NamespaceConfig:
     """One namespace; `routes` maps an event, a gateway event or `*` to its handler.
 
-    `is_whole` is false when routes with a problem are left out.
+    `user` is the path to a socket's user, such as `data.user`. `is_whole` is false when routes
+    with a problem are left out.
     """
 
     connection_middleware: tuple[Use, ...] = ()
@@ -110,6 +113,7 @@ class NamespaceConfig:
     connect_timeout: float = 20.0
     packet_timeout: float = 60.0
     order: Order = "concurrent"
+    user: str | None = None
     limits: NamespaceLimits = field(default_factory=NamespaceLimits)
     is_whole: bool = True
 
@@ -188,6 +192,34 @@ class AdminConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A token of the api. `name` is for the log; `scopes` are such as `push:/shop` and `read`."""
+
+    name: str
+    token: str = field(repr=False)
+    scopes: tuple[str, ...]
+
+    def allows(self, what: Literal["push", "read"], namespace: str) -> bool:
+        """True if it allows pushes to a namespace, or reading in it."""
+        return what in self.scopes or f"{what}:{namespace}" in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """The api listener's address: `socket` if there is one, else host and port.
+
+    `hosts` are names by which it may be asked besides its own.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7003
+    socket: Path | None = None
+    tls: TlsConfig | None = None
+    hosts: tuple[str, ...] = ()
+    tokens: tuple[ApiToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BackendConfig:
     """An HTTP service that answers events.
 
@@ -262,6 +294,7 @@ class GatewayConfig:
     reload: ReloadConfig
     limits: Limits
     admin: AdminConfig | None
+    api: ApiConfig | None
     log: LogConfig
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]

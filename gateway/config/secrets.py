@@ -18,6 +18,7 @@ _NAMES = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
+_API_TOKENS = ("api", "tokens")
 _FIELDS = frozenset({"authorization", "cookie"})
 _CHAIN = ("server", "handshake_middleware")
 
@@ -52,7 +53,7 @@ def is_secret(path: KeyPath) -> bool:
     if path[0] == "backends":
         is_field = path[2:4] == ("headers", "set") and _is_secret_field(str(path[-1]))
         return path[2:3] == ("sign",) or is_field
-    if path == _TOKEN:
+    if path == _TOKEN or (path[:2] == _API_TOKENS and path[-1] == "token"):
         return True
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
     keys = [key for key in options if isinstance(key, str)]
@@ -76,7 +77,7 @@ def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets
         for path, each in filled.items()
         if path[0] in {"services", "namespaces"}
         or path[:2] == _CHAIN
-        or path == _TOKEN
+        or is_secret(path)
         or (path[0] == "backends" and _is_shown_to_a_backend(path))
         for piece in each
     }

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.config import is_loopback, is_special
+from gateway.config import is_special
 from gateway.config.model import AdminConfig, GatewayConfig
+from gateway.daemon.access import NOT_FOR_PAGES, expect, has_token, is_named, is_of_a_page
 from gateway.daemon.fleet import Fleet
 from gateway.daemon.listener import AppServer, Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.metrics import Metrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.reload import Reloader, Verdict, placed
+from gateway.daemon.upgrade import Successor, UpgradeError, Upgrades
 from gateway.daemon.watcher import Watcher
 from gateway.engineio.violations import EventCounter
 from gateway.errors import ConfigError, Place, Problem
@@ -52,6 +54,7 @@ class AdminApi:
         watcher: Watcher,
         reloader: Reloader,
         metrics: Metrics,
+        upgrades: Upgrades,
         is_stopping: Callable[[], bool],
     ) -> None:
         self.file = file
@@ -60,6 +63,7 @@ class AdminApi:
         self._watcher = watcher
         self._reloader = reloader
         self._metrics = metrics
+        self._upgrades = upgrades
         self._is_stopping = is_stopping
         self._started = time.time()
 
@@ -86,6 +90,12 @@ class AdminApi:
         """Reload now."""
         return await self._reloader.request("admin")
 
+    async def upgrade(self) -> Successor:
+        """Let another process of the program take over. Raises `UpgradeError`."""
+        if self._is_stopping():
+            raise UpgradeError("the gateway is stopping")
+        return await self._upgrades.request()
+
     async def plan(self, file: Path | None) -> tuple[Plan, int]:
         """Return the plan of serving `file` now, and how many sockets that would close.
 
@@ -103,7 +113,9 @@ class AdminApi:
         degraded = reloader.degraded.problems if reloader.degraded else ()
         return {
             "file": str(self.file.absolute()),
-            "url": self._fleet.url,
+            "url": self._fleet.listener.url,
+            "version": version("sockgw"),
+            "pid": os.getpid(),
             "started": self._started,
             "degraded": _problems(degraded),
             "last_reload": verdict_json(reloader.last) if reloader.last else None,
@@ -113,9 +125,12 @@ class AdminApi:
         }
 
 
-def admin_listener(app: web.Application) -> Listener:
-    """Make the listener of `app`; its connections end when its address changes."""
-    return Listener(AppServer(app, AdminLog()))
+def admin_listener(app: web.Application, former: socket.socket | None) -> Listener:
+    """Make the listener of `app`; its connections end when its address changes.
+
+    `former` is as of `Listener`.
+    """
+    return Listener(AppServer(app, AdminLog()), former)
 
 
 def add_routes(app: web.Application, api: AdminApi) -> None:
@@ -129,19 +144,11 @@ def add_routes(app: web.Application, api: AdminApi) -> None:
         "/metrics": routes.metrics,
     }
     for path, get in gets.items():
-        app.router.add_get(path, get, expect_handler=_expect)
-    app.router.add_post("/-/reload", routes.reload, expect_handler=_expect)
-    app.router.add_post("/-/plan", routes.plan, expect_handler=_expect)
-    app.router.add_route("*", "/{path:.*}", _nothing, expect_handler=_expect)
-
-
-async def _expect(request: web.Request) -> None:
-    """Meet `Expect`; aiohttp's own handler sends the field back, which fails for some bytes."""
-    if request.headers["Expect"].lower() != "100-continue":
-        raise web.HTTPExpectationFailed
-    if request.version == HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
+        app.router.add_get(path, get, expect_handler=expect)
+    app.router.add_post("/-/reload", routes.reload, expect_handler=expect)
+    app.router.add_post("/-/upgrade", routes.upgrade, expect_handler=expect)
+    app.router.add_post("/-/plan", routes.plan, expect_handler=expect)
+    app.router.add_route("*", "/{path:.*}", _nothing, expect_handler=expect)
 
 
 async def _nothing(request: web.Request) -> web.StreamResponse:
@@ -180,8 +187,8 @@ class _Routes:
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
         # A web page in the operator's browser must not reload a gateway on loopback.
-        if "Origin" in request.headers:
-            return web.json_response({"error": "not for web pages"}, status=403)
+        if is_of_a_page(request):
+            return web.json_response({"error": NOT_FOR_PAGES}, status=403)
         if self._is_rebound(request):
             error = "this host name is not allowed: use localhost, or set admin.token"
             return web.json_response({"error": error}, status=403)
@@ -192,16 +199,14 @@ class _Routes:
     def _is_authorized(self, request: web.Request) -> bool:
         admin = self._api.admin
         token = admin.token if admin else None
-        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        return token is None or hmac.compare_digest(given, f"Bearer {token}".encode())
+        return token is None or has_token(request, token)
 
     def _is_rebound(self, request: web.Request) -> bool:
         """True for a web page that has its own host name lead to a listener without a token."""
         admin = self._api.admin
         if admin is None or admin.token or admin.socket:
             return False
-        host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
-        return not is_loopback(host) and host != admin.host.lower()
+        return not is_named(request, [admin.host.lower()])
 
     def _is_guarded(self) -> bool:
         """Tell whether only those who may run code as the daemon can get here."""
@@ -228,6 +233,14 @@ class _Routes:
         verdict = await self._api.reload()
         status = 409 if verdict.result == "failed" else 200
         return web.json_response(verdict_json(verdict), status=status)
+
+    async def upgrade(self, request: web.Request) -> web.Response:
+        try:
+            successor = await self._api.upgrade()
+        except UpgradeError as error:
+            found = {"error": str(error), "problems": _problems(error.problems)}
+            return web.json_response(found, status=409)
+        return web.json_response(asdict(successor))
 
     async def plan(self, request: web.Request) -> web.Response:
         try:
@@ -275,8 +288,9 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
     At most one line a second is logged about them. Faults are logged as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, listener: str = "admin") -> None:
         super().__init__(logging.getLogger("sockgw.admin"), {})
+        self._who = f"a client of the {listener} listener"
         self._counter = EventCounter("violation", [_BAD_HTTP])
 
     def exception(self, msg: object, *args: object, **facts: Any) -> None:
@@ -291,5 +305,5 @@ class AdminLog(logging.LoggerAdapter[logging.Logger]):
         """Count an error that a client caused; tell whether it was one."""
         if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
             return False
-        self._counter.record(_BAD_HTTP, "a client of the admin listener", type(error).__name__)
+        self._counter.record(_BAD_HTTP, self._who, type(error).__name__)
         return True

@@ -18,7 +18,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
@@ -28,6 +28,7 @@ from prometheus_client.core import Metric
 from gateway.cluster.peer import receive
 from gateway.daemon.plan import Plan
 from gateway.errors import Problem
+from gateway.push.operations import Operation
 from gateway.snapshot import Snapshot
 
 __all__ = [
@@ -40,22 +41,32 @@ __all__ = [
     "Committed",
     "Compare",
     "Compared",
+    "Done",
     "Ended",
     "Fork",
     "Forked",
     "Frames",
+    "GiveWay",
     "Join",
+    "LetGo",
+    "Linked",
     "Message",
     "Metrics",
     "Prepare",
+    "Push",
+    "Pushed",
     "Ready",
     "Refused",
     "Start",
     "Status",
     "Stop",
     "framed",
+    "operation_in",
     "packed",
+    "parcel",
+    "pickled",
     "unpacked",
+    "unparcelled",
 ]
 
 HEAD = struct.Struct("!IB")
@@ -65,6 +76,9 @@ MOST_WAITING = 2**24
 
 CHUNK = 2**16
 """Bytes that are read at once."""
+
+INLINE = 8_000
+"""Bytes of a push, or of its answer, that go in a message. More go in a file in memory."""
 
 MOST_DESCRIPTORS = 8
 """Descriptors that go with one message at most."""
@@ -200,6 +214,47 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """To a worker: do what another service asks for, an `Operation` as a `parcel`."""
+
+    operation: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """From a worker: the answer, JSON as a `parcel`, or why there is none; see `PushError`."""
+
+    answer: bytes | None = None
+    code: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """To a worker: the way to the process before or, unless `is_former`, after this one.
+
+    The two sockets of a `Link` come with this.
+    """
+
+    is_former: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveWay:
+    """To a worker: accept no more connections, since another process is about to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """From a worker: that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """To a worker: let the clients go to the workers of another process, then answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """To a worker: stop serving, in order, and end."""
 
@@ -221,6 +276,12 @@ Message: TypeAlias = (
     | Ask
     | Status
     | Metrics
+    | Push
+    | Pushed
+    | Linked
+    | GiveWay
+    | Done
+    | LetGo
     | Stop
 )
 
@@ -232,7 +293,8 @@ def _read_only(mapping: dict[object, object]) -> Mapping[object, object]:
     return MappingProxyType(mapping)
 
 
-def _pickled(value: object) -> bytes:
+def pickled(value: object) -> bytes:
+    """Return a value of the config, or of a message, as bytes."""
     file = io.BytesIO()
     pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
     # Configs are full of read-only mappings, which pickle does not take.
@@ -244,27 +306,59 @@ def _pickled(value: object) -> bytes:
 
 def packed(snapshot: Snapshot) -> int:
     """Return the descriptor of a file in memory with a snapshot in it, for `unpacked`."""
-    descriptor = os.memfd_create("sockgw snapshot", os.MFD_CLOEXEC)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(_pickled(snapshot))
-    return descriptor
+    return _in_memory(pickled(snapshot))
 
 
 def unpacked(descriptor: int) -> Snapshot:
     """Return the snapshot in a file of `packed`; closes the descriptor."""
-    try:
-        # Read at an offset of its own: the other workers share the descriptor's.
-        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-            found = pickle.loads(data)
-    finally:
-        os.close(descriptor)
+    with _of_memory(descriptor) as data:
+        found = pickle.loads(data)
     assert isinstance(found, Snapshot)
     return found
 
 
+def parcel(data: bytes) -> tuple[bytes | None, list[int]]:
+    """Return data for a message, or `None` and a file in memory that has it.
+
+    The channel must not fill up with what is large. Close the file when the message is sent.
+    """
+    return (data, []) if len(data) <= INLINE else (None, [_in_memory(data)])
+
+
+def unparcelled(data: bytes | None, descriptors: Sequence[int]) -> bytes:
+    """Return the data of a `parcel`; closes the descriptor."""
+    if data is not None:
+        return data
+    with _of_memory(descriptors[0]) as file:
+        return bytes(file)
+
+
+def operation_in(data: bytes) -> Operation:
+    """Return the operation of a `Push`."""
+    found: Operation = pickle.loads(data)
+    return found
+
+
+def _in_memory(data: bytes) -> int:
+    descriptor = os.memfd_create("sockgw", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    return descriptor
+
+
+@contextmanager
+def _of_memory(descriptor: int) -> Iterator[mmap.mmap]:
+    try:
+        # Read at an offset of its own: the other workers share the descriptor's.
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+            yield data
+    finally:
+        os.close(descriptor)
+
+
 def framed(number: int, message: Message, descriptors: int = 0) -> bytes:
     """Return a message as its frame."""
-    body = _pickled((number, message))
+    body = pickled((number, message))
     return HEAD.pack(len(body), descriptors) + body
 
 

@@ -11,11 +11,17 @@ from typing import Any, Protocol
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
+from gateway.daemon.listener import Listener
 from gateway.daemon.plan import Plan
 from gateway.errors import ConfigError, Problem
+from gateway.push.operations import Operation
 from gateway.snapshot import Snapshot
 
-__all__ = ["Candidate", "Fleet", "Unready"]
+__all__ = ["START", "Candidate", "Fleet", "Unready"]
+
+START = 60.0
+"""Seconds in which a process has to be ready, beyond what loading and services may take."""
 
 
 class Unready(ConfigError):
@@ -34,6 +40,13 @@ class Candidate(Protocol):
 
     @property
     def warnings(self) -> Sequence[Problem]: ...
+
+    @property
+    def members(self) -> int:
+        """The number of processes that will serve it."""
+
+    async def link(self, links: Sequence[Link]) -> None:
+        """Let each member send requests for unknown sessions to the process before this one."""
 
     async def commit(self) -> None:
         """Serve it from now on."""
@@ -54,8 +67,8 @@ class Fleet(Protocol):
         """The number of the generation that serves; 0 if none does."""
 
     @property
-    def url(self) -> str:
-        """The URL of the public listener, without a path."""
+    def listener(self) -> Listener:
+        """The public listener. Raises `LookupError` before the first snapshot serves."""
 
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> Candidate | None:
         """Get a snapshot ready to serve; `None` if what it says is served already.
@@ -70,11 +83,26 @@ class Fleet(Protocol):
         Raises `ConfigError` and `ListenError`.
         """
 
+    async def push(self, operation: Operation) -> bytes:
+        """Do what another service asks for, and return the answer as JSON.
+
+        Raises `PushError`.
+        """
+
     async def status(self) -> dict[str, Any]:
         """Return what serves, and for whom, as JSON has it."""
 
     async def metrics(self) -> Sequence[Metric]:
         """Return the metrics of what serves."""
 
-    async def close(self) -> None:
-        """Stop serving, in order."""
+    async def give_way(self, links: Sequence[Link]) -> None:
+        """Stop accepting connections: another process is about to, on the same socket.
+
+        What it gets for sessions of this one comes on `links`.
+        """
+
+    async def close(self, *, is_replaced: bool = False) -> None:
+        """Stop serving, in order.
+
+        With `is_replaced`, another process accepts the connections; see `let_go`.
+        """

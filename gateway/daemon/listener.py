@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -38,6 +38,9 @@ BACKLOG = 1024
 
 ANSWER = 30.0
 """Longest time for the last answer on a connection, in seconds."""
+
+LINE = 65_536
+"""Bytes of the first line of a request to an application at most: names in it may be long."""
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 """The address of a TCP socket, as `socket.getaddrinfo` returns it."""
@@ -148,7 +151,12 @@ class AppServer:
         self, app: web.Application, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]
     ) -> None:
         self._runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logger
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=1.0,
+            logger=logger,
+            max_line_size=LINE,
         )
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -190,6 +198,7 @@ class Move:
             await self._listener.serve(self.bound)
         elif self.is_needed:
             await self._listener.stop_accepting()
+        self._listener.leave_former()
 
     def cancel(self) -> None:
         """Close the new address."""
@@ -198,9 +207,14 @@ class Move:
 
 
 class Listener:
-    """Serves the connections of `server` on the last bound address."""
+    """Serves the connections of `server` on the last bound address.
 
-    def __init__(self, server: ProtocolServer) -> None:
+    `former` is a socket of the process that this one takes over from, `None` without one: the first
+    address is served on it if it is the same.
+    """
+
+    def __init__(self, server: ProtocolServer, former: socket.socket | None = None) -> None:
+        self._former = former
         self._server = server
         self._site: Site | None = None
         self._bound: BoundAddress | None = None
@@ -211,6 +225,11 @@ class Listener:
         if self._bound is None:
             raise LookupError("not listening")
         return self._bound.url
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """The socket on which connections are accepted; `None` if none are."""
+        return self._bound.sock if self._bound and self._site else None
 
     def is_at(self, address: Address) -> bool:
         """True if this address is served with this certificate. Raises `ListenError`."""
@@ -226,7 +245,10 @@ class Listener:
     def bind(self, address: Address) -> BoundAddress:
         """Bind an address. Raises `ListenError`."""
         certificate, context = _certificate(address), _context(address)
-        sock = _socket(address, self._bound.sock if self._bound and self._site else None)
+        former, at = self._former, address
+        if former and not address.port:  # any port will do, so the clients' stays
+            at = replace(address, port=_port(former) or 0)
+        sock = _socket(at, former or self.sock)
         return BoundAddress(address, _url(sock, context), certificate, sock, context)
 
     def prepare(self, address: Address | None) -> Move:
@@ -245,7 +267,7 @@ class Listener:
         path = bound.address.path
         if former and former_site:
             await self._leave(former, former_site, keep=path)
-        if path and former and former.address.path == path:
+        if path:
             with suppress(OSError):  # somebody has removed it
                 path.chmod(bound.address.mode)
 
@@ -254,6 +276,18 @@ class Listener:
         if self._bound and self._site:
             await self._leave(self._bound, self._site)
             self._site = None
+
+    async def give_away(self) -> None:
+        """Stop accepting connections: another process does, on the same socket."""
+        if self._bound and self._site:
+            await self._leave(self._bound, self._site, keep=self._bound.address.path)
+            self._site = None
+
+    def leave_former(self) -> None:
+        """Close the socket of the process before: what is served now is served."""
+        if self._former is not None:
+            self._former.close()
+            self._former = None
 
     async def close(self) -> None:
         """Stop accepting connections, and end every connection."""
@@ -272,7 +306,7 @@ class Listener:
 def _socket(address: Address, ours: socket.socket | None) -> socket.socket:
     """Open a socket that listens at `address`. Raises `ListenError`.
 
-    `ours` is the socket that is served now, which may use the same port; `None` for none.
+    `ours` is a socket that is served already, which may use the same port; `None` for none.
     """
     if address.inherited is not None:
         # The mode is that of all processes that share the socket, and dup() sets it again.

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from gateway.config import Secrets
 from gateway.config.model import LogConfig
 from gateway.daemon.capture import PRINTED, capture
 from gateway.errors import Problem
+from gateway.redaction import HIDDEN, is_secret_name, redacted
 
 __all__ = ["DIRECT", "Format", "configure", "hide", "is_json", "problem_fields", "set_up"]
 
@@ -28,7 +29,7 @@ Format = Literal["text", "json"]
 
 log = logging.getLogger("sockgw.server")
 
-_FACTS = ("address", "namespace", "socket", "event", "request_id")
+_FACTS = ("address", "namespace", "socket", "user", "event", "request_id")
 DIRECT = ("sockgw", "asyncio", "python", "py.warnings")
 """The loggers that do not depend on what plugins do to the root logger."""
 
@@ -185,7 +186,11 @@ class _Masking(logging.Formatter):
         self.mask = mask
 
     def text(self, record: logging.LogRecord) -> str:
-        return self.mask(record.getMessage())
+        """The message without secrets, those in its arguments included."""
+        if not _has_containers(record.args):
+            return self.mask(record.getMessage())
+        arguments: Any = redacted(record.args)
+        return self.mask(str(record.msg) % arguments)
 
     def trace(self, record: logging.LogRecord) -> str:
         """The traceback, or the stack that was asked for; `""` for neither."""
@@ -239,7 +244,7 @@ class _Json(_Masking):
             "time": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self.text(record),
         }
         entry = {**entry, **{key: own[key] for key in own if key not in entry}}
         entry |= known.get("fields", {})
@@ -256,10 +261,20 @@ class _Json(_Masking):
             case float() if isfinite(value):
                 return value
             case Mapping() if depth < _DEEPEST:
-                return {self.mask(str(k)): self._value(v, depth + 1) for k, v in value.items()}
+                return {self.mask(str(k)): self._of(str(k), v, depth + 1) for k, v in value.items()}
             case list() | tuple() if depth < _DEEPEST:
                 return [self._value(each, depth + 1) for each in value]
-        return self.mask(str(value))
+        return self.mask(str(redacted(value)))
+
+    def _of(self, name: str, value: object, depth: int) -> object:
+        return HIDDEN if is_secret_name(name) else self._value(value, depth)
+
+
+def _has_containers(arguments: object) -> bool:
+    """Tell whether arguments of a log call may have secrets by name in them."""
+    if not isinstance(arguments, tuple):
+        return isinstance(arguments, Mapping)
+    return any(isinstance(each, Mapping | list | tuple) for each in arguments)
 
 
 def _escaped(character: str) -> str:

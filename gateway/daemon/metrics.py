@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
@@ -187,9 +187,15 @@ class ServingMetrics:
 
 
 class Metrics:
-    """The metrics of the gateway: those of the fleet, and its reloads by trigger and result."""
+    """The metrics of the gateway: those of the fleet, its reloads by trigger and result, and more.
 
-    def __init__(self, fleet: Fleet, watcher: Watcher) -> None:
+    `more` collects those of other listeners.
+    """
+
+    def __init__(
+        self, fleet: Fleet, watcher: Watcher, more: Callable[[], Iterable[Metric]] = tuple
+    ) -> None:
+        self._more = more
         self._fleet = fleet
         self._watcher = watcher
         self._reloads: Counter[tuple[str, str]] = Counter()
@@ -198,7 +204,8 @@ class Metrics:
     async def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         registry = CollectorRegistry()
-        registry.register(_Collected([*await self._fleet.metrics(), *self._reloading()]))
+        fleet = await self._fleet.metrics()
+        registry.register(_Collected([*fleet, *self._more(), *self._reloading()]))
         return generate_latest(registry)
 
     def record_reload(self, trigger: str, result: str, at: float) -> None:

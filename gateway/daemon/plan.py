@@ -30,8 +30,8 @@ T = TypeVar("T")
 MOST_PAGES = 20
 """Pages that a plan names one by one; more than that are counted."""
 
-BLOCKS = ("server", "reload", "limits", "admin", "log")
-SECRETS = ("token",)
+BLOCKS = ("server", "reload", "limits", "admin", "api", "log")
+SECRETS = ("token", "tokens")
 
 RESTART_KEYS = ("path", "serializer", "workers")
 """Keys of `server` that only a restart can change: clients or processes depend on them."""
@@ -153,7 +153,7 @@ def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterat
     for chain in ("connection_middleware", "packet_middleware"):
         yield from _chain(f"{name} {chain}", getattr(old, chain), getattr(new, chain))
     at = "namespaces", name
-    for key in ("connect_timeout", "packet_timeout", "order"):
+    for key in ("connect_timeout", "packet_timeout", "order", "user"):
         yield from _key(f"{name} {key}", (*at, key), (before, after), (old, new))
     yield from _namespace_limits(name, before, after)
     yield from _presence(f"{name} route '{{}}'", old.routes, new.routes)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
@@ -19,9 +19,10 @@ from typing import Literal
 
 from gateway.config.model import GatewayConfig
 from gateway.daemon.admin_door import AdminDoor
-from gateway.daemon.fleet import Fleet
+from gateway.daemon.api_door import ApiDoor
+from gateway.daemon.fleet import Candidate, Fleet
 from gateway.daemon.last_good import LastGood
-from gateway.daemon.listener import ListenError
+from gateway.daemon.listener import ListenError, Move
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, problem_fields
 from gateway.daemon.metrics import Metrics
@@ -79,9 +80,10 @@ class Triggers:
 class Reloader:
     """Runs reloads of `file` as they are asked for.
 
-    `fleet` serves clients, `admin` is where the admin listener listens. `degraded` holds the
+    `fleet` serves clients, `doors` are where the other listeners listen. `degraded` holds the
     problems of the file on disk while the last good configuration is served instead of it. `last`
-    is the newest verdict. `reloaded` is called with every verdict.
+    is the newest verdict. `reloaded` is called with every verdict. While somebody else holds
+    `turn`, reloads wait.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Reloader:
         *,
         loading: Loading,
         fleet: Fleet,
-        admin: AdminDoor,
+        doors: Sequence[AdminDoor | ApiDoor],
         watcher: Watcher,
         last_good: LastGood,
         metrics: Metrics,
@@ -100,11 +102,12 @@ class Reloader:
     ) -> None:
         self.degraded: ConfigError | None = None
         self.last: Verdict | None = None
+        self.turn = asyncio.Lock()
         self._file = file
         self._triggers = triggers
         self._loading = loading
         self._fleet = fleet
-        self._admin = admin
+        self._doors = doors
         self._watcher = watcher
         self._last_good = last_good
         self._metrics = metrics
@@ -128,8 +131,9 @@ class Reloader:
         try:
             while True:
                 trigger = await self._triggers.next()
-                answer, self._next = self._next, _future()
-                verdict = await self._once(trigger)
+                async with self.turn:
+                    answer, self._next = self._next, _future()
+                    verdict = await self._once(trigger)
                 answer.set_result(verdict)
                 try:
                     self._report(verdict)
@@ -177,11 +181,18 @@ class Reloader:
         await self.keep(snapshot)
         return plan
 
-    async def serve(self, snapshot: Snapshot, *, anyway: bool = True) -> Plan | None:
+    async def serve(
+        self,
+        snapshot: Snapshot,
+        *,
+        anyway: bool = True,
+        prepared: Callable[[Candidate], Awaitable[None]] | None = None,
+    ) -> Plan | None:
         """Make `snapshot` the one that serves; `None` if what it says is served already.
 
-        With `anyway`, serve it even then. Raises `ConfigError` and `ListenError`; nothing has
-        changed then.
+        With `anyway`, serve it even then. `prepared` is awaited with the candidate when nothing can
+        fail any more.
+        Raises `ConfigError` and `ListenError`; nothing has changed then.
         """
         config, former = snapshot.config, self._fleet.snapshot
         if config is None:
@@ -189,17 +200,23 @@ class Reloader:
         # A service that fails to start may repeat its options, so they are masked before.
         known = former.config.secrets if former and former.config else config.secrets
         hide(known, config.secrets)
-        anyway = anyway or not self._admin.is_at(config)
+        anyway = anyway or not all(door.is_at(config) for door in self._doors)
         candidate = await self._fleet.prepare(snapshot, anyway=anyway)
         if candidate is None:
             return None
-        try:
-            move = self._admin.prepare(config)
-        except ListenError:
-            await candidate.abort()
-            raise
+        moves: list[Move] = []
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(candidate.abort)
+            for door in self._doors:
+                move = door.prepare(config)
+                undo.callback(move.cancel)
+                moves.append(move)
+            undo.pop_all()
+        if prepared is not None:
+            await prepared(candidate)
         await candidate.commit()
-        await move.make()
+        for move in moves:
+            await move.make()
         self._apply(config, candidate.warnings)
         return candidate.plan
 
@@ -250,7 +267,7 @@ class Reloader:
 
     def summary(self) -> str:
         """Return the state of the gateway in one line, for systemd."""
-        summary = f"generation {self._fleet.generation} serves at {self._fleet.url}"
+        summary = f"generation {self._fleet.generation} serves at {self._fleet.listener.url}"
         if self.last and self.last.result == "failed":
             return f"{summary}; the last reload failed: {self.last.problems[0]}"
         return summary

@@ -11,15 +11,17 @@ from dataclasses import fields, replace
 from math import inf
 from typing import Any
 
+from gateway.cluster.handover import Handover
 from gateway.compiler import Build
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.listener import Address, Listener, Move, PublicServer
 from gateway.daemon.plan import RESTART_KEYS, Plan, compare, duration
-from gateway.daemon.shutdown import shut_down
+from gateway.daemon.shutdown import let_go, shut_down
 from gateway.engineio.settings import Settings
 from gateway.http.descriptors import descriptors_for_connections
 from gateway.http.static import Static
 from gateway.limits import Limits
+from gateway.push.performing import Pusher
 from gateway.runtime.blueprint import Generation
 from gateway.socketio.server import Server
 
@@ -32,10 +34,10 @@ class Serving:
     """The public listener, and the build it serves.
 
     `override` takes precedence over the file's `server` block. `inherited` is a socket for clients
-    that listens already: it takes precedence over everything. `handed` is one that the supervisor
-    of a worker has bound, for the next build to prepare; `None` without one. `closed` counts the
-    sockets whose namespace a reload removed. `since` is when the build began to serve, in seconds
-    since the epoch.
+    that listens already: it takes precedence over everything. `former` is as of `Listener`.
+    `handed` is one that the supervisor of a worker has bound, for the next build to prepare; `None`
+    without one. `closed` counts the sockets whose namespace a reload removed. `since` is when the
+    build began to serve, in seconds since the epoch.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Serving:
         first: Build,
         override: Mapping[str, Any],
         inherited: socket.socket | None = None,
+        former: socket.socket | None = None,
     ) -> None:
         self.build = first
         self.handed: socket.socket | None = None
@@ -54,7 +57,9 @@ class Serving:
         self._static = Static(self.server.path)
         self.http = self.sockets.engine.http_server(self.server.path, self._static)
         self.public = PublicServer(self.http, self._trusts)
-        self.listener = Listener(self.public)
+        self.listener = Listener(self.public, former)
+        self.handover = Handover(self.sockets.engine, self.http)
+        self.pusher = Pusher(self.sockets.hub)
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -143,10 +148,16 @@ class Serving:
         """The keys that wait for a restart."""
         return compare(self.build, self.build, self.server).pending
 
+    async def let_go(self) -> None:
+        """Let all clients go: another process has taken the listening socket over."""
+        window = self.build.config.reload.close_window
+        await let_go(self.sockets, self.http, self.server.stop_timeout, window)
+
     async def close(self) -> None:
         """Stop serving and listening; see `shut_down`."""
         window = self.build.config.reload.close_window
         await shut_down(self.sockets, self.listener, self.server.stop_timeout, window)
+        self.handover.close()
         self.sockets.dispatcher.in_flight.load.stop()
 
     def _trusts(self, address: str) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.daemon.listener import Listener
 from gateway.engineio.engine import Engine
+from gateway.engineio.receiver import NOBODY
+from gateway.engineio.session import Session
 from gateway.engineio.transports import CLOSE_LIMIT
+from gateway.http.connection import HttpServer
 from gateway.runtime.live import Live
 from gateway.socketio.server import Server
 
-__all__ = ["CHAINS", "shut_down"]
+__all__ = ["CHAINS", "let_go", "shut_down"]
 
 log = logging.getLogger("sockgw.server")
 
@@ -23,8 +26,52 @@ CHAINS = 10.0
 PACE = 0.001
 """Longest time between closing two clients, in seconds: they should not all reconnect at once."""
 
+EASY_PACE = 0.01
+"""The same while another process serves already, so that nobody waits for them."""
+
 PAUSE = 0.01
-"""Time between two checks if polling clients have fetched their last packets, in seconds."""
+"""Time between two looks at what clients still do, in seconds."""
+
+
+async def let_go(server: Server, http: HttpServer, timeout: float, window: float) -> None:
+    """Let all clients go to the process that has taken the listening socket over.
+
+    They are served until then, and spread over up to `window` seconds. A session is closed while
+    nothing that its client asked for is under way, at most `timeout` seconds later than due.
+    """
+    engine, limit = server.engine, time.monotonic() + window + timeout
+    count = len(engine.sessions)
+    http.is_leaving = True
+    pace = min(EASY_PACE, window / max(1, len(engine.sessions)))
+    while time.monotonic() < limit:
+        open_ones = [each for each in engine.sessions.values() if each.receiver is not NOBODY]
+        if not open_ones and http.is_at_rest:
+            break
+        await _close_at_rest(open_ones, server.is_at_rest, pace, limit)
+        await asyncio.sleep(PAUSE)
+    _log_counts(log.info, "clients", (count, "let go"))
+
+
+async def _close_at_rest(
+    sessions: Sequence[Session],
+    is_at_rest: Callable[[Session], bool],
+    pace: float,
+    limit: float,
+) -> None:
+    """Close sessions at rest, `pace` seconds apart, and the others once `limit` has passed."""
+    due = time.monotonic()
+    while sessions:
+        busy = []
+        for session in sessions:
+            if not is_at_rest(session) and time.monotonic() < limit:
+                busy.append(session)
+                continue
+            session.close("server shutting down")
+            due += pace
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        sessions = busy
+        if busy:
+            await asyncio.sleep(PAUSE)
 
 
 async def shut_down(server: Server, listener: Listener, timeout: float, window: float) -> None:

@@ -1,4 +1,4 @@
-"""Signals: SIGINT and SIGTERM stop the daemon, SIGHUP reloads it."""
+"""Signals: SIGINT and SIGTERM stop the daemon, SIGHUP reloads it, SIGUSR2 upgrades it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = ["signals"]
 log = logging.getLogger("sockgw.server")
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
+OTHERS = (signal.SIGHUP, signal.SIGUSR2)
 
 _ending = threading.Lock()
 
@@ -28,8 +29,10 @@ LAST_LINE = 0.5
 
 
 @contextmanager
-def signals(stop: Callable[[str], None], reload: Callable[[], None]) -> Iterator[None]:
-    """Let SIGINT and SIGTERM call `stop` with their name, and SIGHUP call `reload`, in the loop.
+def signals(
+    stop: Callable[[str], None], reload: Callable[[], None], upgrade: Callable[[], None]
+) -> Iterator[None]:
+    """Let SIGINT and SIGTERM call `stop` with their name, in the loop; SIGHUP, SIGUSR2 the others.
 
     A second SIGINT or SIGTERM ends the process at once, whatever the main thread is doing; the exit
     code is 128 plus the signal's number. To be entered in the main thread.
@@ -47,10 +50,10 @@ def signals(stop: Callable[[str], None], reload: Callable[[], None]) -> Iterator
     def on_stop(number: int, frame: FrameType | None) -> None:
         in_handler.saw(number)
 
-    def on_reload(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(reload)
+    def on_other(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(reload if number == signal.SIGHUP else upgrade)
 
-    handlers = {**dict.fromkeys(STOPS, on_stop), signal.SIGHUP: on_reload}
+    handlers = {**dict.fromkeys(STOPS, on_stop), **dict.fromkeys(OTHERS, on_other)}
     former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         with _listening(in_thread.saw):

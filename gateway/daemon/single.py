@@ -11,11 +11,14 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from gateway.backends.backend import HttpBackend
+from gateway.cluster.handover import Link
+from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.errors import Problem
+from gateway.push.operations import Operation
 from gateway.runtime.live import OldGeneration
 from gateway.snapshot import Snapshot
 
@@ -25,7 +28,7 @@ __all__ = ["SingleProcess", "serving_status"]
 class SingleProcess:
     """A fleet of one: this process serves.
 
-    `override` and `inherited` are as of `Serving`.
+    `override`, `inherited` and `former` are as of `Serving`.
     """
 
     def __init__(
@@ -33,10 +36,11 @@ class SingleProcess:
         loading: Loading,
         override: Mapping[str, Any],
         inherited: socket.socket | None = None,
+        former: socket.socket | None = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self._loading = loading
-        self._override, self._inherited = override, inherited
+        self._override, self._inherited, self._former = override, inherited, former
         self._serving: Serving | None = None
         self._metrics: ServingMetrics | None = None
 
@@ -52,13 +56,13 @@ class SingleProcess:
         return self._serving.generation if self._serving else 0
 
     @property
-    def url(self) -> str:
-        return self.serving.listener.url
+    def listener(self) -> Listener:
+        return self.serving.listener
 
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         former = self._serving.build if self._serving else None
         build = await self._loading.build(snapshot, former)
-        serving = self._serving or Serving(build, self._override, self._inherited)
+        serving = self._serving or Serving(build, self._override, self._inherited, self._former)
         if not anyway and self._serving and serving.serves(build):
             return None
         return _Candidate(self, snapshot, serving, await serving.prepare(build))
@@ -75,14 +79,24 @@ class SingleProcess:
         sockets = serving.sockets.hub.rooms.counts
         return plan, sum(sockets[name] for name in plan.removed)
 
+    async def push(self, operation: Operation) -> bytes:
+        return await self.serving.pusher.perform(operation)
+
     async def status(self) -> dict[str, Any]:
         return serving_status(self.serving)
 
     async def metrics(self) -> Sequence[Metric]:
         return [*self._metrics.collect()] if self._metrics else []
 
-    async def close(self) -> None:
+    async def give_way(self, links: Sequence[Link]) -> None:
+        await self.serving.listener.give_away()
+        for link in links:
+            await self.serving.handover.from_successor(link)
+
+    async def close(self, *, is_replaced: bool = False) -> None:
         if self._serving:
+            if is_replaced:
+                await self._serving.let_go()
             await self._serving.close()
 
 
@@ -102,6 +116,14 @@ class _Candidate:
     @property
     def warnings(self) -> Sequence[Problem]:
         return self._prepared.build.warnings
+
+    @property
+    def members(self) -> int:
+        return 1
+
+    async def link(self, links: Sequence[Link]) -> None:
+        for link in links:
+            await self._serving.handover.to_former(link)
 
     async def commit(self) -> None:
         await self._prepared.commit()

@@ -16,7 +16,17 @@ from typing import Literal
 from prometheus_client.core import Metric
 
 from gateway.daemon.accepting import ConnectionCounts
-from gateway.daemon.control import Ask, Channel, Join, Message, Metrics, Start, Stop
+from gateway.daemon.control import (
+    Ask,
+    Channel,
+    Join,
+    Message,
+    Metrics,
+    Pushed,
+    Start,
+    Stop,
+    unparcelled,
+)
 from gateway.daemon.zygote import Zygote, ZygoteLost
 
 __all__ = ["Pauses", "Supervisor", "Worker", "WorkerLost"]
@@ -119,6 +129,8 @@ class Worker:
     def _take(self, number: int, message: Message, descriptors: list[int]) -> None:
         if isinstance(message, Metrics):
             self.metrics, self._missed = message.metrics, 0
+        elif isinstance(message, Pushed) and not message.code:
+            message = Pushed(unparcelled(message.answer, descriptors))
         if (answer := self._answers.get(number)) and not answer.done():
             answer.set_result(message)
 

@@ -14,13 +14,13 @@ from contextlib import ExitStack, suppress
 
 from gateway.daemon.listener import ListenError
 
-__all__ = ["ADMIN", "CLIENTS", "Notifier", "inherited_sockets"]
+__all__ = ["ADMIN", "API", "CLIENTS", "Notifier", "inherited_sockets"]
 
 FIRST = 3
 """The first descriptor that is passed."""
 
-ADMIN, CLIENTS = "admin", "clients"
-"""What a passed socket is for. Any name but `admin` means clients."""
+ADMIN, CLIENTS, API = "admin", "clients", "api"
+"""What a socket is for. Any name but `admin` of one that is passed means clients."""
 
 
 def inherited_sockets(environ: Mapping[str, str] = os.environ) -> dict[str, socket.socket]:
@@ -87,6 +87,10 @@ class Notifier:
         """A reload has begun; `ready` ends it, whatever its outcome."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
+
+    def replaced(self, pid: int) -> None:
+        """Another process serves from now on, and speaks for the daemon."""
+        self._send(f"MAINPID={pid}")
 
     def stopping(self) -> None:
         """The daemon is about to end."""

@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
+from gateway.cluster.handover import Link
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.cluster.shares import Shares
@@ -35,16 +36,25 @@ from gateway.daemon.control import (
     Committed,
     Compare,
     Compared,
+    Done,
+    GiveWay,
     Join,
+    LetGo,
+    Linked,
     Message,
     Metrics,
     Prepare,
+    Push,
+    Pushed,
     Ready,
     Refused,
     Start,
     Status,
     Stop,
+    operation_in,
+    parcel,
     unpacked,
+    unparcelled,
 )
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, set_up
@@ -53,6 +63,7 @@ from gateway.daemon.reload import placed
 from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.daemon.single import serving_status
 from gateway.errors import ConfigError, Place, Problem
+from gateway.push.problems import PushError
 from gateway.runtime.live import FAULT
 from gateway.snapshot import Snapshot
 
@@ -67,7 +78,7 @@ _Work: TypeAlias = Callable[[], Awaitable[Message | None]]
 def main(control: socket.socket) -> None:
     """Be a worker until the supervisor says stop; `control` is the channel to it."""
     # A terminal sends these to all processes of the daemon: the supervisor says what they mean.
-    for told in (signal.SIGINT, signal.SIGHUP):
+    for told in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(told, lambda number, frame: None)
 
     async def serve(started: Callable[[str], None]) -> None:
@@ -147,13 +158,26 @@ class Worker:
                 self._do_in_turn(number, self._abort)
             case Compare():
                 self._do(number, partial(self._compare, descriptors[0]))
-            case Ask("status"):
-                assert self._serving is not None
-                self._channel.send(number, Status(serving_status(self._serving)))
-            case Ask():
-                self._channel.send(number, Metrics(self._figures()))
+            case Push(operation):
+                asked = unparcelled(operation, descriptors)
+                self._do(number, partial(self._push, number, asked))
+            case Ask(what):
+                self._channel.send(number, self._told(what))
+            case Linked(is_former):
+                link = (socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1]))
+                self._do(number, partial(self._link, link, is_former=is_former))
+            case GiveWay():
+                self._do(number, self._give_way)
+            case LetGo():
+                self._do(number, self._let_go)
             case Stop():
                 self._stop.set()
+
+    def _told(self, what: str) -> Message:
+        if what == "metrics":
+            return Metrics(self._figures())
+        assert self._serving is not None
+        return Status(serving_status(self._serving))
 
     def _do(self, number: int, work: _Work) -> None:
         """Do `work` in a task of its own, and send what it returns as the answer."""
@@ -261,6 +285,24 @@ class Worker:
             self._started(ready.build.build.blueprint.digest)
         return Committed(self._serving.generation, at)
 
+    async def _link(self, link: Link, *, is_former: bool) -> Message:
+        ready = self._prepared.serving if self._prepared else None
+        serving = self._serving or ready
+        assert serving is not None
+        join = serving.handover.to_former if is_former else serving.handover.from_successor
+        await join(link)
+        return Done()
+
+    async def _give_way(self) -> Message:
+        assert self._serving is not None
+        await self._serving.listener.give_away()
+        return Done()
+
+    async def _let_go(self) -> Message:
+        assert self._serving is not None
+        await self._serving.let_go()
+        return Done()
+
     async def _abort(self) -> None:
         if self._prepared is not None:
             ready, self._prepared = self._prepared, None
@@ -276,6 +318,20 @@ class Worker:
         except ConfigError as error:
             return Refused(error.problems, error.warnings)
         return Compared(plan)
+
+    async def _push(self, number: int, operation: bytes) -> Message | None:
+        assert self._serving is not None
+        try:
+            answer = await self._serving.pusher.perform(operation_in(operation))
+        except PushError as error:
+            return Pushed(None, error.code, error.detail)
+        data, descriptors = parcel(answer)
+        try:
+            self._channel.send(number, Pushed(data), *descriptors)
+        finally:
+            for each in descriptors:
+                os.close(each)
+        return None
 
     def _figures(self) -> tuple[Metric, ...]:
         return tuple(self._metrics.collect()) if self._metrics else ()

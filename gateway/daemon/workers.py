@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.cluster.handover import Link
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.control import (
     Abort,
@@ -20,15 +21,22 @@ from gateway.daemon.control import (
     Committed,
     Compare,
     Compared,
+    GiveWay,
+    LetGo,
+    Linked,
     Message,
     Prepare,
+    Push,
+    Pushed,
     Ready,
     Refused,
     Start,
     Status,
     packed,
+    parcel,
+    pickled,
 )
-from gateway.daemon.fleet import Unready
+from gateway.daemon.fleet import START, Unready
 from gateway.daemon.listener import Address, BoundAddress, Listener, Move, Site
 from gateway.daemon.log import Format
 from gateway.daemon.plan import RESTART_KEYS, Plan
@@ -38,6 +46,8 @@ from gateway.daemon.sums import Sums, summed_status
 from gateway.daemon.supervisor import Supervisor, Worker, WorkerLost
 from gateway.daemon.zygote import ZygoteLost
 from gateway.errors import ConfigError, Place, Problem
+from gateway.push.operations import Operation
+from gateway.push.problems import PushError
 from gateway.runtime.services import START_TIMEOUT
 from gateway.snapshot import Snapshot
 
@@ -50,9 +60,6 @@ COMMIT = 5.0
 
 LEAST_SILENCE, SILENCES = 5.0, 5
 """How long a worker may not answer: at least these seconds, or so often `overload_after`."""
-
-START = 60.0
-"""Seconds in which a worker has to be ready, beyond what loading and services may take."""
 
 TELL = 2.0
 """Seconds in which a worker has to tell its status or its metrics."""
@@ -82,7 +89,8 @@ class WorkerFleet:
     """A fleet of `count` workers.
 
     `override` takes precedence over the file's `server` block, and `inherited`, a socket for
-    clients that listens already, over everything. `log_format` and `verbose` are those of the log.
+    clients that listens already, over everything. `former` is as of `Listener`. `log_format` and
+    `verbose` are those of the log.
     """
 
     def __init__(
@@ -90,6 +98,7 @@ class WorkerFleet:
         count: int,
         override: Mapping[str, Any],
         inherited: socket.socket | None,
+        former: socket.socket | None,
         *,
         log_format: Format | None,
         verbose: bool,
@@ -100,7 +109,7 @@ class WorkerFleet:
         self._log_format: Format | None = log_format
         self._verbose = verbose
         self._door = _Door()
-        self._listener = Listener(self._door)
+        self.listener = Listener(self._door, former)
         self._file: int | None = None  # of the snapshot that serves
         self._unused = UnusedAddress(inherited)
         self._sums = Sums()
@@ -120,10 +129,6 @@ class WorkerFleet:
         return self._supervisor.workers
 
     @property
-    def url(self) -> str:
-        return self._listener.url
-
-    @property
     def _config(self) -> GatewayConfig | None:
         return self.snapshot.config if self.snapshot else None
 
@@ -141,11 +146,11 @@ class WorkerFleet:
     async def _prepare(self, snapshot: Snapshot, anyway: bool) -> _Candidate | None:
         assert snapshot.config is not None
         file = packed(snapshot)
-        move = Move(self._listener, is_needed=False, bound=None)
+        move = Move(self.listener, is_needed=False, bound=None)
         workers: list[Worker] = []
         try:
             if not snapshot.problems:
-                move = self._listener.prepare(self._address(snapshot.config.server))
+                move = self.listener.prepare(self._address(snapshot.config.server))
             await self._start_workers(snapshot)
             workers = [worker for worker in self.workers if worker.is_up]
             anyway = anyway or move.is_needed
@@ -241,6 +246,26 @@ class WorkerFleet:
             os.close(file)
         raise ConfigError([Problem(Place(str(snapshot.file)), "", "no worker serves")])
 
+    async def push(self, operation: Operation) -> bytes:
+        # The first that serves: what is pushed one after the other arrives in that order.
+        worker = next(iter(self._serving()), None)
+        if worker is None:
+            raise PushError("unavailable", "no worker serves")
+        data, descriptors = parcel(pickled(operation))
+        try:
+            answer = await worker.ask(Push(data), *descriptors)
+        except WorkerLost:
+            text = f"{worker} ended meanwhile: it may have been done or not"
+            raise PushError("unavailable", text) from None
+        finally:
+            for each in descriptors:
+                os.close(each)
+        if isinstance(answer, Pushed) and answer.answer is not None:
+            return answer.answer
+        if isinstance(answer, Pushed):
+            raise PushError(answer.code, answer.detail)
+        raise PushError("internal", "internal error")
+
     async def status(self) -> dict[str, Any]:
         answers = await _asked(self._serving(), Ask("status"), timeout=TELL)
         found = {
@@ -252,13 +277,21 @@ class WorkerFleet:
         await _asked(self._serving(), Ask("metrics"), timeout=TELL)
         return self._sums.metrics(self.workers)
 
-    async def close(self) -> None:
-        config = self._config
-        limit = STOP
+    async def give_way(self, links: Sequence[Link]) -> None:
+        serving = self._serving()
+        await _link(serving, links, is_former=False)
+        await _asked(serving, GiveWay(), timeout=TELL)
+        await self.listener.give_away()
+
+    async def close(self, *, is_replaced: bool = False) -> None:
+        config, limit = self._config, STOP
         if config is not None:
-            limit += config.server.stop_timeout + config.reload.close_window + 2 * CHAINS
+            leaving = config.server.stop_timeout + config.reload.close_window
+            limit += leaving + 2 * CHAINS
+        if is_replaced:  # none ends before all are done: they hand requests on to each other
+            await _asked(self._serving(), LetGo(), timeout=limit)
         await self._supervisor.stop(limit)
-        await self._listener.close()
+        await self.listener.close()
 
     def _serving(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.state == "serving"]
@@ -310,6 +343,13 @@ class _Candidate:
     def warnings(self) -> Sequence[Problem]:
         return self._ready.warnings
 
+    @property
+    def members(self) -> int:
+        return len(self._workers)
+
+    async def link(self, links: Sequence[Link]) -> None:
+        await _link(self._workers, links, is_former=True)
+
     async def commit(self) -> None:
         try:
             await self._fleet.serve(self._snapshot, self._workers, self._move, self._file)
@@ -333,6 +373,20 @@ def _longest_start(config: GatewayConfig | None) -> float | None:
 def _longest_silence(config: GatewayConfig | None) -> float:
     late = config.limits.overload_after if config else 0.0
     return max(LEAST_SILENCE, SILENCES * late)
+
+
+async def _link(workers: Sequence[Worker], links: Sequence[Link], *, is_former: bool) -> None:
+    """Give workers their ends of links in turn, and wait until they have joined them."""
+    asked = []
+    for number, link in enumerate(links):
+        if workers:
+            worker = workers[number % len(workers)]
+            descriptors = [sock.fileno() for sock in link]
+            asked.append(_asked([worker], Linked(is_former), *descriptors, timeout=TELL))
+    await asyncio.gather(*asked)
+    for link in links:
+        for sock in link:
+            sock.close()
 
 
 async def _asked(

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import typing
 from contextlib import suppress
 
 from gateway.cluster.peer import receive
@@ -29,6 +30,7 @@ from gateway.daemon.control import (
     Message,
     framed,
 )
+from gateway.runtime.tasks import import_event_loop
 
 __all__ = ["Zygote", "ZygoteLost", "main"]
 
@@ -176,11 +178,10 @@ def _reaped(pid: int) -> int | None:
 
 def main(descriptor: int) -> None:
     """Fork workers as the supervisor asks for them, until it is gone; then end them."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
-    gc.collect()
-    gc.freeze()
+    _freeze()
     sock = socket.socket(fileno=descriptor)
     children: set[int] = set()
     try:
@@ -195,6 +196,15 @@ def main(descriptor: int) -> None:
     for pid in children:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _freeze() -> None:
+    """Import and forget what each worker would, in memory of its own; freeze what is left."""
+    import_event_loop()
+    for forget in getattr(typing, "_cleanups", ()):  # as `Placed` does after every load
+        forget()
+    gc.collect()
+    gc.freeze()
 
 
 def _serve(sock: socket.socket, children: set[int]) -> socket.socket | None:

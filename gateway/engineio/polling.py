@@ -91,9 +91,10 @@ class PollExchange:
         self._session.lost(self, "transport error")
 
     def withdraw(self) -> None:
-        """Give up the poll but not the session: it was not answered, and can come again."""
+        """Give up the poll, which can come again; and the session only if packets may be lost."""
         self._is_gone = True
-        self._polling.withdraw(self)
+        if not self._polling.withdraw(self):
+            self._session.lost(self, "transport error")
 
     # Called by the session
 

@@ -258,8 +258,12 @@ class Session(Counted):
         raise PacketError(f"a client may not send packets of type {kind!r}")
 
     def lost(self, carrier: Poll | WebSocket, reason: Reason) -> None:
-        """Handle the loss of the connection of a poll or a WebSocket."""
-        if carrier is self._websocket or (self.polling is not None and carrier in self.polling):
+        """Handle the loss of the connection of a poll or a WebSocket.
+
+        A client that has upgraded has read its polls before.
+        """
+        polling = self.polling if self._websocket is None else None
+        if carrier is self._websocket or (polling is not None and carrier in polling):
             self.end(reason)
         elif self.upgrade is not None and carrier is self.upgrade.websocket:
             self._finish_upgrade(UpgradeStep.FAILED)
@@ -437,10 +441,15 @@ class Polling:
                 session.outbox.wake_senders(session._host.limits)
             self.answer_if_ready()
 
-    def withdraw(self, poll: Poll) -> None:
-        """Forget a GET that waits and will not be answered."""
+    def withdraw(self, poll: Poll) -> bool:
+        """Forget a GET; false if its answer has packets that may be lost."""
         if poll is self._waiting:
             self._waiting = None
+        elif poll is self._answering:
+            if self._session.outbox.taken:
+                return False
+            self.answered(poll)
+        return True
 
     def post(self, post: Post) -> bool:
         """Handle a POST request; false if it has to be refused.

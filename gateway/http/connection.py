@@ -87,6 +87,7 @@ class HttpServer:
         self.relays: set[object] = set()
         # No OrderedDict: every request leaves and enters it, which costs a third in a dict.
         self.idle: dict[HttpConnection, float] = {}
+        self.is_leaving = False  # each answer is the last one on its connection
         self._is_armed = False  # the deadline IDLE is set
 
     def __call__(self) -> HttpConnection:
@@ -158,6 +159,12 @@ class HttpServer:
         connection.cut_no_more()
         if connection.is_timed or connection.is_unread:
             self.deadlines.cancel(connection)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """True while no request is being answered, and none is expected as the first one."""
+        busy = (each for each in self.connections if each not in self.idle or each.is_timed)
+        return not self.handshakes and next(busy, None) is None
 
     async def shutdown(self) -> None:
         """Close all connections, after the polls that were woken in this turn are answered."""
@@ -275,7 +282,7 @@ class HttpConnection(QueuedProtocol):
         request = self._request
         if request is None or self._is_over or self._transport.is_closing():
             return
-        keeps = request.keeps_alive and not answer.closes
+        keeps = request.keeps_alive and not answer.closes and not self._server.is_leaving
         has_body = request.method != "HEAD"
         if has_body and len(answer.body) > PIECE:
             has_body, self._unsent = False, memoryview(answer.body)

@@ -65,7 +65,8 @@ class NamespaceBlueprint:
 
     `connection` is the connection chain, folded. The packet chain is folded into each route.
     `events` are the routes of gateway events, which pass no chain, `fallback` is the route of all
-    events that have none. `connect_timeout` is in seconds.
+    events that have none. `connect_timeout` is in seconds. `user` are the keys that lead to the
+    user in a socket's data; `None` if sockets have none.
     """
 
     name: str
@@ -77,6 +78,7 @@ class NamespaceBlueprint:
     fallback: Route
     connect_timeout: float
     limits: NamespaceLimits = field(default_factory=NamespaceLimits)
+    user: tuple[str, ...] | None = None
 
     @property
     def route_count(self) -> int:

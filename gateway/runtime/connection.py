@@ -177,5 +177,9 @@ class Connection(ABC):
         """Count that a limit was met; `why` is for the log, and `key` if it is none of `limits`."""
 
     @abstractmethod
+    def sockets_of(self, user: str) -> int:
+        """Return how many accepted sockets of its namespace are a user's."""
+
+    @abstractmethod
     def count_refused(self, why: str) -> None:
         """Count that the socket was refused; `why` is for the log, "" if that knows already."""

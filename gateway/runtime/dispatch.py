@@ -15,7 +15,7 @@ from types import FrameType
 
 from gateway.api import Value
 from gateway.context import ClusterContext, Context
-from gateway.errors import Reject
+from gateway.errors import GatewayError, Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
 from gateway.runtime.cancellation import Cancellations, Cause
@@ -27,6 +27,7 @@ from gateway.runtime.connection import (
     ConnectionContext,
     State,
 )
+from gateway.runtime.identity import identify
 from gateway.runtime.live import Live
 from gateway.runtime.load import InFlight
 from gateway.runtime.outcome import (
@@ -93,8 +94,14 @@ class Dispatcher:
         if namespace.connection_links:
             chain = self._connection_chain(connection, generation, namespace)
             connection.task = self.live.pin(generation, chain)
-        else:
+            return
+        try:
             self._accept(connection)
+        except GatewayError as error:
+            ctx = ConnectionContext(
+                connection.socket, generation.service, connection.scope, generation.gateway
+            )
+            _refuse(self, connection, ctx, outcome_of(ctx, error), "")
 
     def refuse(self, connection: Connection, reject: Reject, why: str) -> None:
         """Refuse a socket that is not accepted yet; from now on its `next()` returns at once.
@@ -167,9 +174,11 @@ class Dispatcher:
         """Accept a socket, then run its `connect` route up to where it first waits.
 
         A client can rejoin again and again, so a route that waits counts as a packet in flight.
+        Raises what `identify` does.
         """
-        connection.accept()
         generation, namespace = self._newest(connection)
+        identify(connection, namespace)
+        connection.accept()
         route = namespace.events.get("connect")
         if route is None or connection.state is not ACCEPTED:  # sending to it may have ended it
             return

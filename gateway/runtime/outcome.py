@@ -20,6 +20,7 @@ __all__ = [
     "FAULTS",
     "OUTCOMES",
     "RETURNED",
+    "TooManySockets",
     "cancelled",
     "connect_error_data",
     "error_payload",
@@ -59,9 +60,22 @@ FAULTS = (Exception, SystemExit)
 _PACKAGE = Path(__file__).parent.parent
 _OURS = tuple(
     str(_PACKAGE / part)
-    for part in ("api.py", "compiler.py", "headers.py", "runtime", "socketio", "engineio", "http")
+    for part in (
+        "api.py",
+        "users.py",
+        "compiler.py",
+        "headers.py",
+        "runtime",
+        "socketio",
+        "engineio",
+        "http",
+    )
 )
 _BUILT_IN = (str(_PACKAGE / "builtin"),)
+
+
+class TooManySockets(Reject):
+    """Refuses one more socket of a user. The log has the limit already."""
 
 
 def is_fault(error: BaseException, chain: FrameType | None) -> bool:
@@ -101,7 +115,7 @@ def reason_of(error: BaseException) -> str:
 
     Notes that were added to a `Reject` are for the log only.
     """
-    if not isinstance(error, Reject):
+    if not isinstance(error, Reject) or isinstance(error, TooManySockets):
         return ""
     notes: Sequence[str] = getattr(error, "__notes__", ())
     return f": {error}" + "".join(f" ({note})" for note in notes)

@@ -12,15 +12,23 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
+from importlib import import_module
 from typing import Any
 
-__all__ = ["Work", "new_event_loop", "start"]
+__all__ = ["Work", "import_event_loop", "new_event_loop", "start"]
 
 Work = Coroutine[Any, Any, None]
 
 NAME = "packet"
 """The name of every packet's task: the numbered names that asyncio makes cost more."""
+
+
+def import_event_loop() -> None:
+    """Import what `new_event_loop` needs, for processes that are forked from this one."""
+    with suppress(ModuleNotFoundError):
+        import_module("uvloop")
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

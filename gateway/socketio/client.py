@@ -121,6 +121,9 @@ class ConnectedSocket(Member):
         key = key or self.client.hub.limit_key(limit, name)
         self.session.count_limit(limit, f"{why} in {name}", key)
 
+    def sockets_of(self, user: str) -> int:
+        return self.client.hub.rooms.sockets_of(user, self.socket.namespace)
+
     def count_refused(self, why: str) -> None:
         thing = f"connection to {self.socket.namespace!r}"
         self.session.count_refused("connection", thing, why, level_of(why))

@@ -14,6 +14,7 @@ from gateway.http.addresses import AddressCounts, SharedCounts
 from gateway.limits import LimitName, Limits, NamespaceLimits
 from gateway.runtime.connection import ACCEPTED, LEFT, Connection
 from gateway.socketio.calls import Call
+from gateway.users import is_user_room, user_room
 
 __all__ = ["Member", "Rooms"]
 
@@ -136,7 +137,8 @@ class Rooms:
     """Sockets by id; accepted sockets also by namespace and room.
 
     A socket that is still connecting may join rooms, but gets nothing that is sent to them. The
-    room named after a socket's id, which only that socket is in, is not stored. `is_foreign`
+    room named after a socket's id, which only that socket is in, is not stored. That of a user is
+    none of a socket's own `rooms`: plugins cannot have sockets join or leave it. `is_foreign`
     is true of such names of other members; `None` means that there are none.
     """
 
@@ -147,6 +149,7 @@ class Rooms:
         self._rooms: dict[str, dict[str, _Members]] = {}
         self.addresses = AddressCounts()
         self.by_namespace = SharedCounts()
+        self.by_user = SharedCounts()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -185,6 +188,21 @@ class Rooms:
         self._namespaces.setdefault(namespace, {})[member] = None
         for room in member.rooms or ():
             self._place(member, room)
+        if (user := member.socket.user) is not None:
+            self._place(member, user_room(user))
+            self.by_user.add_one(_user_key(namespace, user))
+
+    def names(self, namespace: str) -> Sequence[str]:
+        """The rooms of a namespace, those of users among them."""
+        return tuple(self._rooms.get(namespace, ()))
+
+    def size(self, namespace: str, room: str) -> int:
+        """The number of accepted sockets in a room."""
+        return len(self._members(namespace, room))
+
+    def sockets_of(self, user: str, namespace: str) -> int:
+        """The number of accepted sockets of a user, here and elsewhere."""
+        return self.by_user.in_all(_user_key(namespace, user))
 
     def remove(self, member: Member) -> None:
         """Forget a socket, if it is not forgotten yet; takes one step for each of its rooms.
@@ -199,6 +217,9 @@ class Rooms:
         _discard(self._namespaces, namespace, member)
         for room in member.rooms or ():
             self._displace(member, room)
+        if (user := member.socket.user) is not None:
+            self._displace(member, user_room(user))
+            self.by_user.take_one(_user_key(namespace, user))
 
     def join(self, member: Member, rooms: Collection[str], limit: float) -> None:
         """Add a socket to rooms: to all of them, or to none. It may be in `limit` rooms.
@@ -221,11 +242,13 @@ class Rooms:
                 self._place(member, room)
 
     def check_free(self, rooms: Iterable[str]) -> None:
-        """Raise `Reject` if one of the rooms is a socket's own."""
+        """Raise `Reject` if one of the rooms is a socket's own, or a user's."""
         if any(room in self._by_id for room in rooms) or (
             self.is_foreign is not None and any(map(self.is_foreign, rooms))
         ):
             raise Reject("forbidden_room", "the room belongs to another socket")
+        if any(map(is_user_room, rooms)):
+            raise Reject("forbidden_room", "the room belongs to a user")
 
     def leave(self, member: Member, rooms: Iterable[str]) -> None:
         """Remove a socket from rooms, if it is in them."""
@@ -276,6 +299,10 @@ class Rooms:
             _discard(rooms, room, member)
             if not rooms:
                 del self._rooms[namespace]
+
+
+def _user_key(namespace: str, user: str) -> str:
+    return f"{namespace} {user}"  # no namespace has a blank in its name
 
 
 def _discard(table: dict[str, _Members], key: str, member: Member) -> None:

@@ -10,6 +10,7 @@ from gateway.engineio.settings import Settings
 from gateway.http.request import Request
 from gateway.limits import Limits
 from gateway.runtime.blueprint import Blueprint, Generation
+from gateway.runtime.connection import ACCEPTED
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.live import Live
 from gateway.socketio.client import Client
@@ -39,6 +40,20 @@ class Server:
         self.engine.configure(settings, limits)
         self.hub.configure(limits)
         self.dispatcher.in_flight.load.watch(limits.overload_after)
+
+    @staticmethod
+    def is_at_rest(session: Session) -> bool:
+        """True if nothing that the session's client asked for is under way.
+
+        A client without a socket is about to connect one, as one whose connection chain runs is.
+        """
+        client = session.receiver
+        if not isinstance(client, Client):  # it is over
+            return True
+        sockets = client.sockets.values()
+        return bool(sockets) and not any(
+            each.in_flight or each.state is not ACCEPTED for each in sockets
+        )
 
     def _connect(self, session: Session, request: Request, data: Mapping[str, object]) -> Client:
         return Client(session, request, self.hub, data)

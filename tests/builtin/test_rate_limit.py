@@ -107,6 +107,16 @@ async def test_what_has_a_bucket_of_its_own(
         assert await pair_of(gateway, first, second) == [True, passes]
 
 
+async def test_a_user_is_whom_the_namespace_says(guarded: Guarded, seen: dict[str, Any]) -> None:
+    seen["plugins"]["user"] = USER.replace('data["user"]', 'data["name"]')
+    chain = [use("rate_limit", {"rate": 1, "by": "user"})]
+    chains = {"connection_middleware": ["user"], "packet_middleware": chain}
+    async with guarded(user="data.name", **chains, **seen) as gateway:
+        ada, eve = {"auth": {"user": "ada"}}, {"auth": {"user": "eve"}}
+        assert await pair_of(gateway, ada, eve) == [True, True]
+        assert await pair_of(gateway, ada, eve) == [False, False]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "passes"),
     [

@@ -29,6 +29,7 @@ REFER = "write ${VAR} or ${file:PATH}, and change the secret"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET", "0123456789abcdef" * 4)
+    monkeypatch.setenv("WEAK", "passwordpassword")
     return tmp_path
 
 
@@ -155,6 +156,21 @@ def findings(folder: Path, config: str) -> list[str]:
                 "2:15: medium: admin.host: the admin listener speaks plain HTTP to other "
                 "machines: its token can be read; "
                 "listen on a Unix socket, or on loopback behind TLS"
+            ),
+        ),
+        (
+            GUARDED
+            + "api: {host: 0.0.0.0, tokens: [{name: a, token: '${SECRET}', scopes: [read]}]}",
+            (
+                "2:13: medium: api.host: the api speaks plain HTTP to other machines: its tokens "
+                "can be read; give it tls, or listen on a Unix socket, or on loopback behind TLS"
+            ),
+        ),
+        (
+            GUARDED + "api: {tokens: [{name: a, token: '${WEAK}', scopes: [read]}]}",
+            (
+                "2:33: medium: api.tokens[0].token: the token of a is short, or made of few "
+                "characters: a guess away; make one with: openssl rand -hex 32"
             ),
         ),
         (

@@ -6,18 +6,20 @@ import click
 import pytest
 
 from gateway.cli import main
+from gateway.cli.push import push
 from tests.cli.invoke import invoke
 
 HELP = Path(__file__).parent / "help"
 VERBS = list(main.commands)
+PARTS = [f"push {name}" for name in push.commands]
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS])
+@pytest.mark.parametrize("verb", ["", *VERBS, *PARTS])
 def test_help_is_as_it_was_read_last(verb: str) -> None:
     """For a new text: delete the file, run the test, and read what it has written."""
-    shown = invoke(*filter(None, [verb]), "--help")
+    shown = invoke(*verb.split(), "--help")
     assert (shown.exit_code, shown.stderr) == (0, "")
-    file = HELP / f"{verb or 'sockgw'}.txt"
+    file = HELP / f"{verb.replace(' ', '-') or 'sockgw'}.txt"
     if not file.exists():
         file.write_text(shown.stdout)
         pytest.fail(f"{file} was missing and is written now")
@@ -25,7 +27,11 @@ def test_help_is_as_it_was_read_last(verb: str) -> None:
 
 
 def test_there_are_no_texts_of_verbs_that_are_gone() -> None:
-    assert {file.stem for file in HELP.iterdir()} == {"sockgw", *VERBS}
+    assert {file.stem for file in HELP.iterdir()} == {
+        "sockgw",
+        *VERBS,
+        *(part.replace(" ", "-") for part in PARTS),
+    }
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -39,7 +45,7 @@ def test_help_ends_with_an_example_that_can_be_typed(verb: str) -> None:
 def test_every_option_says_what_it_does() -> None:
     silent = [
         f"{verb} {option.opts}"
-        for verb, command in main.commands.items()
+        for verb, command in [*main.commands.items(), *push.commands.items()]
         for option in command.params
         if isinstance(option, click.Option) and not option.help
     ]

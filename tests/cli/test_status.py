@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
@@ -58,6 +59,7 @@ async def test_what_is_served_where_and_to_how_many(file: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{12}", facts.pop("digest")[0])
     for name in ("serves since", "started"):
         assert re.fullmatch(TIME, facts.pop(name)[0])
+    assert re.fullmatch(rf"\d+, sockgw {version('sockgw')}", facts.pop("process")[0])
     assert facts == {
         "file": ["gateway.yaml"],
         "last reload": ["none"],

@@ -128,7 +128,7 @@ async def test_a_confirmed_emit_tells_how_many_each_member_has_sent_it_to(three)
     assert found.recipients == {"tag-1": 1, "tag-2": 2, "tag-3": 0}
     assert found.missing == ()
     last.mesh.on(Frame.BUS, lambda peer, payload: None)  # it hangs
-    found = await one.gateway.of("/").emit("hi", confirm=True, timeout=0.01)
+    found = await one.gateway.of("/").emit("hi", confirm=True, timeout=2)
     assert (found.recipients, found.missing) == ({"tag-1": 1, "tag-2": 2}, ("tag-3",))
     assert one.emitter.requests.unanswered == 1
     assert len(one.emitter.requests) == 0

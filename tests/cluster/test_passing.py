@@ -113,6 +113,32 @@ class TestPassed:
             assert second.counted == {"answered": 1}
             assert third.counted == {"passed": 1}
 
+    @pytest.mark.parametrize("sent", [None, "4sent"])
+    async def test_an_upgrade_outlives_the_member_that_forwarded_the_last_poll(
+        self, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, sent: str | None
+    ) -> None:
+        """The client has read that poll, even if nobody is left to tell it."""
+        async with members("aaaaa", "bbbbb", "ccccc") as (owner, second, third):
+            wire = await RoundWire(http, owner).open()
+            poll = asyncio.create_task(wire.at(second).poll())
+            await owner.polled(wire.sid)
+            monkeypatch.setattr(second.peer(owner), "send", lambda *frame: True)
+            async with websocket(third, wire.sid) as stream:
+                if sent:
+                    say(owner.session(wire.sid), sent[1:])
+                await stream.send("2probe")
+                assert await stream.frame() == "3probe"
+                assert (await poll).packets == [sent or "6"]
+                if sent:
+                    await stream.send("5")
+                    await until(lambda: owner.session(wire.sid).transport == "websocket")
+                second.mesh.close()
+                await until(lambda: second.mesh.tag not in owner.mesh.peers)
+                if not sent:
+                    await stream.send("5")
+                say(owner.session(wire.sid), "still here")
+                assert await stream.receive() == "4still here"
+
     async def test_bytes_that_follow_the_request_go_with_it(self, pair: list[Member]) -> None:
         owner, other = pair
         sid = await opened(owner)

@@ -118,6 +118,7 @@ def test_every_key_of_the_limits_is_read(good: Load) -> None:
     assert good("everything.yaml").limits == Limits(
         sockets=1,
         sockets_per_address=2,
+        sockets_per_user=8,
         connections_per_second=inf,
         request_timeout=1.0,
         join_timeout=2.0,
@@ -143,8 +144,8 @@ def test_every_key_of_the_limits_is_read(good: Load) -> None:
 
 def test_limits_of_a_namespace_are_the_gateways_where_it_says_nothing(good: Load) -> None:
     namespaces = good("everything.yaml").namespaces
-    assert namespaces["/chat"].limits == NamespaceLimits(3, 4, 5, inf, 6)
-    assert namespaces["/news"].limits == NamespaceLimits(inf, inf, inf, 40, 60)
+    assert namespaces["/chat"].limits == NamespaceLimits(3, 7, 4, 5, inf, 6)
+    assert namespaces["/news"].limits == NamespaceLimits(inf, 8, inf, inf, 40, 60)
 
 
 def test_every_key_of_a_namespace_is_read(good: Load) -> None:
@@ -153,6 +154,7 @@ def test_every_key_of_a_namespace_is_read(good: Load) -> None:
     assert chat.connection_middleware[1].options == {"packets": 20}
     assert names(chat.packet_middleware) == ["filter"]
     assert (chat.connect_timeout, chat.packet_timeout, chat.order) == (3600.0, 1.5, "serial")
+    assert chat.user == "data.claims.sub"
 
 
 def test_every_key_of_a_route_is_read(good: Load) -> None:
@@ -167,8 +169,8 @@ def test_every_part_of_a_schema_knows_its_place(good: Load) -> None:
     assert schema.written == [{"type": "string"}, {"enum": ["a", "b"]}]
     whole, part = schema.at[()], schema.at[1, "enum", 0]
     path = "namespaces.chat.routes.message.schema"
-    assert (whole.path, whole.place) == (path, Place("everything.yaml", 53, 47))
-    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 53, 72))
+    assert (whole.path, whole.place) == (path, Place("everything.yaml", 54, 47))
+    assert (part.path, part.place) == (f"{path}[1].enum[0]", Place("everything.yaml", 54, 72))
 
 
 def test_plugin_folders_stand_beside_the_main_file(good: Load) -> None:
@@ -226,8 +228,8 @@ def test_an_option_knows_where_its_key_stands(good: Load) -> None:
 
 def test_a_folder_knows_its_place(good: Load) -> None:
     [(_, first), (_, second)] = good("everything.yaml").plugins
-    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 39, 11))
-    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 39, 20))
+    assert (first.path, first.place) == ("plugins[0]", Place("everything.yaml", 40, 11))
+    assert (second.path, second.place) == ("plugins[1]", Place("everything.yaml", 40, 20))
     [(_, default)] = good("defaults.yaml").plugins
     assert (default.path, default.place) == ("plugins", Place("defaults.yaml", 1, 1))
 

@@ -183,11 +183,15 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/admin",
         "/admin/socket",
         "/admin/token",
+        "/api",
+        *(f"/api/{key}" for key in ("socket", "tls", "tokens")),
+        *(f"/api_token/{key}" for key in ("name", "token", "scopes")),
         "/backend/sign",
         "/backend/url",
         "/handshake_middleware/use",
         "/connection_middleware/use",
         "/packet_middleware/use",
+        "/namespace/user",
         *(f"/namespace/routes/{event}" for event in ("*", *GATEWAY_EVENTS)),
         "/service/use",
         "/server/socket",
@@ -203,6 +207,7 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/namespace_limits/handlers_per_socket",
         "/namespace_limits/packets_per_second",
         "/namespace_limits/rooms_per_socket",
+        "/namespace_limits/sockets_per_user",
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.deadline import deadline
+from tests.deadline import deadline, until
 from tests.gateway_files import write
 from tests.ports import free_port
 from tests.reload.calling_client import Caller, caller
@@ -117,8 +117,14 @@ class GatewayOfWorkers:
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End the supervisor by a signal; gives its exit code."""
         self.process.send_signal(how)
-        async with deadline():
-            return await self.process.wait()
+        return await self.stopped()
+
+    async def stopped(self) -> int:
+        """Wait for the end of the supervisor; gives its exit code."""
+        # wait() would also wait for what inherited its output
+        await until(lambda: self.process.returncode is not None)
+        assert self.process.returncode is not None
+        return self.process.returncode
 
     def processes(self) -> set[int]:
         """The pids of its processes that were forked, and of those forked by them."""
@@ -213,11 +219,11 @@ async def run_workers(
         yield gateway
     finally:
         processes |= gateway.processes()
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also one that has replaced it
         for pid in alive(processes):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        await process.wait()
         await reading
         print(*gateway.lines, sep="\n")

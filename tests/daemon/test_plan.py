@@ -113,8 +113,12 @@ def served(folder: Path, config: str, **plugins: str) -> Build:
         ),
         (
             "    routes:",
-            "    connect_timeout: 1500ms\n    packet_timeout: 90s\n    routes:",
-            ["~ / connect_timeout: 20s -> 1500ms", "~ / packet_timeout: 1m -> 90s"],
+            "    connect_timeout: 1500ms\n    packet_timeout: 90s\n    user: data.id\n    routes:",
+            [
+                "~ / connect_timeout: 20s -> 1500ms",
+                "~ / packet_timeout: 1m -> 90s",
+                "~ / user: unset -> data.id",
+            ],
         ),
         (
             "    routes:",

@@ -55,7 +55,7 @@ async def running(
         triggers,
         loading=gate,
         fleet=fleet,
-        admin=door,
+        doors=[door],
         watcher=MagicMock(),
         last_good=MagicMock(),
         metrics=MagicMock(),

@@ -41,6 +41,19 @@ async def test_the_start_tells_of_the_workers(file: Path) -> None:
         assert await gateway.logs("2 workers") == "  2 workers"
 
 
+async def test_workers_import_nothing_that_the_zygote_has_not(file: Path) -> None:
+    async with run_workers(file) as gateway:
+        shared = libraries(gateway.zygote())
+        for worker in await gateway.workers():
+            assert libraries(worker["pid"]) - shared == set()
+
+
+def libraries(pid: int) -> set[str]:
+    """The compiled modules that a process has imported."""
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split()[-1] for line in maps if ".cpython-" in line}
+
+
 async def test_a_killed_worker_costs_its_own_clients_alone(file: Path) -> None:
     """It is back on the generation of the others, though the file on disk is broken."""
     async with run_workers(file) as gateway, AsyncExitStack() as stack:
@@ -131,10 +144,12 @@ async def test_a_worker_that_stops_sooner_than_another_is_not_started_again(file
         [(pid, busy), _] = clients.items()
         answer = asyncio.create_task(busy.call("version"))
         assert await busy.call("pid") == [pid], "the packet before it is in flight"
+        before = [line for line in gateway.lines if "leads" in line]
         assert await gateway.stop() == 0
         assert await answer == ["one"]
         for words in ("serves again", "does not stop"):
             assert not any(words in line for line in gateway.lines)
+        assert [line for line in gateway.lines if "leads" in line] == before
 
 
 async def test_a_worker_that_is_told_to_stop_stops_and_is_started_again(file: Path) -> None:

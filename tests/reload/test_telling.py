@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import socket
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ async def test_status_tells_what_is_served_and_what_became_of_the_last_reload(ga
         digest = status.pop("digest")
         outcomes = status.pop("outcomes")
         assert status.pop("refused") == []
+        assert (status.pop("pid") > 0, status.pop("version")) == (True, version("sockgw"))
         assert {outcome: count for outcome, count in outcomes.items() if count} == {"ok": 1}
         assert status == {
             "file": str(one.file),
