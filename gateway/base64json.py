@@ -21,7 +21,7 @@ _KEYS = re.compile(r"\$+base64")
 _ESCAPED = re.compile(r"\$\$+base64")
 
 DEEPEST = 200
-"""The deepest nesting that is read, or written with bytes in it; clients can be sent 254 levels."""
+"""The deepest nesting that is read or written where bytes, or what looks like them, are in it."""
 
 
 def dumps(data: object) -> bytes:
@@ -45,12 +45,15 @@ def dumps(data: object) -> bytes:
     return orjson.dumps(_escaped(data, DEEPEST), _encoded)
 
 
-def loads(text: bytes | str) -> Value:
-    """Decode JSON. Raises `ValueError` if it is not JSON, or nests too deep."""
+def loads(text: bytes | str, *, is_bounded: bool = False) -> Value:
+    """Decode JSON. Raises `ValueError` if it is not JSON, or nests too deep.
+
+    With `is_bounded`, the nesting of JSON without bytes in it is bounded, too.
+    """
     data = orjson.loads(text)
     written = text if isinstance(text, bytes) else text.encode()
-    is_large = written.count(b"[") + written.count(b"{") > DEEPEST
-    if is_large or b"base64" in written or b"\\u" in written:
+    may_be_deep = is_bounded and written.count(b"[") + written.count(b"{") > DEEPEST
+    if may_be_deep or b"base64" in written or b"\\u" in written:
         data = _restored(data, DEEPEST)
     return cast("Value", data)
 

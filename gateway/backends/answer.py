@@ -101,7 +101,7 @@ def _reply(answer: RawAnswer) -> Reply:
 
 def _json(body: bytes) -> object:
     try:
-        return loads(body)
+        return loads(body, is_bounded=True)
     except (ValueError, RecursionError) as error:
         raise InvalidAnswer(f"it is not JSON: {error}") from None
 

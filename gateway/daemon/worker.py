@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from prometheus_client.core import Metric
-
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
 from gateway.cluster.handover import Link
@@ -134,7 +132,7 @@ class Worker:
             await self._abort()
         if self._serving is not None:
             await self._serving.close()
-        self._channel.send(0, Metrics(self._figures()))
+        self._channel.send(0, self._told("metrics"))
         if self._forwarding is not None:
             self._forwarding.close()
         self._mesh.close()
@@ -175,7 +173,7 @@ class Worker:
 
     def _told(self, what: str) -> Message:
         if what == "metrics":
-            return Metrics(self._figures())
+            return Metrics(tuple(self._metrics.collect()) if self._metrics else ())
         assert self._serving is not None
         return Status(serving_status(self._serving))
 
@@ -332,6 +330,3 @@ class Worker:
             for each in descriptors:
                 os.close(each)
         return None
-
-    def _figures(self) -> tuple[Metric, ...]:
-        return tuple(self._metrics.collect()) if self._metrics else ()
