@@ -132,7 +132,7 @@ async def _load(port: int, rate: float, seconds: float) -> Outcome:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
         enter = stack.enter_async_context
-        sockets = [await enter(_joined(http, port)) for _ in range(CLIENTS)]
+        sockets = [await enter(joined(http, port)) for _ in range(CLIENTS)]
         clients = [Client(websocket, outcome) for websocket in sockets]
         start = time.monotonic()
         newcomers = asyncio.create_task(_connect(http, port, outcome))
@@ -157,14 +157,14 @@ async def _connect(http: aiohttp.ClientSession, port: int, outcome: Outcome) -> 
         await asyncio.sleep(0.1)
         outcome.tried += 1
         try:
-            async with _joined(http, port):
+            async with joined(http, port):
                 pass
         except (aiohttp.WSServerHandshakeError, ConnectionRefusedError):
             outcome.refused += 1
 
 
 @asynccontextmanager
-async def _joined(
+async def joined(
     http: aiohttp.ClientSession, port: int
 ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     url = f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket"

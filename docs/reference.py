@@ -28,6 +28,8 @@ HEADINGS = {
     "namespace": "namespaces.NAME",
     "namespace_limits": "limits of a namespace",
     "route": "namespaces.NAME.routes.EVENT",
+    "backend": "backends.NAME",
+    "backend_headers": "headers of a backend",
     "service": "services.NAME",
     "handshake_middleware": "handshake middleware, an item of a chain",
     "connection_middleware": "connection middleware, an item of a chain",

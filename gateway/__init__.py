@@ -16,11 +16,14 @@ from gateway.api import (
     Volatile,
 )
 from gateway.context import (
+    Backend,
     ClusterContext,
     Context,
+    Emission,
     HandshakeContext,
     HandshakeMiddleware,
     Middleware,
+    Reply,
     Services,
 )
 from gateway.errors import (
@@ -35,10 +38,12 @@ from gateway.errors import (
 
 __all__ = [
     "Answers",
+    "Backend",
     "ClusterContext",
     "ConfigError",
     "Context",
     "Delivery",
+    "Emission",
     "Gateway",
     "GatewayError",
     "Handler",
@@ -53,6 +58,7 @@ __all__ = [
     "PluginError",
     "Problem",
     "Reject",
+    "Reply",
     "Services",
     "Socket",
     "Sockets",

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.api import Handler
 from gateway.builtin._schema import unknown_keywords
 from gateway.config.messages import KeyPath, choice
 from gateway.config.model import NamespaceConfig, Schema, Use
-from gateway.context import Context, HandshakeContext
-from gateway.errors import Problem, did_you_mean
-from gateway.loader import Arguments, Plugin, doubts, first_annotation, unchecked
+from gateway.context import Backend, Context, HandshakeContext
+from gateway.errors import ConfigError, Problem, did_you_mean
+from gateway.loader import (
+    Arguments,
+    Plugin,
+    doubts,
+    first_annotation,
+    middleware_fault,
+    parameters_of,
+    unchecked,
+)
 from gateway.runtime.blueprint import GATEWAY_EVENTS
 
 __all__ = [
+    "as_middleware",
+    "backend_faults",
+    "backends_in",
     "chain_fault",
     "event_doubts",
     "event_faults",
@@ -24,6 +35,8 @@ __all__ = [
     "schema_doubts",
     "schema_faults",
 ]
+
+T = TypeVar("T")
 
 _SAMPLES: Mapping[str, tuple[object, ...]] = {
     "array": ([],),
@@ -45,6 +58,58 @@ def chain_fault(run: Callable[..., object], kind: type) -> str | None:
     if kind is Context and annotated is HandshakeContext:
         return "it takes a handshake, so it is for server.handshake_middleware"
     return None
+
+
+def as_middleware(made: Callable[..., T]) -> Callable[..., T]:
+    """Return what stands in a chain: the method `enter` of a handler that has one for that."""
+    enter: Callable[..., T] | None = getattr(made, "enter", None)
+    if enter is None or not middleware_fault(made) or middleware_fault(enter):
+        return made
+    return enter
+
+
+def backends_in(
+    plugin: Plugin, use: Use, backends: Mapping[str, T], names: frozenset[str]
+) -> dict[str, T]:
+    """Return the backends that options name, by option; `names` are all that the file has.
+
+    Raises `ConfigError` for a name that there is not.
+    """
+    try:
+        parameters = parameters_of(plugin.target)
+    except (TypeError, ValueError):  # written in C
+        return {}
+    found = {}
+    for option in (each.name for each in parameters if each.annotation is Backend):
+        name = use.options.get(option)
+        if not isinstance(name, str):
+            continue
+        if name in names and name not in backends:
+            raise ConfigError([])  # its block has a problem of its own
+        if name not in backends:
+            guess = did_you_mean(name, names) or "; add it to 'backends:'"
+            raise ConfigError([use.option_at[option].problem(f"no backend {name!r}{guess}")])
+        found[option] = backends[name]
+    return found
+
+
+def backend_faults(namespace: NamespaceConfig) -> Iterator[Problem]:
+    """Find places where `builtin.http` can do nothing."""
+    chains = [namespace.packet_middleware, *(each.middleware for each in namespace.routes.values())]
+    for use in (each for chain in chains for each in chain):
+        if use.name == "builtin.http":
+            message = "a backend answers in a route, or in connection_middleware"
+            yield use.at.problem(message)
+    for event, route in namespace.routes.items():
+        use = route.use
+        if use.name != "builtin.http":
+            continue
+        if event == "cluster":
+            message = "a 'cluster' route has no socket, which backends are told about"
+            yield use.at.problem(message)
+        elif event == "*" and "{event}" in str(use.options.get("path")):
+            message = "with '*' clients would choose the path: write a route for each event"
+            yield use.option_at["path"].problem(message)
 
 
 def event_faults(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:

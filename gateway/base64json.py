@@ -45,11 +45,15 @@ def dumps(data: object) -> bytes:
     return orjson.dumps(_escaped(data, DEEPEST), _encoded)
 
 
-def loads(text: bytes | str) -> Value:
-    """Decode JSON. Raises `ValueError` if it is not JSON, or nests too deep."""
+def loads(text: bytes | str, *, is_bounded: bool = False) -> Value:
+    """Decode JSON. Raises `ValueError` if it is not JSON, or nests too deep.
+
+    With `is_bounded`, the nesting of JSON without bytes in it is bounded, too.
+    """
     data = orjson.loads(text)
     written = text if isinstance(text, bytes) else text.encode()
-    if b"base64" in written or b"\\u" in written:
+    may_be_deep = is_bounded and written.count(b"[") + written.count(b"{") > DEEPEST
+    if may_be_deep or b"base64" in written or b"\\u" in written:
         data = _restored(data, DEEPEST)
     return cast("Value", data)
 

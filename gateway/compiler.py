@@ -19,6 +19,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from gateway import config as configs
 from gateway.agreement import (
+    as_middleware,
+    backend_faults,
+    backends_in,
     chain_fault,
     event_doubts,
     event_faults,
@@ -29,6 +32,7 @@ from gateway.agreement import (
     schema_faults,
 )
 from gateway.api import Gateway, Handler, Next, Tally
+from gateway.backends.backend import HttpBackend, make_backends
 from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
@@ -90,7 +94,8 @@ class Build:
     """A file that can be served: its config, the plugins it names, and the blueprint of both.
 
     `warnings` are about what can be served, and is most likely not meant. `pages` are those of
-    `server.static`, `page_files` has the digest of each by its path as the file has it.
+    `server.static`, `page_files` has the digest of each by its path as the file has it. `backends`
+    are by name.
     """
 
     config: GatewayConfig
@@ -99,6 +104,7 @@ class Build:
     warnings: tuple[Problem, ...]
     pages: Pages = field(default_factory=dict)
     page_files: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, HttpBackend] = field(default_factory=dict)
 
 
 def load(
@@ -127,7 +133,12 @@ def compile_snapshot(
     plugins = make_plugins(snapshot.sources, former.plugins if former else None)
     made = former.blueprint.instances if former else {}
     build = compile_config(
-        snapshot.config, plugins, trace=trace, made=made, problems=snapshot.problems
+        snapshot.config,
+        plugins,
+        trace=trace,
+        made=made,
+        backends=former.backends if former else {},
+        problems=snapshot.problems,
     )
     files = snapshot.page_files
     digest = hashlib.sha256(f"{build.blueprint.digest} {files.digest}".encode()).hexdigest()
@@ -145,14 +156,16 @@ def compile_config(
     *,
     trace: bool = False,
     made: Mapping[Hashable, object] = MappingProxyType({}),
+    backends: Mapping[str, HttpBackend] = MappingProxyType({}),
     problems: Iterable[Problem] = (),
 ) -> Build:
     """Compile `config` with `plugins`. Raises `ConfigError` with every problem found.
 
-    `made` are the instances of the former blueprint, which may be used again. `problems` are
-    those of the file itself.
+    `made` are the instances of the former blueprint, `backends` those of the former build: both
+    may be used again. `problems` are those of the file itself.
     """
-    compilation = _Compilation(config, plugins, trace, made)
+    kept = make_backends(config.backends, config.server.workers, backends)
+    compilation = _Compilation(config, plugins, trace, made, kept)
     uninstall = plugins.install()  # annotations and pickles are looked up in sys.modules
     try:
         blueprint = compilation.blueprint()
@@ -163,7 +176,7 @@ def compile_config(
     found = [*problems, *map(told, compilation.problems)]
     if found:
         raise ConfigError(configs.distinct(found), warnings)
-    return Build(config, plugins, blueprint, warnings)
+    return Build(config, plugins, blueprint, warnings, backends=kept)
 
 
 def schema_cost() -> Cost:
@@ -190,8 +203,10 @@ class _Compilation:
         plugins: PluginSet,
         trace: bool,
         made: Mapping[Hashable, object],
+        backends: Mapping[str, HttpBackend],
     ) -> None:
         self._config = config
+        self._backends = backends
         self._plugins = plugins
         self._traces_all = trace or config.log.level_of(FLOW) == "debug"
         self._trace = self._traces_all
@@ -223,6 +238,7 @@ class _Compilation:
             limits=config.limits,
             handshake_links=handshake,
             handshake=fold(handshake) if handshake else None,
+            resources=tuple(self._backends.values()),
             tallies=tuple(self._tallies),
         )
 
@@ -236,7 +252,7 @@ class _Compilation:
 
     def _namespace(self, name: str, config: NamespaceConfig) -> NamespaceBlueprint:
         self._trace = self._traces_all or self._config.log.level_of(FLOW, name) == "debug"
-        self.problems += event_faults(name, config)
+        self.problems += [*event_faults(name, config), *backend_faults(config)]
         self.warnings += event_doubts(config)
         self.warnings += refresh_doubts(name, config)
         connection = self._links(config.connection_middleware, Context)
@@ -277,7 +293,8 @@ class _Compilation:
         """
         plugin = self._resolve(use, "middleware")
         owner = () if plugin.method else route  # a class with methods is created once
-        run: Callable[[AnyContext, Next], Awaitable[None]] = self._made(use, plugin, *owner)
+        run: Callable[[AnyContext, Next], Awaitable[None]]
+        run = as_middleware(self._made(use, plugin, *owner))
         if fault := middleware_fault(run):
             raise _unfit(use, plugin, fault)
         if fault := chain_fault(run, kind):
@@ -326,7 +343,7 @@ class _Compilation:
         if not use.is_whole:
             raise ConfigError([])  # its options have a problem of their own
         bound = self._bound(use, plugin, given=("gateway",))
-        key = (name, *_key(use, plugin), use.scope)
+        key = (name, *self._key(use, plugin), use.scope)
         return Recipe(
             key,
             make=partial(_make_service, plugin, bound),
@@ -349,7 +366,7 @@ class _Compilation:
                 at = next(iter(use.option_at.values()), use.at)
                 raise _error(at, f"'{plugin.name}' is an async def: it takes no options")
             return plugin.target
-        key = (*_key(use, plugin), *owner)
+        key = (*self._key(use, plugin), *owner)
         if key not in self._instances:
             former = self._former  # whose instances may well count as false: an empty cache
             self._instances[key] = former[key] if key in former else self._make(use, plugin, key)
@@ -378,7 +395,7 @@ class _Compilation:
         return tally
 
     def _bound(self, use: Use, plugin: Plugin, given: tuple[str, ...]) -> BoundOptions:
-        bound = bind_options(plugin.target, use.options, given)
+        bound = bind_options(plugin.target, {**use.options, **self._named(use, plugin)}, given)
         own = {name: value for name, value in use.options.items() if name not in given}
         self._doubt(use, plugin, option_doubts(plugin, own))
         if bound.faults:
@@ -390,6 +407,15 @@ class _Compilation:
                 for option, fault in bound.faults
             )
         return bound
+
+    def _named(self, use: Use, plugin: Plugin) -> Mapping[str, HttpBackend]:
+        """Return the backends that options name. Raises `ConfigError`."""
+        return backends_in(plugin, use, self._backends, self._config.backend_names)
+
+    def _key(self, use: Use, plugin: Plugin) -> tuple[Hashable, ...]:
+        made_from = plugin.name.removesuffix(f".{plugin.method}")
+        options = json.dumps(dict(use.options), sort_keys=True, default=repr)
+        return (made_from, options, plugin.digest, *self._named(use, plugin).values())
 
     def _resolve(self, use: Use, role: Role) -> Plugin:
         try:
@@ -468,11 +494,6 @@ def _queue(event: str, config: RouteConfig, namespace: NamespaceConfig) -> str |
     if order == "concurrent":
         return None
     return "namespace" if config.order is None else f"route {event}"
-
-
-def _key(use: Use, plugin: Plugin) -> tuple[str, str, str]:
-    made_from = plugin.name.removesuffix(f".{plugin.method}")
-    return (made_from, json.dumps(dict(use.options), sort_keys=True, default=repr), plugin.digest)
 
 
 def _make_service(plugin: Plugin, bound: BoundOptions, gateway: Gateway) -> object:

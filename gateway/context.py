@@ -1,4 +1,4 @@
-"""The contexts that middleware and handlers are called with, and the services in them.
+"""The contexts that middleware and handlers are called with, and the services and backends.
 
 `gateway` re-exports them; plugins import nothing below it.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from gateway.api import DataT, Gateway, Handshake, Namespace, Next, Socket, Value
-from gateway.errors import UsageError
+from gateway.errors import Reject, UsageError
 from gateway.headers import AnswerHeaders, SameSite
 
 if sys.version_info >= (3, 13):
@@ -20,11 +22,14 @@ else:
     from typing_extensions import TypeVar  # the one that takes a default
 
 __all__ = [
+    "Backend",
     "ClusterContext",
     "Context",
+    "Emission",
     "HandshakeContext",
     "HandshakeMiddleware",
     "Middleware",
+    "Reply",
     "Services",
 ]
 
@@ -107,6 +112,7 @@ class Context(Generic[DataT, S]):
     __slots__ = (
         "_at",
         "_end",
+        "_has_ack",
         "args",
         "event",
         "gateway",
@@ -134,8 +140,19 @@ class Context(Generic[DataT, S]):
         self.gateway = gateway
         self.reply: object = None
         self.state: dict[str, object] = {}
+        self._has_ack: bool  # only if the client asked for one
         self._at = 0  # the number of links that have called next()
         self._end: Callable[[Context[DataT, S]], Awaitable[None]]  # run by the last next()
+
+    @property
+    def is_packet(self) -> bool:
+        """True for what came from the client, false for a route of a gateway event."""
+        return hasattr(self, "_end")  # a gateway event passes no chain that would need it
+
+    @property
+    def wants_ack(self) -> bool:
+        """True if the client asked for an ack to this packet."""
+        return hasattr(self, "_has_ack")  # set only then, since most packets want none
 
     @property
     def packet(self) -> list[Value]:
@@ -241,3 +258,61 @@ class HandshakeContext(Generic[DataT, S]):
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that adds the client's address to each record."""
         return _Log(LOG, {"address": self.handshake.address, "event": "handshake"})
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """An event that a backend asks the gateway to emit.
+
+    `rooms` of `None` are all sockets of the namespace; an empty list with `to_socket` is the socket
+    that the backend was asked about. `excluded` are rooms, or ids of sockets, that do not get it.
+    """
+
+    event: str
+    args: tuple[Value, ...] = ()
+    rooms: tuple[str, ...] | None = ()
+    excluded: tuple[str, ...] = ()
+    to_socket: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a backend has answered.
+
+    `ack` are the arguments of the ack, `error` is what the client gets instead. The others are
+    what the backend asks for: a merge patch of `socket.data` (RFC 7396), rooms to join and to
+    leave, events to emit, and to disconnect.
+    """
+
+    ack: tuple[Value, ...] = ()
+    data: Mapping[str, Value] = field(default_factory=dict)
+    join: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
+    emit: tuple[Emission, ...] = ()
+    disconnect: bool = False
+    error: Reject | None = None
+
+
+AnyContext: TypeAlias = "Context[Any, Any]"
+
+
+class Backend(ABC):
+    """An HTTP service that answers events, from the `backends:` of the gateway.yaml.
+
+    An option that is annotated with `Backend` takes the name of one.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    named_in = "backends"  # the block that has the names
+
+    @abstractmethod
+    async def call(
+        self, ctx: AnyContext, path: str, *, type: str = "event", idempotent: bool = False
+    ) -> Reply:
+        """Tell the backend about a packet or a connection, and return what it answers.
+
+        `path` follows the backend's URL and must not be made of what a client sends. `type` is what
+        the backend finds in `type`. With `idempotent`, a request is repeated once though the
+        backend may have got it. Raises `Reject` if the backend refuses, fails or is too late.
+        """

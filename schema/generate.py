@@ -59,7 +59,9 @@ def render(text: str) -> str:
 def _definitions() -> Rule:
     every = {f"builtin.{name}": getattr(builtin, name) for name in builtin.__all__}
     makes = {
-        name: make for name, make in every.items() if make.__annotations__["return"] == "Middleware"
+        name: make
+        for name, make in every.items()
+        if make.__annotations__["return"] in ("Middleware", "HandlerOrMiddleware")
     }
     options = {name: _options(make) for name, make in makes.items()}
     choices: Rule = {"allOf": [_choice(*each) for each in options.items()]}

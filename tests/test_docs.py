@@ -43,6 +43,13 @@ _FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 _LINK = re.compile(r"\[[^]]*\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 
+ENVIRON = {
+    "ADMIN_TOKEN": "0123456789abcdef",
+    "ORDERS_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}
+"""The variables that what the documents show refers to."""
+
+
 PROGRAMS = {
     *(".", "cd", "cp", "mv", "pip", "pytest", "python3", ".venv/bin/python", "/opt/sockgw/bin/pip"),
     *("curl", "docker", "journalctl", "kubectl", "pipx", "systemctl", "uv"),
@@ -94,6 +101,8 @@ def of(language: str, *, named: bool = False) -> list[Any]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
     return tmp_path
 
 
@@ -117,8 +126,7 @@ async def test_the_files_of_a_section_make_a_gateway(
 @pytest.mark.parametrize("block", of("yaml"))
 def test_yaml_without_a_name_is_part_of_a_good_file(here: Path, block: Block) -> None:
     rest = "" if "namespaces:" in block.text else "namespaces: {/: }\n"
-    environ = {"ADMIN_TOKEN": "0123456789abcdef"}
-    assert load(write(here, block.text + rest), environ).namespaces
+    assert load(write(here, block.text + rest), ENVIRON).namespaces
 
 
 @pytest.mark.parametrize("block", of("python"))
@@ -240,7 +248,7 @@ def test_every_path_and_metric_of_the_admin_listener_is_explained(here: Path) ->
     assert "/-/plan" in paths
     assert [path for path in paths if f" {path}` |" not in text] == []
     sources = _source("metrics") + _source("push_api")
-    metrics = re.findall(r'(Counter|Gauge)MetricFamily\(\s*"(\w+)"', sources)
+    metrics = re.findall(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(\w+)"', sources)
     assert metrics
     names = [f"{name}_total" if kind == "Counter" else name for kind, name in metrics]
     assert [name for name in names if f"| `{name}` |" not in text] == []

@@ -27,10 +27,13 @@ ALLOWED = {
     "loader": "limits errors",
     "runtime": "limits api errors",
     "builtin": "public",
+    "backends": "config base64json api errors",
     "agreement": "config loader runtime builtin api errors",
     "pages": "config http limits errors",
     "snapshot": "pages config loader errors",
-    "compiler": "snapshot agreement pages http limits config loader runtime builtin api errors",
+    "compiler": (
+        "snapshot agreement pages http limits backends config loader runtime builtin api errors"
+    ),
     "http": "",
     "engineio": "http limits errors",
     "socketio": "engineio http limits runtime api users errors",
@@ -38,20 +41,21 @@ ALLOWED = {
     "push": "cluster socketio base64json api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
-        "push cluster socketio engineio http limits snapshot compiler config loader runtime "
-        "base64json redaction api errors"
+        "push cluster socketio engineio http limits snapshot compiler backends config loader "
+        "runtime base64json redaction api errors"
     ),
     "client": "daemon socketio engineio config base64json api errors",
-    "cli": "daemon client socketio engineio compiler config loader runtime api errors",
+    "cli": "daemon client socketio engineio compiler backends config loader runtime api errors",
     "templates": "public testing",
     "__main__": "cli",
 }
 
 # The only ones that know a library; and event loops, though they are Python's own.
 KNOWN_TO = {
-    "aiohttp": "engineio.reader http.switching daemon client builtin._fetched",
+    "aiohttp": "engineio.reader http.switching daemon client builtin._fetched backends.transport",
     "asyncio": (
-        "builtin templates cli client http engineio runtime daemon testing socketio cluster push"
+        "builtin templates cli client http engineio runtime daemon testing socketio cluster push "
+        "backends.backend"
     ),
     "click": "cli",
     "cryptography": "builtin._keys",
@@ -71,6 +75,7 @@ KNOWN_TO = {
     "uvloop": "runtime.tasks",
     "watchfiles": "daemon",
     "yaml": "config",
+    "yarl": "backends.transport",
 }
 
 PYTHONS = sys.stdlib_module_names | {"annotationlib"}  # of 3.14

@@ -5,6 +5,7 @@ They are written like any plugin: they import only what `gateway` exports.
 
 from gateway.builtin.api_key import api_key
 from gateway.builtin.concurrency import concurrency
+from gateway.builtin.http import http
 from gateway.builtin.ip_allow import ip_allow
 from gateway.builtin.jwt import jwt
 from gateway.builtin.jwt_refresh import jwt_refresh
@@ -18,6 +19,7 @@ from gateway.builtin.validate import validate
 __all__ = [
     "api_key",
     "concurrency",
+    "http",
     "ip_allow",
     "jwt",
     "jwt_refresh",

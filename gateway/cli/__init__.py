@@ -8,6 +8,7 @@ import click
 
 from gateway.cli import client, emit
 from gateway.cli.audit import audit
+from gateway.cli.backends import backends
 from gateway.cli.check import check
 from gateway.cli.completion import completion
 from gateway.cli.healthcheck import healthcheck
@@ -34,6 +35,7 @@ EXAMPLES = {
     reload: "sockgw reload gateway.yaml --format github",
     upgrade: "sockgw upgrade gateway.yaml",
     status: "sockgw status gateway.yaml",
+    backends: "sockgw backends probe orders gateway.yaml",
     healthcheck: "sockgw healthcheck gateway.yaml --timeout 2",
     init: "sockgw init demo",
     new: "sockgw new middleware auth",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.config import checks, schema
+from gateway.config import backends, checks, schema
 from gateway.config.build import build
 from gateway.config.checks import is_loopback
 from gateway.config.files import FileRecord, is_special
@@ -15,6 +15,7 @@ from gateway.config.messages import HIDDEN, with_slash
 from gateway.config.model import (
     AdminConfig,
     At,
+    BackendConfig,
     GatewayConfig,
     LogConfig,
     NamespaceConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "HIDDEN",
     "AdminConfig",
     "At",
+    "BackendConfig",
     "Document",
     "FileRecord",
     "GatewayConfig",
@@ -80,7 +82,7 @@ def validate(path: Path, document: Document) -> tuple[GatewayConfig | None, tupl
     problems = [*document.problems]
     # A file that was not read leaves gaps; a value that has a problem needs no second one.
     known = {problem.path for problem in problems} | ({""} if problems else set())
-    found = [*schema.problems(document), *checks.problems(document)]
+    found = [*schema.problems(document), *checks.problems(document), *backends.problems(document)]
     problems += (problem for problem in found if problem.path not in known)
     sound = sound_part(document, problems) if problems else document
     config = build(path, sound) if sound else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gateway.config import At, Document, GatewayConfig, Use, is_loopback, with_slash
+from gateway.config import At, BackendConfig, Document, GatewayConfig, Use, is_loopback, with_slash
 from gateway.errors import Place
 from gateway.limits import bounded_by
 
@@ -282,6 +282,23 @@ def _no_tls(subject: Subject) -> Iterator[tuple[At, str]]:
         yield subject.at("server", "host"), "plain HTTP to other machines"
 
 
+def _open_backend(subject: Subject) -> Iterator[tuple[At, str]]:
+    for name, backend in subject.config.backends.items():
+        if backend.url.startswith("http://") and not _is_here(backend):
+            yield subject.at("backends", name, "url"), "plain HTTP to another machine"
+
+
+def _unsigned(subject: Subject) -> Iterator[tuple[At, str]]:
+    for name, backend in subject.config.backends.items():
+        if not backend.sign and not _is_here(backend):
+            message = "requests are not signed: others can pretend to be the gateway"
+            yield subject.at("backends", name), message
+
+
+def _is_here(backend: BackendConfig) -> bool:
+    return backend.socket is not None or _is_local(backend.url)
+
+
 def _one_address(subject: Subject) -> Iterator[tuple[At, str]]:
     config = subject.config
     if config.limits.sockets_per_address == inf and not is_loopback(config.server.host):
@@ -353,6 +370,8 @@ _CHECKS = (
     Check("medium", "make one with: openssl rand -hex 32", _weak_token),
     Check("medium", "write admin: {socket: admin.sock}, or add a token", _open_admin),
     Check("medium", "chmod 600", _readable_key),
+    Check("medium", "write https://, or a Unix socket", _open_backend),
+    Check("medium", "write sign: ${file:PATH}, and have it verified", _unsigned),
     Check("low", "a little longer than the proxy in front keeps connections is enough", _long_idle),
     Check("low", "write rediss://, or keep Redis in a network of its own", _plain_redis),
     Check("low", "write cluster: {name: ...}, unless Node servers are to join", _shared_name),

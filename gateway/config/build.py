@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from gateway.config.backends import backends_of
 from gateway.config.cluster import build_cluster
 from gateway.config.include import Document
 from gateway.config.messages import KeyPath, url_path, with_slash
@@ -134,6 +135,15 @@ _LOG: _Kinds = {
     "level": str,
     "levels": lambda written: MappingProxyType(written or {}),
 }
+_BACKEND: _Kinds = {
+    "timeout": seconds,
+    "concurrency": int,
+    "queue": int,
+    "auth": tuple,
+    "breaker": bool,
+    "format": str,
+    "max_answer": byte_count,
+}
 _UNITS: Mapping[Unit, Callable[[Any], object]] = {
     "count": int,
     "size": byte_count,
@@ -188,6 +198,10 @@ def build(file: Path, document: Document) -> GatewayConfig:
                 with_slash(name): _namespace(document, limits, value or {}, "namespaces", name)
                 for name, value in _items(data, "namespaces")
             }
+        ),
+        backends=backends_of(document, folder, _BACKEND),
+        backend_names=frozenset(
+            str(path[1]) for path in document.keys if path[0] == "backends" and len(path) == 2
         ),
     )
 

@@ -31,16 +31,9 @@ _STARRED = re.compile(r"[a-z][a-z0-9+.-]*://(?!\*\.[^*.:][^*]*$)[^*/]*\*[^/:]*(:
 """An origin with a `*` that does not stand for the subdomains of a host."""
 
 LOGGERS = (
-    *("sockgw", "sockgw.admin", "sockgw.builtin", "sockgw.cluster", "sockgw.engine"),
-    "sockgw.flow",
-    *(
-        "sockgw.plugin",
-        "sockgw.push",
-        "sockgw.reload",
-        "sockgw.server",
-        "sockgw.service",
-        "sockgw.socketio",
-    ),
+    *("sockgw", "sockgw.admin", "sockgw.backend", "sockgw.builtin", "sockgw.cluster"),
+    *("sockgw.engine", "sockgw.flow", "sockgw.plugin", "sockgw.push", "sockgw.reload"),
+    *("sockgw.server", "sockgw.service", "sockgw.socketio"),
 )
 """The gateway's own loggers."""
 

@@ -23,6 +23,7 @@ __all__ = [
     "ApiConfig",
     "ApiToken",
     "At",
+    "BackendConfig",
     "ClusterConfig",
     "GatewayConfig",
     "LogConfig",
@@ -226,6 +227,36 @@ class ApiConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BackendConfig:
+    """An HTTP service that answers events.
+
+    `url` has no slash at its end; `socket` is the Unix socket to reach it through, if there is one.
+    `sign` are the keys that requests are signed with. `forward` and `set` are header fields, by
+    their lower-case names, `auth` the keys of a client's `auth` that it is told.
+    """
+
+    url: str
+    socket: Path | None = None
+    timeout: float = 5.0
+    concurrency: int = 100
+    queue: int = 1000
+    sign: tuple[bytes, ...] = field(default=(), repr=False)
+    forward: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    auth: tuple[str, ...] = ()
+    breaker: bool = True
+    format: Literal["json", "cloudevents"] = "json"
+    max_answer: int = 1_000_000
+
+    @property
+    def shown(self) -> str:
+        """Where it is, as the file has it."""
+        if self.socket is None:
+            return self.url
+        return f"unix:{self.socket}:{self.url.removeprefix('http://localhost')}".rstrip(":")
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """Settings of the log; a `format` of `None` is text.
 
@@ -309,7 +340,8 @@ class GatewayConfig:
     files that were read and their content, `digest` is the SHA-256 of what they say with
     references filled in. `globs` counts the files that each glob of `include` matched, by folder
     and pattern. `secrets` are the values that must not be shown. `warnings` are about what is
-    valid, and most likely not meant.
+    valid, and most likely not meant. `backend_names` are all that the file has, also those with a
+    problem.
     """
 
     file: Path
@@ -329,3 +361,5 @@ class GatewayConfig:
     services: Mapping[str, Use]
     namespaces: Mapping[str, NamespaceConfig]
     warnings: tuple[Problem, ...] = ()
+    backends: Mapping[str, BackendConfig] = field(default_factory=lambda: MappingProxyType({}))
+    backend_names: frozenset[str] = frozenset()

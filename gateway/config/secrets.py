@@ -22,6 +22,7 @@ _REDIS = ("cluster", "redis")
 _PASSWORDS = ((*_REDIS, "password"), (*_REDIS, "sentinel", "password"))
 _URL = (*_REDIS, "url")
 _API_TOKENS = ("api", "tokens")
+_FIELDS = frozenset({"authorization", "cookie"})
 _CHAIN = ("server", "handshake_middleware")
 
 
@@ -51,12 +52,23 @@ class Secrets:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Tell whether the name of an option, or its place, marks a secret."""
+    """Tell whether a value is a secret by its place, or its name: an option's, a header field's."""
+    if path[0] == "backends":
+        is_field = path[2:4] == ("headers", "set") and _is_secret_field(str(path[-1]))
+        return path[2:3] == ("sign",) or is_field
     if path == _TOKEN or path in _PASSWORDS or (path[:2] == _API_TOKENS and path[-1] == "token"):
         return True
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
     keys = [key for key in options if isinstance(key, str)]
     return bool(keys) and _NAMES.fullmatch(_CAMEL.sub("_", keys[-1])) is not None
+
+
+def _is_shown_to_a_backend(path: KeyPath) -> bool:
+    return path[2:3] == ("sign",) or path[2:4] == ("headers", "set")
+
+
+def _is_secret_field(name: str) -> bool:
+    return name.lower() in _FIELDS or _NAMES.fullmatch(name) is not None
 
 
 def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets:
@@ -67,7 +79,10 @@ def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets
     pieces = {
         piece
         for path, each in filled.items()
-        if path[0] in {"services", "namespaces"} or path[:2] in {_CHAIN, _REDIS} or is_secret(path)
+        if path[0] in {"services", "namespaces"}
+        or path[:2] in {_CHAIN, _REDIS}
+        or is_secret(path)
+        or (path[0] == "backends" and _is_shown_to_a_backend(path))
         for piece in each
     }
     # Text with line breaks is mostly shown as `repr` has it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from math import inf
 from typing import TypeVar
 
@@ -16,6 +17,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from gateway.backends.backend import HttpBackend
+from gateway.backends.breaker import STATES
+from gateway.backends.figures import BOUNDS
 from gateway.cluster.bus import Bus
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
@@ -44,6 +48,8 @@ class ServingMetrics:
         yield from self._forwarded()
         yield from self._clients()
         yield from self._checks()
+        if backends := self._serving.build.backends:
+            yield from _backends(backends)
         yield from self._generations()
 
     def _traffic(self) -> Iterator[Metric]:
@@ -260,6 +266,48 @@ class _Collected(Collector):
 
     def collect(self) -> Sequence[Metric]:
         return self._metrics
+
+
+def _backends(backends: Mapping[str, HttpBackend]) -> Iterator[Metric]:
+    """Return the metrics of calls to backends, by the name of each."""
+    calls = CounterMetricFamily(
+        "sockgw_backend_calls",
+        "Calls to a backend, by what became of them.",
+        labels=["backend", "outcome"],
+    )
+    times = HistogramMetricFamily(
+        "sockgw_backend_seconds", "Seconds that calls to a backend took.", labels=["backend"]
+    )
+    in_flight = GaugeMetricFamily(
+        "sockgw_backend_in_flight", "Calls that a backend has to answer.", labels=["backend"]
+    )
+    waiting = GaugeMetricFamily(
+        "sockgw_backend_waiting", "Calls that wait for their turn.", labels=["backend"]
+    )
+    retries = CounterMetricFamily(
+        "sockgw_backend_retries", "Requests that were sent again.", labels=["backend"]
+    )
+    breaker = GaugeMetricFamily(
+        "sockgw_backend_breaker",
+        "Processes in which the breaker is in a state.",
+        labels=["backend", "state"],
+    )
+    for name, backend in backends.items():
+        figures = backend.figures
+        for outcome, count in figures.outcomes.items():
+            calls.add_metric([name, outcome], count)
+        times.add_metric([name], _cumulative(figures.buckets), figures.seconds)
+        in_flight.add_metric([name], figures.in_flight)
+        waiting.add_metric([name], figures.waiting)
+        retries.add_metric([name], figures.retries)
+        for state in STATES:
+            breaker.add_metric([name, state], backend.breaker.state == state)
+    yield from (calls, times, in_flight, waiting, retries, breaker)
+
+
+def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:
+    bounds = (*map(str, BOUNDS), "+Inf")
+    return list(zip(bounds, map(float, accumulate(buckets)), strict=True))
 
 
 def _counts(name: str, text: str, label: str, counts: Mapping[T, int]) -> Metric:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from gateway.compiler import Build
 from gateway.config import HIDDEN
 from gateway.config.model import (
+    BackendConfig,
     ClusterConfig,
     GatewayConfig,
     Schema,
@@ -36,6 +37,7 @@ SECRETS = ("token", "tokens")
 RESTART_KEYS = ("path", "serializer", "workers")
 """Keys of `server` that only a restart can change: clients or processes depend on them."""
 
+_BACKEND_KEYS = {"forward": "headers.forward", "set": "headers.set", "socket": "url"}
 _UNITS = {"h": 3_600_000, "m": 60_000, "s": 1000}
 
 
@@ -68,6 +70,7 @@ def compare(
             *_blocks(old.config, new.config),
             *_cluster(old.config.cluster, new.config.cluster),
             *_services(old, new),
+            *_backends(old.config, new.config),
             *_presence("{}", before, after),
             *(
                 line
@@ -144,6 +147,21 @@ def _services(old: Build, new: Build) -> Iterator[str]:
             yield f"~ service '{name}': {change}"
         elif old.blueprint.services[name].key != new.blueprint.services[name].key:
             yield f"~ service '{name}': code"
+
+
+def _backends(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
+    """Yield backends that change, by their keys: values may be secrets."""
+    before, after = old.backends, new.backends
+    yield from _presence("backend '{}'", before, after)
+    for name in (each for each in after if each in before):
+        was, now = before[name], after[name]
+        keys = {
+            _BACKEND_KEYS.get(each.name, each.name)
+            for each in fields(BackendConfig)
+            if getattr(was, each.name) != getattr(now, each.name)
+        }
+        if keys:
+            yield f"~ backend '{name}': {', '.join(sorted(keys))}"
 
 
 def _namespace(name: str, before: GatewayConfig, after: GatewayConfig) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.backends.backend import HttpBackend
 from gateway.cluster.handover import Link
 from gateway.cluster.peer import Mesh
 from gateway.compiler import Build
@@ -159,7 +160,24 @@ def serving_status(serving: Serving) -> dict[str, Any]:
         "pending": serving.pending,
         "refused": [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest],
         "outcomes": sockets.dispatcher.outcomes,
+        "backends": {name: _backend(each) for name, each in serving.build.backends.items()},
         **_cluster(serving),
+    }
+
+
+def _backend(backend: HttpBackend) -> dict[str, Any]:
+    figures = backend.figures
+    recent, seconds = figures.recent.buckets()
+    return {
+        "url": backend.config.shown,
+        "breaker": {backend.breaker.state: 1},
+        "outcomes": dict(figures.outcomes),
+        "in_flight": figures.in_flight,
+        "waiting": figures.waiting,
+        "retries": figures.retries,
+        "calls_per_second": sum(recent) / seconds,
+        "recent": recent,
+        "gone": sorted(backend.gone),
     }
 
 

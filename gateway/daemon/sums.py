@@ -33,7 +33,7 @@ class Sums:
 
     def keep(self, worker: Worker) -> None:
         """Add what a worker that has ended counted to what stays in the sums."""
-        counters = [metric for metric in worker.metrics if metric.type == "counter"]
+        counters = [each for each in worker.metrics if each.type in ("counter", "histogram")]
         worker.metrics = ()
         self._ended = {each.name: each for each in _summed([*self._ended.values(), *counters])}
 
@@ -95,6 +95,7 @@ def summed_status(
         "pending": first.get("pending", ()),
         "refused": _refused(each["refused"] for each in told),
         "outcomes": _counts(each["outcomes"] for each in told),
+        "backends": _backends(each["backends"] for each in told),
         "workers": [_worker(worker, found.get(worker)) for worker in workers],
         **({"cluster": _cluster(clusters)} if clusters else {}),
     }
@@ -137,6 +138,23 @@ def _old(olds: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
         ends = [end for end in (total["until"], each["until"]) if end is not None]
         total["until"] = max(ends, default=None)
     return [found[number] for number in sorted(found)]
+
+
+def _backends(found: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Add what workers tell of each backend; lists of states and paths have each only once."""
+    sums: dict[str, dict[str, Any]] = {}
+    for name, facts in (each for told in found for each in told.items()):
+        total = sums.get(name)
+        if total is None:
+            sums[name] = dict(facts)
+            continue
+        for key in ("in_flight", "waiting", "retries", "calls_per_second"):
+            total[key] += facts[key]
+        for key in ("breaker", "outcomes"):
+            total[key] = _counts([total[key], facts[key]])
+        total["recent"] = [*map(sum, zip(total["recent"], facts["recent"], strict=True))]
+        total["gone"] = sorted({*total["gone"], *facts["gone"]})
+    return sums
 
 
 def _refused(lists: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

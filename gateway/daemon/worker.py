@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from prometheus_client.core import Metric
-
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
 from gateway.cluster.handover import Link
@@ -134,7 +132,7 @@ class Worker:
             await self._abort()
         if self._serving is not None:
             await self._serving.close()
-        self._channel.send(0, Metrics(self._figures()))
+        self._channel.send(0, self._told("metrics"))
         if self._forwarding is not None:
             self._forwarding.close()
         self._mesh.close()
@@ -160,11 +158,8 @@ class Worker:
             case Push(operation):
                 asked = unparcelled(operation, descriptors)
                 self._do(number, partial(self._push, number, asked))
-            case Ask("status"):
-                assert self._serving is not None
-                self._channel.send(number, Status(serving_status(self._serving)))
-            case Ask():
-                self._channel.send(number, Metrics(self._figures()))
+            case Ask(what):
+                self._channel.send(number, self._told(what))
             case Linked(is_former):
                 link = (socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1]))
                 self._do(number, partial(self._link, link, is_former=is_former))
@@ -174,6 +169,12 @@ class Worker:
                 self._do(number, self._let_go)
             case Stop():
                 self._stop.set()
+
+    def _told(self, what: str) -> Message:
+        if what == "metrics":
+            return Metrics(tuple(self._metrics.collect()) if self._metrics else ())
+        assert self._serving is not None
+        return Status(serving_status(self._serving))
 
     def _do(self, number: int, work: _Work) -> None:
         """Do `work` in a task of its own, and send what it returns as the answer."""
@@ -328,6 +329,3 @@ class Worker:
             for each in descriptors:
                 os.close(each)
         return None
-
-    def _figures(self) -> tuple[Metric, ...]:
-        return tuple(self._metrics.collect()) if self._metrics else ()

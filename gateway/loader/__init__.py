@@ -10,7 +10,7 @@
 Knows neither the configuration nor the event loop.
 """
 
-from gateway.loader.annotations import first_annotation, unchecked
+from gateway.loader.annotations import first_annotation, parameters_of, unchecked
 from gateway.loader.arguments import Arguments, arguments_of
 from gateway.loader.module_globals import global_doubts
 from gateway.loader.options import BoundOptions, bind_options
@@ -53,6 +53,7 @@ __all__ = [
     "make_plugins",
     "method_fault",
     "middleware_fault",
+    "parameters_of",
     "read_sources",
     "unchecked",
 ]

@@ -101,6 +101,10 @@ def _choices(hint: object) -> Iterable[object]:
 
 
 def _custom(kind: type, value: object) -> object:
+    if hasattr(kind, "named_in"):  # the gateway puts in what the file names
+        if isinstance(value, kind):
+            return value
+        raise TypeError(f"Expected the name of one of {kind.named_in}")
     if kind is not Path:
         raise NotImplementedError
     return Path(value) if isinstance(value, str) else value

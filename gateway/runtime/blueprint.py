@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from gateway.api import Gateway, Tally
 from gateway.context import Context, HandshakeContext, Services
@@ -23,6 +23,7 @@ __all__ = [
     "Generation",
     "NamespaceBlueprint",
     "Recipe",
+    "Resource",
     "Route",
     "Scope",
 ]
@@ -103,6 +104,12 @@ class Recipe:
     scope: Scope = "member"
 
 
+class Resource(Protocol):
+    """Something that blueprints share, and that is closed with the last generation that has it."""
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Blueprint:
     """A whole gateway, ready to start.
@@ -111,7 +118,8 @@ class Blueprint:
     that factories made, under keys like those of recipes, so that the next blueprint can reuse
     them. `install` makes `import` find its plugin modules, and returns a function that undoes it.
     `handshake` is the chain of `handshake_links`, `None` if there are none. `tallies` are those of
-    the instances that are new.
+    the instances that are new. `resources` are what its plugins use and the next blueprint may
+    have, too: backends.
     """
 
     digest: str
@@ -123,6 +131,7 @@ class Blueprint:
     handshake_links: tuple[Link[HandshakeContext], ...] = ()
     handshake: Chain[HandshakeContext] | None = None
     tallies: tuple[Tally, ...] = ()
+    resources: tuple[Resource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

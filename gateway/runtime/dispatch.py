@@ -318,6 +318,8 @@ class Dispatcher:
         self, connection: Connection, route: Route, ctx: Context, ack: int | None
     ) -> None:
         ctx._end = route.end
+        if ack is not None:
+            ctx._has_ack = True
         reject: Reject | None = None
         try:
             if route.serial is None:

@@ -89,7 +89,7 @@ class Live:
         """Release the services of a generation that will not serve."""
         self._count = generation.number - 1
         self._uninstalls.pop(generation)()
-        await self.pool.release(generation.blueprint.services)
+        await _release(self, generation)
 
     @property
     def alive(self) -> Mapping[int, int]:
@@ -195,7 +195,7 @@ class Live:
         if drain := self._drains.pop(generation, None):
             drain.cancel()  # or it would keep the generation in memory
         # The last packet's ack must not wait until a slow service has closed.
-        release = generation.loop.create_task(self.pool.release(generation.blueprint.services))
+        release = generation.loop.create_task(_release(self, generation))
         self._releases.add(release)
         release.add_done_callback(self._releases.discard)
 
@@ -234,6 +234,15 @@ class Live:
         await self.unwind(seconds)
         if self._releases:  # needs no limit: each service has its own for closing
             await asyncio.wait(self._releases)
+
+
+async def _release(live: Live, generation: Generation) -> None:
+    """Close the services and resources of a generation that no other one uses."""
+    await live.pool.release(generation.blueprint.services)
+    others = [*live._inside, *live._uninstalls]
+    for resource in generation.blueprint.resources:
+        if not any(resource in each.blueprint.resources for each in others):
+            await resource.close()
 
 
 def _old(live: Live, generation: Generation) -> OldGeneration:

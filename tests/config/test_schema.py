@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config import (
     AdminConfig,
+    BackendConfig,
     LogConfig,
     NamespaceConfig,
     ReloadConfig,
@@ -98,6 +99,9 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(RedisTlsConfig) == properties["cluster.tls"]
     assert names(SentinelConfig) == properties["cluster.sentinel"]
     assert names(AcceptConfig, "source") | {"from"} == properties["cluster.accept"]
+    headers = {"forward", "set"}
+    assert names(BackendConfig, "socket", *headers) | {"headers"} == properties["backend"]
+    assert headers == properties["backend_headers"]
     assert names(NamespaceConfig, "is_whole") == properties["namespace"]
     assert names(NamespaceLimits) == properties["namespace_limits"]
     assert names(RouteConfig, "use") == properties["route"] - {"use", "with"}
@@ -110,7 +114,8 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
         == properties["packet_middleware"]
     )
     of_the_file = names(
-        GatewayConfig, "file", "at", "files", "globs", "digest", "secrets", "warnings"
+        *(GatewayConfig, "file", "at", "files", "globs", "digest", "secrets", "warnings"),
+        "backend_names",
     )
     assert of_the_file == SCHEMA["properties"].keys() - {"include"}
 
@@ -134,6 +139,7 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
                 "limits": defaults(DEFS["limits"]),
                 "admin": defaults(DEFS["admin"]),
                 "log": defaults(DEFS["log"]),
+                "backends": {"shop": {"url": "http://shop", **defaults(DEFS["backend"])}},
                 "namespaces": {
                     "/": {
                         **defaults(DEFS["namespace"]),
@@ -149,6 +155,8 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
     assert explicit.limits == silent.limits == Limits()
     assert explicit.log == silent.log == LogConfig()
     assert (explicit.admin, silent.admin) == (AdminConfig(), None)
+    assert explicit.backends == {"shop": BackendConfig("http://shop")}
+    assert silent.backends == {}
     assert explicit.services == silent.services
     assert [folder for folder, _ in explicit.plugins] == [folder for folder, _ in silent.plugins]
     one, other = explicit.namespaces["/"], silent.namespaces["/"]
@@ -205,6 +213,8 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/api",
         *(f"/api/{key}" for key in ("socket", "tls", "tokens")),
         *(f"/api_token/{key}" for key in ("name", "token", "scopes")),
+        "/backend/sign",
+        "/backend/url",
         "/handshake_middleware/use",
         "/connection_middleware/use",
         "/packet_middleware/use",
