@@ -201,11 +201,16 @@ class Numbers:
             del self._last[key]
 
 
+MOST_GONE = 256
+"""Members that are gone whose last numbers are kept."""
+
+
 class Gaps:
     """Finds the messages that were missed, by the numbers of those that arrive."""
 
     def __init__(self) -> None:
         self._last: dict[str, dict[Key, int]] = {}
+        self._gone: dict[str, dict[Key, int]] = {}
 
     def missed(
         self, sender: str, channel: Channel, number: int, *, is_direct: bool = False
@@ -216,7 +221,7 @@ class Gaps:
         before it: it may have sent others before this member was there. One that comes after a
         later one was counted as missing then.
         """
-        numbers = self._last.setdefault(sender, {})
+        numbers = self._of(sender)
         last = numbers.get((channel, is_direct))
         if last is not None and number <= last:
             return None
@@ -228,7 +233,7 @@ class Gaps:
 
         One that is joining counts from the numbers that it tells.
         """
-        known = self._last.setdefault(sender, {})
+        known = self._of(sender)
         missing = sum(max(0, last - known.get(key, last)) for key, last in numbers.items())
         if is_joining:
             known.clear()
@@ -237,5 +242,17 @@ class Gaps:
         return missing
 
     def forget(self, sender: str) -> None:
-        """Forget a member that is gone."""
-        self._last.pop(sender, None)
+        """Forget a member that is gone.
+
+        If it was only out of reach, it comes back and goes on with its numbers for all members.
+        """
+        numbers = self._last.pop(sender, {})
+        if kept := {key: number for key, number in numbers.items() if not key[1]}:
+            self._gone[sender] = kept
+            if len(self._gone) > MOST_GONE:
+                del self._gone[next(iter(self._gone))]
+
+    def _of(self, sender: str) -> dict[Key, int]:
+        if sender not in self._last:
+            self._last[sender] = self._gone.pop(sender, {})
+        return self._last[sender]
