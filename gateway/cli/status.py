@@ -67,7 +67,10 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     for number, worker in enumerate(facts.get("workers", ())):
         yield "" if number else "workers", *_worker(**worker)
     if "cluster" in facts:
+        links = facts["cluster"].pop("links", None)
         yield "cluster", *_cluster(**facts["cluster"])
+        if links:
+            yield "links", *_links(**links)
     yield "tasks", _tasks(facts["generations"]), None
     for number, old in enumerate(facts["old_generations"]):
         yield "" if number else "still in use", _old(**old), None
@@ -147,6 +150,12 @@ def _cluster(name: str, up: bool, since: float, fault: str, members: int) -> tup
         return f"{name}, connected since {_time(since)}, {others}", None
     why = f": {fault}" if fault else ""
     return f"{name}, degraded since {_time(since)}{why}; {others} known", "red"
+
+
+def _links(ports: list[int], up: int, down: int, faults: list[str]) -> tuple[str, str | None]:
+    at = f"listening at port {', '.join(map(str, ports))}" if ports else "not listening"
+    why = f": {'; '.join(faults)}" if faults else ""
+    return f"{at}, {up} up, {down} down{why}", None if ports and not down else "yellow"
 
 
 def _watcher(mode: str, up: bool) -> tuple[str, str | None]:

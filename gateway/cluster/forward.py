@@ -39,7 +39,7 @@ from gateway.http.request import Request
 from gateway.http.response import Answer
 from gateway.http.switching import websocket_key
 
-__all__ = ["FORWARDED", "RANDOM", "Forwarded", "Forwarding", "OwnedRequest"]
+__all__ = ["FORWARDED", "RANDOM", "ForwardExchange", "Forwarded", "Forwarding", "OwnedRequest"]
 
 CURE = "that worker is stuck or overloaded"
 
@@ -69,7 +69,7 @@ class Forwarding:
     ) -> None:
         self.counts: Counter[Forwarded] = Counter(dict.fromkeys(FORWARDED, 0))
         self._engine, self._server, self._mesh = engine, server, mesh
-        self._passing = Passing(server)
+        self.passing = Passing(server)
         self._numbers = count(1)
         self._sent: dict[Peer, dict[int, ForwardExchange]] = {}  # requests that wait for answers
         self._taken: dict[Peer, dict[int, OwnedRequest]] = {}  # requests of peers
@@ -81,7 +81,7 @@ class Forwarding:
         mesh.on(Frame.REQUEST, self._take_request)
         mesh.on(Frame.ANSWER, self._take_answer)
         mesh.on(Frame.SIGNAL, self._take_signal)
-        mesh.on_connection = self._passing.take
+        mesh.on_connection = self.passing.take
         mesh.on_lost.append(self._lost)
 
     @property
@@ -96,7 +96,7 @@ class Forwarding:
 
     def close(self) -> None:
         """End what is relayed, and connections on their way here."""
-        self._passing.close()
+        self.passing.close()
 
     # Here, for sessions of peers
 
@@ -114,7 +114,7 @@ class Forwarding:
         if request.query.get("transport") == "websocket" and websocket_key(request) is not None:
             if peer.is_full:
                 self.refuse(peer, connection, fields)
-            elif way := self._passing.give(peer, request, connection):
+            elif way := self.passing.give(peer, request, connection):
                 self.counts[way] += 1
             return None
         return ForwardExchange(self, peer, head_of(request, connection), connection, fields)

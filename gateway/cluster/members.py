@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -25,11 +25,21 @@ TAG = 5
 Word = Literal["new", "here", "bye"]
 
 
+class _Beat(msgspec.Struct, array_like=True):
+    """A beat; `link` is where the member listens for others, `HOST:PORT`, empty if it does not."""
+
+    tag: str
+    word: Word
+    link: Annotated[str, msgspec.Meta(max_length=300)] = ""
+
+
 class Members:
     """The members that are heard. `say` sends a beat to one of them, or to all for `None`.
 
     A member is gone when it says so, or when no beat of it comes for 3.5 times `beat` seconds. What
-    is not heard while this member is away itself is held against nobody.
+    is not heard while this member is away itself is held against nobody. The functions in `on_link`
+    are called with the tag of a member and where it listens for others, when it says so first and
+    when that changes; with `""` if it is gone, or does not listen any more.
     """
 
     def __init__(
@@ -41,9 +51,12 @@ class Members:
         beat: float = BEAT,
     ) -> None:
         self.is_deaf = False
-        self._own, self._say = own, say
+        self.own, self._say = own, say
         self._on_joined, self._on_lost = on_joined, on_lost
         self._beat = beat
+        self.on_link: list[Callable[[str, str], None]] = []
+        self._link = ""
+        self._links: dict[str, str] = {}
         self._heard: dict[str, float] = {}
         self._is_echoed = True
         self._next = 0.0
@@ -60,6 +73,11 @@ class Members:
         self._next = now + self._beat
         self._tell("new")
 
+    def announce(self, link: str) -> None:
+        """Tell the others from now on that this member listens for them there."""
+        self._link = link
+        self._tell("here")
+
     def leave(self) -> None:
         """Tell the others that this member is gone."""
         self._tell("bye")
@@ -67,10 +85,11 @@ class Members:
     def heard(self, beat: bytes) -> None:
         """Take a beat of any member; one that is none is ignored."""
         try:
-            tag, word = _decoder.decode(beat)
+            told = _decoder.decode(beat)
         except (ValueError, TypeError):
             return
-        if tag == self._own:
+        tag, word = told.tag, told.word
+        if tag == self.own:
             self._is_echoed = True
         elif word == "bye":
             self._lose(tag)
@@ -81,6 +100,10 @@ class Members:
                 self._tell("here", tag)
             for joined in self._on_joined if is_new else ():
                 joined(tag)
+            if told.link != self._links.get(tag, ""):
+                self._links[tag] = told.link
+                for linked in self.on_link:
+                    linked(tag, told.link)
 
     def look(self, now: float) -> bool:
         """Send the next beat if it is due, and lose those that are gone; true if it was due."""
@@ -97,13 +120,17 @@ class Members:
         return True
 
     def _lose(self, tag: str) -> None:
+        if self._links.pop(tag, ""):
+            for linked in self.on_link:
+                linked(tag, "")
         if self._heard.pop(tag, None) is not None:
             for lost in self._on_lost:
                 lost(tag)
 
     def _tell(self, word: Word, to: str | None = None) -> None:
-        self._say(_encoder.encode((self._own, word)), to)
+        beat = (self.own, word, self._link) if self._link else (self.own, word)
+        self._say(_encoder.encode(beat), to)
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[str, Word])
+_decoder = msgspec.msgpack.Decoder(_Beat)

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from gateway.cluster.link_greeting import Line
 from gateway.cluster.peer import MOST_PASSED, Peer
 from gateway.cluster.requests import Head, PassedRequest, encode, head_of
 from gateway.engineio.transports import CLOSE_LIMIT
@@ -34,6 +35,11 @@ class Passing:
         self._relays: set[_Relay] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._requests = msgspec.msgpack.Decoder(PassedRequest)
+
+    @property
+    def relayed(self) -> int:
+        """The number of connections that are relayed from here."""
+        return len(self._relays)
 
     def close(self) -> None:
         """End what is relayed, and connections on their way here."""
@@ -76,6 +82,32 @@ class Passing:
         self._server.relays.add(relay)
         self._start(self._connect_relay(near, relay))
         return True
+
+    def carry(self, client: asyncio.Transport, early: bytes, line: Line) -> None:
+        """_Relay a client's connection to its owner on a line, who gets `early` first."""
+        relay = _Relay(client, early, self._ended)
+        self._relays.add(relay)
+        self._server.relays.add(relay)
+        try:
+            line.hand_over(relay.owner)
+        except ConnectionError:
+            relay.abort()
+
+    def enter(self, line: Line, payload: bytes) -> None:
+        """Go on with a request whose connection another member relays on a line.
+
+        Raises `msgspec.MsgspecError` for a payload that is none, `ConnectionError` if it is over.
+        """
+        passed = self._requests.decode(payload)
+        if self._server.has_room(passed.head.address):
+            connection = _PassedConnection(self._server, passed)
+            self._server.handshakes.add(connection)
+            try:
+                line.hand_over(connection)
+            finally:
+                self._server.handshakes.discard(connection)
+        else:
+            line.abort()
 
     def _ended(self, relay: _Relay) -> None:
         self._relays.discard(relay)

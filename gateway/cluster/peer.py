@@ -1,7 +1,8 @@
 """Peers: the other members of this machine, and the frames that go between two of them.
 
 Two members share a stream of frames and a channel of connections, both Unix sockets that the
-supervisor made: nobody else can connect to them. A frame is its length in four bytes and its kind
+supervisor made: nobody else can connect to them. Those of other machines have the stream only; see
+`gateway.cluster.links`. A frame is its length in four bytes and its kind
 in one, then its payload. The end of the stream is the end of the peer.
 """
 
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import IntEnum
+from functools import partial
 from typing import cast
 
 from gateway.runtime.live import FAULT
@@ -65,6 +67,7 @@ class Frame(IntEnum):
     SIGNAL = 4
     COUNTS = 5
     TALLY = 6
+    PING = 7
 
 
 Handle = Callable[["Peer", bytes], None]
@@ -75,9 +78,9 @@ Take = Callable[["Peer", socket.socket, bytes], None]
 
 
 class Peer(asyncio.Protocol):
-    """Another member, by its `tag`."""
+    """Another member, by its `tag`; `channel` is `None` if connections cannot be passed to it."""
 
-    def __init__(self, tag: str, mesh: Mesh, channel: socket.socket) -> None:
+    def __init__(self, tag: str, mesh: Mesh, channel: socket.socket | None = None) -> None:
         self.tag = tag
         self._mesh = mesh
         self._channel = channel
@@ -125,16 +128,17 @@ class Peer(asyncio.Protocol):
 
     def pass_connection(self, sock: socket.socket, payload: bytes) -> bool:
         """Pass a connection; false if the peer does not take it. `sock` stays open here."""
-        if self.is_full or len(payload) > MOST_PASSED:
+        channel = self._channel
+        if channel is None or self.is_full or len(payload) > MOST_PASSED:
             return False
         try:
             if self._passing:
                 self._wait_to_pass(sock, payload)
             else:
-                socket.send_fds(self._channel, [payload], [sock.fileno()])
+                socket.send_fds(channel, [payload], [sock.fileno()])
         except BlockingIOError:
             self._wait_to_pass(sock, payload)
-            asyncio.get_running_loop().add_writer(self._channel, self._pass_more)
+            asyncio.get_running_loop().add_writer(channel, partial(self._pass_more, channel))
         except OSError:
             return False
         return True
@@ -150,14 +154,17 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, because uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
-        self._channel.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._channel, self._take_connections)
+        if (channel := self._channel) is not None:
+            channel.setblocking(False)
+            take = partial(self._take_connections, channel)
+            asyncio.get_running_loop().add_reader(channel, take)
 
     def connection_lost(self, error: Exception | None) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._channel)
-        loop.remove_writer(self._channel)
-        self._channel.close()
+        if (channel := self._channel) is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(channel)
+            loop.remove_writer(channel)
+            channel.close()
         while self._passing:
             os.close(self._passing.popleft()[0])
         self._outbox.clear()
@@ -205,6 +212,13 @@ class Peer(asyncio.Protocol):
             yield Frame(kind), bytes(unread[start + HEAD.size : end]), end
             start = end
 
+    def _size_at(self, start: int) -> int:
+        """The size of the payload of the frame there, 0 if its head is not whole yet."""
+        if len(self._unread) < start + HEAD.size:
+            return 0
+        size: int = HEAD.unpack_from(self._unread, start)[0]
+        return size
+
     def _pace(self) -> None:
         """Stop reading while too much is unhandled; one frame may be larger than that."""
         assert self._transport is not None
@@ -218,24 +232,24 @@ class Peer(asyncio.Protocol):
     def _wait_to_pass(self, sock: socket.socket, payload: bytes) -> None:
         self._passing.append((os.dup(sock.fileno()), payload))
 
-    def _pass_more(self) -> None:
+    def _pass_more(self, channel: socket.socket) -> None:
         while self._passing:
             descriptor, payload = self._passing[0]
             try:
-                socket.send_fds(self._channel, [payload], [descriptor])
+                socket.send_fds(channel, [payload], [descriptor])
             except BlockingIOError:
                 return
             except OSError:  # the client is told by the end of its connection
                 LOG.debug("%r did not take a connection", self, exc_info=True)
             os.close(self._passing.popleft()[0])
-        asyncio.get_running_loop().remove_writer(self._channel)
+        asyncio.get_running_loop().remove_writer(channel)
 
-    def _take_connections(self) -> None:
+    def _take_connections(self, channel: socket.socket) -> None:
         with suppress(BlockingIOError, ConnectionError):
             for _ in range(TAKEN_AT_ONCE):
-                data, descriptors = receive(self._channel, MOST_PASSED, 1)
+                data, descriptors = receive(channel, MOST_PASSED, 1)
                 if not data:  # nothing more will come
-                    asyncio.get_running_loop().remove_reader(self._channel)
+                    asyncio.get_running_loop().remove_reader(channel)
                     return
                 for descriptor in descriptors:  # none if no descriptor was left here
                     sock = socket.socket(fileno=descriptor)
@@ -268,9 +282,13 @@ class Mesh:
         loop = asyncio.get_running_loop()
         stream.setblocking(False)
         _, peer = await loop.create_unix_connection(lambda: Peer(tag, self, channel), sock=stream)
-        self.peers[tag] = peer
-        self._tell(peer)
+        self.add(peer)
         return peer
+
+    def add(self, peer: Peer) -> None:
+        """Add a peer whose stream is connected."""
+        self.peers[peer.tag] = peer
+        self._tell(peer)
 
     def tell(self) -> None:
         """Call the functions in `on_joined` for the peers that are there already."""

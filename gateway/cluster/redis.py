@@ -71,6 +71,11 @@ class RedisBus:
         return self._members.tags
 
     @property
+    def beats(self) -> Members:
+        """The members by what their beats tell."""
+        return self._members
+
+    @property
     def is_up(self) -> bool:
         return self._connection is not None
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from gateway.config import backends, checks, schema
 from gateway.config.build import build
-from gateway.config.checks import is_loopback
 from gateway.config.files import FileRecord, is_special
 from gateway.config.include import Document, read
-from gateway.config.messages import HIDDEN, with_slash
+from gateway.config.messages import HIDDEN, is_loopback, with_slash
 from gateway.config.model import (
     AdminConfig,
     At,

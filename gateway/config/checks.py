@@ -7,16 +7,16 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from itertools import combinations
 
 from gateway.config.cluster import cluster_problems
 from gateway.config.include import Data, Document
-from gateway.config.messages import url_path, with_slash
+from gateway.config.messages import is_loopback, url_path, with_slash
 from gateway.config.model import AdminConfig, ApiConfig, GatewayConfig, ServerConfig
 from gateway.errors import Problem, did_you_mean
 
-__all__ = ["LOGGERS", "is_loopback", "problems", "warnings"]
+__all__ = ["LOGGERS", "problems", "warnings"]
 
 _SOCKET_PATH = 107
 """Bytes: `sun_path` of Linux, without the zero at its end (unix(7))."""
@@ -282,14 +282,6 @@ def _bad_patterns(document: Document) -> Iterator[Problem]:
                 f"{document.shown(origin, *path)}"
             )
             yield document.at(*path).problem(message)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach a listener on `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _mapping(data: Data) -> dict[str, Data]:

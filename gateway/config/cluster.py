@@ -9,19 +9,23 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from gateway.config.include import Data, Document
-from gateway.config.messages import with_slash
+from gateway.config.messages import is_loopback, with_slash
 from gateway.config.model import (
     AcceptConfig,
     ClusterConfig,
+    ListenConfig,
+    ListenTlsConfig,
     RedisConfig,
     RedisTlsConfig,
     SentinelConfig,
 )
+from gateway.config.tls import member_contexts
 from gateway.errors import Problem
 
 __all__ = ["build_cluster", "cluster_problems"]
 
 PORT, SENTINEL_PORT = 6379, 26379
+HOST = "127.0.0.1"
 
 
 def build_cluster(folder: Path, data: Mapping[str, Any] | None) -> ClusterConfig | None:
@@ -33,7 +37,22 @@ def build_cluster(folder: Path, data: Mapping[str, Any] | None) -> ClusterConfig
         return None
     given = {key: data[key] for key in ("name", "readyz") if key in data}
     accept = tuple(_accept(each) for each in data.get("accept") or () if each)
-    return ClusterConfig(_redis(folder, data["redis"]), accept=accept, **given)
+    listen = data.get("listen")
+    return ClusterConfig(
+        _redis(folder, data["redis"]),
+        accept=accept,
+        listen=None if listen is None else _listen(folder, listen),
+        **given,
+    )
+
+
+def _listen(folder: Path, data: Mapping[str, Any]) -> ListenConfig:
+    given = {key: data[key] for key in ("host", "port", "advertise", "secret") if key in data}
+    given.setdefault("advertise", given.get("host", HOST))
+    tls = data.get("tls") or {}
+    files = {key: folder / tls[key] for key in tls}
+    is_whole = files.keys() == {"cert", "key", "ca"}
+    return ListenConfig(tls=ListenTlsConfig(**files) if is_whole else None, **given)
 
 
 def _redis(folder: Path, data: Mapping[str, Any]) -> RedisConfig:
@@ -104,6 +123,27 @@ def cluster_problems(document: Document) -> Iterator[Problem]:
             yield document.at(*at, "tls", key).problem(message)
     yield from _bad_hosts(document, _mapping(redis.get("sentinel")).get("hosts"))
     yield from _twice(document, block.get("accept"))
+    if block.get("listen") is not None:
+        yield from _listen_problems(document, _mapping(block["listen"]))
+
+
+def _listen_problems(document: Document, listen: dict[str, Data]) -> Iterator[Problem]:
+    at, host = ("cluster", "listen"), listen.get("host", HOST)
+    if listen.get("secret") is None and listen.get("tls") is None and not is_loopback(str(host)):
+        message = "write secret or tls: whoever reaches this port could take over every session"
+        yield document.key_at(*at).problem(message)
+    if host in {"0.0.0.0", "::"} and "advertise" not in listen:
+        message = f"write advertise: no machine can connect to {host}"
+        yield document.key_at(*at, "host").problem(message)
+    files = {key: document.folder / str(each) for key, each in _mapping(listen.get("tls")).items()}
+    missing = [key for key, file in files.items() if not file.is_file()]
+    for key in missing:
+        yield document.at(*at, "tls", key).problem(f"cannot read {files[key]}")
+    if files.keys() == {"cert", "key", "ca"} and not missing:
+        try:
+            member_contexts(ListenTlsConfig(**files))
+        except ValueError as error:
+            yield document.key_at(*at, "tls").problem(str(error))
 
 
 def _url_problems(document: Document, url: str, *, is_tls: bool) -> Iterator[Problem]:

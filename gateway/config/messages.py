@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from gateway.errors import did_you_mean
@@ -16,6 +17,7 @@ __all__ = [
     "dotted",
     "expected",
     "guess",
+    "is_loopback",
     "shown",
     "url_path",
     "with_slash",
@@ -93,3 +95,11 @@ def dotted(path: KeyPath) -> str:
 
 def _key(key: str) -> str:
     return key if re.fullmatch(r"[^\s.'\"\[\]]+", key) and key.isprintable() else repr(key)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a listener on `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -26,6 +26,8 @@ __all__ = [
     "BackendConfig",
     "ClusterConfig",
     "GatewayConfig",
+    "ListenConfig",
+    "ListenTlsConfig",
     "LogConfig",
     "LogLevel",
     "NamespaceConfig",
@@ -323,6 +325,26 @@ class AcceptConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenTlsConfig:
+    """TLS between members: a certificate, its key, and the authority that has signed all others."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """Where members of other machines connect; `advertise` is the host that they are told."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    advertise: str = "127.0.0.1"
+    secret: str = field(default="", repr=False)
+    tls: ListenTlsConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """A cluster by its name, and how its members reach each other."""
 
@@ -330,6 +352,7 @@ class ClusterConfig:
     name: str = "socket.io"
     accept: tuple[AcceptConfig, ...] = ()
     readyz: Literal["always", "connected"] = "always"
+    listen: ListenConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.config.model import TlsConfig
+from gateway.config.model import ListenTlsConfig, TlsConfig
 
-__all__ = ["certificate_digest", "read_certificate", "tls_context", "tls_faults"]
+__all__ = [
+    "certificate_digest",
+    "member_contexts",
+    "read_certificate",
+    "tls_context",
+    "tls_faults",
+]
 
 
 def read_certificate(tls: TlsConfig) -> TlsConfig:
@@ -67,6 +73,28 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
             reason = "they are not a certificate and its key in PEM form"
         raise ValueError(f"cannot use {tls.cert} with {tls.key}: {reason}") from None
     return context
+
+
+def member_contexts(tls: ListenTlsConfig) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the contexts of a member that listens and of one that connects.
+
+    Both accept every certificate of the authority, whatever names are in it. Raises `ValueError`
+    with a sentence for the operator.
+    """
+    contexts = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for context in contexts:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(tls.ca)
+            context.load_cert_chain(tls.cert, tls.key, password="")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ValueError(
+                f"cannot use {tls.cert} with {tls.key} and {tls.ca}: {reason}"
+            ) from None
+    return contexts
 
 
 def _content(tls: TlsConfig) -> tuple[bytes, bytes]:

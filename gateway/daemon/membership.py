@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import secrets
 import ssl
+from typing import Protocol
 
 from gateway.cluster.accept import Accept, Rule
 from gateway.cluster.bus import Bus
 from gateway.cluster.emitter import ClusterEmitter
+from gateway.cluster.links import Links, LinkSettings
 from gateway.cluster.local import LocalBus
+from gateway.cluster.members import Members
 from gateway.cluster.peer import Mesh
-from gateway.config.model import AcceptConfig, ClusterConfig, RedisConfig
+from gateway.config.model import AcceptConfig, ClusterConfig, ListenConfig, RedisConfig
+from gateway.config.tls import member_contexts
 from gateway.daemon.serving import Serving
 
 __all__ = ["TAG", "join", "new_tag"]
 
 TAG = 5
 """Characters of a member's tag."""
+
+
+class ClusterBus(Bus, Protocol):
+    """An engine between machines, on which members tell by beats that they are there."""
+
+    @property
+    def beats(self) -> Members: ...
 
 
 def new_tag() -> str:
@@ -31,14 +42,27 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
     emitter that plugins get.
     """
     config, local = serving.build.config.cluster, LocalBus(mesh)
-    bus: Bus = local if config is None else _redis_bus(config, mesh.tag)
-    accept = Accept() if config is None else _accept(config.accept)
+    bus: Bus = local
+    accept = Accept()
+    if config is not None:
+        bus = between = _redis_bus(config, mesh.tag)
+        accept = _accept(config.accept)
+        if config.listen is not None:
+            settings, engine = _link_settings(config.listen, number), serving.sockets.engine
+            serving.links = Links(engine, serving.http, settings, between.beats, mesh.peers)
     emitter = ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
     serving.bus = bus
     return emitter
 
 
-def _redis_bus(config: ClusterConfig, tag: str) -> Bus:
+def _link_settings(config: ListenConfig, number: int) -> LinkSettings:
+    """The settings of a worker, which listens on a port of its own."""
+    port = config.port + number - 1 if config.port else 0
+    tls = member_contexts(config.tls) if config.tls else None
+    return LinkSettings(config.host, port, config.advertise, config.secret.encode(), tls)
+
+
+def _redis_bus(config: ClusterConfig, tag: str) -> ClusterBus:
     # hiredis, which this imports, is an extra.
     from gateway.cluster.redis import RedisBus  # noqa: PLC0415
     from gateway.cluster.redis_channels import Channels, Dialects  # noqa: PLC0415

@@ -23,6 +23,7 @@ from gateway.backends.figures import BOUNDS
 from gateway.cluster.bus import Bus
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
+from gateway.cluster.links import Links
 from gateway.compiler import schema_cost
 from gateway.daemon.fleet import Fleet
 from gateway.daemon.serving import Serving
@@ -46,6 +47,8 @@ class ServingMetrics:
         yield from self._traffic()
         yield from self._members()
         yield from self._forwarded()
+        if links := self._serving.links:
+            yield from _links(links)
         yield from self._clients()
         yield from self._checks()
         if backends := self._serving.build.backends:
@@ -303,6 +306,36 @@ def _backends(backends: Mapping[str, HttpBackend]) -> Iterator[Metric]:
         for state in STATES:
             breaker.add_metric([name, state], backend.breaker.state == state)
     yield from (calls, times, in_flight, waiting, retries, breaker)
+
+
+def _links(links: Links) -> Iterator[Metric]:
+    """Return the metrics of the links to members on other machines."""
+    states = links.states
+    up = GaugeMetricFamily(
+        "sockgw_links", "Links to members on other machines, by state.", labels=["state"]
+    )
+    up.add_metric(["up"], sum(states.values()))
+    up.add_metric(["down"], len(states) - sum(states.values()))
+    yield up
+    yield CounterMetricFamily("sockgw_links_lost", "How often a link was lost.", links.lost)
+    yield _counts(
+        "sockgw_link_forwarded",
+        "Requests for sessions of other machines, by what became of them.",
+        "result",
+        {**links.forwarding.counts, "no_link": links.refused},
+    )
+    for name, text, count in (
+        ("forwarding", "Requests forwarded to other machines that wait.", links.forwarding.waiting),
+        ("waiting", "Requests that wait for a link.", links.waiting),
+        ("relayed", "WebSockets of sessions on other machines.", links.forwarding.passing.relayed),
+    ):
+        yield GaugeMetricFamily(f"sockgw_link_{name}", text, count)
+    yield _counts(
+        "sockgw_link_refused",
+        "Connections for a link that were refused, by reason.",
+        "reason",
+        links.listener.refused,
+    )
 
 
 def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.cluster.bus import Bus
 from gateway.cluster.handover import Handover
+from gateway.cluster.links import Links
 from gateway.compiler import Build
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.listener import Address, Listener, Move, PublicServer
@@ -37,9 +38,10 @@ class Serving:
     `override` takes precedence over the file's `server` block. `inherited` is a socket for clients
     that listens already: it takes precedence over everything. `former` is as of `Listener`.
     `handed` is one that the supervisor of a worker has bound, for the next build to prepare; `None`
-    without one. `bus` carries messages to other members, if there can be any; it starts with the
-    first build that serves. `closed` counts the sockets whose namespace a reload removed. `since`
-    is when the build began to serve, in seconds since the epoch.
+    without one. `bus` carries messages to other members, if there can be any, and `links` are the
+    ways to those on other machines; both start with the first build that serves. `closed` counts
+    the sockets whose namespace a reload removed. `since` is when the build began to serve, in
+    seconds since the epoch.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Serving:
         self.server = replace(first.config.server, **override)
         self.cluster = first.config.cluster
         self.bus: Bus | None = None
+        self.links: Links | None = None
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         self._static = Static(self.server.path)
@@ -108,6 +111,8 @@ class Serving:
         self.sockets.configure(_settings(self.server), build.config.limits)
         self._tell_of_descriptors(build.config.limits)
         self._unused.tell(build.config.server)
+        if self.links is not None:
+            self.links.start()
         if self.bus is not None:
             self.bus.serve(build.config.namespaces)
             self.bus.start()
@@ -155,6 +160,12 @@ class Serving:
         """The keys that wait for a restart."""
         return compare(self.build, self.build, self.server, self.cluster).pending
 
+    async def give_way(self) -> None:
+        """Listen no more: another process takes over."""
+        await self.listener.give_away()
+        if self.links is not None:
+            self.links.give_way()
+
     async def let_go(self) -> None:
         """Let all clients go: another process has taken the listening socket over."""
         window = self.build.config.reload.close_window
@@ -166,6 +177,8 @@ class Serving:
         await shut_down(self.sockets, self.listener, self.server.stop_timeout, window)
         if self.bus is not None:
             await self.bus.close()
+        if self.links is not None:
+            await self.links.close()
         self.handover.close()
         self.sockets.dispatcher.in_flight.load.stop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from time import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from prometheus_client.core import Metric
 
 from gateway.backends.backend import HttpBackend
 from gateway.cluster.handover import Link
+from gateway.cluster.links import Links
 from gateway.cluster.peer import Mesh
 from gateway.compiler import Build
 from gateway.daemon.listener import Listener
@@ -26,6 +28,9 @@ from gateway.runtime.live import OldGeneration
 from gateway.snapshot import Snapshot
 
 __all__ = ["SingleProcess", "serving_status"]
+
+MOST_FAULTS = 20
+"""Links that are down of which a status says why."""
 
 
 class SingleProcess:
@@ -100,7 +105,7 @@ class SingleProcess:
         return [*self._metrics.collect()] if self._metrics else []
 
     async def give_way(self, links: Sequence[Link]) -> None:
-        await self.serving.listener.give_away()
+        await self.serving.give_way()
         for link in links:
             await self.serving.handover.from_successor(link)
 
@@ -187,7 +192,19 @@ def _cluster(serving: Serving) -> dict[str, Any]:
         return {}
     bus = serving.bus
     told = {"up": bus.is_up, "since": bus.state.since, "fault": bus.state.fault}
+    told |= {"links": _links(serving.links)} if serving.links else {}
     return {"cluster": {"name": serving.cluster.name, **told, "members": len(bus.members)}}
+
+
+def _links(links: Links) -> dict[str, Any]:
+    """Return how it is with the links to members on other machines."""
+    faults, states = links.faults, links.states
+    return {
+        "ports": [links.listener.port] if links.listener.port else [],
+        "up": len(states) - len(faults),
+        "down": len(faults),
+        "faults": sorted(set(islice(faults.values(), MOST_FAULTS))),
+    }
 
 
 def _old(generation: OldGeneration) -> dict[str, Any]:

@@ -116,7 +116,19 @@ def _worker(worker: Worker, facts: Mapping[str, Any] | None) -> dict[str, Any]:
 def _cluster(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The state of the worker that is worst off; the others of a worker are members too."""
     worst = min(told, key=lambda each: (each["up"], -each["since"]))
-    return {**worst, "members": max(each["members"] for each in told)}
+    links = [each["links"] for each in told if "links" in each]
+    linked = {"links": _links(links)} if links else {}
+    return {**worst, "members": max(each["members"] for each in told), **linked}
+
+
+def _links(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The links of all workers."""
+    return {
+        "ports": sorted(port for each in told for port in each["ports"]),
+        "up": sum(each["up"] for each in told),
+        "down": sum(each["down"] for each in told),
+        "faults": sorted({fault for each in told for fault in each["faults"]}),
+    }
 
 
 def _counts(counts: Iterable[Mapping[Any, int]]) -> dict[Any, int]:

@@ -292,7 +292,7 @@ class Worker:
 
     async def _give_way(self) -> Message:
         assert self._serving is not None
-        await self._serving.listener.give_away()
+        await self._serving.give_way()
         return Done()
 
     async def _let_go(self) -> Message:
