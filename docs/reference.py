@@ -21,6 +21,8 @@ MARK = "<!-- Below: written by docs/reference.py from schema/gateway.schema.json
 Rule: TypeAlias = dict[str, Any]
 SCHEMA: Rule = json.loads((FOLDER.parent / "schema/gateway.schema.json").read_text())
 HEADINGS = {
+    "cluster.listen": "listen of a cluster",
+    "cluster.listen.tls": "tls of the links of a cluster",
     "cluster.redis": "redis of a cluster",
     "cluster.sentinel": "sentinel of a cluster",
     "cluster.tls": "tls of a cluster",

@@ -84,7 +84,7 @@ class Passing:
         return True
 
     def carry(self, client: asyncio.Transport, early: bytes, line: Line) -> None:
-        """_Relay a client's connection to its owner on a line, who gets `early` first."""
+        """Relay a client's connection to its owner on a line, who gets `early` first."""
         relay = _Relay(client, early, self._ended)
         self._relays.add(relay)
         self._server.relays.add(relay)

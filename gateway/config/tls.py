@@ -88,12 +88,13 @@ def member_contexts(tls: ListenTlsConfig) -> tuple[ssl.SSLContext, ssl.SSLContex
         context.verify_mode = ssl.CERT_REQUIRED
         try:
             context.load_verify_locations(tls.ca)
+        except OSError:
+            raise ValueError(f"cannot use {tls.ca}: it holds no certificate in PEM form") from None
+        try:
             context.load_cert_chain(tls.cert, tls.key, password="")
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            raise ValueError(
-                f"cannot use {tls.cert} with {tls.key} and {tls.ca}: {reason}"
-            ) from None
+            raise ValueError(f"cannot use {tls.cert} with {tls.key}: {reason}") from None
     return contexts
 
 
