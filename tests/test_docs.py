@@ -44,6 +44,7 @@ _LINK = re.compile(r"\[[^]]*\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 
 ENVIRON = {
+    "CLUSTER_SECRET": "0123456789abcdef0123456789abcdef",
     "ADMIN_TOKEN": "0123456789abcdef",
     "ORDERS_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 }

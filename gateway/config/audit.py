@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from math import inf, log2
 from pathlib import Path
 from typing import Literal
@@ -55,6 +55,8 @@ _NESTED = re.compile(
 
 In how many ways it matches a text doubles with each character. In `(-a+)*` there is but one.
 """
+
+_EVERYWHERE = {"0.0.0.0", "::"}
 
 _NODES_NAME = "socket.io"
 """The name that Node's adapters have for a cluster by default."""
@@ -151,6 +153,22 @@ def _plain_redis(subject: Subject) -> Iterator[tuple[At, str]]:
         return
     if cluster.redis.password and not is_loopback(cluster.redis.host):
         yield subject.at("cluster", "redis", "url"), "the password goes to Redis without TLS"
+
+
+def _plain_links(subject: Subject) -> Iterator[tuple[At, str]]:
+    cluster = subject.config.cluster
+    listen = cluster.listen if cluster else None
+    if listen and not listen.tls and not _is_private(listen.host, listen.advertise):
+        message = "links without TLS on a public address: who is on the way reads all clients send"
+        yield subject.at("cluster", "listen"), message
+
+
+def _is_private(host: str, advertised: str) -> bool:
+    """Tell whether an address is in a private network; one that is a name may be in any."""
+    try:
+        return ip_address(advertised if host in _EVERYWHERE else host).is_private
+    except ValueError:
+        return True
 
 
 def _shared_name(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -373,6 +391,7 @@ _CHECKS = (
     Check("medium", "write https://, or a Unix socket", _open_backend),
     Check("medium", "write sign: ${file:PATH}, and have it verified", _unsigned),
     Check("low", "a little longer than the proxy in front keeps connections is enough", _long_idle),
+    Check("medium", "write tls: {cert, key, ca}, or a private address", _plain_links),
     Check("low", "write rediss://, or keep Redis in a network of its own", _plain_redis),
     Check("low", "write cluster: {name: ...}, unless Node servers are to join", _shared_name),
     Check("low", "add tls, or leave it to a proxy in front", _no_tls),

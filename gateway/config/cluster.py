@@ -129,7 +129,8 @@ def cluster_problems(document: Document) -> Iterator[Problem]:
 
 def _listen_problems(document: Document, listen: dict[str, Data]) -> Iterator[Problem]:
     at, host = ("cluster", "listen"), listen.get("host", HOST)
-    if listen.get("secret") is None and listen.get("tls") is None and not is_loopback(str(host)):
+    is_guarded = any((*at, key) in document.keys for key in ("secret", "tls"))
+    if not is_guarded and not is_loopback(str(host)):
         message = "write secret or tls: whoever reaches this port could take over every session"
         yield document.key_at(*at).problem(message)
     if host in {"0.0.0.0", "::"} and "advertise" not in listen:

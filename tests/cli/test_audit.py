@@ -58,6 +58,14 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + 'cluster: {name: shop, redis: {url: "redis://127.0.0.1"}, '
+            'listen: {host: 0.0.0.0, advertise: 93.184.216.34, secret: "${SECRET}"}}',
+            (
+                "2:66: medium: cluster.listen: links without TLS on a public address: who is on "
+                "the way reads all clients send; write tls: {cert, key, ca}, or a private address"
+            ),
+        ),
+        (
             GUARDED + 'cluster: {redis: {url: "redis://127.0.0.1"}}',
             (
                 "2:10: low: cluster: the name that every Socket.IO server has by default: "

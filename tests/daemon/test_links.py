@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import socketio
 
 from tests.cluster.round_robin import round_robin
-from tests.daemon.gateway_of_workers import GatewayOfWorkers, run_workers, until_true
+from tests.daemon.gateway_of_workers import GatewayOfWorkers, edit, run_workers, until_true
 from tests.deadline import deadline
 from tests.gateway_files import write
 from tests.js_client import JsDriver
@@ -125,3 +127,54 @@ async def test_the_python_client(tmp_path: Path) -> None:
                     assert await said.get() == (number, b"\x00\xff")
         for gateway in gateways:
             assert await figure(gateway, "sockgw_violations_total") == 0
+
+
+async def test_a_node_that_is_killed_takes_nobody_along(tmp_path: Path) -> None:
+    """Its clients get 503 until it is known to be gone, and then 400 at once."""
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(redis())
+        killed, other = await stack.enter_async_context(linked(tmp_path, running, 1, 1))
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        polling = "/socket.io/?EIO=4&transport=polling"
+        sids = []
+        for gateway in (killed, other):
+            async with http.get(gateway.url + polling) as answer:
+                sids.append(json.loads((await answer.text())[1:])["sid"])
+        killed.process.kill()
+        statuses: list[int] = []
+
+        async def is_gone() -> bool:
+            async with http.get(f"{other.url}{polling}&sid={sids[0]}") as answer:
+                statuses.append(answer.status)
+            return answer.status == 400
+
+        await until_true(is_gone)
+        assert set(statuses[:-1]) <= {503}
+        await until_linked(other, up=0)
+        async with http.post(f"{other.url}{polling}&sid={sids[1]}", data="40") as answer:
+            assert await answer.text() == "ok"
+
+
+async def test_another_secret_links_nothing(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(redis())
+        one, two = [
+            await stack.enter_async_context(
+                run_workers(file(tmp_path / secret[:3], running, f"secret: {secret}"))
+            )
+            for secret in ("one secret of two", "two secrets of two")
+        ]
+        await until_linked(one, two, up=0, down=1)
+        await one.logs("it has another cluster.listen.secret")
+        links = (await one.status())["cluster"]["links"]
+        assert links["faults"] == ["it has another cluster.listen.secret"]
+        assert len(links["ports"]) == 1
+
+
+async def test_a_change_waits_for_a_restart(tmp_path: Path) -> None:
+    async with redis() as running:
+        written = file(tmp_path / "one", running)
+        async with run_workers(written) as gateway:
+            edit(written, "a secret of", "another secret of")
+            assert (await gateway.reload())["result"] == "applied"
+            assert (await gateway.status())["pending"] == ["cluster"]
