@@ -22,6 +22,7 @@ Rule: TypeAlias = dict[str, Any]
 SCHEMA: Rule = json.loads((FOLDER.parent / "schema/gateway.schema.json").read_text())
 HEADINGS = {
     "cluster.redis": "redis of a cluster",
+    "cluster.nats": "nats of a cluster",
     "cluster.sentinel": "sentinel of a cluster",
     "cluster.tls": "tls of a cluster",
     "cluster.accept": "accept of a cluster",

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import ssl
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error
+from nats.errors import Error, NoServersError
 
 from gateway.cluster.bus import BusCounts, BusState, Channel, Kind, Receive
 from gateway.cluster.members import BEAT, Members
@@ -70,6 +71,50 @@ class NatsServer:
         return ", ".join(url.rpartition("@")[2].rpartition("//")[2] for url in self.urls)
 
 
+class _Subjects:
+    """The subjects of the cluster `name`, for the member `tag`. `heard` has those it receives."""
+
+    def __init__(self, name: str, tag: str) -> None:
+        self.tag = tag
+        self._name = _token(name)
+        self._known: dict[Channel, bytes] = {}
+        self.heard: dict[str, Channel] = {}
+        self.serve(())
+
+    @property
+    def patterns(self) -> tuple[str, str]:
+        """What to subscribe to."""
+        return self._at(None, ">"), self._at(self.tag, ">")
+
+    def serve(self, namespaces: Iterable[str]) -> None:
+        """Hear these namespaces, and what is for members."""
+        self._known.clear()
+        self.heard = {
+            self.of(Channel(kind, namespace), to).decode(): Channel(kind, namespace)
+            for namespace in {ALWAYS, *namespaces}
+            for kind in Kind
+            for to in (None, self.tag)
+        }
+
+    def of(self, channel: Channel, to: str | None) -> bytes:
+        """The subject of what is on a channel, for one member or for all."""
+        subject = self._known.get(channel) if to is None else None
+        if subject is None:
+            what = f"{channel.kind:d}.{_token(channel.namespace)}"
+            subject = self._at(to, what).encode()
+            if to is None:
+                self._known[channel] = subject
+        return subject
+
+    def beats(self, to: str | None) -> bytes:
+        """The subject of beats."""
+        return self._at(to, BEATS).encode()
+
+    def _at(self, to: str | None, what: str) -> str:
+        place = "all" if to is None else f"to.{_token(to)}"
+        return f"{self._name}.{place}.{what}"
+
+
 class NatsBus:
     """The bus of a cluster on NATS; see `gateway.cluster.bus.Bus`.
 
@@ -85,16 +130,15 @@ class NatsBus:
         self.on_joined: list[Callable[[str], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
         self.on_beat: list[Callable[[], None]] = []
-        self._server, self._name = server, _token(name)
+        self._server, self._subjects = server, _Subjects(name, tag)
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat)
         self._outbox = Outbox(self.counts)
         self._unwritten = 0
         self._client: Client | None = None
         self._task: asyncio.Task[None] | None = None
         self._due = asyncio.Event()
-        self._heard: dict[str, Channel] = {}
-        self._subjects: dict[tuple[Channel, str | None], bytes] = {}
-        self.serve(())
+        self._over = asyncio.Event()
+        self._told: Exception | None = None
 
     @property
     def members(self) -> Collection[str]:
@@ -113,6 +157,8 @@ class NatsBus:
         client = self._client
         self._members.leave()
         self.abort()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=DEADLINE)
         if client is not None:
             with suppress(*_FAULTS):
                 await self._send(client)
@@ -121,6 +167,7 @@ class NatsBus:
     def abort(self) -> None:
         """Go on no more, without a word to the others."""
         self._client = None
+        self._over.set()  # the client swallows a cancellation now and then
         if self._task is not None:
             self._task.cancel()
 
@@ -129,24 +176,7 @@ class NatsBus:
 
     def serve(self, namespaces: Iterable[str]) -> None:
         """Receive what is sent to these namespaces, and no others, from now on."""
-        self._heard = {
-            self._subject(channel, to).decode(): channel
-            for namespace in {ALWAYS, *namespaces}
-            for channel in (Channel(kind, namespace) for kind in Kind)
-            for to in (None, self.tag)
-        }
-        self._subjects.clear()
-
-    def _subject(self, channel: Channel, to: str | None) -> bytes:
-        subject = self._subjects.get((channel, to))
-        if subject is None:
-            what = f"{channel.kind:d}.{_token(channel.namespace)}"
-            subject = self._subjects[channel, to] = self._place(to, what)
-        return subject
-
-    def _place(self, to: str | None, what: str) -> bytes:
-        place = "all" if to is None else f"to.{_token(to)}"
-        return f"{self._name}.{place}.{what}".encode()
+        self._subjects.serve(namespaces)
 
     # Sending
 
@@ -158,7 +188,7 @@ class NatsBus:
             return
         unwritten = None if self._client is None else self._unwritten
         if self._outbox.has_room(len(message), unwritten, volatile=volatile):
-            self._put(self._subject(channel, to), message)
+            self._put(self._subjects.of(channel, to), message)
 
     def _put(self, subject: bytes, message: bytes) -> None:
         self._outbox.put(asyncio.get_running_loop().time(), subject, message)
@@ -166,7 +196,7 @@ class NatsBus:
 
     def _say(self, beat: bytes, to: str | None) -> None:
         if self._client is not None:
-            self._put(self._place(to, BEATS), beat)
+            self._put(self._subjects.beats(to), beat)
 
     async def _send(self, client: Client) -> None:
         """Send all that waits, and wait until NATS has it. Raises `OSError` or NATS' errors."""
@@ -192,14 +222,19 @@ class NatsBus:
     async def _run(self) -> None:
         """Connect, and do so again whenever the connection is lost."""
         pause = PAUSES[0]
-        while True:
+        while not self._over.is_set():
             try:
-                client = await self._connected()
+                client = await _connected(
+                    self._server, self._subjects, self._take, self._refused, self._closed
+                )
             except _FAULTS as error:
-                self._tell_away(_words(error))
+                self._tell_away(_words(self._told if isinstance(error, NoServersError) else error))
                 await self._wait(pause)
                 pause = min(2 * pause, PAUSES[1])
                 continue
+            if self._over.is_set():
+                await _close(client)
+                return
             self._client = client
             if self.state.set_up():
                 LOG.info("connected to NATS at %s", self._server.shown)
@@ -207,6 +242,8 @@ class NatsBus:
                 fault = await self._work(client)
             finally:
                 self._client = None
+            if self._over.is_set():
+                return
             self._tell_away(fault)
             await _close(client)
             pause = PAUSES[0]
@@ -220,36 +257,6 @@ class NatsBus:
             await asyncio.sleep(min(left, LOOK))
             self._outbox.expire(loop.time())
 
-    async def _connected(self) -> Client:
-        """Connect and subscribe. Raises `OSError`, `TimeoutError` or NATS' errors."""
-        client, server = Client(), self._server
-        try:
-            async with asyncio.timeout(2 * DEADLINE):
-                await client.connect(
-                    servers=list(server.urls),
-                    user=server.username or None,
-                    password=server.password or None,
-                    token=server.token or None,
-                    tls=server.tls,
-                    name=f"sockgw {self.tag}",
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    connect_timeout=1,
-                    no_echo=True,
-                    pending_size=0,
-                    error_cb=self._refused,
-                    closed_cb=self._closed,
-                )
-                for place in (None, self.tag):
-                    subject = self._place(place, ">").decode()
-                    await client.subscribe(subject, cb=self._take, pending_bytes_limit=MOST_UNREAD)
-                await client.flush(1)
-        except BaseException:
-            await _close(client)
-            raise
-        return client
-
     async def _work(self, client: Client) -> str:
         """Send what is due, until the connection is lost; returns why."""
         loop = asyncio.get_running_loop()
@@ -257,7 +264,7 @@ class NatsBus:
         self._members.arrive()
         self._beat()
         confirmed = loop.time()
-        while client.is_connected:
+        while client.is_connected and not self._over.is_set():
             self._due.clear()
             now = loop.time()
             if self._members.look(now):
@@ -289,17 +296,54 @@ class NatsBus:
         self._due.set()
 
     async def _refused(self, error: Exception) -> None:
+        self._told = error
         if "permissions violation for publish" in str(error).lower():
             self.counts.unpublished["refused"] += 1
         LOG.debug("NATS: %s", error)
 
     async def _take(self, message: Msg) -> None:
-        channel = self._heard.get(message.subject)
+        channel = self._subjects.heard.get(message.subject)
         if channel is not None:
             self.counts.received += 1
             self.receive(channel, message.data)
         elif message.subject.endswith(f".{BEATS}"):
             self._members.heard(message.data)
+
+
+async def _connected(
+    server: NatsServer,
+    subjects: _Subjects,
+    take: Callable[[Msg], Awaitable[None]],
+    refused: Callable[[Exception], Awaitable[None]],
+    closed: Callable[[], Awaitable[None]],
+) -> Client:
+    """Connect and subscribe. Raises `OSError`, `TimeoutError` or NATS' errors."""
+    client = Client()
+    try:
+        async with asyncio.timeout(2 * DEADLINE):
+            await client.connect(
+                servers=list(server.urls),
+                user=server.username or None,
+                password=server.password or None,
+                token=server.token or None,
+                tls=server.tls,
+                name=f"sockgw {subjects.tag}",
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=1,
+                no_echo=True,
+                pending_size=0,
+                error_cb=refused,
+                closed_cb=closed,
+            )
+            for pattern in subjects.patterns:
+                await client.subscribe(pattern, cb=take, pending_bytes_limit=MOST_UNREAD)
+            await client.flush(1)
+    except BaseException:
+        await _close(client)
+        raise
+    return client
 
 
 async def _close(client: Client) -> None:
@@ -311,6 +355,12 @@ async def _close(client: Client) -> None:
 
 def _words(error: Exception | None) -> str:
     """Say why there is no connection."""
+    if (
+        isinstance(error, OSError)
+        and error.errno is not None
+        and not isinstance(error, ssl.SSLError)
+    ):
+        return os.strerror(error.errno).lower()
     return (str(error) or "it does not answer") if error else "the connection was closed"
 
 

@@ -24,13 +24,14 @@ __all__ = [
     "ApiToken",
     "At",
     "BackendConfig",
+    "BusTlsConfig",
     "ClusterConfig",
     "GatewayConfig",
     "LogConfig",
     "LogLevel",
     "NamespaceConfig",
+    "NatsConfig",
     "RedisConfig",
-    "RedisTlsConfig",
     "ReloadConfig",
     "RouteConfig",
     "Schema",
@@ -280,7 +281,7 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RedisTlsConfig:
+class BusTlsConfig:
     """TLS to Redis: the authority that has signed its certificate, and a certificate of our own."""
 
     ca: Path | None = None
@@ -308,8 +309,20 @@ class RedisConfig:
     username: str = ""
     password: str = field(default="", repr=False)
     is_tls: bool = False
-    tls: RedisTlsConfig | None = None
+    tls: BusTlsConfig | None = None
     sentinel: SentinelConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NatsConfig:
+    """Where NATS is, by one URL or those of several servers, and who the gateway is there."""
+
+    urls: tuple[str, ...]
+    username: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    is_tls: bool = False
+    tls: BusTlsConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,9 +337,10 @@ class AcceptConfig:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """A cluster by its name, and how its members reach each other."""
+    """A cluster by its name, and how its members reach each other: over Redis, or over NATS."""
 
-    redis: RedisConfig
+    redis: RedisConfig | None = None
+    nats: NatsConfig | None = None
     name: str = "socket.io"
     accept: tuple[AcceptConfig, ...] = ()
     readyz: Literal["always", "connected"] = "always"

@@ -19,7 +19,11 @@ _NAMES = re.compile(
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
 _REDIS = ("cluster", "redis")
-_PASSWORDS = ((*_REDIS, "password"), (*_REDIS, "sentinel", "password"))
+_NATS = ("cluster", "nats")
+_PASSWORDS = (
+    *((*_REDIS, "password"), (*_REDIS, "sentinel", "password")),
+    *((*_NATS, "password"), (*_NATS, "token")),
+)
 _URL = (*_REDIS, "url")
 _API_TOKENS = ("api", "tokens")
 _FIELDS = frozenset({"authorization", "cookie"})
@@ -80,7 +84,7 @@ def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets
         piece
         for path, each in filled.items()
         if path[0] in {"services", "namespaces"}
-        or path[:2] in {_CHAIN, _REDIS}
+        or path[:2] in {_CHAIN, _REDIS, _NATS}
         or is_secret(path)
         or (path[0] == "backends" and _is_shown_to_a_backend(path))
         for piece in each

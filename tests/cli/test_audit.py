@@ -58,6 +58,20 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + 'cluster: {name: shop, nats: {url: "nats://10.0.0.5"}}',
+            (
+                "2:29: high: cluster.nats: no password: who reaches this NATS can send to all "
+                "clients; write token: ${NATS_TOKEN}, which NATS requires"
+            ),
+        ),
+        (
+            GUARDED + 'cluster: {nats: {url: "nats://10.0.0.5", token: "${SECRET}"}}',
+            (
+                "2:23: low: cluster.nats.url: the password goes to NATS without TLS; "
+                "write tls://, or keep NATS in a network of its own"
+            ),
+        ),
+        (
             GUARDED + 'cluster: {redis: {url: "redis://127.0.0.1"}}',
             (
                 "2:10: low: cluster: the name that every Socket.IO server has by default: "

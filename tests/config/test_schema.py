@@ -24,9 +24,10 @@ from gateway.config import (
 )
 from gateway.config.model import (
     AcceptConfig,
+    BusTlsConfig,
     ClusterConfig,
     GatewayConfig,
-    RedisTlsConfig,
+    NatsConfig,
     SentinelConfig,
 )
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
@@ -96,7 +97,8 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(AdminConfig) == properties["admin"]
     assert names(LogConfig) == properties["log"]
     assert names(ClusterConfig) == properties["cluster"]
-    assert names(RedisTlsConfig) == properties["cluster.tls"]
+    assert names(BusTlsConfig) == properties["cluster.tls"]
+    assert names(NatsConfig, "urls", "is_tls") | {"url"} == properties["cluster.nats"]
     assert names(SentinelConfig) == properties["cluster.sentinel"]
     assert names(AcceptConfig, "source") | {"from"} == properties["cluster.accept"]
     headers = {"forward", "set"}
@@ -194,6 +196,8 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/admin/socket",
         "/cluster",
         "/cluster/redis",
+        "/cluster/nats",
+        *(f"/cluster.nats/{key}" for key in ("url", "username", "password", "token", "tls")),
         "/cluster.redis/url",
         "/cluster.redis/username",
         "/cluster.redis/password",
