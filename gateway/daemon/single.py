@@ -12,8 +12,11 @@ from prometheus_client.core import Metric
 
 from gateway.backends.backend import HttpBackend
 from gateway.cluster.handover import Link
+from gateway.cluster.peer import Mesh
+from gateway.compiler import Build
 from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
+from gateway.daemon.membership import join, new_tag
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.serving import PreparedBuild, Serving
@@ -62,10 +65,18 @@ class SingleProcess:
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         former = self._serving.build if self._serving else None
         build = await self._loading.build(snapshot, former)
-        serving = self._serving or Serving(build, self._override, self._inherited, self._former)
+        serving = self._serving or self._made(build)
         if not anyway and self._serving and serving.serves(build):
             return None
         return _Candidate(self, snapshot, serving, await serving.prepare(build))
+
+    def _made(self, build: Build) -> Serving:
+        serving = Serving(build, self._override, self._inherited, self._former)
+        if build.config.cluster is not None:
+            tag = new_tag()
+            serving.sockets.engine.tag = tag
+            join(serving, Mesh(tag))
+        return serving
 
     def serve(self, snapshot: Snapshot, serving: Serving) -> None:
         """Note what serves now."""
@@ -150,6 +161,7 @@ def serving_status(serving: Serving) -> dict[str, Any]:
         "refused": [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest],
         "outcomes": sockets.dispatcher.outcomes,
         "backends": {name: _backend(each) for name, each in serving.build.backends.items()},
+        **_cluster(serving),
     }
 
 
@@ -167,6 +179,15 @@ def _backend(backend: HttpBackend) -> dict[str, Any]:
         "recent": recent,
         "gone": sorted(backend.gone),
     }
+
+
+def _cluster(serving: Serving) -> dict[str, Any]:
+    """Return how it is with the cluster, if there is one."""
+    if serving.cluster is None or serving.bus is None:
+        return {}
+    bus = serving.bus
+    told = {"up": bus.is_up, "since": bus.state.since, "fault": bus.state.fault}
+    return {"cluster": {"name": serving.cluster.name, **told, "members": len(bus.members)}}
 
 
 def _old(generation: OldGeneration) -> dict[str, Any]:
