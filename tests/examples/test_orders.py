@@ -124,7 +124,7 @@ async def test_the_commands_of_its_readme(shop: Shop, js: JsDriver) -> None:
 
 
 async def submit(page: Page, form: str, text: str) -> None:
-    """Submit a form with one field. Pages that are behind others get no clicks."""
+    """Submit a form with one field."""
     found = f"document.querySelector('{form}')"
     await page.evaluate(
         f"({found}.elements[0].value = {json.dumps(text)}, {found}.requestSubmit())"
