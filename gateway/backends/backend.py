@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, inf
@@ -13,12 +13,12 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from gateway.backends.answer import Refusal, reply_of
+from gateway.backends.answer import Refusal, reply_of, taken
 from gateway.backends.breaker import Breaker, State
 from gateway.backends.figures import Figures, Outcome
 from gateway.backends.request import Outgoing, Requests
 from gateway.backends.transport import InvalidAnswer, Lost, RawAnswer, Transport, Unsent
-from gateway.config import BackendConfig
+from gateway.config import BackendConfig, SessionsConfig
 from gateway.context import Backend, Context, Reply
 from gateway.errors import Reject
 
@@ -117,6 +117,26 @@ class HttpBackend(Backend):
     async def call(
         self, ctx: Context[Any, Any], path: str, *, type: str = "event", idempotent: bool = False
     ) -> Reply:
+        make = partial(self._requests.about, ctx, type)
+        return await self._exchange(path, make, reply_of, idempotent)
+
+    async def tell(self, path: str, facts: Mapping[str, object]) -> None:
+        """Tell what is about no single packet; `facts` have at least `type`, `id` and `time`.
+
+        Any 2xx will do. It may be told twice. Raises `Reject` if it was not told, or may not have
+        been.
+        """
+        make = partial(self._requests.telling, facts)
+        await self._exchange(path, make, taken, idempotent=True)
+
+    async def _exchange(
+        self,
+        path: str,
+        make: Callable[[float], Outgoing],
+        read: Callable[[RawAnswer], Reply],
+        idempotent: bool,
+    ) -> Reply:
+        """Send what `make` returns for the seconds that are left, and `read` the answer."""
         self._admit(path)
         turn: int | None = None
         began = 0.0
@@ -127,11 +147,10 @@ class HttpBackend(Backend):
                 try:
                     turn, began = self._entered(path), monotonic()
                     left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
-                    outgoing = self._requests.about(ctx, type, left)
-                    answer = await self._send(path, outgoing, idempotent)
+                    answer = await self._send(path, make(left), idempotent)
                 finally:
                     self._give_slot()
-            reply = reply_of(answer)
+            reply = read(answer)
         except TROUBLE as error:
             if turn is None:
                 self._refuse("busy", BUSY(), path, self._crowded)
@@ -286,6 +305,12 @@ def _verdict(error: BaseException, timeout: float) -> _Verdict:
     return _Verdict("unreachable", UNREACHABLE(), str(error))
 
 
+def _shared(sessions: SessionsConfig, workers: int) -> SessionsConfig:
+    spool = sessions.spool
+    entries, size = ceil(spool.entries / workers), ceil(spool.bytes / workers)
+    return replace(sessions, spool=replace(spool, entries=entries, bytes=size))
+
+
 def make_backends(
     configs: Mapping[str, BackendConfig], workers: int, former: Mapping[str, HttpBackend]
 ) -> Mapping[str, HttpBackend]:
@@ -299,6 +324,7 @@ def make_backends(
             config,
             concurrency=ceil(config.concurrency / workers),
             queue=ceil(config.queue / workers),
+            sessions=config.sessions and _shared(config.sessions, workers),
         )
         known = former.get(name)
         if known is not None and known.config == own:

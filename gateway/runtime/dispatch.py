@@ -26,6 +26,7 @@ from gateway.runtime.connection import (
     Connection,
     ConnectionContext,
     State,
+    Witness,
 )
 from gateway.runtime.identity import identify
 from gateway.runtime.live import Live
@@ -60,7 +61,8 @@ class Dispatcher:
     """Runs connections and packets through the chains of the generation in `live`.
 
     `outcomes` counts packets by outcome; a plugin's own codes count as `rejected`. `unheard` counts
-    published events that a `cluster` route did not get, because too much was in flight.
+    published events that a `cluster` route did not get, because too much was in flight. `witness`
+    takes note of sockets; `None` if nobody does.
     """
 
     def __init__(self, live: Live) -> None:
@@ -68,6 +70,7 @@ class Dispatcher:
         self.in_flight = InFlight()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.unheard = 0
+        self.witness: Witness | None = None
         self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
@@ -120,6 +123,8 @@ class Dispatcher:
         former = connection.end()
         if former is LEFT:
             return
+        if former is ACCEPTED and self.witness is not None:
+            self.witness.left(connection.socket, reason)
         for task in connection.cancellable:
             self.live.cancellations.cancel(task, "disconnect")
         generation, namespace = self._newest(connection)
@@ -178,6 +183,8 @@ class Dispatcher:
         """
         generation, namespace = self._newest(connection)
         identify(connection, namespace)
+        if self.witness is not None:
+            self.witness.accepted(connection.socket)
         connection.accept()
         route = namespace.events.get("connect")
         if route is None or connection.state is not ACCEPTED:  # sending to it may have ended it
