@@ -92,11 +92,12 @@ async def test_clause_10_generations_and_memory_are_back_at_their_base(gateway) 
 
         await rounds(range(1, 40))
         base, blocks = objects(), sys.getallocatedblocks()
-        await rounds(range(40, 200))
-        assert objects() < base + 160, "at least one object is left of every reload"
+        await rounds(range(40, 400))
+        # The loop keeps up to a hundred cancelled timers, so less than that says nothing.
+        assert objects() < base + 360, "at least one object is left of every reload"
         assert sys.getallocatedblocks() < blocks * 1.05
         assert alive(one) == [1, 1, 1]
-        assert (await one.api.status())["generation"] == 200
+        assert (await one.api.status())["generation"] == 400
 
 
 async def test_clause_10_open_sockets_keep_only_what_they_use(gateway) -> None:

@@ -42,6 +42,7 @@ async def test_status_tells_what_is_served_and_what_became_of_the_last_reload(ga
             "services": [],
             "pending": [],
             "watcher": {"mode": "off", "up": False},
+            "backends": {},
         }
         one.config(ADMIN + "services: {kind: chat.Kind}\n")
         one.plugin("chat", SAY.format("two") + "class Kind: pass\n")
