@@ -124,10 +124,11 @@ class HttpBackend(Backend):
         """Tell what is about no single packet; `facts` have at least `type`, `id` and `time`.
 
         Any 2xx will do. It may be told twice. Raises `Reject` if it was not told, or may not have
-        been.
+        been. This takes no slot, and calls do not pause when it fails: they go on as if there was
+        no such thing. While they pause, it does too.
         """
         make = partial(self._requests.telling, facts)
-        await self._exchange(path, make, taken, idempotent=True)
+        await self._exchange(path, make, taken, idempotent=True, is_call=False)
 
     async def _exchange(
         self,
@@ -135,27 +136,31 @@ class HttpBackend(Backend):
         make: Callable[[float], Outgoing],
         read: Callable[[RawAnswer], Reply],
         idempotent: bool,
+        *,
+        is_call: bool = True,
     ) -> Reply:
         """Send what `make` returns for the seconds that are left, and `read` the answer."""
-        self._admit(path)
+        self._admit(path, is_call)
         turn: int | None = None
         began = 0.0
         limit = asyncio.timeout(self.config.timeout)
         try:
             async with limit:
-                await self._take_slot()
+                if is_call:
+                    await self._take_slot()
                 try:
                     turn, began = self._entered(path), monotonic()
                     left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
                     answer = await self._send(path, make(left), idempotent)
                 finally:
-                    self._give_slot()
+                    if is_call:
+                        self._give_slot()
             reply = read(answer)
         except TROUBLE as error:
             if turn is None:
                 self._refuse("busy", BUSY(), path, self._crowded)
             verdict = _verdict(error, self.config.timeout)
-            self._end(verdict.outcome, turn, began, verdict.hold)
+            self._end(verdict.outcome, turn, began, verdict.hold, is_call=is_call)
             self._tell(verdict.outcome, path, verdict.why)
             raise verdict.reject from None
         except BaseException:
@@ -187,7 +192,7 @@ class HttpBackend(Backend):
 
     # One call
 
-    def _admit(self, path: str) -> None:
+    def _admit(self, path: str, is_call: bool) -> None:
         """Refuse a call that need not even wait for its turn."""
         if path in self._gone:
             self._refuse("gone", GONE(), path, "it has answered 410 before")
@@ -195,7 +200,7 @@ class HttpBackend(Backend):
             self._refuse("paused", UNREACHABLE(), path, "it is in no configuration any more")
         if left := self.breaker.left():
             self._refuse_for(left, path)
-        if self._free.locked() and self.figures.waiting >= self.config.queue:
+        if is_call and self._free.locked() and self.figures.waiting >= self.config.queue:
             self._refuse("busy", BUSY(), path, self._crowded)
 
     async def _take_slot(self) -> None:
@@ -235,12 +240,16 @@ class HttpBackend(Backend):
         await asyncio.sleep(uniform(*RETRY))
         return await self._transport.post(url, self._requests.fields(outgoing), outgoing.body)
 
-    def _end(self, outcome: Outcome, turn: int, began: float, hold: float = 0.0) -> None:
+    def _end(
+        self, outcome: Outcome, turn: int, began: float, hold: float = 0.0, *, is_call: bool = True
+    ) -> None:
         """Count a call that was sent; `hold` is the pause in seconds that the backend asks for."""
         now = monotonic()
         self.figures.outcomes[outcome] += 1
         self.figures.add_time(now - began, now)
-        if hold and self.config.breaker:
+        if not is_call and outcome in FAILURES:
+            self.breaker.forget(turn)
+        elif hold and self.config.breaker:
             self.breaker.hold(hold)
         else:
             self.breaker.record(turn, failed=outcome in FAILURES)

@@ -46,10 +46,13 @@ PAUSE = 10.0
 """Seconds between two log lines about a full spool."""
 
 TABLES = """
-CREATE TABLE IF NOT EXISTS messages (n INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS messages (n INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS here (socket TEXT PRIMARY KEY, lost TEXT NOT NULL) WITHOUT ROWID;
 """
-"""`lost` is the message about a socket's end that is sent if its process tells of none."""
+"""`lost` is the message about a socket's end that is sent if its process tells of none.
+
+No `n` is used twice: those up to the last that was told are passed over.
+"""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
