@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.backends.told import crowd, gateway_files, told_backend
-from tests.daemon.gateway_of_workers import one_on_each, run_workers
+from tests.daemon.gateway_of_workers import (
+    GatewayOfWorkers,
+    one_on_each,
+    run_workers,
+    until_true,
+)
 from tests.deadline import until
 from tests.e2e.test_program_upgrade import has_ended, pid_of, upgrade
 from tests.reload.calling_client import caller
@@ -112,3 +117,39 @@ async def test_the_next_process_tells_what_the_former_one_could_not(tmp_path: Pa
             ends = await told.has("disconnect", 20)
     assert ids(ends) == dict.fromkeys(sockets, 1)
     assert "gateway lost" not in {each["reason"] for each in ends}
+
+
+@WORKERS
+async def test_nothing_is_lost_or_out_of_order_when_backend_and_gateway_die(
+    tmp_path: Path, workers: int
+) -> None:
+    async with told_backend() as told:
+        told.status = 500
+        file = gateway_files(tmp_path, told.url, workers)
+        async with AsyncExitStack() as stay, run_workers(file) as gateway:
+            async with AsyncExitStack() as leave:
+                gone = await crowd(leave, gateway.url, 60, ("/", "/a"))
+            there = await crowd(stay, gateway.url, 60, ("/", "/a"))
+            waiting = 2 * len(gone) + len(there)
+            await until_true(lambda: has_waiting(gateway, waiting))
+            await gateway.stop(signal.SIGKILL)
+            await until(lambda: not gateway.session())
+        told.status = 200
+        async with run_workers(file):
+            await told.has("disconnect", len(gone) + len(there))
+            await told.has("connect", len(gone) + len(there))
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for each in told.messages:
+        known = kinds.setdefault(each["socket"]["id"], [])
+        known.append((each["type"], each.get("reason", "")))
+    beginning = ("connect", "")
+    lost, left = ("disconnect", "gateway lost"), ("disconnect", "transport close")
+    assert kinds == {
+        **{key: [beginning, left] for key in gone},
+        **{key: [beginning, lost] for key in there},
+    }
+
+
+async def has_waiting(gateway: GatewayOfWorkers, count: int) -> bool:
+    facts = (await gateway.status())["backends"]["shop"]["sessions"]
+    return bool(facts["waiting"] == count)
