@@ -21,6 +21,10 @@ MARK = "<!-- Below: written by docs/reference.py from schema/gateway.schema.json
 Rule: TypeAlias = dict[str, Any]
 SCHEMA: Rule = json.loads((FOLDER.parent / "schema/gateway.schema.json").read_text())
 HEADINGS = {
+    "cluster.redis": "redis of a cluster",
+    "cluster.sentinel": "sentinel of a cluster",
+    "cluster.tls": "tls of a cluster",
+    "cluster.accept": "accept of a cluster",
     "namespace": "namespaces.NAME",
     "namespace_limits": "limits of a namespace",
     "route": "namespaces.NAME.routes.EVENT",

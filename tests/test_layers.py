@@ -37,7 +37,7 @@ ALLOWED = {
     "http": "",
     "engineio": "http limits errors",
     "socketio": "engineio http limits runtime api users errors",
-    "cluster": "socketio engineio http limits runtime api errors",
+    "cluster": "socketio engineio http limits runtime api users errors",
     "push": "cluster socketio base64json api errors",
     "testing": "socketio engineio http limits compiler config loader runtime api errors",
     "daemon": (
@@ -60,6 +60,7 @@ KNOWN_TO = {
     "click": "cli",
     "cryptography": "builtin._keys",
     "engineio": "socketio client",
+    "hiredis": "cluster.redis_connection",
     "httptools": "http.parser",
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",

@@ -66,6 +66,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     yield "sockets", _counts(facts["sockets"]) or "none", None
     for number, worker in enumerate(facts.get("workers", ())):
         yield "" if number else "workers", *_worker(**worker)
+    if "cluster" in facts:
+        yield "cluster", *_cluster(**facts["cluster"])
     yield "tasks", _tasks(facts["generations"]), None
     for number, old in enumerate(facts["old_generations"]):
         yield "" if number else "still in use", _old(**old), None
@@ -137,6 +139,14 @@ def _worker(
         parts.append(f"restarted {counted(restarts, 'time')}")
     is_well = state == "serving" and sockets is not None
     return ", ".join(parts), None if is_well else "yellow"
+
+
+def _cluster(name: str, up: bool, since: float, fault: str, members: int) -> tuple[str, str | None]:
+    others = counted(members, "other member")
+    if up:
+        return f"{name}, connected since {_time(since)}, {others}", None
+    why = f": {fault}" if fault else ""
+    return f"{name}, degraded since {_time(since)}{why}; {others} known", "red"
 
 
 def _watcher(mode: str, up: bool) -> tuple[str, str | None]:

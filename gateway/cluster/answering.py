@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 from gateway.api import Namespace, Socket
 from gateway.cluster import messages as wire
@@ -13,7 +13,7 @@ from gateway.cluster.messages import Answer, Request
 from gateway.errors import GatewayError
 from gateway.runtime.tasks import start
 from gateway.socketio.hub import Hub
-from gateway.socketio.listing import list_rooms, list_sockets
+from gateway.socketio.listing import Listed, list_rooms, list_sockets
 
 __all__ = ["MOST_ANSWERING", "Answering"]
 
@@ -24,6 +24,9 @@ MOST_ANSWERING = 10_000
 
 PAGE = 500
 """Sockets in one answer."""
+
+LONGEST_LIST = 200_000
+"""Characters of rooms in one answer with a page, where the first socket may have more."""
 
 Send = Callable[[str, Answer, str], None]
 """Sends an answer: its namespace, the answer, and the member that asked."""
@@ -44,26 +47,27 @@ class Answering:
 
     def begin(self, request: Request, target: Namespace) -> None:
         """Do what a request asks for its target, up to where that waits, and answer in the end."""
+        self.do(self._work(request, target))
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work, up to where it waits, if there is not too much."""
         if len(self._tasks) >= MOST_ANSWERING:
             self.refused += 1
+            work.close()
             return
-        task = start(asyncio.get_running_loop(), self._work(request, target))
+        task = start(asyncio.get_running_loop(), _sound(work))
         if not task.done():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self, request: Request, target: Namespace) -> None:
-        try:
-            if isinstance(request, wire.Fetch):
-                await self._tell_sockets(request, target)
-                return
-            answer = await self._done(request, target)
-        except (GatewayError, TypeError, ValueError) as error:
-            LOG.debug("a request of another member is refused: %s", error)
+        if isinstance(request, wire.Fetch):
+            await self._tell_sockets(request, target)
             return
-        except Exception:
-            LOG.exception("a fault in the gateway itself")
+        if isinstance(request, wire.ListSockets):
+            await self._tell_page(request, target)
             return
+        answer = await self._done(request, target)
         if request.request_id:
             self._send(target.name, answer, request.uid)
 
@@ -77,9 +81,6 @@ class Answering:
             await hub.disconnect_sockets(target, request.close)
         elif isinstance(request, wire.Count):
             answer.count = await hub.count(target, 0)
-        elif isinstance(request, wire.ListSockets):
-            page = await list_sockets(hub.rooms, target, request.after, request.limit)
-            answer.listed, answer.count = page
         elif isinstance(request, wire.ListRooms):
             answer.rooms = await list_rooms(hub.rooms, target.name, request.after, request.limit)
         elif isinstance(request, wire.Call):
@@ -91,24 +92,53 @@ class Answering:
     async def _tell_sockets(self, request: wire.Fetch, target: Namespace) -> None:
         """Answer with the sockets of a target, some at a time: others have their turn between."""
         sockets = await self._hub.sockets(target, 0)
-        if not request.brief:  # Node expects them in one answer
-            self._tell(request, target, sockets, more=False)
-            return
         for begin in range(0, max(1, len(sockets)), PAGE):
             if begin:
                 await asyncio.sleep(0)
             page, more = sockets[begin : begin + PAGE], begin + PAGE < len(sockets)
             self._tell(request, target, page, more=more)
 
+    async def _tell_page(self, request: wire.ListSockets, target: Namespace) -> None:
+        """Answer with a page of the sockets of a target, in several answers."""
+        page, total = await list_sockets(self._hub.rooms, target, request.after, request.limit)
+        parts = list(_parts(page))
+        for number, part in enumerate(parts, 1):
+            answer = Answer(request.request_id, count=total, more=number < len(parts))
+            answer.listed = part
+            self._send(target.name, answer, request.uid)
+
     def _tell(
         self, request: wire.Fetch, target: Namespace, sockets: Sequence[Socket], *, more: bool
     ) -> None:
         answer = Answer(request.request_id, more=more)
-        answer.sockets = [_found(each, is_brief=request.brief) for each in sockets]
+        answer.sockets = [_found(each) for each in sockets]
         self._send(target.name, answer, request.uid)
 
 
-def _found(socket: Socket, *, is_brief: bool) -> wire.Encoded:
-    handshake = socket.handshake
-    told: dict[str, object] = {"address": handshake.address} if is_brief else asdict(handshake)
+def _parts(page: Sequence[Listed]) -> Iterator[list[Listed]]:
+    """Split a page so that each part fits in a message; an empty one is one part."""
+    part: list[Listed] = []
+    size = 0
+    for each in page:
+        length = sum(map(len, each.rooms))
+        if part and size + length > LONGEST_LIST:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += length
+    yield part
+
+
+def _found(socket: Socket) -> wire.Encoded:
+    told: dict[str, object] = {"address": socket.handshake.address}
     return wire.found_socket(socket.id, sorted(socket.rooms), socket.user, socket.data, told)
+
+
+async def _sound(work: Coroutine[Any, Any, None]) -> None:
+    """Do some work; what goes wrong is logged."""
+    try:
+        await work
+    except (GatewayError, TypeError, ValueError) as error:
+        LOG.debug("a request of another member is refused: %s", error)
+    except Exception:
+        LOG.exception("a fault in the gateway itself")

@@ -6,17 +6,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from gateway.api import Answers, Delivery, Member, Namespace, Socket, Sockets
+from gateway.api import Answers, Delivery, Member, Namespace, Socket, Sockets, Value
 from gateway.cluster import messages as wire
-from gateway.cluster.asking import Gathered, Requests
+from gateway.cluster.accept import Accept
+from gateway.cluster.asking import NODE, Gathered, Requests
 from gateway.cluster.bus import Bus
 from gateway.cluster.incoming import Incoming
 from gateway.cluster.lead import Lead
 from gateway.cluster.messages import BadMessage, Request
-from gateway.cluster.outgoing import Outgoing
+from gateway.cluster.node import ACK
+from gateway.cluster.outgoing import ID_SIZE, Outgoing
 from gateway.cluster.remote import socket_views
 from gateway.errors import UsageError
 from gateway.socketio.hub import Hub, published
+from gateway.users import is_user_room
 
 __all__ = ["ClusterEmitter"]
 
@@ -35,26 +38,44 @@ QUIET = 10.0
 class ClusterEmitter:
     """The emitter that plugins get from a `hub` that has other members beside it on a `bus`.
 
-    `number` is that of the worker. To be made before anything starts on the hub.
+    `number` is that of the worker, `accept` tells what is accepted of others than members. To be
+    made before anything starts on the hub. `local` is the bus of this machine, whose members find
+    out among themselves which of them leads; `None` if that is `bus`.
     """
 
-    def __init__(self, hub: Hub, bus: Bus, number: int = 1) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        bus: Bus,
+        number: int = 1,
+        accept: Accept | None = None,
+        local: Bus | None = None,
+    ) -> None:
         self.member = Member(bus.tag, number, hub.member.node)
         self.bus = bus
-        self.requests = Requests()
+        self.requests = Requests(bus.tag)
         self._hub = hub
         self._outgoing = Outgoing(bus)
-        say = self._outgoing.hello
-        self.lead = Lead(self.member, lambda: bus.members, say, hub.dispatcher.live.pool.settle)
-        self.incoming = Incoming(hub, bus, self._outgoing, self.requests, self.lead)
+        beside = local or bus
+        say = Outgoing(beside).hello
+        settle = hub.dispatcher.live.pool.settle
+        self.lead = Lead(self.member, lambda: beside.members, say, settle)
+        accept = accept or Accept()
+        self.incoming = Incoming(hub, bus, self._outgoing, self.requests, self.lead, accept)
         self._told = -QUIET
         hub.member = self.member
         hub.use(self)
         hub.rooms.is_foreign = self._outgoing.is_taken
         hub.dispatcher.live.pool.lead = self.lead
         bus.receive = self.incoming.receive
-        bus.on_joined.append(self.lead.joined)
+        bus.on_beat.append(self._outgoing.last)
+        if bus is not local:  # messages can be lost on the way
+            bus.on_joined.append(self._outgoing.last)
         bus.on_lost.append(self._lost)
+        if beside is not bus:
+            beside.receive = self.incoming.receive_hello
+        beside.on_joined.append(self.lead.joined)
+        beside.on_lost.append(self.lead.lost)
 
     # The emitter
 
@@ -87,12 +108,13 @@ class ClusterEmitter:
         request.timeout = timeout
         here, found = await asyncio.gather(
             self._hub.call(target, event, args, timeout),
-            self.request(target, request, timeout + GRACE),
+            self.request(target, request, timeout + GRACE, answered_by_node=True),
         )
         answers, missing = dict(here.answers), list(here.missing)
         for each in (each for several in found.answers.values() for each in several):
             answers |= each.answers
             missing += each.missing
+        answers |= _of_node(target, found)
         return Answers(answers, tuple(missing), found.missing)
 
     async def join(self, target: Namespace, rooms: Sequence[str]) -> None:
@@ -112,7 +134,7 @@ class ClusterEmitter:
     async def sockets(self, target: Namespace, timeout: float) -> Sockets:
         request = wire.Fetch(opts=wire.options(target), brief=True)
         here = await self._hub.sockets(target, timeout)
-        found = await self.request(target, request, timeout)
+        found = await self.request(target, request, timeout, answered_by_node=True)
         scope, missing = self._hub.scope(target.name), list(found.missing)
         sockets: list[Socket] = list(here)
         for tag, answers in found.answers.items():
@@ -125,6 +147,8 @@ class ClusterEmitter:
         return Sockets(sockets, tuple(dict.fromkeys(missing)))
 
     async def count(self, target: Namespace, timeout: float) -> int:
+        if await self._strangers(target):  # Node counts for nobody
+            return len(await self.sockets(target, timeout))
         here = await self._hub.count(target, timeout)
         found = await self.request(target, wire.Count(opts=wire.options(target)), timeout)
         return here + sum(each[0].count for each in found.answers.values())
@@ -137,25 +161,47 @@ class ClusterEmitter:
     # Asking
 
     async def _ask(
-        self, target: Namespace, publish: Callable[[str], None], timeout: float
+        self,
+        target: Namespace,
+        publish: Callable[[str], None],
+        timeout: float,
+        strangers: int = 0,
     ) -> Gathered:
-        """Ask the members that can have sockets of a target."""
+        """Ask the members that can have sockets of a target, and Node servers if there are any."""
         asked: Collection[str] = tuple(self.bus.members)
         owner = self._outgoing.owner(target)
         if owner is not None:
             asked = [owner] if owner in asked else []
-        if not asked or not self._is_public(target):
+        if not (asked or strangers) or not self._is_public(target):
             return Gathered()
         if not self.bus.is_up:
             return Gathered({}, tuple(asked))
-        return await self.requests.ask(asked, publish, timeout)
+        return await self.requests.ask(asked, publish, timeout, strangers)
 
-    async def request(self, target: Namespace, request: Request, timeout: float) -> Gathered:
-        """Ask the members that can have sockets of a target, and gather their answers."""
+    async def request(
+        self,
+        target: Namespace,
+        request: Request,
+        timeout: float,
+        *,
+        answered_by_node: bool = False,
+    ) -> Gathered:
+        """Ask the members that can have sockets of a target, and gather their answers.
+
+        With `answered_by_node`, Node servers are asked too.
+        """
         owner = self._outgoing.owner(target)
-        return await self._ask(
-            target, lambda it: self._outgoing.request(target.name, request, owner, it), timeout
-        )
+        strangers = await self._strangers(target) if answered_by_node else 0
+
+        def publish(id: str) -> None:
+            self._outgoing.request(target.name, request, owner, id)
+
+        return await self._ask(target, publish, timeout, strangers)
+
+    async def _strangers(self, target: Namespace) -> int:
+        """The number of Node servers that can have sockets of a target."""
+        is_elsewhere = self._outgoing.owner(target) is None and self._is_public(target)
+        return await self.bus.strangers(target.name) if is_elsewhere else 0
 
     async def _change(self, target: Namespace, request: wire.Confirmed) -> None:
         """Have other members change their sockets; those that do not confirm it are logged."""
@@ -175,4 +221,13 @@ class ClusterEmitter:
         self.requests.lost(member)
         self.incoming.forget(member)
         self._outgoing.forget(member)
-        self.lead.lost(member)
+
+
+def _of_node(target: Namespace, found: Gathered) -> dict[str, list[Value]]:
+    """The answers of Node's sockets, which come without an id: they are numbered instead."""
+    answers = [each.packet for each in found.answers.get(NODE, ()) if each.type == ACK]
+    rooms = target.rooms or ()
+    is_one = len(rooms) == 1 and len(rooms[0]) == ID_SIZE and not is_user_room(rooms[0])
+    if is_one and len(answers) == 1:
+        return {rooms[0]: [answers[0]]}
+    return {f"{NODE}-{number}": [answer] for number, answer in enumerate(answers, 1)}

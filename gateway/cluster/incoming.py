@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import suppress
 from dataclasses import replace
 
 from gateway.api import Namespace
 from gateway.cluster import messages as wire
+from gateway.cluster.accept import Accept, Operation, operation_of
 from gateway.cluster.answering import Answering
 from gateway.cluster.asking import Requests
 from gateway.cluster.bus import Bus, Channel, Gaps, Kind
 from gateway.cluster.lead import Lead
 from gateway.cluster.messages import BadMessage, Request
+from gateway.cluster.node import NodeAnswers
 from gateway.cluster.outgoing import Outgoing
+from gateway.cluster.python_socketio import PythonMessages
 from gateway.errors import UsageError
 from gateway.socketio.hub import Hub
 
 __all__ = ["Incoming"]
 
+_KINDS = frozenset(Kind)
+
 LOG = logging.getLogger("sockgw.cluster")
 
 
 class Incoming:
-    """What a member receives on its bus. `answering` does what others ask for."""
+    """What a member receives on its bus. `answering` does what others ask for.
+
+    `accept` tells what is accepted of others than members.
+    """
 
     def __init__(
-        self, hub: Hub, bus: Bus, outgoing: Outgoing, requests: Requests, lead: Lead
+        self,
+        hub: Hub,
+        bus: Bus,
+        outgoing: Outgoing,
+        requests: Requests,
+        lead: Lead,
+        accept: Accept,
     ) -> None:
         self.answering = Answering(hub, outgoing.answer)
+        self._accept = accept
+        self._node = NodeAnswers(hub, outgoing.answer_node)
+        self._python = PythonMessages(hub, accept)
         self._hub = hub
         self._bus = bus
         self._outgoing = outgoing
@@ -46,15 +65,22 @@ class Incoming:
                 self._take_broadcast(channel, wire.decode_broadcast(message))
             elif channel.kind is Kind.REQUEST:
                 self._take_request(channel, wire.decode_request(message))
+            elif channel.kind is Kind.OUTSIDE:
+                self._take_python(message)
             else:
-                answer = wire.decode_answer(message)
-                self._note(channel, answer.uid, answer.number)
-                self._requests.take(answer)
+                self._take_answer(channel, message)
         except BadMessage as error:
             self._bus.counts.undecodable += 1
             LOG.debug("a message of another member is dropped: %s", error)
         except Exception:
             LOG.exception("a fault in the gateway itself")
+
+    def receive_hello(self, channel: Channel, message: bytes) -> None:
+        """Act on a message of a member on this machine about who leads; there are no others."""
+        with suppress(BadMessage):
+            request = wire.decode_request(message)
+            if isinstance(request, wire.Hello):
+                self._lead.heard(request)
 
     def _take_broadcast(self, channel: Channel, message: wire.Broadcast) -> None:
         if message.uid == self._bus.tag:
@@ -63,7 +89,12 @@ class Incoming:
         if packet.nsp != channel.namespace:
             raise BadMessage("a packet of another namespace than that of its channel")
         target = self._target(channel.namespace, message.opts)
-        self._note(channel, message.uid, ours.number, target)
+        if ours.number:
+            if not self._note(channel, message.uid, ours.number, is_direct=ours.direct):
+                return
+            self._bus.counts.lags.note(time.time() - ours.time)
+        elif not self._accepts(message.uid, "emit", channel.namespace):
+            return
         event, *args = packet.data
         try:
             count = self._hub.deliver(target, event, args)
@@ -77,25 +108,69 @@ class Incoming:
         if request.uid == self._bus.tag:
             return
         opts = getattr(request, "opts", None)
-        target = None if opts is None else self._target(channel.namespace, opts)
+        target = self._target(channel.namespace, opts or wire.Options())
         if isinstance(request, wire.Hello):  # sent before or after any other
             self._lead.heard(request)
+        elif isinstance(request, wire.Last):
+            self._take_last(request)
+        elif not request.number:
+            if self._accepts(request.uid, operation_of(request), channel.namespace):
+                self._take_stranger(request, target)
+        elif not self._note(channel, request.uid, request.number, is_direct=request.direct):
             return
-        self._note(channel, request.uid, request.number, target)
-        if isinstance(request, wire.Publish):
+        elif isinstance(request, wire.Publish):
             everywhere = None if request.everywhere else channel.namespace
             self._hub.dispatcher.cluster(request.data, everywhere)
-        elif target is not None:
+        elif opts is not None:
             self.answering.begin(request, target)
 
-    def _note(
-        self, channel: Channel, sender: str, number: int, target: Namespace | None = None
-    ) -> None:
-        """Count what was missed before a message, if a member has sent it."""
-        if number and sender in self._bus.members:
-            is_direct = target is not None and self._outgoing.owner(target) is not None
-            missed = self._gaps.missed(sender, channel, number, is_direct=is_direct)
+    def _take_stranger(self, request: Request, target: Namespace) -> None:
+        """Do what a Node server or an emitter asks for."""
+        if isinstance(request, wire.Publish):
+            self._node.publish(request, target.name)
+        elif work := self._node.work(request, target, target.name):
+            self.answering.do(work)
+        else:
+            request.request_id = ""  # Node waits for no answer to what changes sockets
+            self.answering.begin(request, target)
+
+    def _take_last(self, last: wire.Last) -> None:
+        if last.uid in self._bus.members:
+            numbers = {
+                (Channel(Kind(kind), namespace), is_direct): number
+                for kind, namespace, is_direct, number in last.numbers
+                if kind in _KINDS
+            }
+            missed = self._gaps.told(last.uid, numbers, is_joining=last.joining)
             self._bus.counts.missed += missed
+
+    def _take_answer(self, channel: Channel, message: bytes) -> None:
+        answer = wire.decode_answer(message)
+        if answer.uid:
+            is_due = self._note(channel, answer.uid, answer.number)
+        else:
+            is_due = self._accepts("node", "list", channel.namespace)
+        if is_due:
+            self._requests.take(answer)
+
+    def _take_python(self, message: bytes) -> None:
+        done = self._python.take(message)
+        self._bus.counts.unaccepted += done is None
+        if done is not None:
+            self.answering.do(done)
+
+    def _accepts(self, uid: str, operation: Operation, namespace: str) -> bool:
+        is_accepted = self._accept.allows(uid, operation, namespace)
+        self._bus.counts.unaccepted += not is_accepted
+        return is_accepted
+
+    def _note(self, channel: Channel, sender: str, number: int, *, is_direct: bool = False) -> bool:
+        """Count what was missed before a member's message; false if it comes too late itself."""
+        if not number or sender not in self._bus.members:
+            return True
+        missed = self._gaps.missed(sender, channel, number, is_direct=is_direct)
+        self._bus.counts.missed += missed or 0
+        return missed is not None
 
     def _target(self, namespace: str, opts: wire.Options) -> Namespace:
         target = Namespace(namespace, self._hub, tuple(opts.rooms) or None, tuple(opts.excluded))

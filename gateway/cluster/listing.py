@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import chain
 from operator import attrgetter
 
 from gateway.api import Namespace
@@ -49,7 +50,7 @@ async def sockets_page(hub: Hub, target: Namespace, after: str, limit: int) -> S
     found = await _asked(hub, target, request)
     sockets = list(here)
     for answers in found.answers.values():
-        sockets += answers[0].listed
+        sockets += chain.from_iterable(each.listed for each in answers)
         total += answers[0].count
     return SocketsPage(nsmallest(limit, sockets, attrgetter("id")), total, found.missing)
 

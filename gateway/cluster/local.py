@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
-from gateway.cluster.bus import BusCounts, Channel, Kind, Receive
+from gateway.cluster.bus import BusCounts, BusState, Channel, Kind, Receive
 from gateway.cluster.peer import MOST_WAITING, Frame, Mesh, Peer
 
 __all__ = ["LocalBus"]
@@ -28,9 +28,11 @@ class LocalBus:
     def __init__(self, mesh: Mesh) -> None:
         self.tag = mesh.tag
         self.counts = BusCounts()
+        self.state = BusState(is_up=True)
         self.receive: Receive = _drop
         self.on_joined: list[Callable[[str], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
+        self.on_beat: list[Callable[[], None]] = []
         self._mesh = mesh
         self._heads: dict[Channel, bytes] = {}
         mesh.on(Frame.BUS, self._take)
@@ -56,6 +58,18 @@ class LocalBus:
             self._send(peer_of_one, head, message, volatile)
         else:
             self.counts.unpublished["gone"] += 1
+
+    def start(self) -> None:
+        """Do nothing: the mesh is connected by others."""
+
+    async def close(self) -> None:
+        """Do nothing: the mesh is closed by others."""
+
+    async def strangers(self, namespace: str) -> int:
+        return 0
+
+    def serve(self, namespaces: Iterable[str]) -> None:
+        """Do nothing: all is received."""
 
     def _send(self, peer: Peer, head: bytes, message: bytes, volatile: bool) -> None:
         if volatile and peer.waiting > BUSY:

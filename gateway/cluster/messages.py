@@ -35,20 +35,27 @@ __all__ = [
     "FoundSocket",
     "Hello",
     "Join",
+    "Last",
     "Leave",
     "ListRooms",
     "ListSockets",
     "Ours",
     "Publish",
     "Request",
+    "RoomNames",
+    "SocketIds",
     "decode_answer",
     "decode_broadcast",
     "decode_request",
     "encode",
+    "encode_plain",
     "event",
     "found_socket",
     "options",
 ]
+
+UNDEFINED = 0
+"""The type of the extension of MessagePack that Node's encoder has for `undefined`."""
 
 EVENT = 2
 """The type of an event in Socket.IO's packets."""
@@ -75,9 +82,10 @@ class Event(Struct):
 
 
 class Flags(Struct, omit_defaults=True):
-    """How to send an event."""
+    """How to send an event; `timeout` is that of a Node server for acks, in milliseconds."""
 
     volatile: bool = False
+    timeout: float | None = None
 
 
 class Options(Struct):
@@ -88,14 +96,18 @@ class Options(Struct):
     flags: Flags = field(default_factory=Flags)
 
 
-class Ours(Struct, omit_defaults=True, rename={"number": "n", "time": "t", "confirm": "c"}):
+_OURS = {"number": "n", "time": "t", "confirm": "c", "direct": "d"}
+
+
+class Ours(Struct, omit_defaults=True, rename=_OURS):
     """The fields of ours: a message's number, when it was sent, and what confirms it.
 
     `time` is in seconds since the epoch. `confirm` is the id of a request that the sender waits
-    for, empty for none.
+    for, empty for none. `direct` is true if the number is of those for one member only.
     """
 
     number: int = 0
+    direct: bool = False
     time: float = 0.0
     confirm: str = ""
 
@@ -115,6 +127,17 @@ class _Asked(Struct, tag_field="type", omit_defaults=True, kw_only=True, rename=
     uid: str = ""
     request_id: str = ""
     number: int = field(default=0, name="n")
+    direct: bool = field(default=False, name="d")
+
+
+class SocketIds(_Asked, tag=0):
+    """A Node server asks for the ids of the sockets in rooms."""
+
+    rooms: list[str] = []
+
+
+class RoomNames(_Asked, tag=1):
+    """A Node server asks for the names of all rooms."""
 
 
 class Join(_Asked, tag=2):
@@ -174,7 +197,17 @@ class Hello(_Asked, tag=101):
     leads: bool = False
 
 
-class ListSockets(_Asked, tag=102):
+class Last(_Asked, tag=102):
+    """Tell the last numbers of a member's messages, each `[kind, namespace, direct, number]`.
+
+    One that is `joining` counts from them.
+    """
+
+    numbers: list[tuple[int, str, bool, int]]
+    joining: bool = False
+
+
+class ListSockets(_Asked, tag=103):
     """Ask for a page of the sockets of a target, and how many there are."""
 
     opts: Options
@@ -182,7 +215,7 @@ class ListSockets(_Asked, tag=102):
     after: str = ""
 
 
-class ListRooms(_Asked, tag=103):
+class ListRooms(_Asked, tag=104):
     """Ask for a page of the rooms of a namespace. `opts` are those of the whole namespace."""
 
     opts: Options
@@ -190,8 +223,20 @@ class ListRooms(_Asked, tag=103):
     after: str = ""
 
 
+FromNode = SocketIds | RoomNames
 Request = (
-    Join | Leave | Disconnect | Fetch | Publish | Call | Count | Hello | ListSockets | ListRooms
+    FromNode
+    | Join
+    | Leave
+    | Disconnect
+    | Fetch
+    | Publish
+    | Call
+    | Count
+    | Hello
+    | Last
+    | ListSockets
+    | ListRooms
 )
 Confirmed = Join | Leave | Disconnect
 """Requests that change something, and are answered when that is done."""
@@ -218,6 +263,9 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
 
     `count` is a number of sockets, `sockets` are those of a `Fetch`, each encoded by itself.
     `answers` and `missing` are those of a `Call`, by socket id. `listed` and `rooms` are a page.
+
+    Node servers tell no `uid`. Of theirs, `type` 8 has the number of clients that were asked, and
+    9 the answer of one of them.
     """
 
     request_id: str
@@ -228,6 +276,9 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     answers: dict[str, list[Any]] = {}
     missing: list[str] = []
     more: bool = False
+    type: int = 0
+    client_count: int = 0
+    packet: Any = None
     listed: list[Listed] = []
     rooms: dict[str, int] = {}
 
@@ -252,6 +303,17 @@ def encode(message: Broadcast | Request | Answer | FoundSocket) -> bytes:
     if _TIME.search(encoded) is not None and not isinstance(message, Answer):
         plain = msgspec.to_builtins(message, builtin_types=_BUILT_IN, enc_hook=_base)
         encoded = _encoder.encode(_as_json(plain, datetime.isoformat))  # as orjson writes them
+    return encoded
+
+
+def encode_plain(message: dict[str, object]) -> bytes:
+    """Encode an answer to a Node server.
+
+    Raises `TypeError`, `ValueError` or `OverflowError` for unsendable data.
+    """
+    encoded = _encoder.encode(message)
+    if _TIME.search(encoded) is not None:
+        encoded = _encoder.encode(_as_json(message, datetime.isoformat))
     return encoded
 
 
@@ -335,7 +397,9 @@ def _as_node(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _no_extension(code: int, data: memoryview) -> object:
+def _extension(code: int, data: memoryview) -> object:
+    if code == UNDEFINED:
+        return None
     raise BadMessage(f"extension type {code} is unknown")
 
 
@@ -345,8 +409,8 @@ _TIME = re.compile(rb"\xd6\xff|\xd7\xff|\xc7\x0c\xff")
 _BUILT_IN = (bytes, bytearray, memoryview, datetime)
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_base)
-_broadcasts = msgspec.msgpack.Decoder(Broadcast, ext_hook=_no_extension)
-_requests: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Request, ext_hook=_no_extension)
+_broadcasts = msgspec.msgpack.Decoder(Broadcast, ext_hook=_extension)
+_requests: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Request, ext_hook=_extension)
 _json_requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Request)
-_answers = msgspec.msgpack.Decoder(Answer, ext_hook=_no_extension)
+_answers = msgspec.msgpack.Decoder(Answer, ext_hook=_extension)
 _json_answers = msgspec.json.Decoder(Answer)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from gateway.api import Namespace
 from gateway.cluster import messages as wire
-from gateway.cluster.bus import Bus, Channel, Kind, Numbers, Reason
+from gateway.cluster.bus import Bus, Channel, Key, Kind, Numbers, Reason
 from gateway.cluster.messages import Request
 
-__all__ = ["Outgoing"]
+__all__ = ["ID_SIZE", "Outgoing"]
 
 LOG = logging.getLogger("sockgw.cluster")
 
@@ -25,6 +25,7 @@ class Outgoing:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._numbers = Numbers()
+        self._told: dict[Key, int] = {}
 
     def owner(self, target: Namespace) -> str | None:
         """The member that has all sockets of a target; `None` if it could be any.
@@ -48,6 +49,15 @@ class Outgoing:
         answer.number = self._numbers.next(channel, to)
         self._publish(channel, answer, to)
 
+    def answer_node(self, namespace: str, answer: dict[str, object], to: str) -> None:
+        """Send an answer to the Node server that has asked."""
+        try:
+            encoded = wire.encode_plain(answer)
+        except wire.CODING_ERRORS:
+            self._bus.counts.unpublished["unsendable"] += 1
+        else:
+            self._bus.publish(Channel(Kind.ANSWER, namespace), encoded, to)
+
     def broadcast(
         self, target: Namespace, event: str, args: Sequence[object], confirm: str = ""
     ) -> None:
@@ -56,7 +66,8 @@ class Outgoing:
         if to == self._bus.tag:
             return
         channel = Channel(Kind.BROADCAST, target.name)
-        ours = wire.Ours(self._numbers.next(channel, to), time.time(), confirm)
+        number = self._numbers.next(channel, to)
+        ours = wire.Ours(number, to is not None, time.time(), confirm)
         packet = wire.event(target.name, [event, *args])
         message = wire.Broadcast(self._bus.tag, packet, wire.options(target), ours)
         self._publish(channel, message, to, volatile=target.is_volatile)
@@ -67,8 +78,19 @@ class Outgoing:
         """Send a request to all members, or to one. Without an `id` it is not answered."""
         channel = Channel(Kind.REQUEST, namespace)
         request.uid, request.request_id = self._bus.tag, id
-        request.number = self._numbers.next(channel, to)
+        request.number, request.direct = self._numbers.next(channel, to), to is not None
         self._publish(channel, request, to)
+
+    def last(self, to: str | None = None) -> None:
+        """Tell the last numbers to a member that has joined, or to all if there are new ones."""
+        numbers = self._numbers.last(to)
+        if to is None and (numbers == self._told or not numbers):
+            return
+        told = [(key.kind.value, key.namespace, d, n) for (key, d), n in numbers.items()]
+        last = wire.Last(uid=self._bus.tag, numbers=told, joining=to is not None)
+        self._bus.publish(Channel(Kind.REQUEST, "/"), wire.encode(last), to)
+        if to is None:
+            self._told = numbers
 
     def hello(self, hello: wire.Hello, to: str | None) -> None:
         """Send a `Hello`, which has no number: it may be a member's first message or not."""

@@ -22,7 +22,7 @@ def socket_views(encoded: Iterable[msgspec.Raw], scope: Namespace) -> Iterator[S
     """
     for each in encoded:
         try:
-            found = _decoder.decode(each)
+            found = (_json_decoder if bytes(each).startswith(b"{") else _decoder).decode(each)
         except CODING_ERRORS as error:
             raise BadMessage(str(error)) from None
         wire = _RemoteWire(found.id, frozenset(found.rooms), scope)
@@ -81,3 +81,4 @@ class _RemoteWire:
 
 
 _decoder = msgspec.msgpack.Decoder(FoundSocket)
+_json_decoder = msgspec.json.Decoder(FoundSocket)

@@ -56,6 +56,9 @@ _NESTED = re.compile(
 In how many ways it matches a text doubles with each character. In `(-a+)*` there is but one.
 """
 
+_NODES_NAME = "socket.io"
+"""The name that Node's adapters have for a cluster by default."""
+
 _JWT, _API_KEY, _ORIGIN, _LOG = "builtin.jwt", "builtin.api_key", "builtin.origin", "builtin.log"
 
 
@@ -129,6 +132,32 @@ def _everyone_is_trusted(subject: Subject) -> Iterator[tuple[At, str]]:
         if proxy != "unix" and ip_network(proxy).prefixlen < WIDEST_PREFIX:
             message = f"{proxy} trusts strangers: they can claim any address, scheme and host"
             yield subject.at("server", "trusted_proxies", index), message
+
+
+def _open_redis(subject: Subject) -> Iterator[tuple[At, str]]:
+    cluster = subject.config.cluster
+    if cluster is None or cluster.redis.password or cluster.redis.path:
+        return
+    redis = cluster.redis
+    hosts = [host for host, _ in redis.sentinel.hosts] if redis.sentinel else [redis.host]
+    if not all(map(is_loopback, hosts)) and not (redis.tls and redis.tls.cert):
+        message = "no password: who reaches this Redis can send to all clients"
+        yield subject.at("cluster", "redis"), message
+
+
+def _plain_redis(subject: Subject) -> Iterator[tuple[At, str]]:
+    cluster = subject.config.cluster
+    if cluster is None or cluster.redis.is_tls or cluster.redis.path or cluster.redis.sentinel:
+        return
+    if cluster.redis.password and not is_loopback(cluster.redis.host):
+        yield subject.at("cluster", "redis", "url"), "the password goes to Redis without TLS"
+
+
+def _shared_name(subject: Subject) -> Iterator[tuple[At, str]]:
+    cluster = subject.config.cluster
+    if cluster and cluster.name == _NODES_NAME and not cluster.accept:
+        message = "the name that every Socket.IO server has by default: strangers may share it"
+        yield subject.at("cluster", "name"), message
 
 
 def _short_key(subject: Subject) -> Iterator[tuple[At, str]]:
@@ -333,6 +362,7 @@ _CHECKS = (
     Check("high", "list the origins that may, or write same-origin", _any_origin),
     Check("high", "name a domain of your own, as in https://*.example.com", _strangers),
     Check("high", "list the addresses of your proxies", _everyone_is_trusted),
+    Check("high", "write password: ${REDIS_PASSWORD}, which Redis requires", _open_redis),
     Check("high", "make one with: openssl rand -base64 64", _short_key),
     Check("high", "chmod o-w", _writable_files),
     Check("high", "chmod -R o-w", _writable_plugins),
@@ -351,6 +381,8 @@ _CHECKS = (
     Check("medium", "write sign: ${file:PATH}, and have it verified", _unsigned),
     Check("medium", "chmod 700", _open_spool),
     Check("low", "a little longer than the proxy in front keeps connections is enough", _long_idle),
+    Check("low", "write rediss://, or keep Redis in a network of its own", _plain_redis),
+    Check("low", "write cluster: {name: ...}, unless Node servers are to join", _shared_name),
     Check("low", "add tls, or leave it to a proxy in front", _no_tls),
     Check("low", "write limits: {sockets_per_address: N}, or leave it to a proxy", _one_address),
     Check("low", "write source: auth.token, or a header", _token_in_query),

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.config.backends import Kinds, backends_of
+from gateway.config.cluster import build_cluster
 from gateway.config.include import Document
 from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
@@ -183,6 +184,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         admin=_admin(folder, data),
         api=_api(folder, data),
         log=LogConfig(**_given(data.get("log"), _LOG)),
+        cluster=build_cluster(folder, data.get("cluster")),
         plugins=_plugins(file, document),
         services=MappingProxyType(
             {

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from itertools import combinations
 
+from gateway.config.cluster import cluster_problems
 from gateway.config.include import Data, Document
 from gateway.config.messages import url_path, with_slash
 from gateway.config.model import AdminConfig, ApiConfig, GatewayConfig, ServerConfig
@@ -55,6 +56,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _unix_sockets(document)
     yield from _static_paths(document)
     yield from _proxies(document)
+    yield from cluster_problems(document)
     for name in _mapping(document.data.get("services")):
         if keyword.iskeyword(name):
             message = f"'ctx.service.{name}' is no Python: {name!r} is a keyword; rename it"
@@ -235,6 +237,10 @@ def _plain_host(host: Data) -> str:
 def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     """Find what is valid, and most likely not meant; `config` is the document's sound part."""
     yield from _unknown_logs(document, config)
+    for name, use in config.services.items():
+        if config.cluster is not None and use.scope == "cluster":
+            message = "runs once on each machine for now: write scope: node if that is meant"
+            yield document.at("services", name, "scope").warning(message)
     for name in _mapping(document.data.get("namespaces")):
         namespace = config.namespaces.get(with_slash(name))
         if (

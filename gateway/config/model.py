@@ -18,18 +18,23 @@ from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
 
 __all__ = [
+    "AcceptConfig",
     "AdminConfig",
     "ApiConfig",
     "ApiToken",
     "At",
     "BackendConfig",
+    "ClusterConfig",
     "GatewayConfig",
     "LogConfig",
     "LogLevel",
     "NamespaceConfig",
+    "RedisConfig",
+    "RedisTlsConfig",
     "ReloadConfig",
     "RouteConfig",
     "Schema",
+    "SentinelConfig",
     "ServerConfig",
     "SessionsConfig",
     "SpoolConfig",
@@ -40,6 +45,8 @@ __all__ = [
 
 Order = Literal["concurrent", "serial"]
 Scope = Literal["member", "node", "cluster"]
+AcceptSource = Literal["node", "emitter", "python-socketio"]
+AcceptOperation = Literal["emit", "join", "leave", "disconnect", "publish", "list"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -305,6 +312,59 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RedisTlsConfig:
+    """TLS to Redis: the authority that has signed its certificate, and a certificate of our own."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelConfig:
+    """The Sentinels, each a host and a port, that know where the `master` is."""
+
+    master: str
+    hosts: tuple[tuple[str, int], ...]
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig:
+    """Where Redis is. `path` is a Unix socket, which is used instead of host and port."""
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    path: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    is_tls: bool = False
+    tls: RedisTlsConfig | None = None
+    sentinel: SentinelConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptConfig:
+    """What one kind of others may do; `None` is everything, or everywhere."""
+
+    source: AcceptSource
+    namespaces: tuple[str, ...] | None = None
+    operations: tuple[AcceptOperation, ...] | None = None
+    channel: str = "socketio"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """A cluster by its name, and how its members reach each other."""
+
+    redis: RedisConfig
+    name: str = "socket.io"
+    accept: tuple[AcceptConfig, ...] = ()
+    readyz: Literal["always", "connected"] = "always"
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """A whole gateway.yaml, its includes merged in.
 
@@ -328,6 +388,7 @@ class GatewayConfig:
     admin: AdminConfig | None
     api: ApiConfig | None
     log: LogConfig
+    cluster: ClusterConfig | None
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]
     namespaces: Mapping[str, NamespaceConfig]

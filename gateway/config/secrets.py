@@ -18,6 +18,9 @@ _NAMES = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
+_REDIS = ("cluster", "redis")
+_PASSWORDS = ((*_REDIS, "password"), (*_REDIS, "sentinel", "password"))
+_URL = (*_REDIS, "url")
 _API_TOKENS = ("api", "tokens")
 _FIELDS = frozenset({"authorization", "cookie"})
 _CHAIN = ("server", "handshake_middleware")
@@ -49,11 +52,11 @@ class Secrets:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Tell whether a value is a secret by its name: an option's, a header field's, a key's."""
+    """Tell whether a value is a secret by its place, or its name: an option's, a header field's."""
     if path[0] == "backends":
         is_field = path[2:4] == ("headers", "set") and _is_secret_field(str(path[-1]))
         return path[2:3] == ("sign",) or is_field
-    if path == _TOKEN or (path[:2] == _API_TOKENS and path[-1] == "token"):
+    if path == _TOKEN or path in _PASSWORDS or (path[:2] == _API_TOKENS and path[-1] == "token"):
         return True
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
     keys = [key for key in options if isinstance(key, str)]
@@ -71,12 +74,13 @@ def _is_secret_field(name: str) -> bool:
 def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets:
     """Return the secrets in a document's data; `filled` has the text of references by path."""
     named = {path: text for path, text in _texts(data, ()) if text and is_secret(path)}
+    named |= {path: text for path, text in _texts(data, ()) if path == _URL and "@" in text}
     # Other references fill in addresses and file names, which the operator needs to see.
     pieces = {
         piece
         for path, each in filled.items()
         if path[0] in {"services", "namespaces"}
-        or path[:2] == _CHAIN
+        or path[:2] in {_CHAIN, _REDIS}
         or is_secret(path)
         or (path[0] == "backends" and _is_shown_to_a_backend(path))
         for piece in each

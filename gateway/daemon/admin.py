@@ -82,6 +82,16 @@ class AdminApi:
         """True while the gateway serves and is not about to stop."""
         return self._fleet.generation > 0 and not self._is_stopping()
 
+    async def is_ready(self) -> bool:
+        """Like `ready`, and connected to the other members if `cluster.readyz` asks for that."""
+        config = self._config
+        if not self.ready or config is None or config.cluster is None:
+            return self.ready
+        if config.cluster.readyz == "always":
+            return True
+        status = await self._fleet.status()
+        return bool(status.get("cluster", {}).get("up"))
+
     async def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return await self._metrics.text()
@@ -217,7 +227,7 @@ class _Routes:
         return web.json_response({"healthy": True})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        ready = self._api.ready
+        ready = await self._api.is_ready()
         return web.json_response({"ready": ready}, status=200 if ready else 503)
 
     async def status(self, request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from math import inf
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,6 +21,7 @@ from gateway.backends.backend import HttpBackend
 from gateway.backends.breaker import STATES
 from gateway.backends.figures import BOUNDS
 from gateway.backends.telling import Teller
+from gateway.cluster.bus import Bus
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
 from gateway.compiler import schema_cost
@@ -106,6 +108,9 @@ class ServingMetrics:
             ("received", "Messages of other members.", counts.received),
             ("missed", "Messages of other members that did not arrive.", counts.missed),
             ("undecodable", "Messages of other members that were dropped.", counts.undecodable),
+            ("unaccepted", "Messages that cluster.accept does not allow.", counts.unaccepted),
+            ("unconfirmed", "Messages sent when the connection was lost.", counts.unconfirmed),
+            ("reconnects", "How often the bus went away.", emitter.bus.state.changes),
             ("unanswered", "Requests that some member did not answer.", requests.unanswered),
             ("refused", "Requests of other members beyond the limit.", answering.refused),
         ):
@@ -113,6 +118,22 @@ class ServingMetrics:
         yield GaugeMetricFamily(
             "sockgw_bus_pending", "Requests that wait for other members.", len(requests)
         )
+        yield from self._bus(emitter.bus)
+
+    def _bus(self, bus: Bus) -> Iterator[Metric]:
+        """How the bus is now, and how long messages take."""
+        yield GaugeMetricFamily("sockgw_bus_up", "Members whose bus is there.", bus.is_up)
+        yield GaugeMetricFamily("sockgw_bus_members", "Other members.", len(bus.members))
+        lags, total = bus.counts.lags, 0
+        buckets = []
+        for bound, count in zip((*lags.BOUNDS, inf), lags.counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == inf else str(bound), float(total)))
+        lag = HistogramMetricFamily(
+            "sockgw_bus_lag_seconds", "Seconds that broadcasts of other members took."
+        )
+        lag.add_metric([], buckets, lags.sum)
+        yield lag
 
     def _forwarded(self) -> Iterator[Metric]:
         if self._forwarding is None:

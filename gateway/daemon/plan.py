@@ -14,6 +14,7 @@ from gateway.compiler import Build
 from gateway.config import HIDDEN
 from gateway.config.model import (
     BackendConfig,
+    ClusterConfig,
     GatewayConfig,
     Schema,
     ServerConfig,
@@ -55,13 +56,19 @@ class Plan:
     emptied: tuple[str, ...] = ()
 
 
-def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
-    """Return the changes of serving `new` instead of `old`; `server` is the block in effect."""
+def compare(
+    old: Build, new: Build, server: ServerConfig, cluster: ClusterConfig | None = None
+) -> Plan:
+    """Return the changes of serving `new` instead of `old`.
+
+    `server` and `cluster` are the blocks in effect.
+    """
     before, after = old.config.namespaces, new.config.namespaces
     emptied = tuple(_emptied(old, new))
     return Plan(
         changes=(
             *_blocks(old.config, new.config),
+            *_cluster(old.config.cluster, new.config.cluster),
             *_services(old, new),
             *_backends(old.config, new.config),
             *_presence("{}", before, after),
@@ -76,10 +83,13 @@ def compare(old: Build, new: Build, server: ServerConfig) -> Plan:
             *(f"- {name}: had files, has none" for name in emptied),
         ),
         removed=tuple(name for name in before if name not in after),
-        pending=tuple(
-            f"server.{key}"
-            for key in RESTART_KEYS
-            if getattr(server, key) != getattr(new.config.server, key)
+        pending=(
+            *(
+                f"server.{key}"
+                for key in RESTART_KEYS
+                if getattr(server, key) != getattr(new.config.server, key)
+            ),
+            *(["cluster"] if cluster != new.config.cluster else []),
         ),
         emptied=emptied,
     )
@@ -119,6 +129,12 @@ def _blocks(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
                 yield from _chain(f"{block}.{key}", getattr(before, key), getattr(after, key))
                 continue
             yield from _key(f"{block}.{key}", (block, key), (old, new), (before, after), folder)
+
+
+def _cluster(old: ClusterConfig | None, new: ClusterConfig | None) -> Iterator[str]:
+    yield from _presence("{}", ["cluster"] if old else [], ["cluster"] if new else [])
+    if old and new and old != new:
+        yield "~ cluster"
 
 
 def _services(old: Build, new: Build) -> Iterator[str]:

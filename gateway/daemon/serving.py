@@ -15,6 +15,7 @@ from typing import Any
 from gateway.api import Socket
 from gateway.backends.sessions import Home, Sessions
 from gateway.backends.spool import Spool
+from gateway.cluster.bus import Bus
 from gateway.cluster.handover import Handover
 from gateway.compiler import Build
 from gateway.config.model import GatewayConfig, ServerConfig
@@ -41,8 +42,9 @@ class Serving:
     that listens already: it takes precedence over everything. `former` is as of `Listener`. `home`
     is where spools are.
     `handed` is one that the supervisor of a worker has bound, for the next build to prepare; `None`
-    without one. `closed` counts the sockets whose namespace a reload removed. `since` is when the
-    build began to serve, in seconds since the epoch.
+    without one. `bus` carries messages to other members, if there can be any; it starts with the
+    first build that serves. `closed` counts the sockets whose namespace a reload removed. `since`
+    is when the build began to serve, in seconds since the epoch.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Serving:
         self._inherited = inherited
         self._override = override
         self.server = replace(first.config.server, **override)
+        self.cluster = first.config.cluster
+        self.bus: Bus | None = None
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         self._static = Static(self.server.path)
@@ -116,6 +120,9 @@ class Serving:
         self.sockets.configure(_settings(self.server), build.config.limits)
         self._tell_of_descriptors(build.config.limits)
         self._unused.tell(build.config.server)
+        if self.bus is not None:
+            self.bus.serve(build.config.namespaces)
+            self.bus.start()
 
     def _tell_of_descriptors(self, limits: Limits) -> None:
         """Log that the limit of descriptors is below `limits.connections`, once for each value.
@@ -150,7 +157,7 @@ class Serving:
 
     def plan(self, build: Build) -> Plan:
         """Return what serving `build` would change. Raises `ListenError`."""
-        plan = compare(self.build, build, self.server)
+        plan = compare(self.build, build, self.server, self.cluster)
         is_renewed = self.listener.is_renewed(self._address(build.config))
         renewed = ["~ server.tls: renewed"] if is_renewed else []
         return replace(plan, changes=(*renewed, *plan.changes))
@@ -158,7 +165,7 @@ class Serving:
     @property
     def pending(self) -> tuple[str, ...]:
         """The keys that wait for a restart."""
-        return compare(self.build, self.build, self.server).pending
+        return compare(self.build, self.build, self.server, self.cluster).pending
 
     async def let_go(self) -> None:
         """Let all clients go: another process has taken the listening socket over."""
@@ -170,6 +177,8 @@ class Serving:
         window = self.build.config.reload.close_window
         tell = self.sessions.finish
         await shut_down(self.sockets, self.listener, self.server.stop_timeout, window, tell)
+        if self.bus is not None:
+            await self.bus.close()
         self.handover.close()
         self.sockets.dispatcher.in_flight.load.stop()
 

@@ -14,8 +14,11 @@ from gateway.backends.backend import HttpBackend
 from gateway.backends.sessions import Home
 from gateway.backends.telling import Teller
 from gateway.cluster.handover import Link
+from gateway.cluster.peer import Mesh
+from gateway.compiler import Build
 from gateway.daemon.listener import Listener
 from gateway.daemon.loading import Loading
+from gateway.daemon.membership import join, new_tag
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.plan import Plan
 from gateway.daemon.serving import PreparedBuild, Serving
@@ -65,12 +68,19 @@ class SingleProcess:
     async def prepare(self, snapshot: Snapshot, *, anyway: bool = False) -> _Candidate | None:
         former = self._serving.build if self._serving else None
         build = await self._loading.build(snapshot, former)
-        serving = self._serving or Serving(
-            build, self._override, self._inherited, self._former, home=self._home
-        )
+        serving = self._serving or self._made(build)
         if not anyway and self._serving and serving.serves(build):
             return None
         return _Candidate(self, snapshot, serving, await serving.prepare(build))
+
+    def _made(self, build: Build) -> Serving:
+        given = self._override, self._inherited, self._former
+        serving = Serving(build, *given, home=self._home)
+        if build.config.cluster is not None:
+            tag = new_tag()
+            serving.sockets.engine.tag = tag
+            join(serving, Mesh(tag))
+        return serving
 
     def serve(self, snapshot: Snapshot, serving: Serving) -> None:
         """Note what serves now."""
@@ -158,6 +168,7 @@ def serving_status(serving: Serving) -> dict[str, Any]:
             name: _backend(each, serving.sessions.tellers.get(name))
             for name, each in serving.build.backends.items()
         },
+        **_cluster(serving),
     }
 
 
@@ -187,6 +198,15 @@ def _sessions(teller: Teller) -> dict[str, int]:
         "retries": teller.retries,
         "dropped": teller.spool.dropped,
     }
+
+
+def _cluster(serving: Serving) -> dict[str, Any]:
+    """Return how it is with the cluster, if there is one."""
+    if serving.cluster is None or serving.bus is None:
+        return {}
+    bus = serving.bus
+    told = {"up": bus.is_up, "since": bus.state.since, "fault": bus.state.fault}
+    return {"cluster": {"name": serving.cluster.name, **told, "members": len(bus.members)}}
 
 
 def _old(generation: OldGeneration) -> dict[str, Any]:

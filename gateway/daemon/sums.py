@@ -12,7 +12,7 @@ from gateway.daemon.supervisor import Worker
 
 __all__ = ["Sums", "summed_status"]
 
-SAME = ("sockgw_config_generation", "sockgw_generations_alive")
+SAME = ("sockgw_bus_members", "sockgw_config_generation", "sockgw_generations_alive")
 """Gauges that are the highest of the workers' instead of their sum."""
 
 MOST_REFUSALS = 20
@@ -83,6 +83,7 @@ def summed_status(
     """Return the status of a gateway from those of its workers that have told theirs."""
     told = list(found.values())
     first: Mapping[str, Any] = told[0] if told else {}
+    clusters = [each["cluster"] for each in told if "cluster" in each]
     return {
         "generation": generation,
         "since": first.get("since", 0.0),
@@ -96,6 +97,7 @@ def summed_status(
         "outcomes": _counts(each["outcomes"] for each in told),
         "backends": _backends(each["backends"] for each in told),
         "workers": [_worker(worker, found.get(worker)) for worker in workers],
+        **({"cluster": _cluster(clusters)} if clusters else {}),
     }
 
 
@@ -109,6 +111,12 @@ def _worker(worker: Worker, facts: Mapping[str, Any] | None) -> dict[str, Any]:
         "restarts": worker.restarts,
         "generation": worker.generation,
     }
+
+
+def _cluster(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The state of the worker that is worst off; the others of a worker are members too."""
+    worst = min(told, key=lambda each: (each["up"], -each["since"]))
+    return {**worst, "members": max(each["members"] for each in told)}
 
 
 def _counts(counts: Iterable[Mapping[Any, int]]) -> dict[Any, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import signal
 import socket
 import time
@@ -27,6 +26,7 @@ from gateway.daemon.control import (
     Stop,
     unparcelled,
 )
+from gateway.daemon.membership import new_tag
 from gateway.daemon.zygote import Zygote, ZygoteLost
 
 __all__ = ["Pauses", "Supervisor", "Worker", "WorkerLost"]
@@ -41,9 +41,6 @@ STEADY = 60.0
 
 PING = 1.0
 """Seconds between two pings of a worker, which tells its metrics then."""
-
-TAG = 5
-"""Characters of a member's tag."""
 
 State = Literal["starting", "serving", "stopping", "down"]
 
@@ -250,7 +247,7 @@ class Supervisor:
 
     def _tag(self) -> str:
         used = {worker.tag for worker in self.workers}
-        while (tag := secrets.token_urlsafe(TAG)[:TAG]) in used:
+        while (tag := new_tag()) in used:
             pass
         return tag
 

@@ -18,7 +18,6 @@ from typing import TypeAlias
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
 from gateway.cluster.handover import Link
-from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.cluster.shares import Shares
 from gateway.cluster.tallies import Tallies
@@ -56,6 +55,7 @@ from gateway.daemon.control import (
 )
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import configure, hide, set_up
+from gateway.daemon.membership import join
 from gateway.daemon.metrics import ServingMetrics
 from gateway.daemon.reload import placed
 from gateway.daemon.serving import PreparedBuild, Serving
@@ -150,10 +150,9 @@ class Worker:
                 self._do(number, partial(self._join, tag, stream, channel))
             case Prepare():
                 self._do_in_turn(number, partial(self._prepare, message, descriptors))
-            case Commit():
-                self._do_in_turn(number, self._commit)
-            case Abort():
-                self._do_in_turn(number, self._abort)
+            case Commit() | Abort():
+                work = self._commit if isinstance(message, Commit) else self._abort
+                self._do_in_turn(number, work)
             case Compare():
                 self._do(number, partial(self._compare, descriptors[0]))
             case Push(operation):
@@ -225,7 +224,7 @@ class Worker:
         mesh.on_joined.clear()  # what was made of a snapshot that was refused
         mesh.on_lost.clear()
         self._forwarding = Forwarding(serving.sockets.engine, serving.http, mesh)
-        self._emitter = ClusterEmitter(serving.sockets.hub, LocalBus(mesh), self._start.number)
+        self._emitter = join(serving, mesh, self._start.number)
         Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
         Tallies(serving.sockets.live, mesh)
         mesh.on_lost.append(lambda peer: serving.sessions.look())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
@@ -103,8 +104,9 @@ class Pusher:
         current = self._hub.dispatcher.live.current
         served = sorted(current.blueprint.namespaces) if current else []
         names = [each for each in served if asked.names is None or each in asked.names]
-        count = self._hub.rooms.by_namespace.in_all
-        return {"namespaces": [{"namespace": each, "sockets": count(each)} for each in names]}
+        counts = await asyncio.gather(*(self._hub.scope(each).count(CONFIRM) for each in names))
+        found = zip(names, counts, strict=True)
+        return {"namespaces": [{"namespace": name, "sockets": count} for name, count in found]}
 
     async def _list_rooms(self, asked: ListRooms) -> dict[str, Any]:
         name = self._served(asked.namespace)

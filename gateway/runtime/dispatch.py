@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import nullcontext
+from collections.abc import Callable
 from functools import partial
 from inspect import currentframe
 from types import FrameType
 
 from gateway.api import Value
-from gateway.context import ClusterContext, Context
+from gateway.context import Context
 from gateway.errors import GatewayError, Reject
 from gateway.limits import NamespaceLimits
 from gateway.runtime.blueprint import Generation, NamespaceBlueprint, Route
@@ -28,6 +28,7 @@ from gateway.runtime.connection import (
     State,
     Witness,
 )
+from gateway.runtime.gateway_events import hear, run_event
 from gateway.runtime.identity import identify
 from gateway.runtime.live import Live
 from gateway.runtime.load import InFlight
@@ -225,7 +226,7 @@ class Dispatcher:
             return
         ctx = _context(connection, generation, event, args)
         try:
-            await _run_event(self.live, route, ctx)
+            await run_event(self.live, route, ctx)
         except BaseException as error:
             if not is_fault(error, currentframe()):
                 raise
@@ -235,8 +236,17 @@ class Dispatcher:
 
     # Published events
 
-    def cluster(self, args: list[Value], namespace: str | None = None) -> None:
-        """Run the `cluster` routes of a namespace, `None` means all, with a published event."""
+    def cluster(
+        self,
+        args: list[Value],
+        namespace: str | None = None,
+        answer: Callable[[Value], None] | None = None,
+    ) -> bool:
+        """Run the `cluster` routes of a namespace, `None` means all, with a published event.
+
+        `answer` gets what a route has returned, `None` if it has failed. False if none runs.
+        """
+        runs = False
         generation = self.live.current
         for each in () if generation is None else generation.blueprint.namespaces.values():
             route = each.events.get("cluster")
@@ -247,10 +257,12 @@ class Dispatcher:
                 self.unheard += 1
                 continue
             task = self.live.spawn(
-                generation, _hear(self.live, generation, each.name, route, [*args])
+                generation, hear(self.live, generation, each.name, route, [*args], answer)
             )
+            runs = True
             if task is not None:
                 self.in_flight.count_event_while(task)
+        return runs
 
     # Packets
 
@@ -393,28 +405,6 @@ def _refuse(
     except (TypeError, ValueError) as error:
         internal = unsendable(ctx, error)
         connection.refuse(internal.message, connect_error_data(internal))
-
-
-async def _run_event(live: Live, route: Route, ctx: Context) -> None:
-    """Run the route of a gateway event."""
-    own = live.cancellations.own_time(route.timeout) if route.has_own_timeout else None
-    with own or nullcontext():
-        async with asyncio.timeout(route.timeout):
-            await route.end(ctx)
-
-
-async def _hear(
-    live: Live, generation: Generation, namespace: str, route: Route, args: list[Value]
-) -> None:
-    """Run a `cluster` route with a published event."""
-    gateway = generation.gateway
-    ctx = ClusterContext(args, generation.service, gateway.of(namespace), gateway)
-    try:
-        await _run_event(live, route, ctx)
-    except BaseException as error:
-        if not is_fault(error, currentframe()):
-            raise
-        log_fault(ctx, "in the route of the gateway event 'cluster'", error)
 
 
 async def _in_turn(

@@ -44,6 +44,32 @@ def findings(folder: Path, config: str) -> list[str]:
     ("config", "line"),
     [
         (
+            GUARDED + 'cluster: {name: shop, redis: {url: "redis://10.0.0.5"}}',
+            (
+                "2:30: high: cluster.redis: no password: who reaches this Redis can send to all "
+                "clients; write password: ${REDIS_PASSWORD}, which Redis requires"
+            ),
+        ),
+        (
+            GUARDED + 'cluster: {name: shop, redis: {url: "redis://:${SECRET}@10.0.0.5"}}',
+            (
+                "2:36: low: cluster.redis.url: the password goes to Redis without TLS; "
+                "write rediss://, or keep Redis in a network of its own"
+            ),
+        ),
+        (
+            GUARDED + 'cluster: {redis: {url: "redis://127.0.0.1"}}',
+            (
+                "2:10: low: cluster: the name that every Socket.IO server has by default: "
+                "strangers may share it; write cluster: {name: ...}, unless Node servers are to "
+                "join"
+            ),
+        ),
+        (
+            GUARDED + 'cluster: {name: shop, redis: {url: "redis://u:pw123456@127.0.0.1"}}',
+            "2:36: medium: cluster.redis.url: a secret is written in the file; " + REFER,
+        ),
+        (
             GUARDED + 'server: {cors_origins: "*"}',
             (
                 "2:24: high: server.cors_origins: every web page may connect; "

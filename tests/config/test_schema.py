@@ -24,7 +24,13 @@ from gateway.config import (
     TlsConfig,
     Use,
 )
-from gateway.config.model import GatewayConfig
+from gateway.config.model import (
+    AcceptConfig,
+    ClusterConfig,
+    GatewayConfig,
+    RedisTlsConfig,
+    SentinelConfig,
+)
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
 from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.blueprint import GATEWAY_EVENTS
@@ -91,6 +97,10 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(Limits) == properties["limits"]
     assert names(AdminConfig) == properties["admin"]
     assert names(LogConfig) == properties["log"]
+    assert names(ClusterConfig) == properties["cluster"]
+    assert names(RedisTlsConfig) == properties["cluster.tls"]
+    assert names(SentinelConfig) == properties["cluster.sentinel"]
+    assert names(AcceptConfig, "source") | {"from"} == properties["cluster.accept"]
     headers = {"forward", "set"}
     assert names(BackendConfig, "socket", *headers) | {"headers"} == properties["backend"]
     assert headers == properties["backend_headers"]
@@ -195,6 +205,23 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/namespaces",
         "/admin",
         "/admin/socket",
+        "/cluster",
+        "/cluster/redis",
+        "/cluster.redis/url",
+        "/cluster.redis/username",
+        "/cluster.redis/password",
+        "/cluster.redis/tls",
+        "/cluster.redis/sentinel",
+        "/cluster.sentinel/master",
+        "/cluster.sentinel/hosts",
+        "/cluster.sentinel/username",
+        "/cluster.sentinel/password",
+        "/cluster.tls/ca",
+        "/cluster.tls/cert",
+        "/cluster.tls/key",
+        "/cluster.accept/from",
+        "/cluster.accept/namespaces",
+        "/cluster.accept/operations",
         "/admin/token",
         "/api",
         *(f"/api/{key}" for key in ("socket", "tls", "tokens")),

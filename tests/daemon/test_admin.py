@@ -33,6 +33,9 @@ class Gateway:
         self.result: Any = "applied"
         self.asked: list[Path | None] = []
 
+    async def is_ready(self) -> bool:
+        return self.ready
+
     async def status(self) -> dict[str, Any]:
         return {"generation": 3}
 

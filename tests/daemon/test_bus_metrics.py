@@ -28,8 +28,15 @@ async def test_what_goes_between_members_is_counted(tmp_path: Path) -> None:
             "sockgw_bus_received_total": two.bus.counts.received,
             "sockgw_bus_missed_total": 0,
             "sockgw_bus_undecodable_total": 0,
+            "sockgw_bus_unaccepted_total": 0,
+            "sockgw_bus_unconfirmed_total": 0,
+            "sockgw_bus_reconnects_total": 0,
             "sockgw_bus_unanswered_total": 0,
             "sockgw_bus_refused_total": 0,
             "sockgw_bus_pending": 0,
+            "sockgw_bus_up": 1,
+            "sockgw_bus_members": 1,
+            **{name: value for name, value in found.items() if "lag_seconds" in name},
         }
+        assert found["sockgw_bus_lag_seconds_count"] == 1
         assert found["sockgw_bus_published_total"] > 0

@@ -16,11 +16,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.daemon.gateway_of_workers import GatewayOfWorkers, run_workers
+from tests.daemon.gateway_of_workers import GatewayOfWorkers, run_workers, until_true
 from tests.deadline import deadline, until
 from tests.gateway_files import write
 from tests.js_client import JsClient, JsDriver
 from tests.ports import free_port
+from tests.programs.redis import redis
 from tests.reload.calling_client import caller
 
 CONFIG = """
@@ -138,6 +139,33 @@ async def test_no_client_fails_to_connect_while_the_program_is_replaced(
             events = [each.event for each in load.client.log]
             assert "connect_error" not in events
             assert events.count("connect") == 2
+
+
+@WORKERS
+async def test_a_member_of_a_cluster_is_replaced(
+    js: JsDriver, tmp_path: Path, workers: int
+) -> None:
+    async with redis() as running:
+        file = files(tmp_path, workers)
+        block = f'\ncluster: {{name: shop, redis: {{url: "{running.url}"}}}}\n'
+        file.write_text(file.read_text() + block)
+        async with run_workers(file) as gateway, loaded(js, gateway.url) as loads:
+            former = await pid_of(gateway)
+            assert (await upgrade(gateway))[0] == 200
+            await has_ended(former)
+            for load in loads:
+                seen = len(load.pids)
+                await until(lambda load=load, seen=seen: len(load.pids) > seen + 2)
+            for load in loads:
+                events = [each.event for each in load.client.log]
+                assert "connect_error" not in events
+                assert events.count("connect") == 2
+
+            async def is_alone() -> bool:
+                cluster = (await gateway.status())["cluster"]
+                return bool(cluster["up"]) and cluster["members"] == workers - 1
+
+            await until_true(is_alone)
             assert len(set(load.pids)) == 2, "each client was served by the one, then the other"
     assert not [line for line in gateway.lines if "ERROR" in line]
 

@@ -1,0 +1,109 @@
+"""The other members of a cluster, as their beats tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+import msgspec
+
+__all__ = ["BEAT", "MOST_MEMBERS", "Members"]
+
+BEAT = 3.0
+"""Seconds between two beats."""
+
+LEASE = 3.5
+"""Beats: a member of which none is heard for so long is gone."""
+
+MOST_MEMBERS = 4_096
+"""Members that are known at most; the beats of more are ignored."""
+
+TAG = 5
+"""Characters of a tag."""
+
+Word = Literal["new", "here", "bye"]
+
+
+class Members:
+    """The members that are heard. `say` sends a beat to one of them, or to all for `None`.
+
+    A member is gone when it says so, or when no beat of it comes for 3.5 times `beat` seconds. What
+    is not heard while this member is away itself is held against nobody.
+    """
+
+    def __init__(
+        self,
+        own: str,
+        say: Callable[[bytes, str | None], None],
+        on_joined: Sequence[Callable[[str], None]],
+        on_lost: Sequence[Callable[[str], None]],
+        beat: float = BEAT,
+    ) -> None:
+        self.is_deaf = False
+        self._own, self._say = own, say
+        self._on_joined, self._on_lost = on_joined, on_lost
+        self._beat = beat
+        self._heard: dict[str, float] = {}
+        self._is_echoed = True
+        self._next = 0.0
+
+    @property
+    def tags(self) -> Collection[str]:
+        return self._heard.keys()
+
+    def arrive(self) -> None:
+        """Begin to tell the others, because there is a connection, and give all of them time."""
+        now = asyncio.get_running_loop().time()
+        self._heard = dict.fromkeys(self._heard, now)
+        self.is_deaf, self._is_echoed = False, False
+        self._next = now + self._beat
+        self._tell("new")
+
+    def leave(self) -> None:
+        """Tell the others that this member is gone."""
+        self._tell("bye")
+
+    def heard(self, beat: bytes) -> None:
+        """Take a beat of any member; one that is none is ignored."""
+        try:
+            tag, word = _decoder.decode(beat)
+        except (ValueError, TypeError):
+            return
+        if tag == self._own:
+            self._is_echoed = True
+        elif word == "bye":
+            self._lose(tag)
+        elif len(tag) == TAG and (tag in self._heard or len(self._heard) < MOST_MEMBERS):
+            is_new = tag not in self._heard
+            self._heard[tag] = asyncio.get_running_loop().time()
+            if word == "new":
+                self._tell("here", tag)
+            for joined in self._on_joined if is_new else ():
+                joined(tag)
+
+    def look(self, now: float) -> bool:
+        """Send the next beat if it is due, and lose those that are gone; true if it was due."""
+        if now < self._next:
+            return False
+        self._next = now + self._beat
+        if not self._is_echoed:
+            self.is_deaf = True
+            return False
+        self._is_echoed = False
+        self._tell("here")
+        for tag in [tag for tag, at in self._heard.items() if now - at > LEASE * self._beat]:
+            self._lose(tag)
+        return True
+
+    def _lose(self, tag: str) -> None:
+        if self._heard.pop(tag, None) is not None:
+            for lost in self._on_lost:
+                lost(tag)
+
+    def _tell(self, word: Word, to: str | None = None) -> None:
+        self._say(_encoder.encode((self._own, word)), to)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[str, Word])

@@ -1,0 +1,144 @@
+"""The `cluster` block: what it says, and what the schema cannot check of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from gateway.config.include import Data, Document
+from gateway.config.messages import with_slash
+from gateway.config.model import (
+    AcceptConfig,
+    ClusterConfig,
+    RedisConfig,
+    RedisTlsConfig,
+    SentinelConfig,
+)
+from gateway.errors import Problem
+
+__all__ = ["build_cluster", "cluster_problems"]
+
+PORT, SENTINEL_PORT = 6379, 26379
+
+
+def build_cluster(folder: Path, data: Mapping[str, Any] | None) -> ClusterConfig | None:
+    """The config of a block, of which parts with a problem are left out.
+
+    Files are relative to `folder`. `None` without a block, or if too little is left of it.
+    """
+    if not data or not data.get("redis"):
+        return None
+    given = {key: data[key] for key in ("name", "readyz") if key in data}
+    accept = tuple(_accept(each) for each in data.get("accept") or () if each)
+    return ClusterConfig(_redis(folder, data["redis"]), accept=accept, **given)
+
+
+def _redis(folder: Path, data: Mapping[str, Any]) -> RedisConfig:
+    url = urlsplit(data.get("url", ""))
+    sentinel = data.get("sentinel")
+    is_file = url.scheme == "unix"
+    return RedisConfig(
+        host=url.hostname or "127.0.0.1",
+        port=url.port or PORT,
+        path=str(folder / unquote(url.path)) if is_file else "",
+        username=data.get("username") or unquote(url.username or ""),
+        password=data.get("password") or unquote(url.password or ""),
+        is_tls=url.scheme == "rediss" or data.get("tls") is not None,
+        tls=_tls(folder, data.get("tls")),
+        sentinel=_sentinel(sentinel) if sentinel else None,
+    )
+
+
+def _tls(folder: Path, data: Mapping[str, str] | None) -> RedisTlsConfig | None:
+    if data is None:
+        return None
+    return RedisTlsConfig(**{key: folder / data[key] for key in data})
+
+
+def _sentinel(data: Mapping[str, Any]) -> SentinelConfig:
+    hosts = tuple(_host(written) for written in data.get("hosts") or () if written)
+    return SentinelConfig(data.get("master", ""), hosts, data.get("username"), data.get("password"))
+
+
+def _host(written: str) -> tuple[str, int]:
+    """Return host and port of `host`, `host:port` or `[address]:port`."""
+    found = urlsplit(f"//{written}")
+    return found.hostname or "", found.port or SENTINEL_PORT
+
+
+def _accept(written: str | Mapping[str, Any]) -> AcceptConfig:
+    data: Mapping[str, Any] = {"from": written} if isinstance(written, str) else written
+    namespaces, operations = data.get("namespaces"), data.get("operations")
+    return AcceptConfig(
+        source=data.get("from", "emitter"),
+        namespaces=None if namespaces is None else tuple(map(with_slash, namespaces)),
+        operations=None if operations is None else tuple(operations),
+        channel=data.get("channel", "socketio"),
+    )
+
+
+def cluster_problems(document: Document) -> Iterator[Problem]:
+    """Find what the block lacks, and what does not go together in it."""
+    block = _mapping(document.data.get("cluster"))
+    if "redis" not in block:
+        return
+    redis, at = _mapping(block["redis"]), ("cluster", "redis")
+    if find_spec("hiredis") is None:
+        message = "needs a library that is not installed: pip install 'sockgw[redis]'"
+        yield document.key_at(*at).problem(message)
+    if redis and ("url" in redis) == ("sentinel" in redis):
+        message = "write either url or sentinel"
+        yield document.key_at(*at).problem(message)
+    url = redis.get("url")
+    if isinstance(url, str):
+        yield from _url_problems(document, url, is_tls=redis.get("tls") is not None)
+    tls = _mapping(redis.get("tls"))
+    if ("cert" in tls) != ("key" in tls):
+        yield document.key_at(*at, "tls").problem("cert and key belong together")
+    for key, written in tls.items():
+        if isinstance(written, str) and not (document.folder / written).is_file():
+            message = f"cannot read {document.folder / written}"
+            yield document.at(*at, "tls", key).problem(message)
+    yield from _bad_hosts(document, _mapping(redis.get("sentinel")).get("hosts"))
+    yield from _twice(document, block.get("accept"))
+
+
+def _url_problems(document: Document, url: str, *, is_tls: bool) -> Iterator[Problem]:
+    try:
+        found = urlsplit(url)
+        is_valid = found.port is None or found.port > 0
+    except ValueError:
+        is_valid = False
+    at = document.at("cluster", "redis", "url")
+    if not is_valid:
+        yield at.problem("the host or port of this URL is none")
+    elif found.scheme == "unix" and is_tls:
+        yield at.problem("a Unix socket has no TLS: leave out tls")
+
+
+def _bad_hosts(document: Document, hosts: Data) -> Iterator[Problem]:
+    for index, written in enumerate(hosts if isinstance(hosts, list) else ()):
+        try:
+            host, _ = _host(str(written))
+        except ValueError:
+            host = ""
+        if not host:
+            at = document.at("cluster", "redis", "sentinel", "hosts", index)
+            yield at.problem("expected a host or host:port, such as 10.0.0.1:26379")
+
+
+def _twice(document: Document, accept: Data) -> Iterator[Problem]:
+    seen = set()
+    for index, written in enumerate(accept if isinstance(accept, list) else ()):
+        source = written if isinstance(written, str) else _mapping(written).get("from")
+        if source in seen:
+            message = f"{source!r} is above already"
+            yield document.at("cluster", "accept", index).problem(message)
+        seen.add(str(source))
+
+
+def _mapping(data: Data) -> dict[str, Data]:
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,80 @@
+"""Makes a process a member of the cluster that its config names."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+
+from gateway.cluster.accept import Accept, Rule
+from gateway.cluster.bus import Bus
+from gateway.cluster.emitter import ClusterEmitter
+from gateway.cluster.local import LocalBus
+from gateway.cluster.peer import Mesh
+from gateway.config.model import AcceptConfig, ClusterConfig, RedisConfig
+from gateway.daemon.serving import Serving
+
+__all__ = ["TAG", "join", "new_tag"]
+
+TAG = 5
+"""Characters of a member's tag."""
+
+
+def new_tag() -> str:
+    """Return a tag, which no other member has."""
+    return secrets.token_urlsafe(TAG)[:TAG]
+
+
+def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
+    """Let a process reach other members: those of `mesh`, and of the cluster if it is in one.
+
+    `number` is that of the worker. To be called before anything starts in the process. Returns the
+    emitter that plugins get.
+    """
+    config, local = serving.build.config.cluster, LocalBus(mesh)
+    bus: Bus = local if config is None else _redis_bus(config, mesh.tag)
+    accept = Accept() if config is None else _accept(config.accept)
+    emitter = ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
+    serving.bus = bus
+    return emitter
+
+
+def _redis_bus(config: ClusterConfig, tag: str) -> Bus:
+    # hiredis, which this imports, is an extra.
+    from gateway.cluster.redis import RedisBus  # noqa: PLC0415
+    from gateway.cluster.redis_channels import Channels, Dialects  # noqa: PLC0415
+    from gateway.cluster.redis_connection import Server  # noqa: PLC0415
+
+    redis, sentinel = config.redis, config.redis.sentinel
+    server = Server(
+        redis.host,
+        redis.port,
+        redis.path,
+        redis.username,
+        redis.password,
+        _tls(redis) if redis.is_tls else None,
+        sentinel.hosts if sentinel else (),
+        sentinel.master if sentinel else "",
+        (sentinel.username if sentinel else "") or "",
+        (sentinel.password if sentinel else "") or "",
+    )
+    channels = {each.source: each.channel for each in config.accept}
+    dialects = Dialects("node" in channels, channels.get("python-socketio", ""))
+    return RedisBus(tag, server, Channels(config.name, tag, dialects))
+
+
+def _tls(redis: RedisConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=redis.tls.ca if redis.tls else None)
+    if redis.tls and redis.tls.cert:
+        context.load_cert_chain(redis.tls.cert, redis.tls.key)
+    return context
+
+
+def _accept(accepted: tuple[AcceptConfig, ...]) -> Accept:
+    def rule(each: AcceptConfig) -> Rule:
+        namespaces, operations = each.namespaces, each.operations
+        return Rule(
+            None if namespaces is None else frozenset(namespaces),
+            None if operations is None else frozenset(operations),
+        )
+
+    return Accept({each.source: rule(each) for each in accepted})

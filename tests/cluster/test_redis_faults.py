@@ -1,0 +1,179 @@
+"""What a cluster loses when Redis fails: as much as it counts, and nothing of its own clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.cluster.redis_members import RedisMember, members
+from tests.deadline import until
+from tests.gateway_files import write
+from tests.programs.redis import Redis, redis
+
+CONFIG = "namespaces: {/: }\n"
+
+
+class Traffic:
+    """A member that emits numbered events, and a client at each of two members that notes them."""
+
+    def __init__(self, redis: Redis, ours: list[RedisMember]) -> None:
+        self.redis = redis
+        self.one, self.two = ours
+        self.near: list[int] = []
+        self.far: list[int] = []
+        self.sent = 0
+
+    async def listen(self) -> list[asyncio.Task[None]]:
+        tasks = []
+        for member, heard in ((self.one, self.near), (self.two, self.far)):
+            client = await member.connect()
+
+            async def read(client=client, heard=heard) -> None:
+                while True:
+                    heard.append((await client.receive("n", timeout=1000)).args[0])
+
+            tasks.append(asyncio.create_task(read()))
+        return tasks
+
+    async def emit(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.sent += 1
+            await self.one.gateway.of("/").emit("n", self.sent)
+
+    async def emit_while(self, condition: Callable[[], bool]) -> None:
+        while condition():
+            await self.emit()
+            await asyncio.sleep(0.005)
+
+    async def settle(self) -> None:
+        """Wait until both members are up, know each other, and all has arrived or is counted."""
+        for member in (self.one, self.two):
+            await until(lambda member=member: member.bus.is_up and len(member.bus.members) == 1)
+        await self.emit()
+        await until(lambda: self.far and self.far[-1] == self.sent)
+        await until(lambda: len(self.near) == self.sent)
+
+    @property
+    def missed(self) -> int:
+        return self.two.bus.counts.missed
+
+    def check(self) -> None:
+        """Nothing came twice or out of order, and what is missing is what was counted."""
+        assert self.near == list(range(1, self.sent + 1))
+        assert self.far == sorted(set(self.far))
+        assert self.sent - len(self.far) == self.missed
+
+
+@pytest_asyncio.fixture
+async def traffic(tmp_path: Path) -> AsyncIterator[Traffic]:
+    async with redis() as running, members(write(tmp_path, CONFIG), running) as ours:
+        found = Traffic(running, ours)
+        tasks = await found.listen()
+        await found.emit(10)
+        await until(lambda: len(found.far) == 10)
+        yield found
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_redis_is_killed_and_comes_back(
+    traffic: Traffic, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sockgw.cluster")
+    one, two = traffic.one.bus, traffic.two.bus
+    await traffic.emit(100)
+    await traffic.redis.kill()
+    await traffic.emit_while(lambda: not one.counts.unpublished["away"])
+    assert (one.is_up, two.is_up) == (False, False)
+    await until(lambda: one.state.fault == "connection refused")
+    await traffic.redis.start()
+    await traffic.settle()
+    traffic.check()
+    assert traffic.missed >= one.counts.unpublished["away"] > 0
+    assert (one.state.changes, one.state.fault) == (1, "")
+    told = [each.message for each in caplog.records if each.name == "sockgw.cluster"]
+    assert len([each for each in told if "is away" in each]) == 2
+    assert len([each for each in told if each.startswith("connected")]) == 2
+
+
+async def test_redis_is_frozen_and_goes_on(traffic: Traffic) -> None:
+    one, two = traffic.one.bus, traffic.two.bus
+    traffic.redis.freeze()
+    await traffic.emit_while(lambda: one.is_up or two.is_up)
+    assert len(traffic.near) > 0
+    await traffic.emit_while(lambda: one.counts.unpublished["away"] < 20)
+    await until(lambda: len(traffic.near) == traffic.sent)  # nobody here has waited
+    traffic.redis.thaw()
+    await traffic.settle()
+    traffic.check()
+    assert one.state.changes == 1
+
+
+async def test_a_short_freeze_loses_nothing(traffic: Traffic) -> None:
+    traffic.redis.freeze()
+    await traffic.emit(50)
+    traffic.redis.thaw()
+    await traffic.settle()
+    traffic.check()
+    assert traffic.missed == 0
+    assert traffic.one.bus.state.changes == 0
+
+
+async def test_an_emptied_redis_changes_nothing(traffic: Traffic) -> None:
+    await traffic.emit(10)
+    assert await traffic.redis.command("FLUSHALL") == b"+OK"
+    await traffic.settle()
+    traffic.check()
+    assert traffic.missed == 0
+
+
+async def test_a_member_that_is_cut_off_counts_what_it_missed(traffic: Traffic) -> None:
+    """The last ones too, after which nothing comes: the sender tells its numbers now and then."""
+    connection = traffic.two.bus._link.connection
+    assert connection is not None
+    connection.close("cut")
+    await traffic.emit(20)
+    await until(lambda: traffic.missed > 0)
+    assert traffic.sent - len(traffic.far) == traffic.missed
+    await traffic.settle()
+    traffic.check()
+
+
+async def test_calls_tell_at_once_who_is_missing(traffic: Traffic) -> None:
+    one = traffic.one
+    await traffic.redis.kill()
+    await until(lambda: not one.bus.is_up)
+    found = await one.gateway.of("/").sockets()
+    assert (len(found), found.missing) == (1, ("tag-1",))
+    assert set(one.bus.members) == {"tag-1"}
+
+
+async def test_volatile_events_do_not_wait_for_redis(traffic: Traffic) -> None:
+    one = traffic.one
+    await traffic.redis.kill()
+    await until(lambda: not one.bus.is_up)
+    before = one.bus.counts.unpublished["away"]
+    await one.gateway.of("/").volatile.emit("n", 0)
+    assert one.bus.counts.unpublished["away"] == before + 1
+
+
+async def test_a_message_that_is_too_large_is_not_sent(traffic: Traffic) -> None:
+    await traffic.one.gateway.of("/").emit("large", "x" * 1_000_000)
+    await traffic.settle()
+    assert traffic.one.bus.counts.unpublished == {"large": 1}
+    assert traffic.missed == 1
+
+
+async def test_what_redis_refuses_is_told(tmp_path: Path) -> None:
+    async with redis("--requirepass", "secret") as running:
+        member = RedisMember(write(tmp_path, CONFIG), running, "tag-0")
+        member.bus.start()
+        await until(lambda: member.bus.state.fault)
+        assert "NOAUTH" in member.bus.state.fault
+        await member.bus.close()

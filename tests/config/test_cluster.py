@@ -1,0 +1,97 @@
+"""The `cluster` block: what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import load
+from gateway.config.model import (
+    AcceptConfig,
+    ClusterConfig,
+    RedisConfig,
+    RedisTlsConfig,
+    SentinelConfig,
+)
+from gateway.errors import ConfigError
+
+
+def cluster(folder: Path, text: str, **environ: str) -> ClusterConfig | None:
+    file = folder / "gateway.yaml"
+    file.write_text(f"namespaces: {{/: }}\n{text}\n")
+    return load(file, environ).cluster
+
+
+@pytest.mark.parametrize(
+    ("redis", "expected"),
+    [
+        ("url: redis://h", RedisConfig("h")),
+        ('url: "redis://u:p%40@h:7/3"', RedisConfig("h", 7, username="u", password="p@")),
+        ('url: "redis://:p@h", password: q', RedisConfig("h", password="q")),
+        ('url: "rediss://[::1]:7"', RedisConfig("::1", 7, is_tls=True)),
+        ('url: "unix:///run/redis.sock"', RedisConfig(path="/run/redis.sock")),
+        (
+            'sentinel: {master: m, hosts: ["a", "b:1", "[::1]:2"], password: s}, password: p',
+            RedisConfig(
+                password="p",
+                sentinel=SentinelConfig("m", (("a", 26379), ("b", 1), ("::1", 2)), None, "s"),
+            ),
+        ),
+    ],
+)
+def test_redis_is_where_the_block_says(tmp_path: Path, redis: str, expected: RedisConfig) -> None:
+    assert cluster(tmp_path, f"cluster: {{redis: {{{redis}}}}}") == ClusterConfig(expected)
+
+
+def test_files_of_tls_are_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    found = cluster(tmp_path, "cluster: {redis: {url: redis://h, tls: {ca: ca.pem}}}")
+    tls = RedisTlsConfig(ca=tmp_path / "ca.pem")
+    assert found == ClusterConfig(RedisConfig("h", is_tls=True, tls=tls))
+
+
+def test_what_is_accepted_has_a_short_form_and_a_long_one(tmp_path: Path) -> None:
+    accept = "[node, {from: emitter, namespaces: [shop], operations: [emit, join]}]"
+    found = cluster(tmp_path, f"cluster: {{redis: {{url: redis://h}}, accept: {accept}}}")
+    assert found is not None
+    assert found.accept == (
+        AcceptConfig("node"),
+        AcceptConfig("emitter", ("/shop",), ("emit", "join")),
+    )
+
+
+def test_a_password_is_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text('namespaces: {/: }\ncluster: {redis: {url: "${URL}"}}\n')
+    config = load(file, {"URL": "redis://u:pass-word@h"})
+    assert "pass-word" not in repr(config.cluster)
+    assert config.secrets.mask("to redis://u:pass-word@h") == "to ***"
+
+
+def test_a_service_of_the_cluster_is_told_to_be_one_of_each_machine(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    services = "services: {clock: {use: clock.Clock, scope: cluster}}"
+    file.write_text(f"namespaces: {{/: }}\n{services}\ncluster: {{redis: {{url: redis://h}}}}\n")
+    (warning,) = load(file, {}).warnings
+    assert str(warning).endswith(
+        "gateway.yaml:2:45: warning: services.clock.scope: runs once on each machine for now: "
+        "write scope: node if that is meant"
+    )
+
+
+def test_without_a_cluster_there_is_none(tmp_path: Path) -> None:
+    assert cluster(tmp_path, "cluster:") is None
+
+
+def test_a_missing_library_is_a_problem_that_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.config.cluster.find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as raised:
+        cluster(tmp_path, "cluster: {redis: {url: redis://h}}")
+    (problem,) = raised.value.problems
+    assert str(problem).endswith(
+        "gateway.yaml:2:11: cluster.redis: needs a library that is not installed: "
+        "pip install 'sockgw[redis]'"
+    )

@@ -1,0 +1,134 @@
+"""Daemons that are one cluster: over a Redis, as their files say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+import uvloop
+
+from gateway.cluster.redis import RedisBus
+from gateway.cluster.redis_channels import Channels
+from gateway.cluster.redis_connection import Server
+from tests.daemon.gateway_of_workers import files, run_workers, until_true
+from tests.daemon_in_loop import served
+from tests.deadline import deadline, until
+from tests.gateway_files import write
+from tests.ports import free_port
+from tests.programs.redis import Redis, redis
+from tests.raw_client import raw
+
+CONFIG = """
+cluster: {{name: shop, readyz: {readyz}, redis: {{url: "{url}"}}}}
+admin: {{port: {port}}}
+server: {{transports: [websocket]}}
+namespaces:
+  /:
+    routes: {{say: plugin.say}}
+"""
+
+PLUGIN = """
+async def say(ctx, text):
+    delivery = await ctx.namespace.emit("said", text, confirm=True)
+    return [len(delivery.recipients), await ctx.namespace.count()]
+"""
+
+
+def gateway(folder: Path, redis: Redis, port: int, readyz: str = "always") -> Path:
+    folder.mkdir()
+    text = CONFIG.format(url=redis.url, port=port, readyz=readyz)
+    return write(folder, text, plugin=PLUGIN)
+
+
+async def get(http: aiohttp.ClientSession, port: int, path: str) -> tuple[int, dict]:
+    async with http.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, json.loads(await answer.text())
+
+
+async def until_status(http: aiohttp.ClientSession, port: int, **expected: object) -> dict:
+    """Wait until the status of the cluster says this."""
+    async with deadline():
+        while True:
+            _, status = await get(http, port, "/-/status")
+            if expected.items() <= status["cluster"].items():
+                return status["cluster"]
+            await asyncio.sleep(0.01)
+
+
+async def test_clients_of_two_daemons_share_a_namespace(tmp_path: Path) -> None:
+    ports = free_port(), free_port()
+    async with redis() as running, AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        urls = [
+            await stack.enter_async_context(served(gateway(tmp_path / str(port), running, port)))
+            for port in ports
+        ]
+        for port in ports:
+            await until_status(http, port, up=True, members=1, name="shop", fault="")
+        ada, eve = [await stack.enter_async_context(raw(url)) for url in urls]
+        await ada.join()
+        await eve.join()
+        await ada.send('420["say","hi"]')
+        assert await eve.receive() == '42["said","hi"]'
+        assert [await ada.receive(), await ada.receive()] == ['42["said","hi"]', "430[[2,2]]"]
+
+
+@pytest.mark.parametrize(("readyz", "code"), [("always", 200), ("connected", 503)])
+async def test_status_and_readiness_tell_that_redis_is_away(
+    tmp_path: Path, readyz: str, code: int
+) -> None:
+    port = free_port()
+    async with (
+        redis() as running,
+        aiohttp.ClientSession() as http,
+        served(gateway(tmp_path / "one", running, port, readyz)),
+    ):
+        await until_status(http, port, up=True)
+        assert (await get(http, port, "/readyz"))[0] == 200
+        await running.kill()
+        await until_status(http, port, up=False, fault="connection refused")
+        assert (await get(http, port, "/readyz"))[0] == code
+        await running.start()
+        await until_status(http, port, up=True)
+        assert (await get(http, port, "/readyz"))[0] == 200
+
+
+async def test_workers_are_members_too(tmp_path: Path) -> None:
+    """Real processes: two workers and, on another port, a gateway of one process."""
+    async with redis() as running, AsyncExitStack() as stack:
+        block = f'cluster: {{name: shop, redis: {{url: "{running.url}"}}}}\n'
+        for name, workers in (("two", 2), ("one", 1)):
+            (tmp_path / name).mkdir()
+            file = files(tmp_path / name, workers)
+            file.write_text(file.read_text() + block)
+            if workers == 2:
+                gateway = await stack.enter_async_context(run_workers(file))
+        one = await stack.enter_async_context(served(file))
+
+        async def know_each_other() -> bool:
+            cluster = (await gateway.status())["cluster"]
+            return bool(cluster["up"]) and cluster["members"] == 2
+
+        await until_true(know_each_other)
+        metrics = await gateway.metrics()
+        assert "sockgw_bus_up 2.0" in metrics
+        assert "sockgw_bus_members 2.0" in metrics
+        assert one
+
+
+def test_uvloop_will_do() -> None:
+    """Its transports are of no class of asyncio's."""
+
+    async def connect() -> None:
+        async with redis() as running:
+            bus = RedisBus("tag-0", Server(port=running.port), Channels("test", "tag-0"))
+            bus.start()
+            await until(lambda: bus.is_up)
+            await bus.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(connect())
