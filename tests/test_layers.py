@@ -71,7 +71,7 @@ KNOWN_TO = {
     "pytest": "templates",
     "referencing": "builtin._schema",
     "socketio": "socketio client",
-    "sqlite3": "backends.spool",
+    "sqlite3": "backends.spool backends.spool_file",
     "typing_extensions": "api context",
     "uvloop": "runtime.tasks",
     "watchfiles": "daemon",

@@ -12,7 +12,8 @@ from typing import Any
 
 from gateway.api import Socket
 from gateway.backends.backend import HttpBackend
-from gateway.backends.spool import Spool, SpoolError, SpoolFolder
+from gateway.backends.spool import Spool
+from gateway.backends.spool_file import SpoolError, SpoolFolder
 from gateway.backends.telling import Sockets, Teller
 from gateway.config import SessionsConfig
 from gateway.errors import ConfigError

@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeAlias
 from gateway.api import Socket
 from gateway.backends.backend import HttpBackend
 from gateway.backends.request import rfc3339
-from gateway.backends.spool import Change, Spool
+from gateway.backends.spool import Spool
+from gateway.backends.spool_file import Change
 from gateway.base64json import dumps, loads
 from gateway.config import SessionsConfig
 from gateway.errors import Reject

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backends.spool import Change, Spool, SpoolError, SpoolFile, SpoolFolder, Taken
+from gateway.backends.spool import Spool
+from gateway.backends.spool_file import Change, SpoolError, SpoolFile, SpoolFolder, Taken
 from gateway.config import SpoolConfig
 from tests.deadline import until
 
