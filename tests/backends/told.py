@@ -91,7 +91,8 @@ def gateway_files(
         "admin": {"port": free_port()},
         "reload": {"watch": "off", "close_window": "200ms"},
         "limits": {"overload_after": "unlimited", "connections_per_second": "unlimited"},
-        "backends": {"shop": {"url": url, "sessions": sessions}},
+        # A busy machine may be late, and what is not answered in time is told twice.
+        "backends": {"shop": {"url": url, "timeout": "100s", "sessions": sessions}},
         "namespaces": {name: {"routes": {"pid": "own.pid"}} for name in ("/", "/a", "/b", "/c")},
         **(more or {}),
     }
