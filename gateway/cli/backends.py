@@ -98,6 +98,9 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "now", f"{facts['in_flight']} in flight, {facts['waiting']} waiting"
     counts = [f"{name}: {count}" for name, count in facts["outcomes"].items() if count]
     yield "outcomes", ", ".join(counts) or "none"
+    if told := facts["sessions"]:
+        counts = [f"{told[key]} {key}" for key in ("sockets", "told", "waiting", "dropped")]
+        yield "sessions", ", ".join(counts)
     if facts["retries"]:
         yield "sent again", str(facts["retries"])
     if facts["gone"]:
