@@ -31,6 +31,7 @@ HEADINGS = {
     "route": "namespaces.NAME.routes.EVENT",
     "backend": "backends.NAME",
     "backend_headers": "headers of a backend",
+    "backend_sessions": "sessions of a backend",
     "service": "services.NAME",
     "handshake_middleware": "handshake middleware, an item of a chain",
     "connection_middleware": "connection middleware, an item of a chain",

@@ -55,7 +55,7 @@ KNOWN_TO = {
     "aiohttp": "engineio.reader http.switching daemon client builtin._fetched backends.transport",
     "asyncio": (
         "builtin templates cli client http engineio runtime daemon testing socketio cluster push "
-        "backends.backend"
+        "backends.backend backends.sessions backends.spool backends.telling"
     ),
     "click": "cli",
     "cryptography": "builtin._keys",
@@ -72,6 +72,7 @@ KNOWN_TO = {
     "pytest": "templates",
     "referencing": "builtin._schema",
     "socketio": "socketio client",
+    "sqlite3": "backends.spool backends.spool_file",
     "typing_extensions": "api context",
     "uvloop": "runtime.tasks",
     "watchfiles": "daemon",

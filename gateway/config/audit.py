@@ -313,6 +313,13 @@ def _unsigned(subject: Subject) -> Iterator[tuple[At, str]]:
             yield subject.at("backends", name), message
 
 
+def _open_spool(subject: Subject) -> Iterator[tuple[At, str]]:
+    for backend in subject.config.backends.values():
+        spool = backend.sessions.spool if backend.sessions else None
+        if spool and spool.folder and is_writable_by_others(spool.folder):
+            yield spool.at, "any user of this machine may delete what a backend is to be told"
+
+
 def _is_here(backend: BackendConfig) -> bool:
     return backend.socket is not None or _is_local(backend.url)
 
@@ -391,6 +398,7 @@ _CHECKS = (
     Check("medium", "chmod 600", _readable_key),
     Check("medium", "write https://, or a Unix socket", _open_backend),
     Check("medium", "write sign: ${file:PATH}, and have it verified", _unsigned),
+    Check("medium", "chmod 700", _open_spool),
     Check("low", "a little longer than the proxy in front keeps connections is enough", _long_idle),
     Check("low", "write rediss://, or keep Redis in a network of its own", _plain_redis),
     Check("low", "write tls://, or keep NATS in a network of its own", _plain_nats),

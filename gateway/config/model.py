@@ -37,6 +37,8 @@ __all__ = [
     "Schema",
     "SentinelConfig",
     "ServerConfig",
+    "SessionsConfig",
+    "SpoolConfig",
     "StaticFolder",
     "TlsConfig",
     "Use",
@@ -228,12 +230,41 @@ class ApiConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolConfig:
+    """Where messages about sockets wait; a `folder` of `None` is one in the user's state folder.
+
+    `entries` and `bytes` of messages wait at most. `at` is the position of the block.
+    """
+
+    folder: Path | None = None
+    entries: int = 200_000
+    bytes: int = 64_000_000
+    at: At = field(default=At("", Place("")), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsConfig:
+    """What a backend is told of sockets that come and go, by requests to `path`.
+
+    `namespaces` without any are all. `alive` is the time between two requests that tell which
+    sockets are there.
+    """
+
+    notify: tuple[Literal["connect", "disconnect"], ...] = ("connect", "disconnect")
+    namespaces: tuple[str, ...] = ()
+    path: str = "/sessions"
+    alive: float = 60.0
+    spool: SpoolConfig = field(default_factory=SpoolConfig)
+
+
+@dataclass(frozen=True, slots=True)
 class BackendConfig:
     """An HTTP service that answers events.
 
     `url` has no slash at its end; `socket` is the Unix socket to reach it through, if there is one.
     `sign` are the keys that requests are signed with. `forward` and `set` are header fields, by
-    their lower-case names, `auth` the keys of a client's `auth` that it is told.
+    their lower-case names, `auth` the keys of a client's `auth` that it is told. With `sessions` of
+    `None` it is told nothing of sockets that come and go.
     """
 
     url: str
@@ -248,6 +279,7 @@ class BackendConfig:
     breaker: bool = True
     format: Literal["json", "cloudevents"] = "json"
     max_answer: int = 1_000_000
+    sessions: SessionsConfig | None = None
 
     @property
     def shown(self) -> str:

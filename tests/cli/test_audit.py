@@ -415,3 +415,17 @@ def test_no_plugin_is_run(here: Path) -> None:
     write(here, GUARDED, auth="open('ran', 'w')")
     assert invoke("audit").stdout == "no findings\n"
     assert not (here / "ran").exists()
+
+
+def test_a_spool_that_others_may_write(here: Path) -> None:
+    folder = here / "spool"
+    folder.mkdir()
+    backend = "backends: {a: {url: 'unix:a.sock', sessions: {spool: {folder: spool}}}}\n"
+    folder.chmod(0o700)
+    assert findings(here, GUARDED + backend) == []
+    folder.chmod(0o777)
+    [line] = findings(here, GUARDED + backend)
+    assert line == (
+        "gateway.yaml:2:63: medium: backends.a.sessions.spool.folder: any user of this machine may "
+        "delete what a backend is to be told; chmod 700"
+    )
