@@ -82,6 +82,10 @@ class Members:
         """Tell the others that this member is gone."""
         self._tell("bye")
 
+    def echoed(self) -> None:
+        """Note that what this member publishes arrives."""
+        self._is_echoed = True
+
     def heard(self, beat: bytes) -> None:
         """Take a beat of any member; one that is none is ignored."""
         try:
@@ -90,7 +94,7 @@ class Members:
             return
         tag, word = told.tag, told.word
         if tag == self.own:
-            self._is_echoed = True
+            self.echoed()
         elif word == "bye":
             self._lose(tag)
         elif len(tag) == TAG and (tag in self._heard or len(self._heard) < MOST_MEMBERS):

@@ -13,7 +13,14 @@ from gateway.cluster.links import Links, LinkSettings
 from gateway.cluster.local import LocalBus
 from gateway.cluster.members import Members
 from gateway.cluster.peer import Mesh
-from gateway.config.model import AcceptConfig, ClusterConfig, ListenConfig, RedisConfig
+from gateway.config.model import (
+    AcceptConfig,
+    BusTlsConfig,
+    ClusterConfig,
+    ListenConfig,
+    NatsConfig,
+    RedisConfig,
+)
 from gateway.config.tls import member_contexts
 from gateway.daemon.serving import Serving
 
@@ -45,7 +52,7 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
     bus: Bus = local
     accept = Accept()
     if config is not None:
-        bus = between = _redis_bus(config, mesh.tag)
+        bus = between = _bus(config, mesh.tag)
         accept = _accept(config.accept)
         if config.listen is not None:
             settings, engine = _link_settings(config.listen, number), serving.sockets.engine
@@ -62,20 +69,36 @@ def _link_settings(config: ListenConfig, number: int) -> LinkSettings:
     return LinkSettings(config.host, port, config.advertise, config.secret.encode(), tls)
 
 
-def _redis_bus(config: ClusterConfig, tag: str) -> ClusterBus:
+def _bus(config: ClusterConfig, tag: str) -> ClusterBus:
+    if config.redis is not None:
+        return _redis_bus(config, config.redis, tag)
+    assert config.nats is not None
+    return _nats_bus(config.name, config.nats, tag)
+
+
+def _nats_bus(name: str, nats: NatsConfig, tag: str) -> ClusterBus:
+    # nats-py, which this imports, is an extra.
+    from gateway.cluster.nats import NatsBus, NatsServer  # noqa: PLC0415
+
+    tls = _tls(nats.tls) if nats.is_tls else None
+    server = NatsServer(nats.urls, nats.username, nats.password, nats.token, tls)
+    return NatsBus(tag, server, name)
+
+
+def _redis_bus(config: ClusterConfig, redis: RedisConfig, tag: str) -> ClusterBus:
     # hiredis, which this imports, is an extra.
     from gateway.cluster.redis import RedisBus  # noqa: PLC0415
     from gateway.cluster.redis_channels import Channels, Dialects  # noqa: PLC0415
     from gateway.cluster.redis_connection import Server  # noqa: PLC0415
 
-    redis, sentinel = config.redis, config.redis.sentinel
+    sentinel = redis.sentinel
     server = Server(
         redis.host,
         redis.port,
         redis.path,
         redis.username,
         redis.password,
-        _tls(redis) if redis.is_tls else None,
+        _tls(redis.tls) if redis.is_tls else None,
         sentinel.hosts if sentinel else (),
         sentinel.master if sentinel else "",
         (sentinel.username if sentinel else "") or "",
@@ -86,10 +109,10 @@ def _redis_bus(config: ClusterConfig, tag: str) -> ClusterBus:
     return RedisBus(tag, server, Channels(config.name, tag, dialects))
 
 
-def _tls(redis: RedisConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=redis.tls.ca if redis.tls else None)
-    if redis.tls and redis.tls.cert:
-        context.load_cert_chain(redis.tls.cert, redis.tls.key)
+def _tls(config: BusTlsConfig | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=config.ca if config else None)
+    if config and config.cert:
+        context.load_cert_chain(config.cert, config.key)
     return context
 
 
