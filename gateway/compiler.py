@@ -31,12 +31,12 @@ from gateway.agreement import (
     schema_doubts,
     schema_faults,
 )
-from gateway.api import Gateway, Handler, Next, Tally
+from gateway.api import Gateway, Handler, Next
 from gateway.backends.backend import HttpBackend, make_backends
 from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
-from gateway.context import Context, HandshakeContext
+from gateway.context import Context, HandshakeContext, Presence, Tally
 from gateway.errors import ConfigError, Place, PluginError, Problem
 from gateway.http.static import Pages
 from gateway.loader import (
@@ -300,7 +300,7 @@ class _Compilation:
         if fault := chain_fault(run, kind):
             raise _error(use.at, f"'{plugin.name}': {fault}")
         self._doubt(use, plugin, doubts(run, "middleware"))
-        if self._trace:
+        if self._trace and not isinstance(run, Presence):  # it is looked for, and has no steps
             run = trace_middleware(plugin.name, run)
         return Link(plugin.name, run, plugin.place, *route[1:])
 
