@@ -26,8 +26,8 @@ from gateway.agreement import (
     event_doubts,
     event_faults,
     handler_doubts,
+    lonely_doubts,
     option_doubts,
-    refresh_doubts,
     schema_doubts,
     schema_faults,
 )
@@ -254,7 +254,7 @@ class _Compilation:
         self._trace = self._traces_all or self._config.log.level_of(FLOW, name) == "debug"
         self.problems += [*event_faults(name, config), *backend_faults(config)]
         self.warnings += event_doubts(config)
-        self.warnings += refresh_doubts(name, config)
+        self.warnings += lonely_doubts(name, config)
         connection = self._links(config.connection_middleware, Context)
         packet = self._links(config.packet_middleware, Context)
         scope = _Scope(name, config, packet, fold(packet))
