@@ -9,9 +9,9 @@ from gateway.api import (
     Member,
     Namespace,
     Next,
+    Present,
     Socket,
     Sockets,
-    Tally,
     Value,
     Volatile,
 )
@@ -23,8 +23,10 @@ from gateway.context import (
     HandshakeContext,
     HandshakeMiddleware,
     Middleware,
+    Presence,
     Reply,
     Services,
+    Tally,
 )
 from gateway.errors import (
     ConfigError,
@@ -56,6 +58,8 @@ __all__ = [
     "Next",
     "Place",
     "PluginError",
+    "Presence",
+    "Present",
     "Problem",
     "Reject",
     "Reply",

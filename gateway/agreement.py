@@ -30,8 +30,8 @@ __all__ = [
     "event_doubts",
     "event_faults",
     "handler_doubts",
+    "lonely_doubts",
     "option_doubts",
-    "refresh_doubts",
     "schema_doubts",
     "schema_faults",
 ]
@@ -140,15 +140,31 @@ def event_doubts(namespace: NamespaceConfig) -> Iterator[Problem]:
             yield use.option_at["events"].warning(message)
 
 
-def refresh_doubts(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
-    """Find routes for fresh tokens in the namespace `name` where no token lets sockets in."""
-    has_jwt = any(use.name == "builtin.jwt" for use in namespace.connection_middleware)
-    if has_jwt or not namespace.is_whole:
+def lonely_doubts(name: str, namespace: NamespaceConfig) -> Iterator[Problem]:
+    """Find built-ins in the namespace `name` that do nothing where they are.
+
+    A fresh token is checked by what let the socket in; presence is kept by a connection chain.
+    """
+    if not namespace.is_whole:
         return
+    connection = {use.name for use in namespace.connection_middleware}
     for route in namespace.routes.values():
-        if route.use.name == "builtin.jwt_refresh":
-            message = f"no 'builtin.jwt' in the connection chain of {name}: every token is refused"
+        needed, then = _NEEDED.get(route.use.name, ("", ""))
+        if needed and needed not in connection:
+            message = f"no '{needed}' in the connection chain of {name}: {then}"
             yield route.use.at.warning(message)
+    chains = [namespace.packet_middleware, *(each.middleware for each in namespace.routes.values())]
+    for use in (each for chain in chains for each in chain):
+        if use.name == "builtin.presence":
+            message = "'builtin.presence' does nothing here: name it in connection_middleware"
+            yield use.at.warning(message)
+
+
+_NEEDED = {
+    "builtin.jwt_refresh": ("builtin.jwt", "every token is refused"),
+    "builtin.present": ("builtin.presence", "nobody is told who is there"),
+}
+"""Handlers that need a built-in in the connection chain, and what becomes of them without it."""
 
 
 def _events(chain: Iterable[Use]) -> Iterator[tuple[Use, str]]:

@@ -30,9 +30,9 @@ __all__ = [
     "Member",
     "Namespace",
     "Next",
+    "Present",
     "Socket",
     "Sockets",
-    "Tally",
     "Value",
     "Volatile",
     "Wire",
@@ -54,9 +54,6 @@ Its return value is the ack: a tuple is several arguments, `None` is none.
 """
 
 Transport: TypeAlias = Literal["polling", "websocket"]
-
-MOST_COUNTED = 1_000_000_000
-"""The most that a `Tally` counts at once."""
 
 RoomNames: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 """A room, or several."""
@@ -118,6 +115,8 @@ class Emitter(Protocol):
 
     async def count(self, target: AnyTarget, timeout: float) -> int: ...
 
+    async def present(self, target: AnyTarget) -> list[Present]: ...
+
     async def publish(self, event: str, args: Sequence[object]) -> None: ...
 
 
@@ -162,6 +161,24 @@ class Answers:
     answers: Mapping[str, list[Value]]
     missing: tuple[str, ...] = ()
     missing_members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Somebody in a room or a namespace: a `user`, however many sockets of it are there.
+
+    Of a socket without a user the `id` is told instead; `None` is the other one. `meta` is what
+    `builtin.presence` was told to tell, `None` if that is nothing.
+    """
+
+    user: str | None
+    id: str | None = None
+    meta: Value = None
+
+    def as_dict(self) -> dict[str, Value]:
+        """Return it as clients get it: with `user` or `id`, and with `meta` if there is one."""
+        told: dict[str, Value] = {"id": self.id} if self.user is None else {"user": self.user}
+        return told if self.meta is None else {**told, "meta": self.meta}
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,6 +435,13 @@ class Namespace(Generic[DataT]):
         """Count the sockets. A member that does not answer within `timeout` seconds adds none."""
         return self._emitter.count(self, timeout)
 
+    def present(self) -> Awaitable[list[Present]]:
+        """Return who is in the rooms, or in the namespace, each user once: see `builtin.presence`.
+
+        Raises `UsageError` if that is not kept.
+        """
+        return self._emitter.present(self)
+
     def disconnect_sockets(self, close: bool = False) -> Awaitable[None]:
         """Disconnect each of the sockets; with `close`, close their connections too."""
         return self._emitter.disconnect_sockets(self, close)
@@ -454,37 +478,3 @@ class Gateway:
         It does not wait for them. Raises `TypeError` or `ValueError` for what cannot be sent.
         """
         return self._emitter.publish(event, args)
-
-
-class Tally:
-    """Tells the other workers what is counted here, and hears what they have counted.
-
-    A factory of middleware or of a handler that has a parameter named `tally` gets one, which on
-    every worker belongs to what the factory makes there of the same options. `heard` is called with
-    a key and how often others have counted it, a moment later; the plugin sets it. With one process
-    nobody is told, and nothing is heard. A worker that starts hears nothing of what was before.
-    """
-
-    __slots__ = ("__weakref__", "_name", "_tell", "heard")
-
-    def __init__(self, name: str) -> None:
-        self.heard: Callable[[str, int], None] = _ignore
-        self._name = name
-        self._tell: Callable[[str, str, int], None] | None = None
-
-    def add(self, key: str, count: int = 1) -> None:
-        """Tell the others that a key was counted `count` times.
-
-        Raises `TypeError` for a key that is no text, `ValueError` for a count of less than 1 or
-        more than a billion.
-        """
-        if not isinstance(key, str):
-            raise TypeError(f"the key of a tally is text, not {type(key).__name__}")
-        if not 1 <= count <= MOST_COUNTED:
-            raise ValueError(f"the count of a tally is 1 to {MOST_COUNTED}, not {count}")
-        if self._tell is not None:
-            self._tell(self._name, key, count)
-
-
-def _ignore(key: str, count: int) -> None:
-    return None

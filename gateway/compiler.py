@@ -26,17 +26,17 @@ from gateway.agreement import (
     event_doubts,
     event_faults,
     handler_doubts,
+    lonely_doubts,
     option_doubts,
-    refresh_doubts,
     schema_doubts,
     schema_faults,
 )
-from gateway.api import Gateway, Handler, Next, Tally
+from gateway.api import Gateway, Handler, Next
 from gateway.backends.backend import HttpBackend, make_backends
 from gateway.builtin._schema import COST, ArgumentsSchema, BadSchema, Cost
 from gateway.config.model import At, GatewayConfig, NamespaceConfig, RouteConfig, Schema, Use
 from gateway.config.secrets import Secrets
-from gateway.context import Context, HandshakeContext
+from gateway.context import Context, HandshakeContext, Presence, Tally
 from gateway.errors import ConfigError, Place, PluginError, Problem
 from gateway.http.static import Pages
 from gateway.loader import (
@@ -254,7 +254,7 @@ class _Compilation:
         self._trace = self._traces_all or self._config.log.level_of(FLOW, name) == "debug"
         self.problems += [*event_faults(name, config), *backend_faults(config)]
         self.warnings += event_doubts(config)
-        self.warnings += refresh_doubts(name, config)
+        self.warnings += lonely_doubts(name, config)
         connection = self._links(config.connection_middleware, Context)
         packet = self._links(config.packet_middleware, Context)
         scope = _Scope(name, config, packet, fold(packet))
@@ -300,7 +300,7 @@ class _Compilation:
         if fault := chain_fault(run, kind):
             raise _error(use.at, f"'{plugin.name}': {fault}")
         self._doubt(use, plugin, doubts(run, "middleware"))
-        if self._trace:
+        if self._trace and not isinstance(run, Presence):  # it is looked for, and has no steps
             run = trace_middleware(plugin.name, run)
         return Link(plugin.name, run, plugin.place, *route[1:])
 

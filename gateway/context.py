@@ -10,6 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from gateway.api import DataT, Gateway, Handshake, Namespace, Next, Socket, Value
@@ -29,8 +30,10 @@ __all__ = [
     "HandshakeContext",
     "HandshakeMiddleware",
     "Middleware",
+    "Presence",
     "Reply",
     "Services",
+    "Tally",
 ]
 
 # `Any`, because a chain takes middleware whatever types it has given to data and services.
@@ -39,6 +42,66 @@ Middleware: TypeAlias = "Callable[[Context[Any, Any], Next], Awaitable[None]]"
 
 HandshakeMiddleware: TypeAlias = "Callable[[HandshakeContext[Any, Any], Next], Awaitable[None]]"
 """One link of the handshake chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Connection middleware that has the gateway keep who is present: see `builtin.presence`.
+
+    It is kept of all `rooms`, of none or of those that fit one of several patterns, and with
+    `namespace` of that too, `grace` seconds longer than somebody is there. `meta` is the path in a
+    socket's data to what others are told of it; `None` is nothing. The first in a chain counts.
+    """
+
+    rooms: bool | tuple[str, ...] = True
+    namespace: bool = False
+    grace: float = 15.0
+    meta: str | None = None
+
+    async def __call__(self, ctx: Context, next: Next) -> None:
+        await next()
+
+    def keeps(self, room: str | None) -> bool:
+        """True if presence is kept of a room; `None` is the whole namespace."""
+        if room is None:
+            return self.namespace
+        if isinstance(self.rooms, bool):
+            return self.rooms
+        return any(fnmatchcase(room, pattern) for pattern in self.rooms)
+
+
+MOST_COUNTED = 1_000_000_000
+"""The most that a `Tally` counts at once."""
+
+
+class Tally:
+    """Tells the other workers what is counted here, and hears what they have counted.
+
+    A factory of middleware or of a handler that has a parameter named `tally` gets one, which on
+    every worker belongs to what the factory makes there of the same options. `heard` is called with
+    a key and how often others have counted it, a moment later; the plugin sets it. With one process
+    nobody is told, and nothing is heard. A worker that starts hears nothing of what was before.
+    """
+
+    __slots__ = ("__weakref__", "_name", "_tell", "heard")
+
+    def __init__(self, name: str) -> None:
+        self.heard: Callable[[str, int], None] = _hear_nothing
+        self._name = name
+        self._tell: Callable[[str, str, int], None] | None = None
+
+    def add(self, key: str, count: int = 1) -> None:
+        """Tell the others that a key was counted `count` times.
+
+        Raises `TypeError` for a key that is no text, `ValueError` for a count of less than 1 or
+        more than a billion.
+        """
+        if not isinstance(key, str):
+            raise TypeError(f"the key of a tally is text, not {type(key).__name__}")
+        if not 1 <= count <= MOST_COUNTED:
+            raise ValueError(f"the count of a tally is 1 to {MOST_COUNTED}, not {count}")
+        if self._tell is not None:
+            self._tell(self._name, key, count)
 
 
 ELSEWHERE = (
@@ -316,3 +379,7 @@ class Backend(ABC):
         the backend finds in `type`. With `idempotent`, a request is repeated once though the
         backend may have got it. Raises `Reject` if the backend refuses, fails or is too late.
         """
+
+
+def _hear_nothing(key: str, count: int) -> None:
+    return None

@@ -49,6 +49,7 @@ LimitName = Literal[
     "overload_after",
     "packet_timeout",
     "packets_per_second",
+    "presence",
     "refusals",
     "request_timeout",
     "rooms_per_socket",
@@ -100,6 +101,7 @@ class Limits:
     handlers: float = _limit(10_000, "count", "the packets in flight")
     handlers_per_socket: float = _limit(1_000, "count", "the packets of one socket in flight")
     rooms_per_socket: float = _limit(10_000, "count", "the rooms of one socket")
+    presence: float = _limit(20_000, "count", "who is listed as present")
     answer_buffer: float = _limit(16_000_000, "size", "the bytes of the answers to one call")
     send_buffer: float = _limit(
         4_000_000, "size", "the bytes that wait for a client that does not read"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-__all__ = ["UserNames", "is_user_room", "user_room", "user_rooms"]
+__all__ = ["UserNames", "is_user_room", "user_of", "user_room", "user_rooms"]
 
 UserNames: TypeAlias = str | int | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 """The name of a user, or several."""
@@ -16,6 +16,11 @@ _USER = "\0user:"
 def user_room(name: str) -> str:
     """The room of a user: only sockets of that user are in it, from their acceptance on."""
     return _USER + name
+
+
+def user_of(room: str) -> str | None:
+    """The user that a room is of; `None` for any other room."""
+    return room.removeprefix(_USER) if is_user_room(room) else None
 
 
 def is_user_room(room: str) -> bool:

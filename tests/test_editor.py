@@ -20,7 +20,7 @@ OF_PACKETS = OF_EITHER | {
     f"builtin.{each}" for each in ("concurrency", "log", "timeout", "validate")
 }
 OF_CONNECTIONS = OF_EITHER | {
-    f"builtin.{each}" for each in ("api_key", "http", "ip_allow", "jwt", "origin")
+    f"builtin.{each}" for each in ("api_key", "http", "ip_allow", "jwt", "origin", "presence")
 }
 ROUTE = "namespaces:\n  /:\n    routes:\n      say:\n        use: chat.say\n        middleware:\n"
 CHAINS = {
@@ -29,7 +29,7 @@ CHAINS = {
     CHAIN: OF_PACKETS,
     ROUTE: OF_PACKETS,
 }
-HANDLERS = {"builtin.http", "builtin.jwt_refresh"}
+HANDLERS = {"builtin.http", "builtin.jwt_refresh", "builtin.present"}
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from gateway.builtin.jwt import jwt
 from gateway.builtin.jwt_refresh import jwt_refresh
 from gateway.builtin.log import log
 from gateway.builtin.origin import origin
+from gateway.builtin.presence import presence
+from gateway.builtin.present import present
 from gateway.builtin.rate_limit import rate_limit
 from gateway.builtin.request_id import request_id
 from gateway.builtin.timeout import timeout
@@ -25,6 +27,8 @@ __all__ = [
     "jwt_refresh",
     "log",
     "origin",
+    "presence",
+    "present",
     "rate_limit",
     "request_id",
     "timeout",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from gateway.api import Answers, Delivery, Member, Namespace, Socket, Sockets, Value
+from gateway.api import Answers, Delivery, Member, Namespace, Present, Socket, Sockets, Value
 from gateway.cluster import messages as wire
 from gateway.cluster.accept import Accept
 from gateway.cluster.asking import NODE, Gathered, Requests
@@ -152,6 +152,9 @@ class ClusterEmitter:
         here = await self._hub.count(target, timeout)
         found = await self.request(target, wire.Count(opts=wire.options(target)), timeout)
         return here + sum(each[0].count for each in found.answers.values())
+
+    async def present(self, target: Namespace) -> list[Present]:
+        return await self._hub.presence.present(target)
 
     async def publish(self, event: str, args: Sequence[object]) -> None:
         data = published(event, args)

@@ -17,6 +17,7 @@ from gateway.cluster.lead import Lead
 from gateway.cluster.messages import BadMessage, Request
 from gateway.cluster.node import NodeAnswers
 from gateway.cluster.outgoing import Outgoing
+from gateway.cluster.presence import PresenceExchange
 from gateway.cluster.python_socketio import PythonMessages
 from gateway.errors import UsageError
 from gateway.socketio.hub import Hub
@@ -53,6 +54,7 @@ class Incoming:
         self._requests = requests
         self._lead = lead
         self._gaps = Gaps()
+        self._presence = PresenceExchange(hub.presence, bus, outgoing)
 
     def forget(self, member: str) -> None:
         """Forget a member that is gone."""
@@ -118,6 +120,8 @@ class Incoming:
                 self._take_stranger(request, target)
         elif not self._note(channel, request.uid, request.number, is_direct=request.direct):
             return
+        elif isinstance(request, wire.Presence | wire.AskPresence):
+            self._presence.take(request)
         elif isinstance(request, wire.Publish):
             everywhere = None if request.everywhere else channel.namespace
             self._hub.dispatcher.cluster(request.data, everywhere)

@@ -19,10 +19,12 @@ from msgspec import Meta, Struct, field
 
 from gateway.api import Namespace
 from gateway.socketio.listing import Listed
+from gateway.socketio.presence import LARGEST_META, LONGEST_NAME, MOST_AT_ONCE
 
 __all__ = [
     "CODING_ERRORS",
     "Answer",
+    "AskPresence",
     "BadMessage",
     "Broadcast",
     "Call",
@@ -30,6 +32,7 @@ __all__ = [
     "Count",
     "Disconnect",
     "Encoded",
+    "Entry",
     "Event",
     "Fetch",
     "FoundSocket",
@@ -40,6 +43,7 @@ __all__ = [
     "ListRooms",
     "ListSockets",
     "Ours",
+    "Presence",
     "Publish",
     "Request",
     "RoomNames",
@@ -223,6 +227,34 @@ class ListRooms(_Asked, tag=104):
     after: str = ""
 
 
+class Entry(Struct, array_like=True):
+    """Somebody who is present, or no longer is: see `gateway.socketio.presence`.
+
+    `room` is `None` for the namespace, `meta` is JSON, or `None` of one who is no longer there.
+    """
+
+    namespace: Annotated[str, Meta(max_length=300)]
+    room: Annotated[str, Meta(max_length=LONGEST_NAME)] | None
+    who: Annotated[str, Meta(max_length=300)]
+    meta: Annotated[str, Meta(max_length=LARGEST_META)] | None
+
+
+class Presence(_Asked, tag=105):
+    """Tell who is present: what has changed, or in parts from 0 all that the sender has.
+
+    `state` numbers the changes. Without entries, only the number of the last one is told.
+    """
+
+    state: int
+    entries: Annotated[list[Entry], Meta(max_length=MOST_AT_ONCE)] = []
+    part: int | None = None
+    is_last: bool = False
+
+
+class AskPresence(_Asked, tag=106):
+    """Ask a member to tell all that are present there."""
+
+
 FromNode = SocketIds | RoomNames
 Request = (
     FromNode
@@ -237,6 +269,8 @@ Request = (
     | Last
     | ListSockets
     | ListRooms
+    | Presence
+    | AskPresence
 )
 Confirmed = Join | Leave | Disconnect
 """Requests that change something, and are answered when that is done."""

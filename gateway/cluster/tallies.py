@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from gateway.api import Tally
 from gateway.cluster.peer import Frame, Mesh, Peer
+from gateway.context import Tally
 from gateway.runtime.blueprint import Blueprint
 from gateway.runtime.live import Live
 from gateway.runtime.outcome import FAULTS

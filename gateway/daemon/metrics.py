@@ -46,6 +46,7 @@ class ServingMetrics:
     def collect(self) -> Iterator[Metric]:
         """Return what there is to tell now."""
         yield from self._traffic()
+        yield from self._presence()
         yield from self._members()
         yield from self._forwarded()
         if links := self._serving.links:
@@ -85,6 +86,20 @@ class ServingMetrics:
             "sockgw_connections",
             "Open TCP connections of the public port.",
             server.engine.connections,
+        )
+
+    def _presence(self) -> Iterator[Metric]:
+        """What is kept of who is there."""
+        presence = self._serving.sockets.hub.presence
+        yield GaugeMetricFamily(
+            "sockgw_presence_entries",
+            "Users, or sockets without one, that are listed for a room or namespace.",
+            len(presence.roster.entries(presence.tag)),
+        )
+        yield CounterMetricFamily(
+            "sockgw_presence_unheard",
+            "Entries of other members that are not listed, because of limits.presence.",
+            value=presence.unheard,
         )
 
     def _members(self) -> Iterator[Metric]:

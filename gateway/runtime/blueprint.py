@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gateway.api import Gateway, Tally
-from gateway.context import Context, HandshakeContext, Services
+from gateway.api import Gateway
+from gateway.context import Context, HandshakeContext, Presence, Services, Tally
 from gateway.errors import Place, Problem
 from gateway.limits import Limits, NamespaceLimits
 from gateway.runtime.chain import Chain, Link
@@ -79,6 +79,12 @@ class NamespaceBlueprint:
     connect_timeout: float
     limits: NamespaceLimits = field(default_factory=NamespaceLimits)
     user: tuple[str, ...] | None = None
+
+    @property
+    def presence(self) -> Presence | None:
+        """The presence that is kept, as its connection chain says; `None` for none."""
+        runs = (link.run for link in self.connection_links)
+        return next((run for run in runs if isinstance(run, Presence)), None)
 
     @property
     def route_count(self) -> int:

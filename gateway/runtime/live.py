@@ -50,6 +50,7 @@ class Live:
     `current` is the generation that serves; `None` before the first and after the last.
     `cancellations` cancels packets, and counts them. `pool` has the running services.
     `connect_tallies` connects those of a blueprint with other members, `None` if there are none.
+    `on_swap` is called after each swap.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class Live:
         self.cancellations = Cancellations()
         self.pool = ServicePool()
         self.connect_tallies: Callable[[Blueprint], None] | None = None
+        self.on_swap: Callable[[], None] | None = None
         self._count = 0
         self._uninstalls: dict[Generation, Callable[[], None]] = {}  # of those yet to serve
         self._inside: dict[Generation, set[asyncio.Task[None]]] = {}
@@ -136,6 +138,8 @@ class Live:
         if generation is not None:
             self._uninstalls.pop(generation)
             self._inside[generation] = set()
+        if self.on_swap is not None:
+            self.on_swap()
         if former is None:
             return
         if drain is not None:

@@ -19,6 +19,7 @@ from gateway.socketio.calls import Call
 from gateway.socketio.json import MAX_DEPTH
 from gateway.socketio.msgpack import MsgPackPacket, plain
 from gateway.socketio.packet import EVENT, RESERVED, Packet
+from gateway.socketio.presence import Presences
 from gateway.socketio.rooms import Member, Rooms
 
 __all__ = ["Hub", "Serializer", "published"]
@@ -47,6 +48,8 @@ class Hub:
         self.packet = PACKETS[serializer]
         self.configure(limits)
         self.rooms = Rooms()
+        self.presence = Presences(dispatcher.live, self.rooms, self.scope, self.deliver)
+        self.present = self.presence.present
         self.dropped = 0
         self.member = GatewayMember("", 1, platform.node())
         self.use(self)

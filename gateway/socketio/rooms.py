@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.api import Namespace, Socket, Value
 from gateway.engineio.session import Session
@@ -16,7 +16,7 @@ from gateway.runtime.connection import ACCEPTED, LEFT, Connection
 from gateway.socketio.calls import Call
 from gateway.users import is_user_room, user_room
 
-__all__ = ["Member", "Rooms"]
+__all__ = ["Member", "RoomWatch", "Rooms"]
 
 READY = 2**14
 """Most bytes that may wait for a client that is ready for a volatile event."""
@@ -129,6 +129,17 @@ class _Gone:
 
 GONE: Final = _Gone()
 
+
+class RoomWatch(Protocol):
+    """Hears of what accepted sockets enter and leave: see `gateway.socketio.presence`."""
+
+    def entered(self, member: Member, rooms: Iterable[str | None]) -> None: ...
+
+    def left(self, member: Member, room: str) -> None: ...
+
+    def gone(self, member: Member) -> None: ...
+
+
 _Members = dict[Member, None]
 """An ordered set."""
 
@@ -140,11 +151,13 @@ class Rooms:
     room named after a socket's id, which only that socket is in, is not stored. That of a user is
     none of a socket's own `rooms`: plugins cannot have sockets join or leave it. `is_foreign`
     is true of such names of other members; `None` means that there are none.
+    `presence` hears of what sockets enter and leave, `None` if that is kept of no namespace.
     """
 
     def __init__(self) -> None:
         self._by_id: dict[str, Member] = {}
         self.is_foreign: Callable[[str], bool] | None = None
+        self.presence: RoomWatch | None = None
         self._namespaces: dict[str, _Members] = {}
         self._rooms: dict[str, dict[str, _Members]] = {}
         self.addresses = AddressCounts()
@@ -191,6 +204,8 @@ class Rooms:
         if (user := member.socket.user) is not None:
             self._place(member, user_room(user))
             self.by_user.add_one(_user_key(namespace, user))
+        if self.presence is not None:
+            self.presence.entered(member, (None, *(member.rooms or ())))
 
     def names(self, namespace: str) -> Sequence[str]:
         """The rooms of a namespace, those of users among them."""
@@ -220,6 +235,8 @@ class Rooms:
         if (user := member.socket.user) is not None:
             self._displace(member, user_room(user))
             self.by_user.take_one(_user_key(namespace, user))
+        if self.presence is not None:
+            self.presence.gone(member)
 
     def join(self, member: Member, rooms: Collection[str], limit: float) -> None:
         """Add a socket to rooms: to all of them, or to none. It may be in `limit` rooms.
@@ -240,6 +257,8 @@ class Rooms:
         if member.state is ACCEPTED:
             for room in new:
                 self._place(member, room)
+            if self.presence is not None:
+                self.presence.entered(member, new)
 
     def check_free(self, rooms: Iterable[str]) -> None:
         """Raise `Reject` if one of the rooms is a socket's own, or a user's."""
@@ -258,6 +277,8 @@ class Rooms:
             elif member.rooms is not None and room in member.rooms:
                 member.rooms.remove(room)
                 self._displace(member, room)
+                if self.presence is not None:
+                    self.presence.left(member, room)
 
     def find(self, target: Namespace) -> Sequence[Member]:
         """The accepted sockets of a target, each once."""
