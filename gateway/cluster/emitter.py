@@ -61,15 +61,14 @@ class ClusterEmitter:
         settle = hub.dispatcher.live.pool.settle
         self.lead = Lead(self.member, lambda: beside.members, say, settle)
         accept = accept or Accept()
-        self.lease = bus.lease
         self.incoming = Incoming(hub, bus, self._outgoing, self.requests, self.lead, accept)
         self._told = -QUIET
         hub.member = self.member
         hub.use(self)
         hub.rooms.is_foreign = self._outgoing.is_taken
-        hub.dispatcher.live.pool.leads = {"node": self.lead, "cluster": self.lease or self.lead}
-        if self.lease is not None:
-            self.lease.changed = settle
+        hub.dispatcher.live.pool.leads = {"node": self.lead, "cluster": bus.lease or self.lead}
+        if bus.lease is not None:
+            bus.lease.changed = settle
         bus.receive = self.incoming.receive
         bus.on_beat.append(self._outgoing.last)
         if bus is not local:  # messages can be lost on the way
@@ -79,12 +78,6 @@ class ClusterEmitter:
             beside.receive = self.incoming.receive_hello
         beside.on_joined.append(self.lead.joined)
         beside.on_lost.append(self.lead.lost)
-
-    def retire(self) -> None:
-        """Get no services of which there is only one any more: this member ends."""
-        self.lead.leave()
-        if self.lease is not None:
-            self.lease.leave()
 
     # The emitter
 

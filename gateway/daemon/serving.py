@@ -162,6 +162,8 @@ class Serving:
 
     async def close(self) -> None:
         """Stop serving and listening; see `shut_down`."""
+        if self.bus is not None and self.bus.lease is not None:
+            self.bus.lease.leave()
         window = self.build.config.reload.close_window
         await shut_down(self.sockets, self.listener, self.server.stop_timeout, window)
         if self.bus is not None:

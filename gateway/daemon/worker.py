@@ -127,7 +127,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         await self._stop.wait()
         if self._emitter is not None:
-            self._emitter.retire()
+            self._emitter.lead.leave()
         async with self._turn:
             await self._abort()
         if self._serving is not None:
