@@ -21,6 +21,7 @@ test: $(VENV)/test ## Run the tests; some of them: make test ARGS=tests/runtime
 	$(BIN)/python tests/js/install.py
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m tests.programs.apt
+	$(BIN)/python -m tests.programs.nats
 	$(BIN)/python -m tests.programs.redis
 	$(BIN)/python -W error -X dev -m pytest -n auto --dist worksteal $(ARGS)
 

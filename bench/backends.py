@@ -20,6 +20,7 @@ import aiohttp
 from bench.overload import joined
 from bench.peers import NODE
 from bench.processes import cpu
+from bench.results import write_json
 from bench.soaking.daemon import Daemon, running
 
 AT_ONCE = 50
@@ -64,8 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.backends", description=__doc__)
     parser.add_argument("--calls", type=int, default=20_000, help="calls of each kind and round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="for everything measured")
     options = parser.parse_args()
-    found = asyncio.run(_measured(options.calls, options.rounds))
+    found = asyncio.run(_measured(max(options.calls, AT_ONCE), options.rounds))
+    if options.json:
+        write_json(options.json, found)
     for name, rounds in found.items():
         shown = ", ".join(f"{each:.0f}" for each in rounds)
         print(f"{name:8} {min(rounds):6.1f} us of CPU for each call  ({shown})")

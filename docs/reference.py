@@ -22,6 +22,7 @@ Rule: TypeAlias = dict[str, Any]
 SCHEMA: Rule = json.loads((FOLDER.parent / "schema/gateway.schema.json").read_text())
 HEADINGS = {
     "cluster.redis": "redis of a cluster",
+    "cluster.nats": "nats of a cluster",
     "cluster.sentinel": "sentinel of a cluster",
     "cluster.tls": "tls of a cluster",
     "cluster.accept": "accept of a cluster",
@@ -30,6 +31,7 @@ HEADINGS = {
     "route": "namespaces.NAME.routes.EVENT",
     "backend": "backends.NAME",
     "backend_headers": "headers of a backend",
+    "backend_sessions": "sessions of a backend",
     "service": "services.NAME",
     "handshake_middleware": "handshake middleware, an item of a chain",
     "connection_middleware": "connection middleware, an item of a chain",

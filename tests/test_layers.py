@@ -55,7 +55,7 @@ KNOWN_TO = {
     "aiohttp": "engineio.reader http.switching daemon client builtin._fetched backends.transport",
     "asyncio": (
         "builtin templates cli client http engineio runtime daemon testing socketio cluster push "
-        "backends.backend"
+        "backends.backend backends.sessions backends.spool backends.telling"
     ),
     "click": "cli",
     "cryptography": "builtin._keys",
@@ -65,12 +65,14 @@ KNOWN_TO = {
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader socketio.msgpack cluster push",
+    "nats": "cluster.nats",
     "orjson": "base64json push socketio.json",
     "prometheus_client": "daemon",
     "prompt_toolkit": "cli",
     "pytest": "templates",
     "referencing": "builtin._schema",
     "socketio": "socketio client",
+    "sqlite3": "backends.spool backends.spool_file",
     "typing_extensions": "api context",
     "uvloop": "runtime.tasks",
     "watchfiles": "daemon",

@@ -18,7 +18,7 @@ from gateway.base64json import loads
 from gateway.context import Emission, Reply
 from gateway.errors import Reject
 
-__all__ = ["Refusal", "reply_of"]
+__all__ = ["Refusal", "reply_of", "taken"]
 
 ENVELOPE = "application/vnd.sockgw+json"
 PROBLEM = "application/problem+json"
@@ -72,6 +72,11 @@ def reply_of(answer: RawAnswer) -> Reply:
         data = {"retry_after": after}
     outcome: Outcome = "gone" if answer.status == 410 else "refused"
     raise Refusal(answer.status, outcome, Reject(code, message, data))
+
+
+def taken(answer: RawAnswer) -> Reply:
+    """Return an empty reply for any 2xx, whatever its body. Else raises as `reply_of` does."""
+    return Reply() if 200 <= answer.status < 300 else reply_of(answer)
 
 
 def _told(answer: RawAnswer) -> tuple[str, str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, inf
@@ -13,12 +13,12 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from gateway.backends.answer import Refusal, reply_of
+from gateway.backends.answer import Refusal, reply_of, taken
 from gateway.backends.breaker import Breaker, State
 from gateway.backends.figures import Figures, Outcome
 from gateway.backends.request import Outgoing, Requests
 from gateway.backends.transport import InvalidAnswer, Lost, RawAnswer, Transport, Unsent
-from gateway.config import BackendConfig
+from gateway.config import BackendConfig, SessionsConfig
 from gateway.context import Backend, Context, Reply
 from gateway.errors import Reject
 
@@ -117,26 +117,50 @@ class HttpBackend(Backend):
     async def call(
         self, ctx: Context[Any, Any], path: str, *, type: str = "event", idempotent: bool = False
     ) -> Reply:
-        self._admit(path)
+        make = partial(self._requests.about, ctx, type)
+        return await self._exchange(path, make, reply_of, idempotent)
+
+    async def tell(self, path: str, facts: Mapping[str, object]) -> None:
+        """Tell what is about no single packet; `facts` have at least `type`, `id` and `time`.
+
+        Any 2xx will do. It may be told twice. Raises `Reject` if it was not told, or may not have
+        been. This takes no slot, and calls do not pause when it fails: they go on as if there was
+        no such thing. While they pause, it does too.
+        """
+        make = partial(self._requests.telling, facts)
+        await self._exchange(path, make, taken, idempotent=True, is_call=False)
+
+    async def _exchange(
+        self,
+        path: str,
+        make: Callable[[float], Outgoing],
+        read: Callable[[RawAnswer], Reply],
+        idempotent: bool,
+        *,
+        is_call: bool = True,
+    ) -> Reply:
+        """Send what `make` returns for the seconds that are left, and `read` the answer."""
+        self._admit(path, is_call)
         turn: int | None = None
         began = 0.0
         limit = asyncio.timeout(self.config.timeout)
         try:
             async with limit:
-                await self._take_slot()
+                if is_call:
+                    await self._take_slot()
                 try:
                     turn, began = self._entered(path), monotonic()
                     left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
-                    outgoing = self._requests.about(ctx, type, left)
-                    answer = await self._send(path, outgoing, idempotent)
+                    answer = await self._send(path, make(left), idempotent)
                 finally:
-                    self._give_slot()
-            reply = reply_of(answer)
+                    if is_call:
+                        self._give_slot()
+            reply = read(answer)
         except TROUBLE as error:
             if turn is None:
                 self._refuse("busy", BUSY(), path, self._crowded)
             verdict = _verdict(error, self.config.timeout)
-            self._end(verdict.outcome, turn, began, verdict.hold)
+            self._end(verdict.outcome, turn, began, verdict.hold, is_call=is_call)
             self._tell(verdict.outcome, path, verdict.why)
             raise verdict.reject from None
         except BaseException:
@@ -168,7 +192,7 @@ class HttpBackend(Backend):
 
     # One call
 
-    def _admit(self, path: str) -> None:
+    def _admit(self, path: str, is_call: bool) -> None:
         """Refuse a call that need not even wait for its turn."""
         if path in self._gone:
             self._refuse("gone", GONE(), path, "it has answered 410 before")
@@ -176,7 +200,7 @@ class HttpBackend(Backend):
             self._refuse("paused", UNREACHABLE(), path, "it is in no configuration any more")
         if left := self.breaker.left():
             self._refuse_for(left, path)
-        if self._free.locked() and self.figures.waiting >= self.config.queue:
+        if is_call and self._free.locked() and self.figures.waiting >= self.config.queue:
             self._refuse("busy", BUSY(), path, self._crowded)
 
     async def _take_slot(self) -> None:
@@ -216,12 +240,16 @@ class HttpBackend(Backend):
         await asyncio.sleep(uniform(*RETRY))
         return await self._transport.post(url, self._requests.fields(outgoing), outgoing.body)
 
-    def _end(self, outcome: Outcome, turn: int, began: float, hold: float = 0.0) -> None:
+    def _end(
+        self, outcome: Outcome, turn: int, began: float, hold: float = 0.0, *, is_call: bool = True
+    ) -> None:
         """Count a call that was sent; `hold` is the pause in seconds that the backend asks for."""
         now = monotonic()
         self.figures.outcomes[outcome] += 1
         self.figures.add_time(now - began, now)
-        if hold and self.config.breaker:
+        if not is_call and outcome in FAILURES:
+            self.breaker.forget(turn)
+        elif hold and self.config.breaker:
             self.breaker.hold(hold)
         else:
             self.breaker.record(turn, failed=outcome in FAILURES)
@@ -286,6 +314,12 @@ def _verdict(error: BaseException, timeout: float) -> _Verdict:
     return _Verdict("unreachable", UNREACHABLE(), str(error))
 
 
+def _shared(sessions: SessionsConfig, workers: int) -> SessionsConfig:
+    spool = sessions.spool
+    entries, size = ceil(spool.entries / workers), ceil(spool.bytes / workers)
+    return replace(sessions, spool=replace(spool, entries=entries, bytes=size))
+
+
 def make_backends(
     configs: Mapping[str, BackendConfig], workers: int, former: Mapping[str, HttpBackend]
 ) -> Mapping[str, HttpBackend]:
@@ -299,6 +333,7 @@ def make_backends(
             config,
             concurrency=ceil(config.concurrency / workers),
             queue=ceil(config.queue / workers),
+            sessions=config.sessions and _shared(config.sessions, workers),
         )
         known = former.get(name)
         if known is not None and known.config == own:

@@ -19,7 +19,7 @@ from gateway.base64json import dumps
 from gateway.config import BackendConfig
 from gateway.context import Context
 
-__all__ = ["Outgoing", "Requests", "signature"]
+__all__ = ["Outgoing", "Requests", "rfc3339", "signature"]
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 """What stands for itself in a CloudEvents header field (HTTP binding, section 3.1.3.2)."""
@@ -58,7 +58,7 @@ class Requests:
         facts: dict[str, object] = {
             "type": type,
             "id": self._id(),
-            "time": _now(),
+            "time": rfc3339(time()),
             "namespace": socket.namespace,
             "event": ctx.event,
             "args": ctx.args,
@@ -83,7 +83,7 @@ class Requests:
         facts: dict[str, object] = {
             "type": "probe",
             "id": self._id(),
-            "time": _now(),
+            "time": rfc3339(time()),
             "namespace": None,
             "event": "probe",
             "args": [],
@@ -95,6 +95,19 @@ class Requests:
             "deadline_ms": int(left * 1000),
         }
         return self._outgoing(facts, {})
+
+    def telling(self, facts: Mapping[str, Any], left: float) -> Outgoing:
+        """Make a request about sockets that come and go, or that are there.
+
+        It is the same whenever it is repeated, so it does not say what `left` is.
+        """
+        fields = {"content-type": "application/json", "webhook-id": facts["id"]}
+        fields.update(self._config.set)
+        if self._config.format == "cloudevents":
+            kind = f"io.sockgw.{facts['type']}"
+            fields.update(_attributes(facts, type=kind, source="/sessions"))
+            return Outgoing(facts["id"], fields, dumps(facts.get("messages", facts.get("sockets"))))
+        return Outgoing(facts["id"], fields, dumps(facts))
 
     def fields(self, outgoing: Outgoing) -> dict[str, str]:
         """Return the header fields of an attempt to send a request, signed as of now."""
@@ -153,19 +166,21 @@ def _sendable(data: Mapping[str, object]) -> dict[str, object]:
 def _cloud_event(facts: dict[str, Any]) -> dict[str, str]:
     """Return the header fields of a CloudEvent in binary mode (CloudEvents 1.0, HTTP binding)."""
     socket = facts["socket"] or {}
-    attributes = {
-        "specversion": "1.0",
-        "id": facts["id"],
-        "type": f"io.sockgw.{facts['type']}",
-        "source": f"/namespaces{facts['namespace'] or ''}",
-        "subject": facts["event"],
-        "time": facts["time"],
-        "socketid": socket.get("id"),
-        "user": socket.get("user"),
-        "address": socket.get("address"),
-        "sequence": str(facts["sequence"]),
-        "deadlinems": str(facts["deadline_ms"]),
-    }
+    return _attributes(
+        facts,
+        type=f"io.sockgw.{facts['type']}",
+        source=f"/namespaces{facts['namespace'] or ''}",
+        subject=facts["event"],
+        socketid=socket.get("id"),
+        user=socket.get("user"),
+        address=socket.get("address"),
+        sequence=facts["sequence"],
+        deadlinems=facts["deadline_ms"],
+    )
+
+
+def _attributes(facts: Mapping[str, Any], **more: object) -> dict[str, str]:
+    attributes = {"specversion": "1.0", "id": facts["id"], "time": facts["time"], **more}
     return {
         f"ce-{name}": quote(str(text), safe=_PRINTABLE)
         for name, text in attributes.items()
@@ -173,9 +188,9 @@ def _cloud_event(facts: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _now() -> str:
-    """The time as RFC 3339 has it, in milliseconds."""
-    seconds, ms = divmod(int(time() * 1000), 1000)
+def rfc3339(at: float) -> str:
+    """A time in seconds since the epoch as RFC 3339 has it, in milliseconds."""
+    seconds, ms = divmod(int(at * 1000), 1000)
     return f"{_second(seconds)}.{ms:03}Z"
 
 

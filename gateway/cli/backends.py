@@ -98,6 +98,9 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "now", f"{facts['in_flight']} in flight, {facts['waiting']} waiting"
     counts = [f"{name}: {count}" for name, count in facts["outcomes"].items() if count]
     yield "outcomes", ", ".join(counts) or "none"
+    if told := facts["sessions"]:
+        counts = [f"{told[key]} {key}" for key in ("sockets", "told", "waiting", "dropped")]
+        yield "sessions", ", ".join(counts)
     if facts["retries"]:
         yield "sent again", str(facts["retries"])
     if facts["gone"]:
@@ -125,24 +128,26 @@ def probe(name: str, file: Path, path: str, format: str) -> None:
     """
     try:
         with advising(file):
-            known = load(file, os.environ).backends
+            config = load(file, os.environ)
     except ConfigError as error:
         show_problems(error, format)
         raise SystemExit(BAD_CONFIG) from None
+    known = config.backends
     if name not in known:
         guess = did_you_mean(name, known) or (f"; backends: {', '.join(known)}" if known else "")
         fail(f"no backend {name!r} in {file}{guess}", format)
     probed = asyncio.run(_probe(HttpBackend(name, known[name]), path))
     is_good = probed.outcome == "ok"
+    fault = config.secrets.mask(probed.fault)  # it may quote what the backend has sent back
     if format == "json":
         facts = {"outcome": probed.outcome, "status": probed.status, "seconds": probed.seconds}
-        show_json({**facts, **({} if is_good else {"error": probed.fault})})
+        show_json({**facts, **({} if is_good else {"error": fault})})
     else:
         status = "" if probed.status is None else f"status {probed.status} "
         after = f"{status}after {probed.seconds * 1000:.0f} ms"
         told = f"{name}: ok, {after}" if is_good else f"{name}: {probed.outcome} {after}"
-        fault = "" if is_good or probed.fault == f"status {probed.status}" else f": {probed.fault}"
-        click.secho(printable(told + fault), fg="green" if is_good else "red", err=not is_good)
+        why = "" if is_good or fault == f"status {probed.status}" else f": {fault}"
+        click.secho(printable(told + why), fg="green" if is_good else "red", err=not is_good)
     raise SystemExit(not is_good)
 
 

@@ -237,12 +237,13 @@ class Gaps:
     def told(self, sender: str, numbers: Mapping[Key, int], *, is_joining: bool) -> int:
         """Learn the last numbers of a sender; returns how many of these messages are missing.
 
-        One that is joining counts from the numbers that it tells.
+        One that is joining numbers its messages for this member anew.
         """
         known = self._of(sender)
         missing = sum(max(0, last - known.get(key, last)) for key, last in numbers.items())
         if is_joining:
-            known.clear()
+            for key in [key for key in known if key[1]]:
+                del known[key]
         for key, last in numbers.items():
             known[key] = max(last, known.get(key, 0))
         return missing

@@ -64,6 +64,10 @@ class Members:
         """Tell the others that this member is gone."""
         self._tell("bye")
 
+    def echoed(self) -> None:
+        """Note that what this member publishes arrives."""
+        self._is_echoed = True
+
     def heard(self, beat: bytes) -> None:
         """Take a beat of any member; one that is none is ignored."""
         try:
@@ -71,7 +75,7 @@ class Members:
         except (ValueError, TypeError):
             return
         if tag == self._own:
-            self._is_echoed = True
+            self.echoed()
         elif word == "bye":
             self._lose(tag)
         elif len(tag) == TAG and (tag in self._heard or len(self._heard) < MOST_MEMBERS):

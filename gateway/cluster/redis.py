@@ -12,35 +12,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from gateway.cluster.bus import MOST_BYTES, BusCounts, Channel, Kind, Reason, Receive
+from gateway.cluster.bus import MOST_BYTES, BusCounts, Channel, Kind, Receive
 from gateway.cluster.lease import LEASE, Lease
 from gateway.cluster.members import BEAT, Members
+from gateway.cluster.outbox import Outbox
 from gateway.cluster.redis_channels import Channels
 from gateway.cluster.redis_connection import Connection, Server, pack
 from gateway.cluster.redis_link import DEADLINE, Link, subscribe
 
-__all__ = ["MOST_WAITING", "RedisBus"]
-
-MOST_WAITING = 8_000_000
-"""Bytes in the outbox."""
-
-BUSY = MOST_WAITING // 4
-"""Bytes in the outbox from which volatile messages are dropped."""
-
-LONGEST_WAIT = 1.0
-"""Seconds that a message waits for a connection."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A message that waits in the outbox; `since` is in seconds of the loop's clock."""
-
-    since: float
-    name: bytes
-    message: bytes
+__all__ = ["RedisBus"]
 
 
 class RedisBus:
@@ -70,8 +52,7 @@ class RedisBus:
         self.lease = Lease(tag, channels.cluster, self.ask, lease)
         self.on_lost.append(lambda member: self.lease.hurry())
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat)
-        self._outbox: deque[_Waiting] = deque()
-        self._size = 0
+        self._outbox = Outbox(self.counts)
         self._is_flushing = False
         self._own: deque[tuple[int, bytes, bytes]] = deque()
         self._sent = self._replied = 0
@@ -130,31 +111,16 @@ class RedisBus:
     ) -> None:
         if to is None or to in self._members.tags or channel.kind is Kind.ANSWER:
             is_member = to in self._members.tags
-            name = self._channels.name(channel, to, is_member=is_member)
-            if reason := self._full(len(message), volatile=volatile):
-                self.counts.unpublished[reason] += 1
-            else:
-                self._put(name, message)
+            connection = self._connection
+            unwritten = None if connection is None else connection.unwritten
+            if self._outbox.has_room(len(message), unwritten, volatile=volatile):
+                self._put(self._channels.name(channel, to, is_member=is_member), message)
         else:
             self.counts.unpublished["gone"] += 1
 
-    def _full(self, size: int, *, volatile: bool) -> Reason | None:
-        """Why a message of a size cannot be put into the outbox."""
-        if size > MOST_BYTES:
-            return "large"
-        waiting = self._size
-        if self._connection is not None:
-            waiting += self._connection.unwritten
-        elif volatile:
-            return "away"
-        if volatile and waiting > BUSY:
-            return "volatile"
-        return "full" if waiting + size > MOST_WAITING else None
-
     def _put(self, name: bytes, message: bytes) -> None:
         loop = asyncio.get_running_loop()
-        self._outbox.append(_Waiting(loop.time(), name, message))
-        self._size += len(message)
+        self._outbox.put(loop.time(), name, message)
         if self._connection is not None and not self._is_flushing:
             self._is_flushing = True
             loop.call_soon(self._flush)
@@ -162,24 +128,17 @@ class RedisBus:
     def _flush(self) -> None:
         """Write all that waits at once: that costs Redis and us a tenth of many writes."""
         self._is_flushing = False
-        connection, waiting = self._connection, self._outbox
-        if connection is None or not waiting:
+        connection = self._connection
+        if connection is None or not self._outbox:
             return
-        self._outbox, self._size = deque(), 0
         commands = []
-        for each in waiting:
+        for each in self._outbox.take():
             commands.append(pack((b"PUBLISH", each.name, each.message)))
             if self._channels.hears(each.name):
                 self._own.append((self._sent, each.name, each.message))
             self._sent += 1
         self.counts.published += len(commands)
         connection.send(b"".join(commands), *([self._confirmed] * len(commands)))
-
-    def _expire(self, now: float) -> None:
-        """Drop what has waited too long for a connection."""
-        while self._outbox and now - self._outbox[0].since > LONGEST_WAIT:
-            self._size -= len(self._outbox.popleft().message)
-            self.counts.unpublished["away"] += 1
 
     def _say(self, beat: bytes, to: str | None) -> None:
         if self._connection is not None:
@@ -227,7 +186,7 @@ class RedisBus:
         """Take a new connection: what has waited goes out."""
         self._sent = self._replied = 0
         self._own.clear()
-        self._expire(asyncio.get_running_loop().time())
+        self._outbox.expire(asyncio.get_running_loop().time())
         self._members.arrive()
         self._flush()
         self._beat()
@@ -236,7 +195,7 @@ class RedisBus:
     def _look(self, now: float) -> str:
         """Do what is due now and then; returns what is wrong with the connection, or `""`."""
         if not self.is_up:
-            self._expire(now)
+            self._outbox.expire(now)
         elif self._members.look(now):
             self._beat()
         elif self._members.is_deaf:

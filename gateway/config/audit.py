@@ -136,9 +136,9 @@ def _everyone_is_trusted(subject: Subject) -> Iterator[tuple[At, str]]:
 
 def _open_redis(subject: Subject) -> Iterator[tuple[At, str]]:
     cluster = subject.config.cluster
-    if cluster is None or cluster.redis.password or cluster.redis.path:
+    redis = cluster.redis if cluster else None
+    if redis is None or redis.password or redis.path:
         return
-    redis = cluster.redis
     hosts = [host for host, _ in redis.sentinel.hosts] if redis.sentinel else [redis.host]
     if not all(map(is_loopback, hosts)) and not (redis.tls and redis.tls.cert):
         message = "no password: who reaches this Redis can send to all clients"
@@ -147,15 +147,33 @@ def _open_redis(subject: Subject) -> Iterator[tuple[At, str]]:
 
 def _plain_redis(subject: Subject) -> Iterator[tuple[At, str]]:
     cluster = subject.config.cluster
-    if cluster is None or cluster.redis.is_tls or cluster.redis.path or cluster.redis.sentinel:
+    redis = cluster.redis if cluster else None
+    if redis is None or redis.is_tls or redis.path or redis.sentinel:
         return
-    if cluster.redis.password and not is_loopback(cluster.redis.host):
+    if redis.password and not is_loopback(redis.host):
         yield subject.at("cluster", "redis", "url"), "the password goes to Redis without TLS"
+
+
+def _open_nats(subject: Subject) -> Iterator[tuple[At, str]]:
+    nats = subject.config.cluster.nats if subject.config.cluster else None
+    if nats is None or nats.password or nats.token or (nats.tls and nats.tls.cert):
+        return
+    if not all(is_loopback(urlsplit(url).hostname or "") for url in nats.urls):
+        message = "no password: who reaches this NATS can send to all clients"
+        yield subject.at("cluster", "nats"), message
+
+
+def _plain_nats(subject: Subject) -> Iterator[tuple[At, str]]:
+    nats = subject.config.cluster.nats if subject.config.cluster else None
+    if nats is None or nats.is_tls or not (nats.password or nats.token):
+        return
+    if not all(is_loopback(urlsplit(url).hostname or "") for url in nats.urls):
+        yield subject.at("cluster", "nats", "url"), "the password goes to NATS without TLS"
 
 
 def _shared_name(subject: Subject) -> Iterator[tuple[At, str]]:
     cluster = subject.config.cluster
-    if cluster and cluster.name == _NODES_NAME and not cluster.accept:
+    if cluster and cluster.redis and cluster.name == _NODES_NAME and not cluster.accept:
         message = "the name that every Socket.IO server has by default: strangers may share it"
         yield subject.at("cluster", "name"), message
 
@@ -295,6 +313,13 @@ def _unsigned(subject: Subject) -> Iterator[tuple[At, str]]:
             yield subject.at("backends", name), message
 
 
+def _open_spool(subject: Subject) -> Iterator[tuple[At, str]]:
+    for backend in subject.config.backends.values():
+        spool = backend.sessions.spool if backend.sessions else None
+        if spool and spool.folder and is_writable_by_others(spool.folder):
+            yield spool.at, "any user of this machine may delete what a backend is to be told"
+
+
 def _is_here(backend: BackendConfig) -> bool:
     return backend.socket is not None or _is_local(backend.url)
 
@@ -356,6 +381,7 @@ _CHECKS = (
     Check("high", "name a domain of your own, as in https://*.example.com", _strangers),
     Check("high", "list the addresses of your proxies", _everyone_is_trusted),
     Check("high", "write password: ${REDIS_PASSWORD}, which Redis requires", _open_redis),
+    Check("high", "write token: ${NATS_TOKEN}, which NATS requires", _open_nats),
     Check("high", "make one with: openssl rand -base64 64", _short_key),
     Check("high", "chmod o-w", _writable_files),
     Check("high", "chmod -R o-w", _writable_plugins),
@@ -372,8 +398,10 @@ _CHECKS = (
     Check("medium", "chmod 600", _readable_key),
     Check("medium", "write https://, or a Unix socket", _open_backend),
     Check("medium", "write sign: ${file:PATH}, and have it verified", _unsigned),
+    Check("medium", "chmod 700", _open_spool),
     Check("low", "a little longer than the proxy in front keeps connections is enough", _long_idle),
     Check("low", "write rediss://, or keep Redis in a network of its own", _plain_redis),
+    Check("low", "write tls://, or keep NATS in a network of its own", _plain_nats),
     Check("low", "write cluster: {name: ...}, unless Node servers are to join", _shared_name),
     Check("low", "add tls, or leave it to a proxy in front", _no_tls),
     Check("low", "write limits: {sockets_per_address: N}, or leave it to a proxy", _one_address),

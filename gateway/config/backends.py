@@ -6,16 +6,21 @@ import binascii
 import os
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.include import Data, Document
-from gateway.config.model import BackendConfig
-from gateway.errors import Problem
+from gateway.config.messages import with_slash
+from gateway.config.model import BackendConfig, SessionsConfig, SpoolConfig
+from gateway.errors import Problem, did_you_mean
 
-__all__ = ["backends_of", "problems"]
+__all__ = ["Kinds", "backends_of", "problems"]
+
+Kinds: TypeAlias = Mapping[str, Callable[[Any], object]]
+"""How the written values of simple keys become those of the config."""
 
 SIGNING = "whsec_"
 """The beginning of a secret of Standard Webhooks."""
@@ -53,6 +58,33 @@ def problems(document: Document) -> Iterator[Problem]:
             if _is_ours(field):
                 message = f"{field!r} is written by the gateway itself: leave it out"
                 yield document.key_at("backends", name, "headers", "set", field).problem(message)
+        yield from _namespace_problems(document, name, _mapping(_mapping(backend).get("sessions")))
+    yield from _folder_problems(document)
+
+
+def _namespace_problems(
+    document: Document, name: str, sessions: Mapping[str, Data]
+) -> Iterator[Problem]:
+    known = [with_slash(each) for each in _mapping(document.data.get("namespaces"))]
+    namespaces = sessions.get("namespaces")
+    for index, each in enumerate(namespaces if isinstance(namespaces, list) else ()):
+        if isinstance(each, str) and each and with_slash(each) not in known:
+            message = f"no namespace {each!r}{did_you_mean(with_slash(each), known)}"
+            yield document.at("backends", name, "sessions", "namespaces", index).problem(message)
+
+
+def _folder_problems(document: Document) -> Iterator[Problem]:
+    """Find spools of two backends in one folder: messages would reach the wrong one."""
+    first: dict[str, str] = {}
+    for name, backend in _mapping(document.data.get("backends")).items():
+        spool = _mapping(_mapping(_mapping(backend).get("sessions")).get("spool"))
+        folder = spool.get("folder")
+        if not isinstance(folder, str):
+            continue
+        other = first.setdefault(os.path.abspath(document.folder / folder), name)
+        if other != name:
+            message = f"this is the folder of the backend {other!r} already: each has its own"
+            yield document.at("backends", name, "sessions", "spool", "folder").problem(message)
 
 
 def _url_problems(document: Document, name: str, url: Data) -> Iterator[Problem]:
@@ -118,36 +150,63 @@ def _mapping(data: Data) -> dict[str, Data]:
 
 
 def backends_of(
-    document: Document, folder: Path, kinds: Mapping[str, Callable[[Any], object]]
+    document: Document, folder: Path, kinds: Mapping[str, Kinds]
 ) -> Mapping[str, BackendConfig]:
-    """Return the config of each backend of a valid document; `kinds` convert the simple keys."""
+    """Return the config of each backend of a valid document.
+
+    `kinds` convert the simple keys of the blocks `backend`, `sessions` and `spool`.
+    """
     data: Any = document.data
     return MappingProxyType(
         {
-            name: _backend(folder, written, kinds)
+            name: replace(
+                _backend(folder, written, kinds["backend"]),
+                sessions=_sessions(document, folder, name, written, kinds),
+            )
             for name, written in (data.get("backends") or {}).items()
         }
     )
 
 
-def _backend(
-    folder: Path, written: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], object]]
-) -> BackendConfig:
+def _sessions(
+    document: Document,
+    folder: Path,
+    name: str,
+    written: Mapping[str, Any],
+    kinds: Mapping[str, Kinds],
+) -> SessionsConfig | None:
+    if "sessions" not in written:
+        return None
+    block = written["sessions"] or {}
+    spool = block.get("spool") or {}
+    return SessionsConfig(
+        namespaces=tuple(map(with_slash, block.get("namespaces", ()))),
+        spool=SpoolConfig(
+            folder=folder / spool["folder"] if spool.get("folder") else None,
+            at=document.around("backends", name, "sessions", "spool", "folder"),
+            **_given(spool, kinds["spool"]),
+        ),
+        **_given(block, kinds["sessions"]),
+    )
+
+
+def _given(written: Mapping[str, Any], kinds: Kinds) -> dict[str, Any]:
+    return {key: kind(written[key]) for key, kind in kinds.items() if key in written}
+
+
+def _backend(folder: Path, written: Mapping[str, Any], kinds: Kinds) -> BackendConfig:
     url, socket = written["url"], None
     if url.startswith("unix:"):
         path, base = _socket_of(url)
         url, socket = f"http://localhost{base}", folder / path
     sign, headers = written.get("sign", []), written.get("headers") or {}
-    simple: dict[str, Any] = {
-        key: kind(written[key]) for key, kind in kinds.items() if key in written
-    }
     return BackendConfig(
         url=url.rstrip("/"),
         socket=socket,
         sign=tuple(map(_key, [sign] if isinstance(sign, str) else sign)),
         forward=tuple(name.lower() for name in headers.get("forward", ())),
         set=tuple((name.lower(), value) for name, value in (headers.get("set") or {}).items()),
-        **simple,
+        **_given(written, kinds),
     )
 
 

@@ -17,9 +17,9 @@ from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
-from gateway.config.backends import backends_of
+from gateway.config.backends import Kinds, backends_of
 from gateway.config.cluster import build_cluster
 from gateway.config.include import Document
 from gateway.config.messages import KeyPath, url_path, with_slash
@@ -43,9 +43,6 @@ from gateway.errors import Place
 from gateway.limits import Limits, NamespaceLimits, Unit, unit_of
 
 __all__ = ["build", "byte_count", "seconds"]
-
-
-_Kinds: TypeAlias = Mapping[str, Callable[[Any], object]]
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -104,7 +101,7 @@ def _workers(written: str | int) -> int:
     return int(written)
 
 
-_SERVER: _Kinds = {
+_SERVER: Kinds = {
     "workers": _workers,
     "host": str,
     "port": int,
@@ -121,7 +118,7 @@ _SERVER: _Kinds = {
     "trusted_proxies": lambda written: tuple(map(_proxy, written)),
     "proxy_protocol": bool,
 }
-_RELOAD: _Kinds = {
+_RELOAD: Kinds = {
     "watch": str,
     "quiet": seconds,
     "poll_interval": seconds,
@@ -130,12 +127,14 @@ _RELOAD: _Kinds = {
     "close_window": seconds,
     "last_good": bool,
 }
-_LOG: _Kinds = {
+_LOG: Kinds = {
     "format": str,
     "level": str,
     "levels": lambda written: MappingProxyType(written or {}),
 }
-_BACKEND: _Kinds = {
+_SESSIONS: Kinds = {"notify": tuple, "path": str, "alive": seconds}
+_SPOOL: Kinds = {"entries": int, "bytes": byte_count}
+_BACKEND: Kinds = {
     "timeout": seconds,
     "concurrency": int,
     "queue": int,
@@ -152,19 +151,19 @@ _UNITS: Mapping[Unit, Callable[[Any], object]] = {
 }
 
 
-def _limits_of(block: type[Limits | NamespaceLimits]) -> _Kinds:
+def _limits_of(block: type[Limits | NamespaceLimits]) -> Kinds:
     return {each.name: _unless_unlimited(_UNITS[unit_of(each)]) for each in fields(block)}
 
 
 _LIMITS = _limits_of(Limits)
 _NAMESPACE_LIMITS = _limits_of(NamespaceLimits)
-_NAMESPACE: _Kinds = {
+_NAMESPACE: Kinds = {
     "connect_timeout": seconds,
     "packet_timeout": seconds,
     "order": str,
     "user": lambda written: written,
 }
-_ROUTE: _Kinds = {"timeout": seconds, "on_disconnect": str, "order": str, "max_values": int}
+_ROUTE: Kinds = {"timeout": seconds, "on_disconnect": str, "order": str, "max_values": int}
 
 
 def build(file: Path, document: Document) -> GatewayConfig:
@@ -199,7 +198,9 @@ def build(file: Path, document: Document) -> GatewayConfig:
                 for name, value in _items(data, "namespaces")
             }
         ),
-        backends=backends_of(document, folder, _BACKEND),
+        backends=backends_of(
+            document, folder, {"backend": _BACKEND, "sessions": _SESSIONS, "spool": _SPOOL}
+        ),
         backend_names=frozenset(
             str(path[1]) for path in document.keys if path[0] == "backends" and len(path) == 2
         ),
@@ -211,7 +212,7 @@ def _digest(data: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _given(data: Mapping[str, Any] | None, kinds: _Kinds) -> dict[str, Any]:
+def _given(data: Mapping[str, Any] | None, kinds: Kinds) -> dict[str, Any]:
     """Convert the keys that are present; the config has defaults for the others."""
     return {key: kind(data[key]) for key, kind in kinds.items() if data and key in data}
 
@@ -232,7 +233,7 @@ def _server(folder: Path, document: Document) -> ServerConfig:
             for path, each in (written or {}).items()
         )
 
-    kinds: _Kinds = {
+    kinds: Kinds = {
         **_SERVER,
         "socket": _path(folder),
         "tls": _tls(folder),
@@ -264,7 +265,7 @@ def _path(folder: Path) -> Callable[[Any], Path | None]:
 def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
     if "admin" not in data:
         return None
-    kinds: _Kinds = {
+    kinds: Kinds = {
         "host": str,
         "port": int,
         "socket": _path(folder),
@@ -276,7 +277,7 @@ def _admin(folder: Path, data: Mapping[str, Any]) -> AdminConfig | None:
 def _api(folder: Path, data: Mapping[str, Any]) -> ApiConfig | None:
     if not data.get("api"):
         return None
-    kinds: _Kinds = {
+    kinds: Kinds = {
         "host": str,
         "port": int,
         "socket": _path(folder),

@@ -12,9 +12,10 @@ from gateway.config.include import Data, Document
 from gateway.config.messages import with_slash
 from gateway.config.model import (
     AcceptConfig,
+    BusTlsConfig,
     ClusterConfig,
+    NatsConfig,
     RedisConfig,
-    RedisTlsConfig,
     SentinelConfig,
 )
 from gateway.errors import Problem
@@ -29,11 +30,13 @@ def build_cluster(folder: Path, data: Mapping[str, Any] | None) -> ClusterConfig
 
     Files are relative to `folder`. `None` without a block, or if too little is left of it.
     """
-    if not data or not data.get("redis"):
+    if not data or not (data.get("redis") or data.get("nats")):
         return None
     given = {key: data[key] for key in ("name", "readyz") if key in data}
     accept = tuple(_accept(each) for each in data.get("accept") or () if each)
-    return ClusterConfig(_redis(folder, data["redis"]), accept=accept, **given)
+    redis = _redis(folder, data["redis"]) if data.get("redis") else None
+    nats = _nats(folder, data["nats"]) if data.get("nats") else None
+    return ClusterConfig(redis, nats, accept=accept, **given)
 
 
 def _redis(folder: Path, data: Mapping[str, Any]) -> RedisConfig:
@@ -52,10 +55,22 @@ def _redis(folder: Path, data: Mapping[str, Any]) -> RedisConfig:
     )
 
 
-def _tls(folder: Path, data: Mapping[str, str] | None) -> RedisTlsConfig | None:
+def _nats(folder: Path, data: Mapping[str, Any]) -> NatsConfig:
+    urls = (written,) if isinstance(written := data.get("url") or (), str) else tuple(written)
+    return NatsConfig(
+        urls=urls,
+        username=data.get("username", ""),
+        password=data.get("password", ""),
+        token=data.get("token", ""),
+        is_tls=data.get("tls") is not None or any(url.startswith("tls:") for url in urls),
+        tls=_tls(folder, data.get("tls")),
+    )
+
+
+def _tls(folder: Path, data: Mapping[str, str] | None) -> BusTlsConfig | None:
     if data is None:
         return None
-    return RedisTlsConfig(**{key: folder / data[key] for key in data})
+    return BusTlsConfig(**{key: folder / data[key] for key in data})
 
 
 def _sentinel(data: Mapping[str, Any]) -> SentinelConfig:
@@ -83,27 +98,64 @@ def _accept(written: str | Mapping[str, Any]) -> AcceptConfig:
 def cluster_problems(document: Document) -> Iterator[Problem]:
     """Find what the block lacks, and what does not go together in it."""
     block = _mapping(document.data.get("cluster"))
-    if "redis" not in block:
-        return
-    redis, at = _mapping(block["redis"]), ("cluster", "redis")
-    if find_spec("hiredis") is None:
-        message = "needs a library that is not installed: pip install 'sockgw[redis]'"
-        yield document.key_at(*at).problem(message)
+    if document.data.get("cluster") is not None and ("redis" in block) == ("nats" in block):
+        yield document.key_at("cluster").problem("write either redis or nats")
+    if "redis" in block:
+        yield from _redis_problems(document, _mapping(block["redis"]))
+        yield from _twice(document, block.get("accept"))
+    if "nats" in block:
+        yield from _nats_problems(document, _mapping(block["nats"]))
+        if block.get("accept"):
+            message = "goes with redis: Node servers and emitters are not on NATS"
+            yield document.key_at("cluster", "accept").problem(message)
+
+
+def _redis_problems(document: Document, redis: Mapping[str, Any]) -> Iterator[Problem]:
+    at = ("cluster", "redis")
+    yield from _lacks(document, "redis", "hiredis")
     if redis and ("url" in redis) == ("sentinel" in redis):
         message = "write either url or sentinel"
         yield document.key_at(*at).problem(message)
     url = redis.get("url")
     if isinstance(url, str):
         yield from _url_problems(document, url, is_tls=redis.get("tls") is not None)
-    tls = _mapping(redis.get("tls"))
+    yield from _tls_problems(document, "redis", _mapping(redis.get("tls")))
+    yield from _bad_hosts(document, _mapping(redis.get("sentinel")).get("hosts"))
+
+
+def _nats_problems(document: Document, nats: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _lacks(document, "nats", "nats")
+    url = nats.get("url")
+    for index, written in enumerate(url if isinstance(url, list) else [url]):
+        try:
+            port = urlsplit(str(written)).port
+            is_valid = port is None or port > 0
+        except ValueError:
+            is_valid = False
+        if not is_valid:
+            path: tuple[str | int, ...] = ("cluster", "nats", "url")
+            path += (index,) if isinstance(url, list) else ()
+            yield document.at(*path).problem("the host or port of this URL is none")
+    if "token" in nats and "username" in nats:
+        message = "write either token, or username and password"
+        yield document.key_at("cluster", "nats", "token").problem(message)
+    yield from _tls_problems(document, "nats", _mapping(nats.get("tls")))
+
+
+def _lacks(document: Document, engine: str, library: str) -> Iterator[Problem]:
+    if find_spec(library) is None:
+        message = f"needs a library that is not installed: pip install 'sockgw[{engine}]'"
+        yield document.key_at("cluster", engine).problem(message)
+
+
+def _tls_problems(document: Document, engine: str, tls: Mapping[str, Data]) -> Iterator[Problem]:
+    at = ("cluster", engine, "tls")
     if ("cert" in tls) != ("key" in tls):
-        yield document.key_at(*at, "tls").problem("cert and key belong together")
+        yield document.key_at(*at).problem("cert and key belong together")
     for key, written in tls.items():
         if isinstance(written, str) and not (document.folder / written).is_file():
             message = f"cannot read {document.folder / written}"
-            yield document.at(*at, "tls", key).problem(message)
-    yield from _bad_hosts(document, _mapping(redis.get("sentinel")).get("hosts"))
-    yield from _twice(document, block.get("accept"))
+            yield document.at(*at, key).problem(message)
 
 
 def _url_problems(document: Document, url: str, *, is_tls: bool) -> Iterator[Problem]:

@@ -24,18 +24,21 @@ __all__ = [
     "ApiToken",
     "At",
     "BackendConfig",
+    "BusTlsConfig",
     "ClusterConfig",
     "GatewayConfig",
     "LogConfig",
     "LogLevel",
     "NamespaceConfig",
+    "NatsConfig",
     "RedisConfig",
-    "RedisTlsConfig",
     "ReloadConfig",
     "RouteConfig",
     "Schema",
     "SentinelConfig",
     "ServerConfig",
+    "SessionsConfig",
+    "SpoolConfig",
     "StaticFolder",
     "TlsConfig",
     "Use",
@@ -227,12 +230,41 @@ class ApiConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolConfig:
+    """Where messages about sockets wait; a `folder` of `None` is one in the user's state folder.
+
+    `entries` and `bytes` of messages wait at most. `at` is the position of the block.
+    """
+
+    folder: Path | None = None
+    entries: int = 200_000
+    bytes: int = 64_000_000
+    at: At = field(default=At("", Place("")), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsConfig:
+    """What a backend is told of sockets that come and go, by requests to `path`.
+
+    `namespaces` without any are all. `alive` is the time between two requests that tell which
+    sockets are there.
+    """
+
+    notify: tuple[Literal["connect", "disconnect"], ...] = ("connect", "disconnect")
+    namespaces: tuple[str, ...] = ()
+    path: str = "/sessions"
+    alive: float = 60.0
+    spool: SpoolConfig = field(default_factory=SpoolConfig)
+
+
+@dataclass(frozen=True, slots=True)
 class BackendConfig:
     """An HTTP service that answers events.
 
     `url` has no slash at its end; `socket` is the Unix socket to reach it through, if there is one.
     `sign` are the keys that requests are signed with. `forward` and `set` are header fields, by
-    their lower-case names, `auth` the keys of a client's `auth` that it is told.
+    their lower-case names, `auth` the keys of a client's `auth` that it is told. With `sessions` of
+    `None` it is told nothing of sockets that come and go.
     """
 
     url: str
@@ -247,6 +279,7 @@ class BackendConfig:
     breaker: bool = True
     format: Literal["json", "cloudevents"] = "json"
     max_answer: int = 1_000_000
+    sessions: SessionsConfig | None = None
 
     @property
     def shown(self) -> str:
@@ -280,7 +313,7 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RedisTlsConfig:
+class BusTlsConfig:
     """TLS to Redis: the authority that has signed its certificate, and a certificate of our own."""
 
     ca: Path | None = None
@@ -308,8 +341,20 @@ class RedisConfig:
     username: str = ""
     password: str = field(default="", repr=False)
     is_tls: bool = False
-    tls: RedisTlsConfig | None = None
+    tls: BusTlsConfig | None = None
     sentinel: SentinelConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NatsConfig:
+    """Where NATS is, by one URL or those of several servers, and who the gateway is there."""
+
+    urls: tuple[str, ...]
+    username: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    is_tls: bool = False
+    tls: BusTlsConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,9 +369,10 @@ class AcceptConfig:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """A cluster by its name, and how its members reach each other."""
+    """A cluster by its name, and how its members reach each other: over Redis, or over NATS."""
 
-    redis: RedisConfig
+    redis: RedisConfig | None = None
+    nats: NatsConfig | None = None
     name: str = "socket.io"
     accept: tuple[AcceptConfig, ...] = ()
     readyz: Literal["always", "connected"] = "always"

@@ -16,10 +16,17 @@ SHORTEST = 6
 _NAMES = re.compile(
     r"(?:.*[._-])?(?:tokens?|secrets?|passwords?|passwd|passphrases?|keys?)", re.IGNORECASE
 )
+_CREDENTIALS = re.compile(r"(?:bearer|basic) +(\S+)", re.IGNORECASE)
+"""A field `authorization`; whoever sends it back may leave out its first word."""
+
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
 _REDIS = ("cluster", "redis")
-_PASSWORDS = ((*_REDIS, "password"), (*_REDIS, "sentinel", "password"))
+_NATS = ("cluster", "nats")
+_PASSWORDS = (
+    *((*_REDIS, "password"), (*_REDIS, "sentinel", "password")),
+    *((*_NATS, "password"), (*_NATS, "token")),
+)
 _URL = (*_REDIS, "url")
 _API_TOKENS = ("api", "tokens")
 _FIELDS = frozenset({"authorization", "cookie"})
@@ -80,15 +87,22 @@ def secrets_in(data: object, filled: Mapping[KeyPath, Sequence[str]]) -> Secrets
         piece
         for path, each in filled.items()
         if path[0] in {"services", "namespaces"}
-        or path[:2] in {_CHAIN, _REDIS}
+        or path[:2] in {_CHAIN, _REDIS, _NATS}
         or is_secret(path)
         or (path[0] == "backends" and _is_shown_to_a_backend(path))
         for piece in each
     }
-    # Text with line breaks is mostly shown as `repr` has it.
-    texts = {form for text in {*named.values(), *pieces} for form in (text, repr(text)[1:-1])}
+    texts = {form for text in {*named.values(), *pieces} for form in _forms(text)}
     ordered = sorted(texts, key=lambda text: (-len(text), text))
     return Secrets(frozenset({*filled, *named}), frozenset(filled), tuple(ordered))
+
+
+def _forms(text: str) -> Iterator[str]:
+    """Yield what a secret may be shown as."""
+    yield text
+    yield repr(text)[1:-1]  # text with line breaks mostly is
+    if found := _CREDENTIALS.fullmatch(text):
+        yield found[1]
 
 
 def _named(path: KeyPath) -> KeyPath:

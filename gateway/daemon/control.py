@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 from prometheus_client.core import Metric
 
+from gateway.backends.sessions import Home
 from gateway.cluster.peer import receive
 from gateway.daemon.plan import Plan
 from gateway.errors import Problem
@@ -111,11 +112,12 @@ class Start:
     """The first message to a worker: who it is, and how it logs.
 
     `override` takes precedence over the file's `server` block. The memory of `ConnectionCounts`
-    comes with this.
+    comes with this. `home` is where spools are.
     """
 
     number: int
     tag: str
+    home: Home
     override: Mapping[str, Any]
     log_format: Literal["text", "json"] | None
     verbose: bool

@@ -14,13 +14,14 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.backends.sessions import Home
 from gateway.config.audit import warn_of_writable
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.admin import AdminApi, add_routes, admin_listener
 from gateway.daemon.admin_door import AdminDoor
 from gateway.daemon.api_door import ApiDoor
 from gateway.daemon.fleet import START, Fleet
-from gateway.daemon.last_good import LastGood
+from gateway.daemon.last_good import LastGood, spools_of
 from gateway.daemon.listener import Listener, ListenError
 from gateway.daemon.loading import Loading
 from gateway.daemon.log import Format, configure
@@ -110,6 +111,7 @@ class Daemon:
             self._override["socket"] = None
         self._may_fall_back = last_good
         self._last_good = LastGood(file, environ)
+        self._home = Home(file.absolute(), spools_of(file, environ))
         self._loading = Loading(environ, trace=trace)
         self._environ = environ
         self._notifier = Notifier(environ)
@@ -267,11 +269,12 @@ class Daemon:
         fleet: SingleProcess | WorkerFleet
         workers = await self._workers(snapshot)
         if workers == 1:
-            fleet = SingleProcess(self._loading, self._override, inherited, former)
+            fleet = SingleProcess(self._loading, self._home, self._override, inherited, former)
         else:
             log_format, verbose = self._log_format, self._trace
             fleet = WorkerFleet(
                 workers,
+                self._home,
                 self._override,
                 inherited,
                 former,

@@ -12,12 +12,26 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from gateway.snapshot import Snapshot
 
-__all__ = ["LastGood"]
+__all__ = ["LastGood", "spools_of"]
+
+
+def spools_of(file: Path, environ: Mapping[str, str]) -> Path | None:
+    """Return the folder for the spools of `file`; `None` for a user without a home folder."""
+    folder = _folder(file, environ)
+    return folder and folder.with_name(f"{folder.name}-spool")
+
+
+def _folder(file: Path, environ: Mapping[str, str]) -> Path | None:
+    try:
+        home = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    except RuntimeError:
+        return None
+    name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
+    return Path(home, "sockgw", name).absolute()
 
 
 class LastGood:
@@ -25,11 +39,7 @@ class LastGood:
 
     def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
         self._file = file.absolute()
-        self._folder: Path | None = None
-        with suppress(RuntimeError):
-            home = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-            name = hashlib.sha256(str(self._file).encode()).hexdigest()[:16]
-            self._folder = Path(home, "sockgw", name).absolute()
+        self._folder = _folder(file, environ)
 
     @property
     def beside(self) -> Path:

@@ -10,7 +10,7 @@ from gateway.cluster.bus import Bus
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
-from gateway.config.model import AcceptConfig, ClusterConfig, RedisConfig
+from gateway.config.model import AcceptConfig, BusTlsConfig, ClusterConfig, NatsConfig, RedisConfig
 from gateway.daemon.serving import Serving
 
 __all__ = ["TAG", "join", "new_tag"]
@@ -31,27 +31,43 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
     emitter that plugins get.
     """
     config, local = serving.build.config.cluster, LocalBus(mesh)
-    bus: Bus = local if config is None else _redis_bus(config, mesh.tag)
+    bus: Bus = local if config is None else _bus(config, mesh.tag)
     accept = Accept() if config is None else _accept(config.accept)
     emitter = ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
     serving.bus = bus
     return emitter
 
 
-def _redis_bus(config: ClusterConfig, tag: str) -> Bus:
+def _bus(config: ClusterConfig, tag: str) -> Bus:
+    if config.redis is not None:
+        return _redis_bus(config, config.redis, tag)
+    assert config.nats is not None
+    return _nats_bus(config.name, config.nats, tag)
+
+
+def _nats_bus(name: str, nats: NatsConfig, tag: str) -> Bus:
+    # nats-py, which this imports, is an extra.
+    from gateway.cluster.nats import NatsBus, NatsServer  # noqa: PLC0415
+
+    tls = _tls(nats.tls) if nats.is_tls else None
+    server = NatsServer(nats.urls, nats.username, nats.password, nats.token, tls)
+    return NatsBus(tag, server, name)
+
+
+def _redis_bus(config: ClusterConfig, redis: RedisConfig, tag: str) -> Bus:
     # hiredis, which this imports, is an extra.
     from gateway.cluster.redis import RedisBus  # noqa: PLC0415
     from gateway.cluster.redis_channels import Channels, Dialects  # noqa: PLC0415
     from gateway.cluster.redis_connection import Server  # noqa: PLC0415
 
-    redis, sentinel = config.redis, config.redis.sentinel
+    sentinel = redis.sentinel
     server = Server(
         redis.host,
         redis.port,
         redis.path,
         redis.username,
         redis.password,
-        _tls(redis) if redis.is_tls else None,
+        _tls(redis.tls) if redis.is_tls else None,
         sentinel.hosts if sentinel else (),
         sentinel.master if sentinel else "",
         (sentinel.username if sentinel else "") or "",
@@ -62,10 +78,10 @@ def _redis_bus(config: ClusterConfig, tag: str) -> Bus:
     return RedisBus(tag, server, Channels(config.name, tag, dialects))
 
 
-def _tls(redis: RedisConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=redis.tls.ca if redis.tls else None)
-    if redis.tls and redis.tls.cert:
-        context.load_cert_chain(redis.tls.cert, redis.tls.key)
+def _tls(config: BusTlsConfig | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=config.ca if config else None)
+    if config and config.cert:
+        context.load_cert_chain(config.cert, config.key)
     return context
 
 

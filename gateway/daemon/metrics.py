@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from gateway.backends.backend import HttpBackend
 from gateway.backends.breaker import STATES
 from gateway.backends.figures import BOUNDS
+from gateway.backends.telling import Teller
 from gateway.cluster.bus import Bus
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
@@ -50,6 +51,8 @@ class ServingMetrics:
         yield from self._checks()
         if backends := self._serving.build.backends:
             yield from _backends(backends)
+        if tellers := self._serving.sessions.tellers:
+            yield from _sessions(tellers)
         yield from self._generations()
 
     def _traffic(self) -> Iterator[Metric]:
@@ -303,6 +306,31 @@ def _backends(backends: Mapping[str, HttpBackend]) -> Iterator[Metric]:
         for state in STATES:
             breaker.add_metric([name, state], backend.breaker.state == state)
     yield from (calls, times, in_flight, waiting, retries, breaker)
+
+
+def _sessions(tellers: Mapping[str, Teller]) -> Iterator[Metric]:
+    """Return the metrics of what backends are told of sockets, by the name of each."""
+    messages = CounterMetricFamily(
+        "sockgw_session_messages",
+        "Messages about sockets to a backend, by what became of them.",
+        labels=["backend", "result"],
+    )
+    retries = CounterMetricFamily(
+        "sockgw_session_retries", "Requests with such messages sent again.", labels=["backend"]
+    )
+    entries = GaugeMetricFamily(
+        "sockgw_spool_entries", "Messages about sockets that wait.", labels=["backend"]
+    )
+    size = GaugeMetricFamily(
+        "sockgw_spool_bytes", "Bytes of messages about sockets that wait.", labels=["backend"]
+    )
+    for name, teller in tellers.items():
+        messages.add_metric([name, "told"], teller.told)
+        messages.add_metric([name, "dropped"], teller.spool.dropped)
+        retries.add_metric([name], teller.retries)
+        entries.add_metric([name], teller.spool.entries)
+        size.add_metric([name], teller.spool.size)
+    yield from (messages, retries, entries, size)
 
 
 def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:

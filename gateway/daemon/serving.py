@@ -7,10 +7,14 @@ import logging
 import socket
 import time
 from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import fields, replace
 from math import inf
 from typing import Any
 
+from gateway.api import Socket
+from gateway.backends.sessions import Home, Sessions
+from gateway.backends.spool import Spool
 from gateway.cluster.bus import Bus
 from gateway.cluster.handover import Handover
 from gateway.compiler import Build
@@ -35,7 +39,8 @@ class Serving:
     """The public listener, and the build it serves.
 
     `override` takes precedence over the file's `server` block. `inherited` is a socket for clients
-    that listens already: it takes precedence over everything. `former` is as of `Listener`.
+    that listens already: it takes precedence over everything. `former` is as of `Listener`. `home`
+    is where spools are.
     `handed` is one that the supervisor of a worker has bound, for the next build to prepare; `None`
     without one. `bus` carries messages to other members, if there can be any; it starts with the
     first build that serves. `closed` counts the sockets whose namespace a reload removed. `since`
@@ -48,6 +53,8 @@ class Serving:
         override: Mapping[str, Any],
         inherited: socket.socket | None = None,
         former: socket.socket | None = None,
+        *,
+        home: Home,
     ) -> None:
         self.build = first
         self.handed: socket.socket | None = None
@@ -64,6 +71,7 @@ class Serving:
         self.listener = Listener(self.public, former)
         self.handover = Handover(self.sockets.engine, self.http)
         self.pusher = Pusher(self.sockets.hub)
+        self.sessions = Sessions(home, self._present)
         self.closed = 0
         self.since = 0.0
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -82,24 +90,28 @@ class Serving:
         return same and self.listener.is_at(self._address(build.config))
 
     async def prepare(self, build: Build, number: int | None = None) -> PreparedBuild:
-        """Bind the address of `build` and start its services.
+        """Bind the address of `build`, open its spools and start its services.
 
         `number` is that of its generation; `None` is the next. Raises `ConfigError` if a service
-        does not start and `ListenError` if the address cannot be bound. Nothing has changed then.
+        does not start or a spool cannot be used, and `ListenError` if the address cannot be bound.
+        Nothing has changed then.
         """
         plan, move = self.plan(build), self.listener.prepare(self._address(build.config))
-        try:
+        async with AsyncExitStack() as undo:
+            undo.callback(move.cancel)
+            spools = await self.sessions.prepare(build.backends)
+            undo.push_async_callback(self.sessions.discard, spools)
             generation = await self.sockets.start(build.blueprint, number)
-        except BaseException:
-            move.cancel()
-            raise
-        return PreparedBuild(self, build, plan, generation, move)
+            undo.pop_all()
+        return PreparedBuild(self, build, plan, generation, move, spools)
 
     def swap(self, prepared: PreparedBuild) -> None:
         """Make a prepared build the one that serves."""
         build, live = prepared.build, self.sockets.live
         self._close_removed(prepared.plan.removed, build)
         live.swap(prepared.generation, build.config.reload.drain)
+        self.sessions.swap(build.backends, prepared.spools)
+        self.sockets.dispatcher.witness = self.sessions if self.sessions.tellers else None
         self.since = time.time()
         lasting = {key: getattr(self.server, key) for key in RESTART_KEYS}
         self.server = replace(build.config.server, **{**lasting, **self._override})
@@ -165,11 +177,15 @@ class Serving:
         if self.bus is not None and self.bus.lease is not None:
             self.bus.lease.leave()
         window = self.build.config.reload.close_window
-        await shut_down(self.sockets, self.listener, self.server.stop_timeout, window)
+        tell = self.sessions.finish
+        await shut_down(self.sockets, self.listener, self.server.stop_timeout, window, tell)
         if self.bus is not None:
             await self.bus.close()
         self.handover.close()
         self.sockets.dispatcher.in_flight.load.stop()
+
+    def _present(self) -> list[Socket]:
+        return [each.socket for each in self.sockets.hub.rooms if each.is_connected()]
 
     def _trusts(self, address: str) -> bool:
         return self.sockets.engine.proxies.trusts(address)
@@ -212,9 +228,15 @@ class PreparedBuild:
     """A build that is ready to serve, and does not yet."""
 
     def __init__(
-        self, serving: Serving, build: Build, plan: Plan, generation: Generation, move: Move
+        self,
+        serving: Serving,
+        build: Build,
+        plan: Plan,
+        generation: Generation,
+        move: Move,
+        spools: Mapping[str, Spool],
     ) -> None:
-        self.build, self.plan, self.generation = build, plan, generation
+        self.build, self.plan, self.generation, self.spools = build, plan, generation, spools
         self._serving, self._move = serving, move
 
     async def commit(self) -> None:
@@ -223,8 +245,9 @@ class PreparedBuild:
         await self._move.make()
 
     async def abort(self) -> None:
-        """Give it up: close its address, and the services that no other build uses."""
+        """Give it up: close its address and spools, and the services that no other build uses."""
         self._move.cancel()
+        await self._serving.sessions.discard(self.spools)
         await self._serving.sockets.live.discard(self.generation)
 
 

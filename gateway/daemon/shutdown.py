@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.daemon.listener import Listener
 from gateway.engineio.engine import Engine
@@ -74,12 +74,19 @@ async def _close_at_rest(
             await asyncio.sleep(PAUSE)
 
 
-async def shut_down(server: Server, listener: Listener, timeout: float, window: float) -> None:
+async def shut_down(
+    server: Server,
+    listener: Listener,
+    timeout: float,
+    window: float,
+    tell: Callable[[], Awaitable[None]],
+) -> None:
     """Shut down in this order; each step that has something to do logs a line.
 
     No new client is accepted. Packets in flight get `timeout` seconds, then their handlers are
     cancelled. Sessions are closed, spread over up to `window` seconds; their clients reconnect to
-    another server. Connection chains unwind. Services close in reverse order.
+    another server. `tell` tells others of that. Connection chains unwind. Services close in reverse
+    order.
     """
     live, engine = server.live, server.engine
     say = log.info if live.current else log.debug
@@ -93,6 +100,7 @@ async def shut_down(server: Server, listener: Listener, timeout: float, window: 
     await _disconnect_clients(engine, window, say)
     await listener.stop_accepting()
     await engine.shutdown()
+    await tell()
     await _release(live, chains, say)
     await listener.close()
     say("stopped after %.1f s", time.monotonic() - start)

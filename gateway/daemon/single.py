@@ -11,6 +11,8 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from gateway.backends.backend import HttpBackend
+from gateway.backends.sessions import Home
+from gateway.backends.telling import Teller
 from gateway.cluster.handover import Link
 from gateway.cluster.peer import Mesh
 from gateway.compiler import Build
@@ -31,18 +33,19 @@ __all__ = ["SingleProcess", "serving_status"]
 class SingleProcess:
     """A fleet of one: this process serves.
 
-    `override`, `inherited` and `former` are as of `Serving`.
+    `home`, `override`, `inherited` and `former` are as of `Serving`.
     """
 
     def __init__(
         self,
         loading: Loading,
+        home: Home,
         override: Mapping[str, Any],
         inherited: socket.socket | None = None,
         former: socket.socket | None = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
-        self._loading = loading
+        self._loading, self._home = loading, home
         self._override, self._inherited, self._former = override, inherited, former
         self._serving: Serving | None = None
         self._metrics: ServingMetrics | None = None
@@ -71,7 +74,8 @@ class SingleProcess:
         return _Candidate(self, snapshot, serving, await serving.prepare(build))
 
     def _made(self, build: Build) -> Serving:
-        serving = Serving(build, self._override, self._inherited, self._former)
+        given = self._override, self._inherited, self._former
+        serving = Serving(build, *given, home=self._home)
         if build.config.cluster is not None:
             tag = new_tag()
             serving.sockets.engine.tag = tag
@@ -160,12 +164,15 @@ def serving_status(serving: Serving) -> dict[str, Any]:
         "pending": serving.pending,
         "refused": [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest],
         "outcomes": sockets.dispatcher.outcomes,
-        "backends": {name: _backend(each) for name, each in serving.build.backends.items()},
+        "backends": {
+            name: _backend(each, serving.sessions.tellers.get(name))
+            for name, each in serving.build.backends.items()
+        },
         **_cluster(serving),
     }
 
 
-def _backend(backend: HttpBackend) -> dict[str, Any]:
+def _backend(backend: HttpBackend, teller: Teller | None) -> dict[str, Any]:
     figures = backend.figures
     recent, seconds = figures.recent.buckets()
     return {
@@ -178,6 +185,18 @@ def _backend(backend: HttpBackend) -> dict[str, Any]:
         "calls_per_second": sum(recent) / seconds,
         "recent": recent,
         "gone": sorted(backend.gone),
+        "sessions": teller and _sessions(teller),
+    }
+
+
+def _sessions(teller: Teller) -> dict[str, int]:
+    return {
+        "sockets": len(teller.present),
+        "waiting": teller.spool.entries,
+        "bytes": teller.spool.size,
+        "told": teller.told,
+        "retries": teller.retries,
+        "dropped": teller.spool.dropped,
     }
 
 

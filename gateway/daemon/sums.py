@@ -154,6 +154,8 @@ def _backends(found: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dic
             total[key] = _counts([total[key], facts[key]])
         total["recent"] = [*map(sum, zip(total["recent"], facts["recent"], strict=True))]
         total["gone"] = sorted({*total["gone"], *facts["gone"]})
+        if facts["sessions"]:
+            total["sessions"] = _counts([total["sessions"] or {}, facts["sessions"]])
     return sums
 
 

@@ -217,7 +217,8 @@ class Worker:
         """Make what serves, and connect it with the other members."""
         assert self._start is not None
         assert self._counts is not None
-        serving, mesh = Serving(build, self._start.override), self._mesh
+        serving = Serving(build, self._start.override, home=self._start.home)
+        mesh = self._mesh
         load = serving.sockets.dispatcher.in_flight.load
         serving.public.rule = AcceptRule(self._counts, self._start.number, lambda: load.is_high)
         mesh.on_joined.clear()  # what was made of a snapshot that was refused
@@ -226,6 +227,7 @@ class Worker:
         self._emitter = join(serving, mesh, self._start.number)
         Shares(serving.sockets.engine, serving.sockets.hub.rooms, mesh)
         Tallies(serving.sockets.live, mesh)
+        mesh.on_lost.append(lambda peer: serving.sessions.look())
         mesh.tell()
         return serving
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from gateway.backends.sessions import Home
 from gateway.cluster.handover import Link
 from gateway.config.model import GatewayConfig, ServerConfig
 from gateway.daemon.control import (
@@ -88,14 +89,15 @@ class _Door:
 class WorkerFleet:
     """A fleet of `count` workers.
 
-    `override` takes precedence over the file's `server` block, and `inherited`, a socket for
-    clients that listens already, over everything. `former` is as of `Listener`. `log_format` and
-    `verbose` are those of the log.
+    `home` is where their spools are. `override` takes precedence over the file's `server` block,
+    and `inherited`, a socket for clients that listens already, over everything. `former` is as of
+    `Listener`. `log_format` and `verbose` are those of the log.
     """
 
     def __init__(
         self,
         count: int,
+        home: Home,
         override: Mapping[str, Any],
         inherited: socket.socket | None,
         former: socket.socket | None,
@@ -105,6 +107,7 @@ class WorkerFleet:
     ) -> None:
         self.snapshot: Snapshot | None = None
         self.generation = 0
+        self._home = home
         self._override, self._inherited = dict(override), inherited
         self._log_format: Format | None = log_format
         self._verbose = verbose
@@ -297,7 +300,8 @@ class WorkerFleet:
         return [worker for worker in self.workers if worker.state == "serving"]
 
     def _start(self, number: int, tag: str) -> Start:
-        return Start(number, tag, self._override, self._log_format, self._verbose)
+        home, override = self._home, self._override
+        return Start(number, tag, home, override, self._log_format, self._verbose)
 
     async def _restart(self, worker: Worker) -> None:
         """Start a worker again, to serve what the others do. Raises what `Supervisor` says."""

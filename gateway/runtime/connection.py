@@ -6,12 +6,21 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
+from typing import Protocol
 
 from gateway.api import Gateway, Namespace, Socket
 from gateway.context import Context, Services
 from gateway.limits import LimitName
 
-__all__ = ["ACCEPTED", "CONNECTING", "LEFT", "Connection", "ConnectionContext", "State"]
+__all__ = [
+    "ACCEPTED",
+    "CONNECTING",
+    "LEFT",
+    "Connection",
+    "ConnectionContext",
+    "State",
+    "Witness",
+]
 
 
 class State(Enum):
@@ -29,6 +38,14 @@ class State(Enum):
 
 # Read for every packet, and enum members are slow to look up.
 CONNECTING, ACCEPTED, LEFT = State.CONNECTING, State.ACCEPTED, State.LEFT
+
+
+class Witness(Protocol):
+    """Takes note of each socket that is accepted, and then of its end. Raises nothing."""
+
+    def accepted(self, socket: Socket) -> None: ...
+
+    def left(self, socket: Socket, reason: str) -> None: ...
 
 
 class ConnectionContext(Context):

@@ -26,6 +26,7 @@ from gateway.runtime.connection import (
     Connection,
     ConnectionContext,
     State,
+    Witness,
 )
 from gateway.runtime.gateway_events import hear, run_event
 from gateway.runtime.identity import identify
@@ -61,7 +62,8 @@ class Dispatcher:
     """Runs connections and packets through the chains of the generation in `live`.
 
     `outcomes` counts packets by outcome; a plugin's own codes count as `rejected`. `unheard` counts
-    published events that a `cluster` route did not get, because too much was in flight.
+    published events that a `cluster` route did not get, because too much was in flight. `witness`
+    takes note of sockets; `None` if nobody does.
     """
 
     def __init__(self, live: Live) -> None:
@@ -69,6 +71,7 @@ class Dispatcher:
         self.in_flight = InFlight()
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.unheard = 0
+        self.witness: Witness | None = None
         self._leaving: deque[tuple[Generation, Connection, str]] = deque()
 
     def serves(self, namespace: str) -> bool:
@@ -121,6 +124,8 @@ class Dispatcher:
         former = connection.end()
         if former is LEFT:
             return
+        if former is ACCEPTED and self.witness is not None:
+            self.witness.left(connection.socket, reason)
         for task in connection.cancellable:
             self.live.cancellations.cancel(task, "disconnect")
         generation, namespace = self._newest(connection)
@@ -179,6 +184,8 @@ class Dispatcher:
         """
         generation, namespace = self._newest(connection)
         identify(connection, namespace)
+        if self.witness is not None:
+            self.witness.accepted(connection.socket)
         connection.accept()
         route = namespace.events.get("connect")
         if route is None or connection.state is not ACCEPTED:  # sending to it may have ended it

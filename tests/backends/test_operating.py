@@ -34,14 +34,14 @@ def project(folder: Path, url: str, **more: Any) -> Path:
     return write(folder, json.dumps(config))
 
 
-async def metrics(folder: Path) -> dict[str, float]:
+async def metrics(folder: Path, prefix: str = "sockgw_backend_") -> dict[str, float]:
     connector = aiohttp.UnixConnector(str(folder / "admin.sock"))
     async with (
         aiohttp.ClientSession(connector=connector) as http,
         http.get("http://localhost/metrics") as answer,
     ):
         lines = (await answer.text()).splitlines()
-    told = [line.rsplit(" ", 1) for line in lines if line.startswith("sockgw_backend_")]
+    told = [line.rsplit(" ", 1) for line in lines if line.startswith(prefix)]
     return {name: float(value) for name, value in told}
 
 

@@ -58,6 +58,20 @@ def findings(folder: Path, config: str) -> list[str]:
             ),
         ),
         (
+            GUARDED + 'cluster: {name: shop, nats: {url: "nats://10.0.0.5"}}',
+            (
+                "2:29: high: cluster.nats: no password: who reaches this NATS can send to all "
+                "clients; write token: ${NATS_TOKEN}, which NATS requires"
+            ),
+        ),
+        (
+            GUARDED + 'cluster: {nats: {url: "nats://10.0.0.5", token: "${SECRET}"}}',
+            (
+                "2:23: low: cluster.nats.url: the password goes to NATS without TLS; "
+                "write tls://, or keep NATS in a network of its own"
+            ),
+        ),
+        (
             GUARDED + 'cluster: {redis: {url: "redis://127.0.0.1"}}',
             (
                 "2:10: low: cluster: the name that every Socket.IO server has by default: "
@@ -401,3 +415,17 @@ def test_no_plugin_is_run(here: Path) -> None:
     write(here, GUARDED, auth="open('ran', 'w')")
     assert invoke("audit").stdout == "no findings\n"
     assert not (here / "ran").exists()
+
+
+def test_a_spool_that_others_may_write(here: Path) -> None:
+    folder = here / "spool"
+    folder.mkdir()
+    backend = "backends: {a: {url: 'unix:a.sock', sessions: {spool: {folder: spool}}}}\n"
+    folder.chmod(0o700)
+    assert findings(here, GUARDED + backend) == []
+    folder.chmod(0o777)
+    [line] = findings(here, GUARDED + backend)
+    assert line == (
+        "gateway.yaml:2:63: medium: backends.a.sessions.spool.folder: any user of this machine may "
+        "delete what a backend is to be told; chmod 700"
+    )

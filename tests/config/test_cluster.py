@@ -9,9 +9,10 @@ import pytest
 from gateway.config import load
 from gateway.config.model import (
     AcceptConfig,
+    BusTlsConfig,
     ClusterConfig,
+    NatsConfig,
     RedisConfig,
-    RedisTlsConfig,
     SentinelConfig,
 )
 from gateway.errors import ConfigError
@@ -44,10 +45,25 @@ def test_redis_is_where_the_block_says(tmp_path: Path, redis: str, expected: Red
     assert cluster(tmp_path, f"cluster: {{redis: {{{redis}}}}}") == ClusterConfig(expected)
 
 
+@pytest.mark.parametrize(
+    ("nats", "expected"),
+    [
+        ("url: nats://h", NatsConfig(("nats://h",))),
+        ('url: "tls://h:7", token: t', NatsConfig(("tls://h:7",), token="t", is_tls=True)),
+        (
+            "url: [nats://a, nats://b], username: u, password: p",
+            NatsConfig(("nats://a", "nats://b"), "u", "p"),
+        ),
+    ],
+)
+def test_nats_is_where_the_block_says(tmp_path: Path, nats: str, expected: NatsConfig) -> None:
+    assert cluster(tmp_path, f"cluster: {{nats: {{{nats}}}}}") == ClusterConfig(nats=expected)
+
+
 def test_files_of_tls_are_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     found = cluster(tmp_path, "cluster: {redis: {url: redis://h, tls: {ca: ca.pem}}}")
-    tls = RedisTlsConfig(ca=tmp_path / "ca.pem")
+    tls = BusTlsConfig(ca=tmp_path / "ca.pem")
     assert found == ClusterConfig(RedisConfig("h", is_tls=True, tls=tls))
 
 
@@ -84,14 +100,15 @@ def test_without_a_cluster_there_is_none(tmp_path: Path) -> None:
     assert cluster(tmp_path, "cluster:") is None
 
 
+@pytest.mark.parametrize("engine", ["redis", "nats"])
 def test_a_missing_library_is_a_problem_that_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     monkeypatch.setattr("gateway.config.cluster.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as raised:
-        cluster(tmp_path, "cluster: {redis: {url: redis://h}}")
+        cluster(tmp_path, f"cluster: {{{engine}: {{url: {engine}://h}}}}")
     (problem,) = raised.value.problems
     assert str(problem).endswith(
-        "gateway.yaml:2:11: cluster.redis: needs a library that is not installed: "
-        "pip install 'sockgw[redis]'"
+        f"gateway.yaml:2:11: cluster.{engine}: needs a library that is not installed: "
+        f"pip install 'sockgw[{engine}]'"
     )

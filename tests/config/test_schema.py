@@ -19,14 +19,17 @@ from gateway.config import (
     ReloadConfig,
     RouteConfig,
     ServerConfig,
+    SessionsConfig,
+    SpoolConfig,
     TlsConfig,
     Use,
 )
 from gateway.config.model import (
     AcceptConfig,
+    BusTlsConfig,
     ClusterConfig,
     GatewayConfig,
-    RedisTlsConfig,
+    NatsConfig,
     SentinelConfig,
 )
 from gateway.config.schema import CHECKOUT, INSTALLED, schema_text
@@ -96,12 +99,15 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     assert names(AdminConfig) == properties["admin"]
     assert names(LogConfig) == properties["log"]
     assert names(ClusterConfig) == properties["cluster"]
-    assert names(RedisTlsConfig) == properties["cluster.tls"]
+    assert names(BusTlsConfig) == properties["cluster.tls"]
+    assert names(NatsConfig, "urls", "is_tls") | {"url"} == properties["cluster.nats"]
     assert names(SentinelConfig) == properties["cluster.sentinel"]
     assert names(AcceptConfig, "source") | {"from"} == properties["cluster.accept"]
     headers = {"forward", "set"}
     assert names(BackendConfig, "socket", *headers) | {"headers"} == properties["backend"]
     assert headers == properties["backend_headers"]
+    assert names(SessionsConfig) == properties["backend_sessions"]
+    assert names(SpoolConfig, "at") == properties["spool"]
     assert names(NamespaceConfig, "is_whole") == properties["namespace"]
     assert names(NamespaceLimits) == properties["namespace_limits"]
     assert names(RouteConfig, "use") == properties["route"] - {"use", "with"}
@@ -139,7 +145,16 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
                 "limits": defaults(DEFS["limits"]),
                 "admin": defaults(DEFS["admin"]),
                 "log": defaults(DEFS["log"]),
-                "backends": {"shop": {"url": "http://shop", **defaults(DEFS["backend"])}},
+                "backends": {
+                    "shop": {
+                        "url": "http://shop",
+                        **defaults(DEFS["backend"]),
+                        "sessions": {
+                            **defaults(DEFS["backend_sessions"]),
+                            "spool": defaults(DEFS["spool"]),
+                        },
+                    }
+                },
                 "namespaces": {
                     "/": {
                         **defaults(DEFS["namespace"]),
@@ -155,7 +170,7 @@ def test_the_config_has_the_defaults_of_the_schema(load_text: Load) -> None:
     assert explicit.limits == silent.limits == Limits()
     assert explicit.log == silent.log == LogConfig()
     assert (explicit.admin, silent.admin) == (AdminConfig(), None)
-    assert explicit.backends == {"shop": BackendConfig("http://shop")}
+    assert explicit.backends == {"shop": BackendConfig("http://shop", sessions=SessionsConfig())}
     assert silent.backends == {}
     assert explicit.services == silent.services
     assert [folder for folder, _ in explicit.plugins] == [folder for folder, _ in silent.plugins]
@@ -194,6 +209,8 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/admin/socket",
         "/cluster",
         "/cluster/redis",
+        "/cluster/nats",
+        *(f"/cluster.nats/{key}" for key in ("url", "username", "password", "token", "tls")),
         "/cluster.redis/url",
         "/cluster.redis/username",
         "/cluster.redis/password",
@@ -213,8 +230,10 @@ def test_every_default_but_an_optional_one_is_told() -> None:
         "/api",
         *(f"/api/{key}" for key in ("socket", "tls", "tokens")),
         *(f"/api_token/{key}" for key in ("name", "token", "scopes")),
+        "/backend/sessions",
         "/backend/sign",
         "/backend/url",
+        "/spool/folder",
         "/handshake_middleware/use",
         "/connection_middleware/use",
         "/packet_middleware/use",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -19,11 +20,12 @@ from tests.daemon_in_loop import served
 from tests.deadline import deadline, until
 from tests.gateway_files import write
 from tests.ports import free_port
+from tests.programs.nats import Nats, nats
 from tests.programs.redis import Redis, redis
 from tests.raw_client import raw
 
 CONFIG = """
-cluster: {{name: shop, readyz: {readyz}, redis: {{url: "{url}"}}}}
+cluster: {{name: shop, readyz: {readyz}, {engine}: {{url: "{url}"}}}}
 admin: {{port: {port}}}
 server: {{transports: [websocket]}}
 namespaces:
@@ -38,9 +40,16 @@ async def say(ctx, text):
 """
 
 
-def gateway(folder: Path, redis: Redis, port: int, readyz: str = "always") -> Path:
+ENGINES: dict[str, Callable[[], AbstractAsyncContextManager[Redis | Nats]]] = {
+    "redis": redis,
+    "nats": nats,
+}
+
+
+def gateway(folder: Path, server: Redis | Nats, port: int, readyz: str = "always") -> Path:
     folder.mkdir()
-    text = CONFIG.format(url=redis.url, port=port, readyz=readyz)
+    engine, _, _ = server.url.partition(":")
+    text = CONFIG.format(engine=engine, url=server.url, port=port, readyz=readyz)
     return write(folder, text, plugin=PLUGIN)
 
 
@@ -59,9 +68,10 @@ async def until_status(http: aiohttp.ClientSession, port: int, **expected: objec
             await asyncio.sleep(0.01)
 
 
-async def test_clients_of_two_daemons_share_a_namespace(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_clients_of_two_daemons_share_a_namespace(tmp_path: Path, engine: str) -> None:
     ports = free_port(), free_port()
-    async with redis() as running, AsyncExitStack() as stack:
+    async with ENGINES[engine]() as running, AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         urls = [
             await stack.enter_async_context(served(gateway(tmp_path / str(port), running, port)))
@@ -77,13 +87,14 @@ async def test_clients_of_two_daemons_share_a_namespace(tmp_path: Path) -> None:
         assert [await ada.receive(), await ada.receive()] == ['42["said","hi"]', "430[[2,2]]"]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("readyz", "code"), [("always", 200), ("connected", 503)])
-async def test_status_and_readiness_tell_that_redis_is_away(
-    tmp_path: Path, readyz: str, code: int
+async def test_status_and_readiness_tell_that_the_engine_is_away(
+    tmp_path: Path, readyz: str, code: int, engine: str
 ) -> None:
     port = free_port()
     async with (
-        redis() as running,
+        ENGINES[engine]() as running,
         aiohttp.ClientSession() as http,
         served(gateway(tmp_path / "one", running, port, readyz)),
     ):

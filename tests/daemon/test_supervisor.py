@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from prometheus_client.core import CounterMetricFamily
 
+from gateway.backends.sessions import Home
 from gateway.daemon import supervisor, zygote
 from gateway.daemon.control import Ask, Channel, Message, Metrics, Start
 from gateway.daemon.sums import Sums
@@ -49,7 +51,7 @@ class ZygoteOfTasks(Zygote):
 
 
 def start(number: int, tag: str) -> Start:
-    return Start(number, tag, {}, None, verbose=False)
+    return Start(number, tag, Home(Path("gateway.yaml"), None), {}, None, verbose=False)
 
 
 def packets(sums: Sums, workers: list[Worker]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 from gateway.socketio.listing import TURN, list_rooms, list_sockets
@@ -63,3 +64,27 @@ async def test_a_socket_may_leave_meanwhile(tmp_path: Path) -> None:
         assert clients[1].id in {each.id for each in page}
         ids = sorted(client.id for client in clients)
         assert [each.id for each in page] in ([ids[0], ids[1]], [clients[1].id])
+
+
+async def test_the_copy_of_all_names_is_not_scanned(tmp_path: Path) -> None:
+    """The garbage collector pauses while a page is made, and never for longer."""
+    async with TestGateway(write(tmp_path, CONFIG, join=PLUGIN)) as gateway:
+        names = [f"room-{number:05}" for number in range(4 * TURN)]
+        await gateway.connect(auth={"user": "ann", "rooms": names})
+        rooms, scope = gateway._server.hub.rooms, gateway._server.hub.scope("/")
+        for cancelled in (False, True):
+            one = asyncio.create_task(list_rooms(rooms, "/", "", 5))
+            await asyncio.sleep(0)
+            assert not gc.isenabled()
+            other = asyncio.create_task(list_sockets(rooms, scope, "", 5))
+            await asyncio.sleep(0)
+            if cancelled:
+                one.cancel()
+            await asyncio.wait({one, other})
+            assert gc.isenabled()
+        gc.disable()
+        try:
+            await list_rooms(rooms, "/", "", 5)
+            assert not gc.isenabled()  # whoever has turned it off keeps it so
+        finally:
+            gc.enable()

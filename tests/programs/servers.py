@@ -1,0 +1,61 @@
+"""Servers that tests run, on a port of their own: to be started, killed, frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from typing import Self
+
+from tests.deadline import DEADLINE, deadline
+from tests.ports import free_port
+
+__all__ = ["Server"]
+
+
+class Server:
+    """A server on a free port; `arguments` returns those of the program, which is the first."""
+
+    def __init__(self, *options: str) -> None:
+        self.port = free_port()
+        self.options: Sequence[str] = options
+        self._process: asyncio.subprocess.Process | None = None
+
+    def arguments(self) -> list[str]:
+        raise NotImplementedError
+
+    async def start(self) -> Self:
+        """Start it, empty, and wait until it listens."""
+        nowhere = asyncio.subprocess.DEVNULL
+        self._process = await asyncio.create_subprocess_exec(
+            *self.arguments(), stdout=nowhere, stderr=nowhere, stdin=nowhere
+        )
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    assert self._process.returncode is None, "the server has ended"
+                    await asyncio.sleep(0.01)
+                    continue
+                writer.close()
+                await writer.wait_closed()
+                return self
+
+    async def kill(self) -> None:
+        """Kill it, as a crash does."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            async with deadline():
+                await self._process.wait()
+
+    def freeze(self) -> None:
+        """Let it do nothing, with its connections open."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
