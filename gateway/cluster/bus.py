@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, Protocol
 
+from gateway.cluster.lease import Lease
+
 __all__ = [
     "MOST_BYTES",
     "Bus",
@@ -133,7 +135,8 @@ class Bus(Protocol):
     cannot be sent is dropped and counted; a `volatile` message is dropped earlier. Messages of one
     member arrive in order, or are missing. `receive` gets what arrives. Each function in
     `on_joined` and `on_lost` is called with the tag of the member, and each in `on_beat` now and
-    then if messages can be lost on the way.
+    then if messages can be lost on the way. `lease` is that of the cluster's services; `None` if
+    all members are on one machine.
     """
 
     tag: str
@@ -143,6 +146,9 @@ class Bus(Protocol):
     on_joined: list[Callable[[str], None]]
     on_lost: list[Callable[[str], None]]
     on_beat: list[Callable[[], None]]
+
+    @property
+    def lease(self) -> Lease | None: ...
 
     @property
     def members(self) -> Collection[str]:

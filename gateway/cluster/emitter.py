@@ -66,7 +66,9 @@ class ClusterEmitter:
         hub.member = self.member
         hub.use(self)
         hub.rooms.is_foreign = self._outgoing.is_taken
-        hub.dispatcher.live.pool.lead = self.lead
+        hub.dispatcher.live.pool.leads = {"node": self.lead, "cluster": bus.lease or self.lead}
+        if bus.lease is not None:
+            bus.lease.changed = settle
         bus.receive = self.incoming.receive
         bus.on_beat.append(self._outgoing.last)
         if bus is not local:  # messages can be lost on the way

@@ -2,7 +2,8 @@
 
 Each member tells those that join who it is, and if it leads. One that leads does so until it is
 gone; then, and in the beginning, the lowest worker number leads. Should two lead, because they did
-not know each other, the higher number gives it up.
+not know each other, the higher number gives it up. Members on other machines have a lead of their
+own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from math import inf
 
 from gateway.api import Member
 from gateway.cluster.messages import Hello
@@ -27,8 +29,10 @@ class Lead:
     """The lead, as the member `own` sees it. `others` returns the tags of the other members.
 
     `say` sends a `Hello` to one member, or to all for `None`. `changed` is called when this member
-    gets the lead or gives it up.
+    gets the lead or gives it up. Services may then take as long as they like to end.
     """
+
+    stop_within = inf
 
     def __init__(
         self,
@@ -80,14 +84,15 @@ class Lead:
         self._look()
 
     def _look(self) -> None:
-        leaders = [self._rank(each) for each in self._known.values() if each.leads]
+        beside = [each for each in self._known.values() if each.node == self._own.node]
+        leaders = [self._rank(each) for each in beside if each.leads]
         if self.is_here:
             if any(each < (self._own.number, self._own.tag) for each in leaders):
                 self._set(False)
         elif self._is_leaving:
             pass
         elif not leaders and self._known.keys() >= set(self._others()):
-            ranks = map(self._rank, self._known.values())
+            ranks = map(self._rank, beside)
             if all((self._own.number, self._own.tag) < each for each in ranks):
                 self._set(True)
         if self.is_here or leaders:

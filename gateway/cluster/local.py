@@ -24,6 +24,7 @@ class LocalBus:
     """
 
     is_up = True
+    lease = None
 
     def __init__(self, mesh: Mesh) -> None:
         self.tag = mesh.tag

@@ -122,6 +122,8 @@ class NatsBus:
     `close`. Nobody waits for NATS: what is published meanwhile waits in the outbox for a second.
     """
 
+    lease = None
+
     def __init__(self, tag: str, server: NatsServer, name: str, beat: float = BEAT) -> None:
         self.tag = tag
         self.counts = BusCounts()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from gateway.cluster.bus import MOST_BYTES, BusCounts, Channel, Kind, Receive
+from gateway.cluster.lease import LEASE, Lease
 from gateway.cluster.members import BEAT, Members
 from gateway.cluster.outbox import Outbox
 from gateway.cluster.redis_channels import Channels
@@ -31,7 +32,14 @@ class RedisBus:
     `close`. Nobody waits for Redis: what is published meanwhile waits in the outbox for a second.
     """
 
-    def __init__(self, tag: str, server: Server, channels: Channels, beat: float = BEAT) -> None:
+    def __init__(
+        self,
+        tag: str,
+        server: Server,
+        channels: Channels,
+        beat: float = BEAT,
+        lease: float = LEASE,
+    ) -> None:
         self.tag = tag
         self.counts = BusCounts()
         self._link = Link(server, self._push, lambda: channels.subscribed, self._begin, self._look)
@@ -41,6 +49,8 @@ class RedisBus:
         self.on_lost: list[Callable[[str], None]] = []
         self.on_beat: list[Callable[[], None]] = []
         self._channels = channels
+        self.lease = Lease(tag, channels.cluster, self.ask, lease)
+        self.on_lost.append(lambda member: self.lease.hurry())
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat)
         self._outbox = Outbox(self.counts)
         self._is_flushing = False
@@ -70,6 +80,7 @@ class RedisBus:
 
     async def close(self) -> None:
         """Tell the others that this member leaves, and disconnect."""
+        await self.lease.close()
         self._members.leave()
         self._flush()
         await self._link.close()
@@ -81,16 +92,22 @@ class RedisBus:
             self._connection.send(subscribe(come) + subscribe(gone, b"UN"))
 
     async def strangers(self, namespace: str) -> int:
-        connection, channels = self._connection, self._channels
-        if not channels.has_node or connection is None:
+        channels = self._channels
+        if not channels.has_node:
             return 0
         names = channels.request(namespace), channels.ours(namespace)
         try:
-            async with asyncio.timeout(DEADLINE):
-                _, all_, _, ours = await connection.ask(b"PUBSUB", b"NUMSUB", *names)
+            _, all_, _, ours = await self.ask(b"PUBSUB", b"NUMSUB", *names)
         except (ConnectionError, TimeoutError):
             return 0
         return max(0, int(all_) - int(ours))
+
+    async def ask(self, *command: bytes) -> Any:
+        """Send a command and return the reply. Raises `ConnectionError` or `TimeoutError`."""
+        if self._connection is None:
+            raise ConnectionResetError("Redis is away")
+        async with asyncio.timeout(DEADLINE):
+            return await self._connection.ask(*command)
 
     # Sending
 
@@ -178,6 +195,7 @@ class RedisBus:
         self._members.arrive()
         self._flush()
         self._beat()
+        self.lease.arrive()
 
     def _look(self, now: float) -> str:
         """Do what is due now and then; returns what is wrong with the connection, or `""`."""

@@ -38,7 +38,7 @@ class Channels:
 
     def __init__(self, name: str, tag: str, dialects: Dialects | None = None) -> None:
         dialects = dialects or Dialects()
-        self.has_node = dialects.node
+        self.cluster, self.has_node = name, dialects.node
         self._prefix, self._tag = name.encode(), tag.encode()
         self.beats = self._prefix + b"-members#"
         self._own = self.member(tag)

@@ -185,6 +185,8 @@ class Serving:
 
     async def close(self) -> None:
         """Stop serving and listening; see `shut_down`."""
+        if self.bus is not None and self.bus.lease is not None:
+            self.bus.lease.leave()
         window = self.build.config.reload.close_window
         tell = self.sessions.finish
         await shut_down(self.sockets, self.listener, self.server.stop_timeout, window, tell)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from weakref import WeakSet
@@ -46,6 +46,10 @@ class Lead(Protocol):
     @property
     def is_here(self) -> bool: ...
 
+    @property
+    def stop_within(self) -> float:
+        """Seconds that a service may take to end once the lead is elsewhere."""
+
     async def decide(self) -> None:
         """Wait until it is decided which member has the lead, for a bounded time."""
 
@@ -53,19 +57,19 @@ class Lead(Protocol):
 class ServicePool:
     """The running services, counted by the generations that use them.
 
-    `lead` is `None` for a gateway of one process, which runs all of them.
+    `leads` has one for each scope but `member`; a gateway of one process has none, and runs all.
     """
 
     def __init__(
         self, start_timeout: float = START_TIMEOUT, stop_timeout: float = STOP_TIMEOUT
     ) -> None:
         """Both limits are in seconds, for a single service."""
-        self.lead: Lead | None = None
+        self.leads: Mapping[str, Lead] = {}
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._running: dict[Hashable, _Running | _Placed] = {}
-        self._settling: asyncio.Task[None] | None = None
-        self._is_unsettled = False
+        self._placed: WeakSet[_Placed] = WeakSet()
+        self._settling: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         """The number of running services."""
@@ -96,10 +100,10 @@ class ServicePool:
         return self._services(acquired)
 
     def settle(self) -> None:
-        """Start or stop the placed services here, because the lead has changed."""
-        self._is_unsettled = True
-        if self._settling is None or self._settling.done():
-            self._settling = asyncio.get_running_loop().create_task(self._settle())
+        """Start or stop the placed services here, because a lead has changed."""
+        for placed in tuple(self._placed):
+            placed.give_up()
+            self._settle(placed)
 
     async def release(self, recipes: Mapping[str, Recipe]) -> None:
         """Release services, the last started first; those without a user are closed."""
@@ -121,11 +125,17 @@ class ServicePool:
         async def begin() -> _Running:
             return await _begun(name, recipe, gateway, self._start_timeout)
 
-        if self.lead is None or recipe.scope == "member":
+        lead = self.leads.get(recipe.scope)
+        if lead is None:
             return await begin()
-        placed = _Placed(name, begin)
-        await self.lead.decide()
-        await placed.settle(self.lead.is_here, self._stop_timeout)
+        placed = _Placed(name, lead, begin)
+        await lead.decide()
+        self._placed.add(placed)
+        try:
+            await placed.settle(self._stop_timeout)
+        except BaseException:
+            await placed.end(self._stop_timeout)
+            raise
         return placed
 
     def _services(self, acquired: Mapping[str, Recipe]) -> Services:
@@ -137,22 +147,24 @@ class ServicePool:
             each.seen_in.add(services)
         return services
 
-    async def _settle(self) -> None:
-        assert self.lead is not None
-        while self._is_unsettled:
-            self._is_unsettled = False
-            for running in tuple(self._running.values()):
-                if not isinstance(running, _Placed):
-                    continue
-                was_running = running.is_running
-                try:
-                    await running.settle(self.lead.is_here, self._stop_timeout)
-                except FAULTS as error:
-                    log.error("service %s did not move here", running.name, exc_info=error)
-                    asyncio.get_running_loop().call_later(RETRY, self.settle)
-                if running.is_running is not was_running:
-                    what = "no longer runs here" if was_running else "runs here now"
-                    log.info("service %s %s", running.name, what)
+    def _settle(self, placed: _Placed) -> None:
+        """Start or stop a service if that is due."""
+        if placed.is_settled:
+            return
+        task = asyncio.get_running_loop().create_task(self._move(placed))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _move(self, placed: _Placed) -> None:
+        try:
+            has_changed = await placed.settle(self._stop_timeout)
+        except FAULTS as error:
+            log.error("service %s did not move here", placed.name, exc_info=error)
+            asyncio.get_running_loop().call_later(RETRY, self._settle, placed)
+            return
+        if has_changed:
+            what = "runs here now" if placed.is_running else "no longer runs here"
+            log.info("service %s %s", placed.name, what)
 
 
 async def _begun(name: str, recipe: Recipe, gateway: Gateway, limit: float) -> _Running:
@@ -221,11 +233,15 @@ class _Running:
 
 
 class _Placed:
-    """One service that runs here or on another member, `seen_in` by generations that know it."""
+    """One service that runs where its lead is, `seen_in` by generations that know it."""
 
-    def __init__(self, name: str, begin: Callable[[], Awaitable[_Running]]) -> None:
+    def __init__(
+        self, name: str, lead: Lead, begin: Callable[[], Coroutine[None, None, _Running]]
+    ) -> None:
         self.name = name
         self.users = 0
+        self._lead = lead
+        self._beginning: asyncio.Task[_Running] | None = None
         self.seen_in: WeakSet[Services] = WeakSet()
         self._begin = begin
         self._running: _Running | None = None
@@ -237,25 +253,53 @@ class _Placed:
         return self._running is not None
 
     @property
+    def is_settled(self) -> bool:
+        """True if it runs, or does not, as its lead says."""
+        return self._is_over or self._lead.is_here is self.is_running
+
+    @property
     def instance(self) -> object:
         assert self._running is not None
         return self._running.instance
 
-    async def settle(self, is_here: bool, limit: float) -> None:
-        """Start it if its place is here, and stop it, within `limit` seconds, if it is not."""
+    def give_up(self) -> None:
+        """Do not start it, if that is under way and it is not to run here by now."""
+        if self._beginning is not None and (self._is_over or not self._lead.is_here):
+            self._beginning.cancel()
+
+    async def settle(self, limit: float) -> bool:
+        """Start it if its lead is here, and stop it, within `limit` seconds, if it is not.
+
+        Returns true if that has changed something. Raises whatever the start raises.
+        """
         async with self._lock:
-            if is_here and self._running is None and not self._is_over:
-                self._running = await self._begin()
-                for services in self.seen_in:
-                    services._instances[self.name] = self._running.instance
-            elif not is_here and self._running is not None:
-                await self._stop(limit)
+            was_running = self.is_running
+            if self._lead.is_here and not was_running and not self._is_over:
+                await self._start()
+            if not self._lead.is_here and self._running is not None:
+                await self._stop(min(limit, self._lead.stop_within))
+            return self.is_running is not was_running
 
     async def end(self, limit: float) -> None:
         """Stop it for good."""
+        self._is_over = True
+        self.give_up()
         async with self._lock:
-            self._is_over = True
             await self._stop(limit)
+
+    async def _start(self) -> None:
+        self._beginning = asyncio.create_task(self._begin())
+        try:
+            self._running = await self._beginning
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return  # it was given up
+        finally:
+            self._beginning = None
+        for services in self.seen_in:
+            services._instances[self.name] = self._running.instance
 
     async def _stop(self, limit: float) -> None:
         running, self._running = self._running, None

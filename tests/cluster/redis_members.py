@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.cluster.accept import Accept, Rule
 from gateway.cluster.emitter import ClusterEmitter
+from gateway.cluster.lease import LEASE
 from gateway.cluster.local import LocalBus
 from gateway.cluster.peer import Mesh
 from gateway.cluster.redis import RedisBus
@@ -28,13 +29,20 @@ BEAT = 0.3
 class RedisMember(TestGateway):
     """A gateway on a Redis, with what it accepts of others."""
 
-    def __init__(self, file: Path, redis: Redis, tag: str, accept: Accept | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        redis: Redis,
+        tag: str,
+        accept: Accept | None = None,
+        lease: float = LEASE,
+    ) -> None:
         super().__init__(file, {})
         accept = accept or Accept()
         channel = "socketio" if "python-socketio" in accept.rules else ""
         dialects = Dialects("node" in accept.rules, channel)
         channels = Channels("socket.io", tag, dialects)
-        self.bus = RedisBus(tag, Server(port=redis.port), channels, BEAT)
+        self.bus = RedisBus(tag, Server(port=redis.port), channels, BEAT, lease)
         self._server.engine.tag = tag
         local = LocalBus(Mesh(tag))
         self.emitter = ClusterEmitter(self._server.hub, self.bus, 1, accept, local)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from gateway.cluster.redis import RedisBus
+from gateway.cluster.redis_channels import Channels
+from gateway.cluster.redis_connection import Server, pack
+from tests.cluster.cut_wire import cut_wire
 from tests.cluster.redis_members import RedisMember, members
 from tests.deadline import until
 from tests.gateway_files import write
@@ -177,3 +182,92 @@ async def test_what_redis_refuses_is_told(tmp_path: Path) -> None:
         await until(lambda: member.bus.state.fault)
         assert "NOAUTH" in member.bus.state.fault
         await member.bus.close()
+
+
+async def test_a_deaf_subscriber_connects_again(traffic: Traffic) -> None:
+    """Redis answers it, but what is published does not reach it any more."""
+    two = traffic.two.bus
+    await traffic.emit(10)
+    connection = two._link.connection
+    assert connection is not None
+    connection.send(pack((b"UNSUBSCRIBE",)) + pack((b"PUNSUBSCRIBE",)))
+    await traffic.emit_while(lambda: not two.state.changes)
+    await traffic.settle()
+    traffic.check()
+    assert traffic.missed > 0
+    assert traffic.one.bus.state.changes == 0
+
+
+async def test_redis_closes_the_connections_of_subscribers(traffic: Traffic) -> None:
+    one, two = traffic.one.bus, traffic.two.bus
+    await traffic.emit(10)
+    assert (await traffic.redis.command("CLIENT KILL TYPE pubsub")).startswith(b":")
+    await traffic.emit_while(lambda: not (one.state.changes and two.state.changes))
+    await traffic.settle()
+    traffic.check()
+    assert (one.state.changes, two.state.changes) == (1, 1)
+
+
+async def test_a_slow_member_is_cut_off_and_counts_what_it_missed(
+    traffic: Traffic,
+) -> None:
+    limit = "CONFIG SET client-output-buffer-limit 'pubsub 200000 0 0'"
+    assert await traffic.redis.command(limit) == b"+OK"
+    connection = traffic.two.bus._link.connection
+    assert connection is not None
+    assert connection._transport is not None
+    connection._transport.pause_reading()
+    large = "x" * 900_000
+    count = 0
+    while not traffic.two.bus.state.changes:
+        await traffic.one.gateway.of("/").emit("large", large)
+        await traffic.emit()
+        count += 1
+        await asyncio.sleep(0.05)
+    await traffic.settle()
+    assert traffic.near == list(range(1, traffic.sent + 1))
+    assert traffic.far == sorted(set(traffic.far))
+    lost = traffic.sent - len(traffic.far)
+    assert lost <= traffic.missed <= lost + count
+
+
+async def test_a_user_without_channels_is_told(tmp_path: Path) -> None:
+    async with redis() as running:
+        acl = "ACL SETUSER gate on >secret +@all ~* resetchannels"
+        assert await running.command(acl) == b"+OK"
+        server = Server(port=running.port, username="gate", password="secret")
+        bus = RedisBus("tag-0", server, Channels("test", "tag-0"))
+        bus.start()
+        await until(lambda: bus.state.fault)
+        assert "NOPERM" in bus.state.fault
+        await bus.close()
+
+
+@pytest.mark.parametrize("way", ["both", "to_redis", "from_redis"])
+async def test_a_member_behind_a_network_that_drops_everything(tmp_path: Path, way: str) -> None:
+    """No connection is closed: packets are gone, each way or both."""
+    async with redis() as running, AsyncExitStack() as stack:
+        wall = await stack.enter_async_context(cut_wire(running.port))
+        file = write(tmp_path, CONFIG)
+        one, two = RedisMember(file, running, "tag-0"), RedisMember(file, running, "tag-1")
+        two.bus._link._server = Server(port=wall.port)
+        for member in (one, two):
+            await stack.enter_async_context(member)
+            member.bus.serve(["/"])
+            member.bus.start()
+            stack.push_async_callback(member.bus.close)
+        await until(lambda: one.bus.members and two.bus.members)
+        traffic = Traffic(running, [one, two])
+        tasks = await traffic.listen()
+        await traffic.emit(10)
+        await until(lambda: len(traffic.far) == 10)
+        wall.drops = {"to_redis", "from_redis"} if way == "both" else {way}
+        await traffic.emit_while(lambda: two.bus.is_up or one.bus.members)
+        wall.drops = set()
+        await traffic.settle()
+        traffic.check()
+        assert traffic.missed > 0
+        assert one.bus.state.changes == 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

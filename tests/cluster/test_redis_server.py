@@ -23,16 +23,20 @@ async def connecting(server: Server) -> AsyncIterator[RedisBus]:
 
 async def test_a_password_and_a_user_that_may_do_what_is_needed() -> None:
     commands = "hello ping publish subscribe psubscribe unsubscribe punsubscribe pubsub role"
+    commands += " eval get set"
     allowed = " ".join(f"+{each}" for each in commands.split())
     async with redis() as running:
         answer = await running.command(
-            *("ACL SETUSER gate on >secret allchannels", "-@all", allowed)
+            *("ACL SETUSER gate on >secret allchannels ~test-lead -@all", allowed)
         )
         assert answer == b"+OK"
         server = Server(port=running.port, username="gate", password="secret")
         async with connecting(server) as bus:
             await until(lambda: bus.is_up or bus.state.fault)
             assert bus.state.fault == ""
+            assert await running.command("SET test-lead free") == b"+OK"
+            await bus.lease.decide()
+            assert bus.lease.is_here
         async with connecting(Server(port=running.port, username="gate", password="x")) as bus:
             await until(lambda: bus.state.fault)
             assert bus.state.fault.startswith("WRONGPASS")

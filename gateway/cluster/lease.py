@@ -1,0 +1,195 @@
+"""The lease: the one member of a cluster that runs services of which there is only one.
+
+A key in Redis names its holder, who writes a new value each third of the lease. Another takes it
+once it has seen the same value for a whole lease, by its own clock and on one connection: so
+neither the clock of Redis, nor one that is emptied, restored or replaced, lets two hold it. The
+holder counts from before it sent its last value, and gives the lease up when two thirds are over:
+its services have the last third to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["LEASE", "Lease"]
+
+LOG = logging.getLogger("sockgw.cluster")
+
+LEASE = 7.5
+"""Seconds that a lease holds. With the third until others look, it has moved within ten."""
+
+DECIDE = 2.0
+"""Seconds that the start of a service waits until it is known if the lease is here."""
+
+KEPT = b"3600"
+"""Seconds that Redis keeps the key of a cluster that is gone."""
+
+ROUNDS = 3
+"""Attempts at a time to replace a value that others replace too."""
+
+FREE = b"free"
+"""What the key says when its holder has given it back."""
+
+MARK = b"? "
+"""What a value begins with that was written because there was none: nobody holds it yet."""
+
+SWAP = b"""local found = redis.call('GET', KEYS[1]) or ''
+if found ~= ARGV[1] then return found end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return ARGV[2]"""
+"""Replaces a value, unless it is another by now; returns the one that is there then."""
+
+Ask = Callable[..., Awaitable[Any]]
+"""Sends a command to Redis and returns the reply. Raises `OSError` or `TimeoutError`."""
+
+
+class Lease:
+    """The lease `name` as the member `tag` sees it; `changed` is called when it comes or goes.
+
+    It is sought from the first `decide` on. `stop_within` are the seconds that services may take
+    to end when it goes, `seconds` those that it holds.
+    """
+
+    def __init__(self, tag: str, name: str, ask: Ask, seconds: float = LEASE) -> None:
+        self.is_here = False
+        self.changed: Callable[[], None] = _ignore
+        self.stop_within = 0.9 * seconds / 3
+        self._tag, self._key = tag.encode(), f"{name}-lead".encode()
+        self._ask = ask
+        self._seconds = seconds
+        self._written = 0
+        self._seen, self._since = b"", 0.0
+        self._fault = ""
+        self._task: asyncio.Task[None] | None = None
+        self._end: asyncio.TimerHandle | None = None
+        self._hurry = asyncio.Event()
+        self._decided = asyncio.Event()
+        self._is_leaving = False
+
+    async def decide(self) -> None:
+        """Seek the lease from now on, and wait until it is known if it is here.
+
+        At most two seconds, and not at all while Redis is away.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DECIDE):
+                await self._decided.wait()
+
+    def leave(self) -> None:
+        """Do not get it any more: this member ends."""
+        self._is_leaving = True
+
+    def arrive(self) -> None:
+        """Look at once, because there is a new connection: what was seen on another is nothing."""
+        self._seen = b""
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Look at once: a member is gone."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Give it back, once the services have ended."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        self._set(False)
+        with suppress(OSError, TimeoutError):
+            found = await self._ask(b"GET", self._key)
+            if found is not None and self._is_own(found):
+                await self._swap(found, FREE)
+
+    async def _run(self) -> None:
+        while True:
+            self._hurry.clear()
+            try:
+                await self._look()
+            except (OSError, TimeoutError) as error:
+                self._tell(error)
+            else:
+                self._fault = ""
+            self._decided.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause()):
+                    await self._hurry.wait()
+
+    def _pause(self) -> float:
+        """Seconds until the next look: when it is due, and not later than a third."""
+        third = self._seconds / 3
+        if self.is_here or not self._seen:
+            return third
+        now = asyncio.get_running_loop().time()
+        return min(third, max(0.01, self._since + self._seconds - now))
+
+    async def _look(self) -> None:
+        """Take the lease, or keep it, if that may be. Raises `OSError` or `TimeoutError`."""
+        found = await self._ask(b"GET", self._key) or b""
+        if not (found or self.is_here):
+            found = await self._swap(b"", MARK + self._new())
+        for _ in range(ROUNDS):
+            if not self._may_take(found):
+                break
+            sent, new = asyncio.get_running_loop().time(), self._new()
+            found = await self._swap(found, new)
+            if found == new:
+                self._hold(sent)
+                return
+        self._set(False)
+
+    def _may_take(self, found: bytes) -> bool:
+        if self.is_here and (not found or found.startswith(MARK)):  # Redis has lost it
+            return True
+        if self._is_leaving and not self.is_here:
+            return False
+        if found == FREE or self._is_own(found):
+            return True
+        now = asyncio.get_running_loop().time()
+        if found != self._seen:
+            self._seen, self._since = found, now
+        return now - self._since >= self._seconds
+
+    def _hold(self, sent: float) -> None:
+        """Have it, counted from a time of the loop's clock."""
+        loop = asyncio.get_running_loop()
+        until = sent + 2 * self._seconds / 3
+        if until > loop.time():
+            self._set(True)
+            self._end = loop.call_at(until, self._set, False)
+
+    def _set(self, is_here: bool) -> None:
+        if self._end is not None:
+            self._end.cancel()
+        if self.is_here is not is_here:
+            self.is_here, self._seen = is_here, b""
+            LOG.debug("the lease %s", "is here" if is_here else "is no longer here")
+            self.changed()
+
+    def _tell(self, error: OSError) -> None:
+        """Log that Redis refuses what the lease needs, once; that it is away is told elsewhere."""
+        is_away = isinstance(error, ConnectionResetError | TimeoutError)
+        if not is_away and str(error) != self._fault:
+            LOG.warning("services with scope: cluster cannot run here: Redis says: %s", error)
+            self._fault = str(error)
+
+    def _is_own(self, value: bytes) -> bool:
+        return value.startswith(self._tag + b" ")
+
+    def _new(self) -> bytes:
+        """Return a value that was never there before."""
+        self._written += 1
+        return b"%b %d" % (self._tag, self._written)
+
+    async def _swap(self, former: bytes, new: bytes) -> bytes:
+        found: bytes = await self._ask(b"EVAL", SWAP, b"1", self._key, former, new, KEPT)
+        return found
+
+
+def _ignore() -> None:
+    """Have no services."""
