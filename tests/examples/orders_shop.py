@@ -25,6 +25,14 @@ PORTS = {"gateway": "7001", "api": "7003", "orders": "9001", "support": "9002"}
 STAMPS = (".venv/installed", "node_modules/installed")
 
 
+# A shell has what it runs in the background ignore Ctrl-C, and that is inherited.
+HEEDS_CTRL_C = """\
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 class Shop:
     """A copy of the example in `folder`; `ports` are those it listens on."""
 
@@ -41,6 +49,7 @@ class Shop:
     async def make(self, *targets: str) -> asyncio.subprocess.Process:
         """Begin to make targets, as somebody does in a terminal of its own."""
         return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", HEEDS_CTRL_C),
             *("make", f"BIN={Path(sys.executable).parent}", f"NODE={NODE}", *targets),
             cwd=self.folder,
             env={**os.environ, "XDG_STATE_HOME": str(self.folder / "state")},

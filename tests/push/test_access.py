@@ -136,7 +136,8 @@ async def test_an_address_that_is_taken_refuses_the_reload(tmp_path: Path) -> No
 
 
 async def test_what_the_log_says(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "sockgw.push")
+    for logger in ("sockgw.push", "sockgw.engine"):
+        caplog.set_level(logging.DEBUG, logger)
     async with pushed(file) as (api, _):
         await api.post("emit", EMIT, token="shop")
         await api.post("disconnect", {"target": {"namespace": "shop", "users": ["a"]}})
