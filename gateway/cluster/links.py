@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import random
 import ssl
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from gateway.cluster.link_requests import LinkExchange, RelayExchange
 from gateway.cluster.members import Members
 from gateway.cluster.peer import Frame, Peer
 from gateway.cluster.requests import head_of
+from gateway.cluster.retrying import Pauses, words
 from gateway.engineio.engine import Engine, Forward
 from gateway.http.connection import HttpServer
 from gateway.http.exchange import Connection, Exchange
@@ -38,9 +37,6 @@ LOG = logging.getLogger("sockgw.cluster")
 
 DIAL = 2.0
 """Seconds to connect and greet."""
-
-PAUSES = 0.05, 2.0
-"""Seconds until the first attempt to connect again, and at most until the next."""
 
 PING = 1.0
 """Seconds between two pings."""
@@ -283,19 +279,17 @@ class Link:
     # The link
 
     async def _run(self) -> None:
-        pause = PAUSES[0]
+        pauses = Pauses()
         while self.address and not self._links.is_near(self.tag):
             try:
                 await self._connect()
             except (OSError, GreetingError, ValueError) as error:
                 self._tell_down(_words(error))
-                await asyncio.sleep(pause * random.uniform(0.5, 1))
-                pause = min(2 * pause, PAUSES[1])
+                await asyncio.sleep(pauses.next())
                 continue
             self._tell_down(await self.peer.gone)
             self._links.lost += 1
-            pause = PAUSES[0]
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            await asyncio.sleep(pauses.first())
         self._links.remove(self.tag)
 
     async def _connect(self) -> None:
@@ -321,7 +315,4 @@ def _words(error: Exception) -> str:
     """Say why there is no link."""
     if isinstance(error, TimeoutError):
         return "it does not answer"
-    number = error.errno if isinstance(error, OSError) else None
-    if number is not None and not isinstance(error, ssl.SSLError):
-        return os.strerror(number).lower()
-    return str(error)
+    return words(error)

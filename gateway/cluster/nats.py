@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import random
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -29,6 +27,7 @@ from nats.errors import Error, NoServersError
 from gateway.cluster.bus import BusCounts, BusState, Channel, Kind, Receive
 from gateway.cluster.members import BEAT, Members
 from gateway.cluster.outbox import MOST_WAITING, Outbox, Outgoing
+from gateway.cluster.retrying import Pauses, words
 
 __all__ = ["NatsBus", "NatsServer"]
 
@@ -39,9 +38,6 @@ DEADLINE = 1.0
 
 LOOK = 0.2
 """Seconds between two looks at what is due."""
-
-PAUSES = 0.05, 2.0
-"""Seconds until the first attempt to connect again, and at most until the next."""
 
 MOST_UNREAD = 4 * MOST_WAITING
 """Bytes that wait for a member that is slow itself; the client drops more, and it is missed."""
@@ -223,16 +219,16 @@ class NatsBus:
 
     async def _run(self) -> None:
         """Connect, and do so again whenever the connection is lost."""
-        pause = PAUSES[0]
+        pauses = Pauses()
         while not self._over.is_set():
             try:
                 client = await _connected(
                     self._server, self._subjects, self._take, self._refused, self._closed
                 )
             except _FAULTS as error:
-                self._tell_away(_words(self._told if isinstance(error, NoServersError) else error))
-                await self._wait(pause)
-                pause = min(2 * pause, PAUSES[1])
+                told = self._told if isinstance(error, NoServersError) else None
+                self._tell_away(words(told or error))
+                await self._wait(pauses.next())
                 continue
             if self._over.is_set():
                 await _close(client)
@@ -248,13 +244,12 @@ class NatsBus:
                 return
             self._tell_away(fault)
             await _close(client)
-            pause = PAUSES[0]
-            await self._wait(pause)
+            await self._wait(pauses.first())
 
     async def _wait(self, pause: float) -> None:
         """Wait before the next attempt to connect; what waits too long meanwhile is dropped."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + pause * random.uniform(0.5, 1)
+        end = loop.time() + pause
         while (left := end - loop.time()) > 0:
             await asyncio.sleep(min(left, LOOK))
             self._outbox.expire(loop.time())
@@ -279,11 +274,11 @@ class NatsBus:
                     confirmed = loop.time()
                     self.beats.echoed()
             except _FAULTS as error:
-                return _words(error)
+                return words(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._due.wait()
-        return _words(client.last_error)
+        return words(client.last_error) if client.last_error else "the connection was closed"
 
     def _beat(self) -> None:
         for beat in self.on_beat:
@@ -353,17 +348,6 @@ async def _close(client: Client) -> None:
     with suppress(*_FAULTS):
         async with asyncio.timeout(DEADLINE):
             await client.close()
-
-
-def _words(error: Exception | None) -> str:
-    """Say why there is no connection."""
-    if (
-        isinstance(error, OSError)
-        and error.errno is not None
-        and not isinstance(error, ssl.SSLError)
-    ):
-        return os.strerror(error.errno).lower()
-    return (str(error) or "it does not answer") if error else "the connection was closed"
 
 
 def _token(text: str) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import random
-import ssl
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any
 
 from gateway.cluster.bus import BusState
 from gateway.cluster.redis_connection import Connection, Server, pack
+from gateway.cluster.retrying import Pauses, words
 
 __all__ = ["DEADLINE", "Link", "subscribe"]
 
@@ -23,9 +21,6 @@ DEADLINE = 1.0
 
 LOOK = 0.2
 """Seconds between two looks at the connection."""
-
-PAUSES = 0.05, 2.0
-"""Seconds until the first attempt to connect again, and at most until the next."""
 
 BATCH = 500
 """Channels that one command subscribes to."""
@@ -80,15 +75,14 @@ class Link:
 
     async def _run(self) -> None:
         """Connect, and do so again whenever the connection is lost."""
-        pause = PAUSES[0]
+        pauses = Pauses()
         while True:
             self._away.clear()
             try:
                 connection = await self._connected()
             except (OSError, TimeoutError) as error:
-                self._tell_away(_words(error))
-                await asyncio.sleep(pause * random.uniform(0.5, 1))
-                pause = min(2 * pause, PAUSES[1])
+                self._tell_away(words(error))
+                await asyncio.sleep(pauses.next())
                 continue
             if not connection.is_open:  # lost in the same turn of the loop
                 continue
@@ -97,8 +91,7 @@ class Link:
                 LOG.info("connected to Redis at %s", self._server.shown)
             self._begin(connection)
             await self._away.wait()
-            pause = PAUSES[0]
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            await asyncio.sleep(pauses.first())
 
     async def _connected(self) -> Connection:
         """Connect and subscribe. Raises `OSError` or `TimeoutError`."""
@@ -141,14 +134,6 @@ class Link:
                 connection.close("it does not answer")
             elif not connection.waits and now - connection.heard > DEADLINE / 2:
                 connection.send(pack((b"PING",)), None)
-
-
-def _words(error: Exception) -> str:
-    """Say why there is no connection."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number is not None and not isinstance(error, ssl.SSLError):
-        return os.strerror(number).lower()
-    return str(error) or "it does not answer"
 
 
 def subscribe(names: Collection[bytes], undo: bytes = b"") -> bytes:

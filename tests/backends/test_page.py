@@ -14,10 +14,11 @@ import pytest
 
 from gateway.testing import Refused, TestGateway
 from tests.backends.conftest import SECRET
-from tests.deadline import deadline, until
+from tests.deadline import until
 from tests.js.install import HERE as JS
 from tests.js.install import NODE
 from tests.ports import free_port
+from tests.programs.servers import listens
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backends.md").read_text()
 BLOCKS = [(found[1], found[2]) for found in re.finditer(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)]
@@ -41,17 +42,7 @@ async def program_on(command: Sequence[str | Path], port: int, folder: Path) -> 
         *command, cwd=folder, env=environ, stdout=quiet, stderr=quiet
     )
     try:
-        async with deadline():
-            while True:
-                assert process.returncode is None
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await asyncio.sleep(0.01)
-                else:
-                    writer.close()
-                    await writer.wait_closed()
-                    break
+        await listens(port, process)
         yield
     finally:
         if process.returncode is None:

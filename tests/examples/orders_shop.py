@@ -16,6 +16,7 @@ from tests.deadline import deadline, until
 from tests.js.install import HERE as JS
 from tests.js.install import NODE
 from tests.ports import free_port
+from tests.programs.servers import listens
 
 __all__ = ["EXAMPLE", "Shop", "copied"]
 
@@ -66,7 +67,7 @@ class Shop:
         reading = asyncio.create_task(_read(process, lines))
         try:
             for each in targets:
-                await _listens(self.ports[each], process)
+                await listens(self.ports[each], process)
             yield
         finally:
             os.killpg(process.pid, signal.SIGINT)
@@ -84,20 +85,6 @@ async def _read(process: asyncio.subprocess.Process, lines: list[str]) -> None:
     assert process.stdout is not None
     while line := await process.stdout.readline():
         lines.append(line.decode())
-
-
-async def _listens(port: int, process: asyncio.subprocess.Process) -> None:
-    async with deadline():
-        while True:
-            assert process.returncode is None
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                await writer.wait_closed()
-                return
 
 
 async def copied(folder: Path) -> Shop:

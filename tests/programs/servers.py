@@ -8,10 +8,10 @@ import signal
 from collections.abc import Sequence
 from typing import Self
 
-from tests.deadline import DEADLINE, deadline
+from tests.deadline import deadline
 from tests.ports import free_port
 
-__all__ = ["Server"]
+__all__ = ["Server", "listens"]
 
 
 class Server:
@@ -31,17 +31,8 @@ class Server:
         self._process = await asyncio.create_subprocess_exec(
             *self.arguments(), stdout=nowhere, stderr=nowhere, stdin=nowhere
         )
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    assert self._process.returncode is None, "the server has ended"
-                    await asyncio.sleep(0.01)
-                    continue
-                writer.close()
-                await writer.wait_closed()
-                return self
+        await listens(self.port, self._process)
+        return self
 
     async def kill(self) -> None:
         """Kill it, as a crash does."""
@@ -59,3 +50,18 @@ class Server:
         """Let it go on."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
+
+
+async def listens(port: int, process: asyncio.subprocess.Process) -> None:
+    """Wait until a process listens on a port."""
+    async with deadline():
+        while True:
+            assert process.returncode is None, "the process has ended"
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
