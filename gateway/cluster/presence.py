@@ -22,6 +22,9 @@ PAUSE = 0.02
 AGAIN = 1.0
 """Seconds until a member is asked again for what was missed."""
 
+REPEAT = 10
+"""Beats after which the number of the last change is told again, though it is the same."""
+
 
 @dataclass(slots=True)
 class _Heard:
@@ -43,6 +46,7 @@ class PresenceExchange:
     def __init__(self, presences: Presences, bus: Bus, outgoing: Outgoing) -> None:
         self._presences, self._bus, self._outgoing = presences, bus, outgoing
         self._state = self._told = 0
+        self._beats = 0
         self._heard: dict[str, _Heard] = {}
         self._telling: dict[str, asyncio.TimerHandle] = {}
         presences.tag = bus.tag
@@ -50,7 +54,7 @@ class PresenceExchange:
         presences.on_settle = self._ask_all
         bus.on_joined.append(self._tell_all)
         bus.on_lost.append(self._lost)
-        bus.on_beat.append(self._tell_state)
+        bus.on_beat.append(self._beat)
 
     # To others
 
@@ -65,11 +69,18 @@ class PresenceExchange:
         has = key in roster.entries(self._bus.tag)
         return wire.Entry(*place, who, roster.meta(self._bus.tag, *key) if has else None)
 
-    def _tell_state(self) -> None:
-        """Tell the number of the last change, with which others see if they have missed some."""
-        if self._state != self._told:
+    def _beat(self) -> None:
+        """Tell the number of the last change, with which others see if they have missed some.
+
+        Both the number and the answer of one that was asked can be lost: so both come again.
+        """
+        self._beats += 1
+        if self._state != self._told or (self._state and self._beats % REPEAT == 0):
             self._told = self._state
             self._outgoing.request("/", wire.Presence(state=self._state))
+        for tag, heard in self._heard.items():
+            if heard.state is None:
+                self._ask(tag, heard)
 
     def _tell_all(self, to: str) -> None:
         """Tell a member all, as it is when each part is sent: changes are told in between."""
