@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+import ssl
 import struct
 from enum import IntEnum
 from typing import Literal, cast, get_args
+
+from gateway.cluster.retrying import words
 
 __all__ = ["REASONS", "GreetingError", "Line", "Purpose", "Reason", "greet", "message", "welcome"]
 
@@ -65,20 +68,21 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
         self._is_over = False
+        self._why = "the other end has closed the connection"
         self._more: asyncio.Future[None] | None = None
 
     @property
     def transport(self) -> asyncio.Transport:
         """The transport. Raises `ConnectionError` if the connection is over, or not made yet."""
         if self._transport is None or self._is_over or self._transport.is_closing():
-            raise ConnectionResetError("the other end has closed the connection")
+            raise ConnectionResetError(self._why)
         return self._transport
 
     async def read(self, size: int) -> bytes:
         """Read so many bytes. Raises `ConnectionError` if fewer come."""
         while len(self._unread) < size:
             if self._is_over:
-                raise ConnectionResetError("the other end has closed the connection")
+                raise ConnectionResetError(self._why)
             self._more = asyncio.get_running_loop().create_future()
             await self._more
         found = bytes(self._unread[:size])
@@ -127,6 +131,8 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_over = True
+        if isinstance(error, ssl.SSLError):
+            self._why = words(error)
         self._wake()
 
     def _wake(self) -> None:
