@@ -19,10 +19,6 @@ class Files:
     key: Path
     ca: Path
 
-    def block(self, *keys: str) -> str:
-        """Write these keys as a block of a gateway's file."""
-        return "{" + ", ".join(f'{key}: "{getattr(self, key)}"' for key in keys) + "}"
-
 
 class Authority:
     """An authority whose files are in `folder`, named after it."""
@@ -37,9 +33,9 @@ class Authority:
         """Sign a certificate of a host."""
         until = datetime(2020, 1, 1, tzinfo=UTC) if is_expired else None
         signed = self._ca.issue_cert(host, not_after=until)
-        at = self._folder / f"{self._name}-{host}-{'expired' if is_expired else 'valid'}"
-        files = Files(at.with_suffix(".cert"), at.with_suffix(".key"), self.file)
-        signed.private_key_pem.write_to_path(files.key)
+        name = f"{self._name}-{host}-{'expired' if is_expired else 'valid'}"
+        cert, key = (self._folder / f"{name}.{kind}" for kind in ("cert", "key"))
+        signed.private_key_pem.write_to_path(key)
         for number, each in enumerate(signed.cert_chain_pems):
-            each.write_to_path(files.cert, append=number > 0)
-        return files
+            each.write_to_path(cert, append=number > 0)
+        return Files(cert, key, self.file)

@@ -16,9 +16,19 @@ import struct
 from enum import IntEnum
 from typing import Literal, cast, get_args
 
-from gateway.cluster.retrying import words
+from gateway.cluster.retrying import REFUSED, words
 
-__all__ = ["REASONS", "GreetingError", "Line", "Purpose", "Reason", "greet", "message", "welcome"]
+__all__ = [
+    "NONCE",
+    "REASONS",
+    "GreetingError",
+    "Line",
+    "Purpose",
+    "Reason",
+    "greet",
+    "message",
+    "welcome",
+]
 
 MAGIC = b"sockgw link 1\n"
 NONCE = 32
@@ -67,7 +77,7 @@ class Line(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
-        self._is_over = False
+        self._is_over = self._has_heard = self._is_tls = False
         self._why = "the other end has closed the connection"
         self._more: asyncio.Future[None] | None = None
 
@@ -122,8 +132,10 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, because uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
 
     def data_received(self, data: bytes) -> None:
+        self._has_heard = True
         self._unread += data
         if len(self._unread) > MOST_UNREAD:
             self.abort()
@@ -133,6 +145,8 @@ class Line(asyncio.Protocol):
         self._is_over = True
         if isinstance(error, ssl.SSLError):
             self._why = words(error)
+        elif not self._has_heard and self._is_tls:
+            self._why += REFUSED
         self._wake()
 
     def _wake(self) -> None:
