@@ -170,7 +170,8 @@ class Incoming:
 
     def _note(self, channel: Channel, sender: str, number: int, *, is_direct: bool = False) -> bool:
         """Count what was missed before a member's message; false if it comes too late itself."""
-        if not number or sender not in self._bus.members:
+        is_known = sender in self._bus.members or self._gaps.is_gone(sender)
+        if not number or not is_known:
             return True
         missed = self._gaps.missed(sender, channel, number, is_direct=is_direct)
         self._bus.counts.missed += missed or 0
