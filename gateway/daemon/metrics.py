@@ -128,6 +128,7 @@ class ServingMetrics:
             ("published", "Messages sent to other members.", counts.published),
             ("received", "Messages of other members.", counts.received),
             ("missed", "Messages of other members that did not arrive.", counts.missed),
+            ("members_lost", "Members that ended without a word.", counts.members_lost),
             ("undecodable", "Messages of other members that were dropped.", counts.undecodable),
             ("unaccepted", "Messages that cluster.accept does not allow.", counts.unaccepted),
             ("unconfirmed", "Messages sent when the connection was lost.", counts.unconfirmed),

@@ -180,6 +180,7 @@ class Serving:
 
     async def give_way(self) -> None:
         """Listen no more: another process takes over."""
+        self._leave_lease()
         await self.listener.give_away()
         if self.links is not None:
             self.links.give_way()
@@ -191,8 +192,7 @@ class Serving:
 
     async def close(self) -> None:
         """Stop serving and listening; see `shut_down`."""
-        if self.bus is not None and self.bus.lease is not None:
-            self.bus.lease.leave()
+        self._leave_lease()
         window = self.build.config.reload.close_window
         tell = self.sessions.finish
         await shut_down(self.sockets, self.listener, self.server.stop_timeout, window, tell)
@@ -202,6 +202,10 @@ class Serving:
             await self.links.close()
         self.handover.close()
         self.sockets.dispatcher.in_flight.load.stop()
+
+    def _leave_lease(self) -> None:
+        if self.bus is not None and self.bus.lease is not None:
+            self.bus.lease.leave()
 
     def _present(self) -> list[Socket]:
         return [each.socket for each in self.sockets.hub.rooms if each.is_connected()]
