@@ -95,6 +95,23 @@ async def until_count(machine: Machine, count: int) -> dict[str, Any]:
     return found
 
 
+def is_well(cluster: dict[str, Any]) -> bool:
+    """Tell what the call of jq in the documents tells by its exit code."""
+    document = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    found = re.search(r"sockgw status --format json \| jq -e '\.cluster \| (.+)'", document)
+    assert found
+    return all(holds(cluster, condition) for condition in found[1].split(" and "))
+
+
+def holds(cluster: dict[str, Any], condition: str) -> bool:
+    """Tell if `.key`, `.key == 1` or `(.key | length) == 1` holds."""
+    found = re.fullmatch(r"\(?\.(\w+)( \| length\))?( == (\d+))?", condition)
+    assert found, condition
+    value = cluster[found[1]]
+    value = len(value) if found[2] else value
+    return bool(value == int(found[4]) if found[3] else value)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_status_and_metrics_tell_that_two_machines_serve_different_files(
     tmp_path: Path, engine: str
@@ -103,6 +120,7 @@ async def test_status_and_metrics_tell_that_two_machines_serve_different_files(
         for each in (one, two):
             found = await until_count(each, 2)
             assert (found["drift"], found["versions"]) == ("", [found["serving"][0]["version"]])
+            assert not is_well(found)
             assert found["differ_since"] >= max(each["since"] for each in found["serving"]) - 1
             assert "sockgw_cluster_configurations 2.0\n" in await each.get("/metrics")
         lines = told(await ask("status", one.file))
@@ -114,6 +132,9 @@ async def test_status_and_metrics_tell_that_two_machines_serve_different_files(
         for each in (one, two):
             found = await until_count(each, 1)
             assert (found["drift"], found["differ_since"]) == ("", None)
+            assert is_well(found)
+            assert not is_well({**found, "up": False})
+            assert not is_well({**found, "versions": ["0.4.0", "0.5.0"]})
             assert "sockgw_cluster_configurations 1.0\n" in await each.get("/metrics")
         lines = told(await ask("status", one.file))
         assert len(lines["members"]) == 2
