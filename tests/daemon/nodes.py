@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from tests.daemon.gateway_of_workers import GatewayOfWorkers, run_workers, until_true
 from tests.deadline import deadline, until
 from tests.gateway_files import write
@@ -20,9 +22,13 @@ from tests.raw_client import Raw, raw
 __all__ = [
     "Somebody",
     "figure",
+    "get",
     "is_whole",
     "node",
     "numbers",
+    "opened",
+    "polling",
+    "port_of",
     "somebody",
     "until_cluster",
     "written",
@@ -40,7 +46,9 @@ namespaces:
   /present:
     <<: *routes
     user: data.name
-    connection_middleware: [own.auth, {{use: builtin.presence, with: {{namespace: true, grace: 1}}}}]
+    connection_middleware:
+      - own.auth
+      - {{use: builtin.presence, with: {{namespace: true, grace: 1}}}}
 """
 CLOCK = """
 services: {{clock: {{use: own.Clock, scope: cluster, with: {{notes: {notes}}}}}}}
@@ -103,10 +111,10 @@ def written(
 
 @asynccontextmanager
 async def node(
-    folder: Path, redis: Redis, workers: int = 1, notes: Path | None = None
+    folder: Path, redis: Redis, workers: int = 1, listen: str = "", notes: Path | None = None
 ) -> AsyncIterator[GatewayOfWorkers]:
     """Run a node as long as the block lasts."""
-    async with run_workers(written(folder, redis.url, workers, notes=notes)) as gateway:
+    async with run_workers(written(folder, redis.url, workers, listen, notes)) as gateway:
         yield gateway
 
 
@@ -169,15 +177,15 @@ class Somebody:
         """Take what comes until the connection ends."""
         while isinstance(packet := await self._client.receive(timeout=None), str):
             kind, rest = packet[:2], packet[2:].removeprefix(self._head)
-            id, bracket, data = rest.partition("[")
+            number, bracket, data = rest.partition("[")
             if kind == "43":
                 (found,) = json.loads(bracket + data) or [None]
-                self._answers.pop(int(id)).set_result(found)
+                self._answers.pop(int(number)).set_result(found)
             elif kind == "42":
-                await self._take(id, *json.loads(bracket + data))
+                await self._take(number, *json.loads(bracket + data))
         self.lost.set()
 
-    async def _take(self, id: str, event: str, *args: Any) -> None:
+    async def _take(self, number: str, event: str, *args: Any) -> None:
         if event == "n":
             self.numbers += args
         elif event == "presence":
@@ -186,7 +194,29 @@ class Somebody:
         elif event == "question":
             self.asked.set()
             if not self._silent:
-                await self._client.send(f"43{self._head}{id}[]")
+                await self._client.send(f"43{self._head}{number}[]")
+
+
+def port_of(gateway: GatewayOfWorkers) -> int:
+    """The port for clients of a node."""
+    return int(gateway.url.rpartition(":")[2])
+
+
+async def get(http: aiohttp.ClientSession, gateway: GatewayOfWorkers, path: str) -> int:
+    """Ask a node's admin listener; gives the status of the answer."""
+    async with http.get(gateway.admin + path) as answer:
+        return answer.status
+
+
+def polling(gateway: GatewayOfWorkers, sid: str = "") -> str:
+    """Where polls of a session go that reach this node."""
+    return f"{gateway.url}/socket.io/?EIO=4&transport=polling" + (f"&sid={sid}" if sid else "")
+
+
+async def opened(http: aiohttp.ClientSession, gateway: GatewayOfWorkers) -> str:
+    """Open a session at a node by polling; gives its id."""
+    async with http.get(polling(gateway)) as answer:
+        return str(json.loads((await answer.text())[1:])["sid"])
 
 
 @asynccontextmanager
