@@ -50,6 +50,8 @@ class Kind(IntEnum):
     OUTSIDE = 4
     """What others send in a format of their own."""
 
+    __hash__ = int.__hash__  # that of an enumeration is in Python, and channels are keys
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -190,8 +192,9 @@ class Numbers:
 
     def next(self, channel: Channel, to: str | None = None) -> int:
         """Return the number of the next message on a channel."""
-        self._last[channel, to] += 1
-        return self._last[channel, to]
+        key = channel, to
+        number = self._last[key] = self._last[key] + 1
+        return number
 
     def last(self, member: str | None = None) -> dict[Key, int]:
         """The last numbers of each channel: those for all, and those for a member if one is given.

@@ -98,8 +98,10 @@ class Incoming:
         elif not self._accepts(message.uid, "emit", channel.namespace):
             return
         event, *args = packet.data
+        count = 0
         try:
-            count = self._hub.deliver(target, event, args)
+            if self._has_sockets(target):  # else it would be encoded for nobody
+                count = self._hub.deliver(target, event, args)
         except (TypeError, ValueError, UsageError) as error:
             raise BadMessage(str(error)) from None
         if ours.confirm:
@@ -176,6 +178,11 @@ class Incoming:
         missed = self._gaps.missed(sender, channel, number, is_direct=is_direct)
         self._bus.counts.missed += missed or 0
         return missed is not None
+
+    def _has_sockets(self, target: Namespace) -> bool:
+        """False if nobody here is in the rooms of a target."""
+        rooms, sizes = target.rooms, self._hub.rooms
+        return rooms is None or any(sizes.size(target.name, room) for room in rooms)
 
     def _target(self, namespace: str, opts: wire.Options) -> Namespace:
         target = Namespace(namespace, self._hub, tuple(opts.rooms) or None, tuple(opts.excluded))

@@ -334,7 +334,7 @@ def options(target: Namespace) -> Options:
 def encode(message: Broadcast | Request | Answer | FoundSocket) -> bytes:
     """Encode a message. Raises `TypeError`, `ValueError` or `OverflowError` for unsendable data."""
     encoded = _encoder.encode(message)
-    if _TIME.search(encoded) is not None and not isinstance(message, Answer):
+    if _may_have_time(encoded) and not isinstance(message, Answer):
         plain = msgspec.to_builtins(message, builtin_types=_BUILT_IN, enc_hook=_base)
         encoded = _encoder.encode(_as_json(plain, datetime.isoformat))  # as orjson writes them
     return encoded
@@ -346,7 +346,7 @@ def encode_plain(message: dict[str, object]) -> bytes:
     Raises `TypeError`, `ValueError` or `OverflowError` for unsendable data.
     """
     encoded = _encoder.encode(message)
-    if _TIME.search(encoded) is not None:
+    if _may_have_time(encoded):
         encoded = _encoder.encode(_as_json(message, datetime.isoformat))
     return encoded
 
@@ -387,7 +387,7 @@ def _base(value: Any) -> object:
 def decode_broadcast(message: bytes) -> Broadcast:
     """Decode a broadcast. Raises `BadMessage`."""
     found = _decoded(_broadcasts, message)
-    if _TIME.search(message) is not None:
+    if _may_have_time(message):
         found.packet.data = _as_json(found.packet.data, _as_node)
     return found
 
@@ -396,9 +396,9 @@ def decode_request(message: bytes) -> Request:
     """Decode a request. Raises `BadMessage`."""
     is_json = message.startswith(b"{")
     found: Request = _decoded(_json_requests if is_json else _requests, message)
-    if isinstance(found, Publish) and _TIME.search(message) is not None:
+    if isinstance(found, Publish) and _may_have_time(message):
         found.data = _as_json(found.data, _as_node)
-    if isinstance(found, Call) and _TIME.search(message) is not None:
+    if isinstance(found, Call) and _may_have_time(message):
         found.packet.data = _as_json(found.packet.data, _as_node)
     return found
 
@@ -413,6 +413,11 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T], mess
         return decoder.decode(message)
     except CODING_ERRORS as error:
         raise BadMessage(str(error)) from None
+
+
+def _may_have_time(message: bytes) -> bool:
+    """True if there may be a time in a message. Few have the byte that is looked for first."""
+    return b"\xff" in message and _TIME.search(message) is not None
 
 
 def _as_json(value: Any, text_of: Callable[[datetime], str]) -> Any:
