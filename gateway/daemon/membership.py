@@ -61,6 +61,8 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
             serving.links = Links(engine, serving.http, settings, between.beats, mesh.peers)
     emitter = ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
     serving.bus = bus
+    if config is not None:
+        serving.configurations = emitter.configurations
     return emitter
 
 

@@ -250,8 +250,8 @@ async def test_a_member_behind_a_network_that_drops_everything(tmp_path: Path, w
     async with redis() as running, AsyncExitStack() as stack:
         wall = await stack.enter_async_context(cut_wire(running.port))
         file = write(tmp_path, CONFIG)
-        one, two = RedisMember(file, running, "tag-0"), RedisMember(file, running, "tag-1")
-        two.bus._link._server = Server(port=wall.port)
+        one = RedisMember(file, running, "tag-0")
+        two = RedisMember(file, Server(port=wall.port), "tag-1")
         for member in (one, two):
             await stack.enter_async_context(member)
             member.bus.serve(["/"])
