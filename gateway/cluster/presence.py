@@ -52,7 +52,7 @@ class PresenceExchange:
         presences.tag = bus.tag
         presences.tell = self._tell
         presences.on_settle = self._ask_all
-        bus.on_joined.append(self._tell_all)
+        bus.on_joined.append(self._joined)
         bus.on_lost.append(self._lost)
         bus.on_beat.append(self._beat)
 
@@ -82,11 +82,18 @@ class PresenceExchange:
             if heard.state is None:
                 self._ask(tag, heard)
 
+    def _joined(self, member: str) -> None:
+        """Tell a member all. One that had never lost this member does not: a beat asks it."""
+        if self._presences.is_used:
+            now = asyncio.get_running_loop().time()
+            self._heard.setdefault(member, _Heard(asked=now))
+            self._presences.returned(member)
+            self._tell_all(member)
+
     def _tell_all(self, to: str) -> None:
         """Tell a member all, as it is when each part is sent: changes are told in between."""
-        if self._presences.is_used:
-            self._stop_telling(to)
-            self._tell_part(to, tuple(self._presences.roster.entries(self._bus.tag)), 0)
+        self._stop_telling(to)
+        self._tell_part(to, tuple(self._presences.roster.entries(self._bus.tag)), 0)
 
     def _tell_part(self, to: str, keys: Sequence[Key], part: int) -> None:
         self._telling.pop(to, None)
@@ -111,10 +118,12 @@ class PresenceExchange:
     def take(self, message: wire.Presence | wire.AskPresence) -> None:
         """Act on a message of another member."""
         tag = message.uid
-        if tag not in self._bus.members or not self._presences.is_used:
+        if tag not in self._bus.members:
             return
         if isinstance(message, wire.AskPresence):
             self._tell_all(tag)
+            return
+        if not self._presences.is_used:
             return
         heard = self._heard.setdefault(tag, _Heard())
         if message.part == 0:

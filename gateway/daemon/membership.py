@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Protocol
 
@@ -51,13 +52,21 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
     accept = Accept()
     if config is not None:
         bus = between = _bus(config, mesh.tag)
+        mesh.on_lost.append(lambda peer: _ended(between.beats, peer.tag))
         accept = _accept(config.accept)
         if config.listen is not None:
             settings, engine = _link_settings(config.listen, number), serving.sockets.engine
             serving.links = Links(engine, serving.http, settings, between.beats, mesh.peers)
     emitter = ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
     serving.bus = bus
+    if config is not None:
+        serving.configurations = emitter.configurations
     return emitter
+
+
+def _ended(beats: Members, tag: str) -> None:
+    """Note the end of a worker on this machine, once what it has said until then is read."""
+    asyncio.get_running_loop().call_soon(beats.ended, tag)
 
 
 def _link_settings(config: ListenConfig, number: int) -> LinkSettings:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -271,3 +272,18 @@ async def test_a_member_behind_a_network_that_drops_everything(tmp_path: Path, w
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_comes_before_a_member_is_known_to_be_back_is_not_missed(
+    traffic: Traffic,
+) -> None:
+    """It was stopped for so long that it was lost, and emits before its next beat."""
+    one, two = traffic.one.bus, traffic.two.bus
+    two.beats.heard(msgspec.msgpack.encode((one.tag, "gone")))
+    assert not two.members
+    await traffic.emit(10)
+    await until(lambda: len(traffic.far) == traffic.sent)
+    await traffic.settle()
+    traffic.check()
+    assert traffic.missed == 0
+    assert two.counts.members_lost == 1
