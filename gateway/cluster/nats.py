@@ -25,7 +25,9 @@ from nats.aio.msg import Msg
 from nats.errors import Error, NoServersError, UnexpectedEOF
 
 from gateway.cluster.bus import MOST_BYTES, BusCounts, BusState, Channel, Kind, Receive
+from gateway.cluster.lease import LEASE, Lease
 from gateway.cluster.members import BEAT, Members
+from gateway.cluster.nats_lease import NatsStore
 from gateway.cluster.outbox import MOST_WAITING, Outbox, Outgoing
 from gateway.cluster.retrying import REFUSED, Pauses, words
 
@@ -118,9 +120,14 @@ class NatsBus:
     `close`. Nobody waits for NATS: what is published meanwhile waits in the outbox for a second.
     """
 
-    lease = None
-
-    def __init__(self, tag: str, server: NatsServer, name: str, beat: float = BEAT) -> None:
+    def __init__(
+        self,
+        tag: str,
+        server: NatsServer,
+        name: str,
+        beat: float = BEAT,
+        lease: float = LEASE,
+    ) -> None:
         self.tag = tag
         self.most_bytes = MOST_BYTES
         self.counts = BusCounts()
@@ -131,6 +138,9 @@ class NatsBus:
         self.on_beat: list[Callable[[], None]] = []
         self._server, self._subjects = server, _Subjects(name, tag)
         self.beats = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self._store = NatsStore(name, lambda: self._client)
+        self.lease = Lease(tag, self._store, lease)
+        self.on_lost.append(lambda member: self.lease.hurry())
         self._outbox = Outbox(self.counts)
         self._unwritten = 0
         self._client: Client | None = None
@@ -153,6 +163,7 @@ class NatsBus:
 
     async def close(self) -> None:
         """Tell the others that this member leaves, and disconnect."""
+        await self.lease.close()
         client = self._client
         self.beats.leave()
         self.abort()
@@ -263,6 +274,7 @@ class NatsBus:
         self._outbox.expire(loop.time())
         self.beats.arrive()
         self._beat()
+        self.lease.arrive()
         confirmed = loop.time()
         while client.is_connected and not self._over.is_set():
             self._due.clear()
@@ -304,6 +316,7 @@ class NatsBus:
         self._told = error
         if "permissions violation for publish" in str(error).lower():
             self.counts.unpublished["refused"] += 1
+        self._store.refused(str(error))
         LOG.debug("NATS: %s", error)
 
     async def _take(self, message: Msg) -> None:

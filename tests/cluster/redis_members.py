@@ -68,7 +68,7 @@ class NatsMember(BusMember):
     """A gateway on NATS."""
 
     def __init__(self, file: Path, nats: Nats, tag: str, lease: float = LEASE) -> None:
-        self.bus = NatsBus(tag, NatsServer((nats.url,)), "socket.io", BEAT)
+        self.bus = NatsBus(tag, NatsServer((nats.url,)), "socket.io", BEAT, lease)
         super().__init__(file, self.bus)
 
 
