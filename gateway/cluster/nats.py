@@ -241,7 +241,7 @@ class NatsBus:
                 )
             except _FAULTS as error:
                 told = self._told if isinstance(error, NoServersError) else None
-                self._tell_away(self._words(told or error))
+                self._tell_away(_words(told or error, self._server))
                 await self._wait(pauses.next())
                 continue
             if self._over.is_set():
@@ -299,11 +299,6 @@ class NatsBus:
         for beat in self.on_beat:
             beat()
 
-    def _words(self, error: Exception) -> str:
-        """Say why no connection could be made."""
-        is_closed = isinstance(error, ConnectionResetError | BrokenPipeError | UnexpectedEOF)
-        return words(error) + (REFUSED if is_closed and self._server.tls else "")
-
     def _tell_away(self, reason: str) -> None:
         if self.state.set_away(reason):
             told = "NATS at %s is away: %s; other members miss what is sent"
@@ -326,6 +321,12 @@ class NatsBus:
             self.receive(channel, message.data)
         elif message.subject.endswith(f".{BEATS}"):
             self.beats.heard(message.data)
+
+
+def _words(error: Exception, server: NatsServer) -> str:
+    """Say why no connection could be made."""
+    is_closed = isinstance(error, ConnectionResetError | BrokenPipeError | UnexpectedEOF)
+    return words(error) + (REFUSED if is_closed and server.tls else "")
 
 
 class _Client(Client):
