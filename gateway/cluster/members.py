@@ -113,6 +113,8 @@ class Members:
         """Send the next beat if it is due, and lose those that are gone; true if it was due."""
         if now < self._next:
             return False
+        if now - self._next > self._beat:  # we stood still, and what has come is not read yet
+            self._heard = dict.fromkeys(self._heard, now)
         self._next = now + self._beat
         if not self._is_echoed:
             self.is_deaf = True

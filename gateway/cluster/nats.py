@@ -119,6 +119,7 @@ class NatsBus:
     """
 
     lease = None
+    copies = None
 
     def __init__(self, tag: str, server: NatsServer, name: str, beat: float = BEAT) -> None:
         self.tag = tag

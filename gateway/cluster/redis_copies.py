@@ -1,0 +1,215 @@
+"""Copies in Redis of what a member has, for others to find when the member is lost.
+
+A copy is the hash `CLUSTER-sessions-NAME`; its name is `TAG.EPOCH.WHAT`. The set `CLUSTER-sessions`
+has the names of all. Who takes over the copy of a lost member claims it first, in the key
+`CLUSTER-reap-NAME`, for ten seconds at a time, so that another can follow one that dies over it.
+The key says `done` in the end: a member that was only out of reach finds it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from operator import itemgetter
+from secrets import token_hex
+from typing import Any, Literal
+
+from gateway.cluster.members import BEAT, LEASE
+
+__all__ = ["CLAIM", "KEPT", "RedisCopies"]
+
+KEPT = b"86400"
+"""Seconds that Redis keeps copies of a cluster that is gone, and that one was taken over."""
+
+CLAIM = b"10"
+"""Seconds that a claim holds after each page."""
+
+READY = 2.0
+"""Seconds from the start in which others wait for the connection."""
+
+PAGE = b"500"
+"""Fields that Redis looks at for a page."""
+
+BEGIN = b"""if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+if redis.call('HGET', KEYS[1], '') == 'lost' then return 0 end
+redis.call('UNLINK', KEYS[1])
+redis.call('HSET', KEYS[1], '', 'here')
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return 1"""
+"""Begins a copy, unless it was claimed. The field with the empty name says if its member has it."""
+
+WRITE = b"""if redis.call('HGET', KEYS[1], '') ~= 'here' then return 0 end
+local gone = tonumber(ARGV[3])
+if gone > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV, 4, 3 + gone)) end
+if #ARGV > 3 + gone then redis.call('HSET', KEYS[1], unpack(ARGV, 4 + gone)) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('SADD', KEYS[2], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+return 1"""
+"""Removes fields and sets others, unless the copy is gone or claimed."""
+
+CLAIM_IT = b"""local by = redis.call('GET', KEYS[3])
+if by == 'done' then return by end
+if by and by ~= ARGV[1] then return 'busy' end
+redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[2])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], '', 'lost') end
+return 'won'"""
+"""Claims a copy, or holds the claim for longer."""
+
+FINISH = b"""if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
+redis.call('SET', KEYS[3], 'done', 'EX', ARGV[1])
+redis.call('UNLINK', KEYS[1])
+return redis.call('SREM', KEYS[2], ARGV[2])"""
+"""Removes a copy that was taken over."""
+
+Ask = Callable[..., Awaitable[Any]]
+"""Sends a command to Redis and returns the reply. Raises `OSError` or `TimeoutError`."""
+
+
+class RedisCopies:
+    """The copies of a cluster, as the member `tag` sees them; see `backends.spool_copy.Copies`.
+
+    `members` returns the tags of the others. `beat` are the seconds between two beats.
+    """
+
+    def __init__(
+        self,
+        tag: str,
+        cluster: str,
+        ask: Ask,
+        members: Callable[[], Collection[str]],
+        beat: float = BEAT,
+    ) -> None:
+        self.arrived: Callable[[], None] = _ignore
+        self.beat: Callable[[], None] = _ignore
+        self.look: Callable[[], None] = _ignore
+        self._tag, self._ask, self._members = tag, ask, members
+        self._index, self._reap = f"{cluster}-sessions", f"{cluster}-reap"
+        self._patience = LEASE * beat
+        self._own = token_hex(8).encode()
+        self._gone: set[str] = set()
+        self._since: dict[str, float] = {}
+        self._connected = asyncio.Event()
+        self._ready_at: float | None = None
+
+    # What the bus tells
+
+    def arrive(self) -> None:
+        """Begin anew, because there is a new connection."""
+        self._since.clear()
+        self._connected.set()
+        self.arrived()
+
+    def gone(self, member: str) -> None:
+        """Note that a member is gone."""
+        self._gone.add(member)
+        self.look()
+
+    async def ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._ready_at is None:
+            self._ready_at = loop.time() + READY
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._ready_at):
+                await self._connected.wait()
+
+    # The copy of this member
+
+    def name(self, of: str, epoch: int) -> str:
+        return f"{self._tag}.{epoch}.{of}"
+
+    async def begin(self, name: str) -> bool:
+        return bool(await self._do(BEGIN, name, KEPT))
+
+    async def write(self, name: str, ends: Mapping[str, bytes], gone: Sequence[str]) -> bool:
+        fields = chain.from_iterable((socket.encode(), end) for socket, end in ends.items())
+        count, removed = b"%d" % len(gone), [socket.encode() for socket in gone]
+        return bool(await self._do(WRITE, name, KEPT, name.encode(), count, *removed, *fields))
+
+    async def remove(self, name: str) -> None:
+        key, index, _ = self._keys(name)
+        await self._ask(b"UNLINK", key)
+        await self._ask(b"SREM", index, name.encode())
+
+    # Those of members that are lost
+
+    async def lost(self, of: str) -> Sequence[str]:
+        """Return the names of the copies of something whose members are lost.
+
+        A member that none of us knew has as long to tell a beat as one that is there.
+        """
+        names: Collection[bytes] = await self._ask(b"SMEMBERS", self._index.encode())
+        now = asyncio.get_running_loop().time()
+        orphans = self._orphans([name.decode(errors="replace") for name in names])
+        new = [name for name in orphans if name not in self._since]
+        self._since = {name: self._since.get(name, now) for name in orphans}
+        self._gone &= {_tag(name) for name in orphans}
+        if any(_tag(name) not in self._gone for name in new):
+            asyncio.get_running_loop().call_later(self._patience, self._look)
+        return [
+            name
+            for name, since in self._since.items()
+            if name.split(".", 2)[2] == of
+            and (_tag(name) in self._gone or now - since >= self._patience)
+        ]
+
+    async def claim(self, name: str) -> Literal["won", "busy", "done"]:
+        claim: bytes = await self._do(CLAIM_IT, name, self._own, CLAIM)
+        return "won" if claim == b"won" else "done" if claim == b"done" else "busy"
+
+    async def pages(self, name: str) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        """Yield what is in a copy that was claimed; each page is removed when the next is due.
+
+        Ends early if somebody else has the claim.
+        """
+        key, cursor = self._keys(name)[0], b"0"
+        while True:
+            cursor, flat = await self._ask(b"HSCAN", key, cursor, b"COUNT", PAGE)
+            found = [*filter(itemgetter(0), zip(flat[::2], flat[1::2], strict=True))]
+            if found:
+                yield [(field.decode(errors="replace"), end) for field, end in found]
+                await self._ask(b"HDEL", key, *map(itemgetter(0), found))
+            if cursor == b"0" or await self.claim(name) != "won":
+                return
+
+    async def finish(self, name: str) -> None:
+        await self._do(FINISH, name, KEPT, name.encode(), self._own)
+
+    def _orphans(self, names: Sequence[str]) -> list[str]:
+        """Those whose members are not there, or have a copy of a later epoch."""
+        newest: dict[tuple[str, str], int] = {}
+        known: list[tuple[str, str, int, str]] = []
+        for name in names:
+            tag, _, rest = name.partition(".")
+            epoch, _, of = rest.partition(".")
+            if epoch.isdecimal():
+                known.append((tag, of, int(epoch), name))
+                newest[tag, of] = max(int(epoch), newest.get((tag, of), 0))
+        here = {self._tag, *self._members()}
+        return [
+            name for tag, of, epoch, name in known if tag not in here or epoch < newest[tag, of]
+        ]
+
+    def _look(self) -> None:
+        self.look()
+
+    def _keys(self, name: str) -> tuple[bytes, bytes, bytes]:
+        """The keys of a copy, of the names of all, and of its claim."""
+        return (
+            f"{self._index}-{name}".encode(),
+            self._index.encode(),
+            f"{self._reap}-{name}".encode(),
+        )
+
+    async def _do(self, script: bytes, name: str, *args: bytes) -> Any:
+        return await self._ask(b"EVAL", script, b"3", *self._keys(name), *args)
+
+
+def _tag(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _ignore() -> None:
+    """Do nothing."""
