@@ -55,10 +55,18 @@ class Copies(Protocol):
         """Wait until there is a connection, two seconds at most from the start. Raises nothing."""
 
     async def begin(self, name: str) -> bool:
-        """Begin a copy, without anything in it; false if another member has claimed it."""
+        """Begin a new copy beside the one that is there; false if another member has claimed it."""
 
-    async def write(self, name: str, ends: Mapping[str, bytes], gone: Sequence[str]) -> bool:
-        """Remove those that are gone, then add ends; false if there is no copy any more."""
+    async def write(
+        self, name: str, ends: Mapping[str, bytes], gone: Sequence[str], *, is_new: bool
+    ) -> bool:
+        """Remove those that are gone, then add ends; false if there is no copy any more.
+
+        With `is_new`, in the new copy.
+        """
+
+    async def complete(self, name: str) -> bool:
+        """Let the new copy take the place of the former one; false if it is gone or claimed."""
 
     async def remove(self, name: str) -> None:
         """Remove a copy of this member, which nobody needs."""
@@ -94,7 +102,7 @@ class SpoolCopy:
         self.taken_over = 0
         self._gone: list[str] = []
         self._unfinished: set[str] = set()
-        self._fault = ""
+        self._is_told = False
 
     @property
     def name(self) -> str:
@@ -158,9 +166,13 @@ class SpoolCopy:
         if (place := self._next) is not None:
             ends, place = await read(place, PAGE)
         gone = {*self._gone}
-        if await self._write({socket: end for socket, end in ends if socket not in gone}):
+        if not await self._write({socket: end for socket, end in ends if socket not in gone}):
+            return
+        if self._next is not None and place is None:
+            await self._complete()
+        else:
             self._next = place
-            await self.finish()
+        await self.finish()
 
     async def claimed(self, names: Sequence[str]) -> dict[str, Claim]:
         """Claim copies of processes of this machine that have ended, to tell the ends from disk.
@@ -244,6 +256,15 @@ class SpoolCopy:
         )
         self.reaped()
 
+    async def _complete(self) -> None:
+        try:
+            if await self.copies.complete(self.name):
+                self._next, self._is_told = None, False
+            else:
+                self.anew()
+        except OSError as error:
+            self._fail(error)
+
     async def _write(self, ends: Mapping[str, bytes]) -> bool:
         """Write ends, and remove those that are gone; true if all of that is done."""
         gone = [socket for socket in self._gone if socket not in ends]
@@ -252,13 +273,13 @@ class SpoolCopy:
         try:
             for begin in range(0, max(1, len(items), len(gone)), PAGE):
                 page = slice(begin, begin + PAGE)
-                if not await self.copies.write(self.name, dict(items[page]), gone[page]):
+                ends, is_new = dict(items[page]), self._next is not None
+                if not await self.copies.write(self.name, ends, gone[page], is_new=is_new):
                     self.anew()
                     return False
         except OSError as error:
             self._fail(error)
             return False
-        self._fault = ""
         return True
 
     def _fail(self, error: OSError) -> None:
@@ -267,13 +288,12 @@ class SpoolCopy:
         self._tell(error)
 
     def _tell(self, error: OSError) -> None:
-        """Log what Redis refuses, once; that it is away is told elsewhere."""
+        """Log what Redis refuses, once until it works; that it is away is told elsewhere."""
         is_away = isinstance(error, ConnectionResetError | TimeoutError)
-        if not is_away and str(error) != self._fault:
-            self._fault = str(error)
+        if not is_away and not self._is_told:
+            self._is_told = True
             log.warning(
-                "backend %s: if this machine is lost, nobody tells the ends of its sockets: Redis "
-                "says: %s",
+                "backend %s: machines cannot tell the ends of each other's sockets: Redis says: %s",
                 *(self.backend, error),
             )
 

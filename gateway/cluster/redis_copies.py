@@ -16,7 +16,7 @@ from operator import itemgetter
 from secrets import token_hex
 from typing import Any, Literal
 
-from gateway.cluster.members import BEAT, LEASE
+from gateway.cluster.members import BEAT, LEASE, MOST_MEMBERS
 
 __all__ = ["CLAIM", "KEPT", "RedisCopies"]
 
@@ -32,13 +32,21 @@ READY = 2.0
 PAGE = b"500"
 """Fields that Redis looks at for a page."""
 
-BEGIN = b"""if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-if redis.call('HGET', KEYS[1], '') == 'lost' then return 0 end
-redis.call('UNLINK', KEYS[1])
-redis.call('HSET', KEYS[1], '', 'here')
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+FREE = b"""local function is_claimed()
+  return redis.call('EXISTS', KEYS[3]) == 1 or redis.call('HGET', KEYS[1], '') == 'lost'
+end
+"""
+"""The field with the empty name says `lost` if another member has claimed a copy."""
+
+BEGIN = (
+    FREE
+    + b"""if is_claimed() then return 0 end
+redis.call('UNLINK', KEYS[4])
+redis.call('HSET', KEYS[4], '', 'here')
+redis.call('EXPIRE', KEYS[4], ARGV[1])
 return 1"""
-"""Begins a copy, unless it was claimed. The field with the empty name says if its member has it."""
+)
+"""Begins a new copy, beside the one that is there."""
 
 WRITE = b"""if redis.call('HGET', KEYS[1], '') ~= 'here' then return 0 end
 local gone = tonumber(ARGV[3])
@@ -50,17 +58,27 @@ redis.call('EXPIRE', KEYS[2], ARGV[1])
 return 1"""
 """Removes fields and sets others, unless the copy is gone or claimed."""
 
+COMPLETE = (
+    FREE
+    + b"""if is_claimed() or redis.call('EXISTS', KEYS[4]) == 0 then return 0 end
+redis.call('RENAME', KEYS[4], KEYS[1])
+return 1"""
+)
+"""Lets a new copy take the place of the former one."""
+
 CLAIM_IT = b"""local by = redis.call('GET', KEYS[3])
 if by == 'done' then return by end
 if by and by ~= ARGV[1] then return 'busy' end
 redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[2])
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], '', 'lost') end
+for _, key in ipairs({KEYS[1], KEYS[4]}) do
+  if redis.call('EXISTS', key) == 1 then redis.call('HSET', key, '', 'lost') end
+end
 return 'won'"""
 """Claims a copy, or holds the claim for longer."""
 
 FINISH = b"""if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[3], 'done', 'EX', ARGV[1])
-redis.call('UNLINK', KEYS[1])
+redis.call('UNLINK', KEYS[1], KEYS[4])
 return redis.call('SREM', KEYS[2], ARGV[2])"""
 """Removes a copy that was taken over."""
 
@@ -104,6 +122,8 @@ class RedisCopies:
 
     def gone(self, member: str) -> None:
         """Note that a member is gone."""
+        if len(self._gone) >= MOST_MEMBERS:
+            self._gone.clear()
         self._gone.add(member)
         self.look()
 
@@ -123,14 +143,22 @@ class RedisCopies:
     async def begin(self, name: str) -> bool:
         return bool(await self._do(BEGIN, name, KEPT))
 
-    async def write(self, name: str, ends: Mapping[str, bytes], gone: Sequence[str]) -> bool:
+    async def write(
+        self, name: str, ends: Mapping[str, bytes], gone: Sequence[str], *, is_new: bool
+    ) -> bool:
         fields = chain.from_iterable((socket.encode(), end) for socket, end in ends.items())
         count, removed = b"%d" % len(gone), [socket.encode() for socket in gone]
-        return bool(await self._do(WRITE, name, KEPT, name.encode(), count, *removed, *fields))
+        main, index, _, new = self._keys(name)
+        keys = b"2", new if is_new else main, index
+        args = KEPT, name.encode(), count, *removed, *fields
+        return bool(await self._ask(b"EVAL", WRITE, *keys, *args))
+
+    async def complete(self, name: str) -> bool:
+        return bool(await self._do(COMPLETE, name))
 
     async def remove(self, name: str) -> None:
-        key, index, _ = self._keys(name)
-        await self._ask(b"UNLINK", key)
+        main, index, _, new = self._keys(name)
+        await self._ask(b"UNLINK", main, new)
         await self._ask(b"SREM", index, name.encode())
 
     # Those of members that are lost
@@ -164,15 +192,17 @@ class RedisCopies:
 
         Ends early if somebody else has the claim.
         """
-        key, cursor = self._keys(name)[0], b"0"
-        while True:
-            cursor, flat = await self._ask(b"HSCAN", key, cursor, b"COUNT", PAGE)
-            found = [*filter(itemgetter(0), zip(flat[::2], flat[1::2], strict=True))]
-            if found:
-                yield [(field.decode(errors="replace"), end) for field, end in found]
-                await self._ask(b"HDEL", key, *map(itemgetter(0), found))
-            if cursor == b"0" or await self.claim(name) != "won":
-                return
+        main, _, _, new = self._keys(name)
+        for key in (main, new):
+            cursor = b""
+            while cursor != b"0":
+                cursor, flat = await self._ask(b"HSCAN", key, cursor or b"0", b"COUNT", PAGE)
+                found = [*filter(itemgetter(0), zip(flat[::2], flat[1::2], strict=True))]
+                if found:
+                    yield [(field.decode(errors="replace"), end) for field, end in found]
+                    await self._ask(b"HDEL", key, *map(itemgetter(0), found))
+                if await self.claim(name) != "won":
+                    return
 
     async def finish(self, name: str) -> None:
         await self._do(FINISH, name, KEPT, name.encode(), self._own)
@@ -184,7 +214,7 @@ class RedisCopies:
         for name in names:
             tag, _, rest = name.partition(".")
             epoch, _, of = rest.partition(".")
-            if epoch.isdecimal():
+            if epoch.isdecimal() and of:
                 known.append((tag, of, int(epoch), name))
                 newest[tag, of] = max(int(epoch), newest.get((tag, of), 0))
         here = {self._tag, *self._members()}
@@ -195,16 +225,13 @@ class RedisCopies:
     def _look(self) -> None:
         self.look()
 
-    def _keys(self, name: str) -> tuple[bytes, bytes, bytes]:
-        """The keys of a copy, of the names of all, and of its claim."""
-        return (
-            f"{self._index}-{name}".encode(),
-            self._index.encode(),
-            f"{self._reap}-{name}".encode(),
-        )
+    def _keys(self, name: str) -> tuple[bytes, bytes, bytes, bytes]:
+        """The keys of a copy, of the names of all, of its claim, and of what is to replace it."""
+        main, reap = f"{self._index}-{name}", f"{self._reap}-{name}"
+        return main.encode(), self._index.encode(), reap.encode(), f"{main}.new".encode()
 
     async def _do(self, script: bytes, name: str, *args: bytes) -> Any:
-        return await self._ask(b"EVAL", script, b"3", *self._keys(name), *args)
+        return await self._ask(b"EVAL", script, b"4", *self._keys(name), *args)
 
 
 def _tag(name: str) -> str:

@@ -12,7 +12,7 @@ from tests.backends.told import Told, gateway_files
 from tests.daemon.gateway_of_workers import GatewayOfWorkers, run_workers, until_true
 from tests.programs.redis import Redis
 
-__all__ = ["Machine", "copied", "ends", "machines", "reasons"]
+__all__ = ["Machine", "copied", "ends", "is_done", "machines", "reasons"]
 
 
 class Machine:
@@ -69,7 +69,7 @@ async def machines(
             stack.push_async_callback(machine.kill)
             await machine.start()
         for machine in made:
-            await machine.sees(count - 1)
+            await machine.sees(count * workers - 1)
             await machine.is_copied()
         yield made
 
@@ -85,6 +85,19 @@ def reasons(told: Told) -> set[str]:
 
 async def copied(redis: Redis, sockets: set[str], epoch: int = 1) -> int:
     """The number of sockets in the copy of the process that has these."""
-    (tag,) = {each[:5] for each in sockets}
-    answer = await redis.command(f"HLEN shop-sessions-{tag}.{epoch}.shop")
+    answer = await redis.command(f"HLEN shop-sessions-{tag_of(sockets)}.{epoch}.shop")
     return int(answer[1:]) - 1
+
+
+async def is_done(redis: Redis, sockets: set[str]) -> bool:
+    """True if the copy of the process that had these is gone for good: nobody tells them again."""
+    tag = tag_of(sockets)
+    names = await redis.command(f"SISMEMBER shop-sessions {tag}.1.shop")
+    claim = await redis.command(f"STRLEN shop-reap-{tag}.1.shop")  # `done`
+    return (names, claim, await copied(redis, sockets)) == (b":0", b":4", -1)
+
+
+def tag_of(sockets: set[str]) -> str:
+    """The tag of the process that has these, in which their ids begin."""
+    (tag,) = {each[:5] for each in sockets}
+    return tag
