@@ -21,6 +21,9 @@ log = logging.getLogger("sockgw.backend")
 PAGE = 500
 """Ends that are written at a time."""
 
+LARGEST = 4096
+"""Bytes of an end that is taken over; ours are smaller."""
+
 GATEWAY_LOST = "gateway lost"
 """The reason of an end that the process with the socket did not live to tell."""
 
@@ -144,7 +147,7 @@ class SpoolCopy:
 
     async def write(self, changes: Sequence[Change]) -> None:
         """Take up changes, before they are on disk."""
-        if not self._is_begun:
+        if not self._is_begun or not (changes or self._gone):
             return
         ends: dict[str, bytes] = {}
         for change in changes:
@@ -301,7 +304,7 @@ class SpoolCopy:
 def _lost(socket: str, end: bytes, at: float) -> bytes | None:
     """Return what is told of a socket whose member was lost; `None` if `end` is no end of it."""
     try:
-        message: Any = loads(end)
+        message: Any = loads(end) if len(end) <= LARGEST else None
         if end_in(end) != socket or not isinstance(message["id"] + message["time"], str):
             return None
     except (ValueError, TypeError, LookupError, AttributeError):

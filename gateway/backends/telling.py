@@ -72,7 +72,7 @@ class Teller:
         if spool.copy is not None:
             spool.copy.reaped = self._tell_anew
         self._cover()
-        self._copy()
+        _copy(self.spool, self._config)
 
     @property
     def _config(self) -> SessionsConfig:
@@ -92,7 +92,7 @@ class Teller:
         self.spool.bounds = config.spool
         if config.alive != former.alive:
             self._alive_at = monotonic() + config.alive
-        self._copy()
+        _copy(self.spool, self._config)
         if config.namespaces != former.namespaces:
             self._cover()
         self._try_at = monotonic()
@@ -177,12 +177,6 @@ class Teller:
             since = _Return(self.spool.copy.epoch, rfc3339(time()))
             self._returning |= dict.fromkeys(self.present, since)
             self._catch_up()
-
-    def _copy(self) -> None:
-        """Have ends copied for other machines, if they are told."""
-        if self.spool.copy is not None:
-            self.spool.copy.want("disconnect" in self._config.notify)
-            self.spool.write_soon()
 
     # The way to the backend
 
@@ -278,6 +272,13 @@ class Teller:
                 *(self.spool.name, self.backend.config.shown, self._config.path, reject.code),
             )
         self._failures += 1
+
+
+def _copy(spool: Spool, config: SessionsConfig) -> None:
+    """Have ends copied for other machines, if they are told."""
+    if spool.copy is not None:
+        spool.copy.want("disconnect" in config.notify)
+        spool.write_soon()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["BEAT", "MOST_MEMBERS", "Members"]
+__all__ = ["BEAT", "LEASE", "MOST_MEMBERS", "Members"]
 
 BEAT = 3.0
 """Seconds between two beats."""

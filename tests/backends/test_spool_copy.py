@@ -240,6 +240,7 @@ async def test_an_epoch_that_nobody_finished_is_taken_over(cluster: Cluster) -> 
         b"{}",
         message("connect", "a"),
         message("disconnect", "b"),
+        message("disconnect", "a", reason="x" * 5000),
         json.dumps({"type": "disconnect", "socket": {"id": "a"}, "id": 1, "time": "x"}).encode(),
         json.dumps({"type": "disconnect", "socket": "a", "id": "1", "time": "x"}).encode(),
     ],
