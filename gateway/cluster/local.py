@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 
 from gateway.cluster.bus import BusCounts, BusState, Channel, Kind, Receive
 from gateway.cluster.peer import MOST_WAITING, Frame, Mesh, Peer
@@ -81,10 +82,10 @@ class LocalBus:
             self.counts.unpublished["full" if peer.is_up else "gone"] += 1
 
     def _take(self, peer: Peer, payload: bytes) -> None:
-        kind, size = HEAD.unpack_from(payload)
+        _, size = HEAD.unpack_from(payload)
         end = HEAD.size + size
         self.counts.received += 1
-        self.receive(Channel(Kind(kind), payload[HEAD.size : end].decode()), payload[end:])
+        self.receive(_channel(payload[:end]), payload[end:])
 
     def _joined(self, peer: Peer) -> None:
         for joined in self.on_joined:
@@ -94,6 +95,13 @@ class LocalBus:
         if peer.tag not in self._mesh.peers:  # one with the same tag may have taken its place
             for lost in self.on_lost:
                 lost(peer.tag)
+
+
+@lru_cache
+def _channel(head: bytes) -> Channel:
+    """The channel that a head names."""
+    kind, size = HEAD.unpack_from(head)
+    return Channel(Kind(kind), head[HEAD.size : HEAD.size + size].decode())
 
 
 def _drop(channel: Channel, message: bytes) -> None:

@@ -52,7 +52,7 @@ class RedisBus:
         self._channels = channels
         self.lease = Lease(tag, channels.cluster, self.ask, lease)
         self.on_lost.append(lambda member: self.lease.hurry())
-        self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat)
+        self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
         self.copies = RedisCopies(tag, channels.cluster, self.ask, lambda: self.members, beat)
         self.on_lost.append(self.copies.gone)
         self._outbox = Outbox(self.counts)

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
+from math import inf
 from operator import itemgetter
 from secrets import token_hex
 from typing import Any, Literal
@@ -105,10 +106,10 @@ class RedisCopies:
         self.look: Callable[[], None] = _ignore
         self._tag, self._ask, self._members = tag, ask, members
         self._index, self._reap = f"{cluster}-sessions", f"{cluster}-reap"
-        self._patience = LEASE * beat
+        self._pause = beat
         self._own = token_hex(8).encode()
         self._gone: set[str] = set()
-        self._since: dict[str, float] = {}
+        self._due: dict[str, float] = {}
         self._connected = asyncio.Event()
         self._ready_at: float | None = None
 
@@ -116,7 +117,7 @@ class RedisCopies:
 
     def arrive(self) -> None:
         """Begin anew, because there is a new connection."""
-        self._since.clear()
+        self._due.clear()
         self._connected.set()
         self.arrived()
 
@@ -166,21 +167,22 @@ class RedisCopies:
     async def lost(self, of: str) -> Sequence[str]:
         """Return the names of the copies of something whose members are lost.
 
-        A member that none of us knew has as long to tell a beat as one that is there.
+        Others on the machine of a member that was there have the time of a beat to claim what it
+        had: they have it on disk. A member that was not has as long to tell a beat as any other.
         """
         names: Collection[bytes] = await self._ask(b"SMEMBERS", self._index.encode())
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
         orphans = self._orphans([name.decode(errors="replace") for name in names])
-        new = [name for name in orphans if name not in self._since]
-        self._since = {name: self._since.get(name, now) for name in orphans}
         self._gone &= {_tag(name) for name in orphans}
-        if any(_tag(name) not in self._gone for name in new):
-            asyncio.get_running_loop().call_later(self._patience, self._look)
+        due: dict[str, float] = {}
+        for name in orphans:
+            pause = self._pause if _tag(name) in self._gone else LEASE * self._pause
+            due[name] = min(self._due.get(name, inf), loop.time() + pause)
+            if due[name] != self._due.get(name):
+                loop.call_at(due[name], self._look)
+        self._due = due
         return [
-            name
-            for name, since in self._since.items()
-            if name.split(".", 2)[2] == of
-            and (_tag(name) in self._gone or now - since >= self._patience)
+            name for name, at in due.items() if at <= loop.time() and name.split(".", 2)[2] == of
         ]
 
     async def claim(self, name: str) -> Literal["won", "busy", "done"]:

@@ -119,6 +119,24 @@ async def test_an_emit_to_one_socket_goes_to_its_member_only(three):
     assert one.bus.counts.missed == two.bus.counts.missed == 0
 
 
+async def test_a_member_encodes_nothing_for_a_room_in_which_nobody_is(three, monkeypatch):
+    one, two, last = three
+    ada, eve = await connect(one, "ada"), await connect(two, "eve", "red")
+    encodes: list[str] = []
+    for member in (two, last):
+        event = member._server.hub.event
+
+        def encode(*args, event=event, tag=member.mesh.tag):
+            encodes.append(tag)
+            return event(*args)
+
+        monkeypatch.setattr(member._server.hub, "event", encode)
+    await ada.call("do", "await ctx.namespace.to('red', 'blue').emit('hi')")
+    assert (await eve.receive("hi")).args == []
+    await settled(one)
+    assert encodes == [two.mesh.tag]
+
+
 async def test_a_confirmed_emit_tells_how_many_each_member_has_sent_it_to(three):
     one, two, last = three
     for member, count in ((one, 1), (two, 2)):

@@ -41,6 +41,12 @@ class Server:
             async with deadline():
                 await self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def freeze(self) -> None:
         """Let it do nothing, with its connections open."""
         assert self._process is not None

@@ -1,0 +1,1 @@
+"""What a message over the bus costs: the parts of `bench.bus`."""
