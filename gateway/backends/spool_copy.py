@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any, Literal, Protocol, TypeAlias
 
 from gateway.backends.request import rfc3339
-from gateway.backends.spool_file import Change, CopyState, Ends, Place, end_in
+from gateway.backends.spool_file import Change, CopyState, Ends, Place
 from gateway.base64json import dumps, loads
 
 __all__ = ["GATEWAY_LOST", "PAGE", "Claim", "Copies", "SpoolCopy"]
@@ -305,7 +305,8 @@ def _lost(socket: str, end: bytes, at: float) -> bytes | None:
     """Return what is told of a socket whose member was lost; `None` if `end` is no end of it."""
     try:
         message: Any = loads(end) if len(end) <= LARGEST else None
-        if end_in(end) != socket or not isinstance(message["id"] + message["time"], str):
+        told = message["type"], message["socket"]["id"]
+        if told != ("disconnect", socket) or not isinstance(message["id"] + message["time"], str):
             return None
     except (ValueError, TypeError, LookupError, AttributeError):
         return None

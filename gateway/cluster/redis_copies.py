@@ -30,7 +30,7 @@ CLAIM = b"10"
 READY = 2.0
 """Seconds from the start in which others wait for the connection."""
 
-PAGE = b"500"
+PAGE = b"200"
 """Fields that Redis looks at for a page."""
 
 FREE = b"""local function is_claimed()

@@ -33,6 +33,10 @@ async def test_one_of_the_others_tells_each_end_once(tmp_path: Path) -> None:
         await three.sees(1)
         taken = [(await each.facts())["taken_over"] for each in (two, three)]
         assert sorted(taken) == [0, len(lost)]
+        metrics = [await each.gateway.metrics() for each in (two, three)]
+        line = 'sockgw_session_taken_over_total{backend="shop"} 600.0'
+        assert [line in each for each in metrics].count(True) == 1
+        assert all('sockgw_spool_copies{backend="shop"} 1.0' in each for each in metrics)
         assert reasons(told) == {"member lost"}
         assert ends(told) == dict.fromkeys(lost, 1)
         known = {each["socket"]["id"]: each for each in told.of("connect")}

@@ -30,11 +30,12 @@ class Cluster:
     def __init__(self, running: Redis, folder: Path, stack: AsyncExitStack) -> None:
         self.redis, self.there = running, {"tag-1"}
         self._folder, self._stack = folder, stack
+        self.server = Server(port=running.port)
         self.connections: dict[str, Connection] = {}
         self.reaped: list[str] = []
 
     async def copies(self, tag: str) -> RedisCopies:
-        connection = await Connection.open(Server(port=self.redis.port), ignore, ignore)
+        connection = await Connection.open(self.server, ignore, ignore)
         self.connections[tag] = connection
         self._stack.callback(connection.close)
         copies = RedisCopies(tag, "shop", connection.ask, lambda: self.there - {tag}, beat=0.01)
@@ -265,6 +266,44 @@ async def test_names_of_others_are_left_alone(cluster: Cluster) -> None:
         await two.adopt(1.0, tell=True)
     assert await cluster.redis.command("SCARD shop-sessions") == b":5"
     assert await cluster.redis.command("KEYS shop-reap*") == b"*0"
+
+
+async def test_the_commands_that_are_documented_are_enough(tmp_path: Path) -> None:
+    """With them a member begins, writes, looks, and takes another's copy over."""
+    commands = [
+        "eval",
+        "get",
+        "set",
+        "exists",
+        "expire",
+        "unlink",
+        "rename",
+        "hget",
+        "hset",
+        "hdel",
+        "hscan",
+        "sadd",
+        "srem",
+        "smembers",
+    ]
+    documented = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
+    assert all(f"`{each.upper()}`" in documented for each in commands)
+    async with redis() as running, AsyncExitStack() as stack:
+        cluster = Cluster(running, tmp_path, stack)
+        allowed = " ".join(f"+{each}" for each in ("hello", "ping", *commands))
+        keys = "~shop-sessions* ~shop-reap-*"
+        user = f"ACL SETUSER gate reset on >secret {keys} {allowed}"
+        assert await running.command(user) == b"+OK"
+        cluster.server = Server(port=running.port, username="gate", password="secret")
+        one, two = await cluster.spool("tag-1"), await cluster.spool("tag-2")
+        await one.put([come("a"), come("b")])
+        await one.put([Change("b", None, None)])
+        await cluster.lost("tag-1")
+        await until_taken(two, 1)
+        assert two.copy is not None
+        await two.copy.remove()
+        assert two.copy._is_told is False
+        assert await running.command("SCARD shop-sessions") == b":0"
 
 
 async def test_what_redis_refuses_is_logged_once(
