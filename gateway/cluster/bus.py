@@ -141,10 +141,11 @@ class Bus(Protocol):
     member arrive in order, or are missing. `receive` gets what arrives. Each function in
     `on_joined` and `on_lost` is called with the tag of the member, and each in `on_beat` now and
     then if messages can be lost on the way. `lease` is that of the cluster's services; `None` if
-    all members are on one machine.
+    all members are on one machine. A message of more than `most_bytes` is not sent.
     """
 
     tag: str
+    most_bytes: int
     counts: BusCounts
     state: BusState
     receive: Receive

@@ -33,6 +33,8 @@ class RedisBus:
     `close`. Nobody waits for Redis: what is published meanwhile waits in the outbox for a second.
     """
 
+    most_bytes = MOST_BYTES
+
     def __init__(
         self,
         tag: str,
