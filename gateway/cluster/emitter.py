@@ -73,6 +73,7 @@ class ClusterEmitter:
         bus.on_beat.append(self._outgoing.last)
         if bus is not local:  # messages can be lost on the way
             bus.on_joined.append(self._outgoing.last)
+            bus.on_again.append(self._outgoing.again)
         bus.on_lost.append(self._lost)
         if beside is not bus:
             beside.receive = self.incoming.receive_hello

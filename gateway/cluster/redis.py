@@ -52,6 +52,7 @@ class RedisBus:
         self.lease = Lease(tag, channels.cluster, self.ask, lease)
         self.on_lost.append(lambda member: self.lease.hurry())
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self.on_again = self._members.on_again
         self._outbox = Outbox(self.counts)
         self._is_flushing = False
         self._own: deque[tuple[int, bytes, bytes]] = deque()
