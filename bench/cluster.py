@@ -128,6 +128,8 @@ async def _measure(found: Found, options: argparse.Namespace) -> None:
                 found.soak = await soak(broker, count, options.soak, plan.kill, Path(root))
                 return
             for broker in ("NATS",) if options.nats else ("Redis", "Sentinel"):
+                if not any(_kinds(broker, options)):
+                    continue
                 async with cluster(broker, Path(root, broker)) as ours:
                     await _try(ours, found, plan, options)
                     found.errors += [error for node in ours.nodes for error in node.errors]
@@ -140,13 +142,18 @@ async def _try(ours: Cluster, found: Found, plan: Plan, options: argparse.Namesp
         await crowd.open(ours.url, (TLS / "one.pem").read_text(), options.clients or plan.clients)
         found.rooms.append(await room(ours, crowd, plan.broadcasts))
         _tell(found.rooms[-1])
-        for kind in FAULTS[name]:
-            if options.only is None or any(word in kind for word in options.only):
-                found.faults.append(await fault(kind, ours, crowd, plan.every))
-                _tell(found.faults[-1])
-                await crowd.back()  # to all members in equal parts
+        for kind in _kinds(name, options):
+            found.faults.append(await fault(kind, ours, crowd, plan.every))
+            _tell(found.faults[-1])
+            await crowd.back()  # to all members in equal parts
     if name != "Sentinel" and options.only is None:
         found.local.append(await local(ours, plan.rounds, plan.seconds))
+
+
+def _kinds(broker: str, options: argparse.Namespace) -> list[str]:
+    """The faults that are asked for."""
+    words = options.only or [""]
+    return [kind for kind in FAULTS[broker] if any(word in kind for word in words)]
 
 
 def _tell(measured: object) -> None:

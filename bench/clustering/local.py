@@ -7,14 +7,14 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from statistics import quantiles
+from statistics import median, quantiles
 from time import perf_counter
 
 import aiohttp
 
 from bench.clustering.nodes import PORT, Cluster, Node
 
-__all__ = ["Local", "Times", "local"]
+__all__ = ["Delays", "Local", "local"]
 
 EVERY = 0.02
 """Seconds between two rounds of a member's pair: a call, and a broadcast."""
@@ -26,38 +26,44 @@ MOST_ADDED = 0.005
 """Seconds that a frozen broker may add at p99."""
 
 
-@dataclass(slots=True)
-class Times:
-    """Seconds of calls until their answer, and of broadcasts until another socket has them."""
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long so many events took, in seconds; one in a hundred exceeded `p99`."""
 
-    calls: list[float] = field(default_factory=list)
-    broadcasts: list[float] = field(default_factory=list)
+    events: int
+    median: float
+    p99: float
+    longest: float
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Delays:
+        return cls(len(times), median(times), quantiles(times, n=100)[98], max(times))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Local:
-    """Events of pairs of sockets, each of one process, without and with a frozen broker."""
+    """Events of pairs of sockets, each of one process, without and with a frozen broker.
+
+    `calls` last until their answer comes, `broadcasts` until another socket has them.
+    """
 
     broker: str
     pairs: int
     rounds: int
-    quiet: Times = field(default_factory=Times)
-    frozen: Times = field(default_factory=Times)
-
-    @property
-    def added(self) -> tuple[float, float]:
-        """Seconds that the freeze adds at p99 to calls, and to broadcasts."""
-        calls = p99(self.frozen.calls) - p99(self.quiet.calls)
-        return calls, p99(self.frozen.broadcasts) - p99(self.quiet.broadcasts)
+    calls: tuple[Delays, Delays]
+    broadcasts: tuple[Delays, Delays]
 
     @property
     def is_clean(self) -> bool:
-        return max(self.added) < MOST_ADDED
+        return all(
+            frozen.p99 - quiet.p99 < MOST_ADDED for quiet, frozen in (self.calls, self.broadcasts)
+        )
 
 
-def p99(times: Sequence[float]) -> float:
-    """The time that one in a hundred exceeds."""
-    return quantiles(times, n=100)[98]
+@dataclass(slots=True)
+class _Times:
+    calls: list[float] = field(default_factory=list)
+    broadcasts: list[float] = field(default_factory=list)
 
 
 class Socket:
@@ -105,25 +111,31 @@ class Socket:
 
 async def local(cluster: Cluster, rounds: int, seconds: float) -> Local:
     """Measure without and with a freeze in turn, each time so many seconds."""
+    quiet, frozen = _Times(), _Times()
     async with _pairs(cluster) as pairs:
-        found = Local(cluster.broker.name, len(pairs), rounds)
         for _ in range(rounds):
-            await _measure(pairs, seconds, found.quiet)
+            await _measure(pairs, seconds, quiet)
             cluster.broker.server.freeze()
             try:
-                await _measure(pairs, seconds, found.frozen)
+                await _measure(pairs, seconds, frozen)
             finally:
                 cluster.broker.server.thaw()
             await cluster.whole()
-        return found
+        return Local(
+            broker=cluster.broker.name,
+            pairs=len(pairs),
+            rounds=rounds,
+            calls=(Delays.of(quiet.calls), Delays.of(frozen.calls)),
+            broadcasts=(Delays.of(quiet.broadcasts), Delays.of(frozen.broadcasts)),
+        )
 
 
-async def _measure(pairs: Sequence[tuple[Socket, Socket]], seconds: float, times: Times) -> None:
+async def _measure(pairs: Sequence[tuple[Socket, Socket]], seconds: float, times: _Times) -> None:
     end = perf_counter() + seconds
     await asyncio.gather(*(_pair(one, other, end, times) for one, other in pairs))
 
 
-async def _pair(one: Socket, other: Socket, end: float, times: Times) -> None:
+async def _pair(one: Socket, other: Socket, end: float, times: _Times) -> None:
     number = 0
     while (began := perf_counter()) < end:
         times.calls.append(await one.call("ask", number) - began)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from bench.clustering.faults import Fault
-from bench.clustering.local import Local, p99
+from bench.clustering.local import Local
 from bench.clustering.rooms import Room
 from bench.clustering.soak import Soak
 from bench.flooding.tables import markdown
@@ -72,23 +72,20 @@ def _lost(fault: Fault) -> list[str]:
 
 def local_table(found: Sequence[Local]) -> str:
     """How long events within a process took."""
-    rows = []
-    for each in found:
-        for number, what in enumerate(("calls", "broadcasts")):
-            quiet, frozen = getattr(each.quiet, what), getattr(each.frozen, what)
-            rows.append(
-                (
-                    f"{what} ({each.broker})",
-                    f"{len(quiet):,}",
-                    f"{len(frozen):,}",
-                    *(f"{median(times) * 1000:.2f} ms" for times in (quiet, frozen)),
-                    *(f"{p99(times) * 1000:.2f} ms" for times in (quiet, frozen)),
-                    *(f"{max(times) * 1000:.1f} ms" for times in (quiet, frozen)),
-                    f"{each.added[number] * 1000:+.2f} ms",
-                )
-            )
-    head = ("within a process", "without", "frozen", "median", "frozen", "p99", "frozen", "longest")
-    return markdown((*head, "frozen", "added at p99"), rows)
+    rows = [
+        (
+            f"{what} ({each.broker})",
+            f"{quiet.events:,}, {frozen.events:,}",
+            f"{quiet.median * 1000:.2f}, {frozen.median * 1000:.2f} ms",
+            f"{quiet.p99 * 1000:.2f}, {frozen.p99 * 1000:.2f} ms",
+            f"{quiet.longest * 1000:.1f}, {frozen.longest * 1000:.1f} ms",
+            f"{(frozen.p99 - quiet.p99) * 1000:+.2f} ms",
+        )
+        for each in found
+        for what, (quiet, frozen) in (("calls", each.calls), ("broadcasts", each.broadcasts))
+    ]
+    head = ("within a process: broker there, frozen", "events", "median", "p99", "longest")
+    return markdown((*head, "added at p99"), rows)
 
 
 def soak_text(soak: Soak) -> str:
