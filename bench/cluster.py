@@ -27,7 +27,6 @@ from bench.clustering.soak import Soak, soak
 from bench.clustering.tables import faults_table, local_table, rooms_table, soak_text
 from bench.results import write_json
 from bench.scaling.clients import clients
-from tests.certificates import TLS
 from tests.js.install import install as install_js
 from tests.programs import apt, nats, redis
 
@@ -47,7 +46,7 @@ class Plan:
 
     clients: int = 2000
     broadcasts: int = 100
-    every: float = 0.1
+    every: float = 0.2
     rounds: int = 4
     seconds: float = 6.0
     soaked: int = 300
@@ -91,8 +90,6 @@ def main() -> None:
     try:
         asyncio.run(_measure(found, options))
     except (RuntimeError, OSError, TimeoutError) as error:
-        if os.environ.get("CBX"):
-            raise
         sys.exit(f"bench: {str(error) or repr(error)}")
     print("\n\n".join(_texts(found)))
     if options.json:
@@ -139,7 +136,7 @@ async def _try(ours: Cluster, found: Found, plan: Plan, options: argparse.Namesp
     """The room, the faults one after the other, and the local events."""
     name = ours.broker.name
     async with clients() as crowd:
-        await crowd.open(ours.url, (TLS / "one.pem").read_text(), options.clients or plan.clients)
+        await crowd.open(ours.url, "", options.clients or plan.clients)
         found.rooms.append(await room(ours, crowd, plan.broadcasts))
         _tell(found.rooms[-1])
         for kind in _kinds(name, options):

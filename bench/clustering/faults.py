@@ -24,7 +24,7 @@ OUTAGE, LONG_OUTAGE = 6.0, 13.0
 QUIET = 5.0
 """Seconds without any change after which all has arrived, or is counted: longer than a beat."""
 
-PATIENCE = 90.0
+PATIENCE = 150.0
 """Seconds in which all clients have to be back, and all has to come to rest."""
 
 LOOK = 0.2

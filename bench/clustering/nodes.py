@@ -206,7 +206,7 @@ async def cluster(broker: str, folder: Path) -> AsyncIterator[Cluster]:
             nodes.append(node)
         await asyncio.gather(*(node.start() for node in nodes))
         addresses = [f"{node.machine.address}:{PORT}" for node in nodes]
-        port = await stack.enter_async_context(nginx(folder, *addresses))
-        found = Cluster(nodes, carrying, f"https://127.0.0.1:{port}")
+        port = await stack.enter_async_context(nginx(folder, *addresses, has_tls=False))
+        found = Cluster(nodes, carrying, f"http://127.0.0.1:{port}")
         await found.whole()
         yield found

@@ -12,7 +12,6 @@ from bench.clustering.faults import PATIENCE
 from bench.clustering.nodes import Cluster, cluster
 from bench.scaling.clients import Clients, clients
 from bench.scaling.holdings import Holdings, growth, holdings, told
-from tests.certificates import TLS
 
 __all__ = ["Held", "Soak", "soak"]
 
@@ -95,7 +94,7 @@ async def soak(broker: str, count: int, seconds: float, every: float, folder: Pa
 async def _run(ours: Cluster, found: Soak, seconds: float, every: float) -> None:
     """Let clients come and go, and kill the broker, for so many seconds; once at least."""
     async with clients() as crowd:
-        await crowd.open(ours.url, (TLS / "one.pem").read_text(), found.clients)
+        await crowd.open(ours.url, "", found.clients)
         await crowd.busy(CALL, LEAVE, CHANGE)
         end = monotonic() + seconds
         while not found.away or monotonic() < end:

@@ -19,7 +19,8 @@
 //   {do: "facts", from, to}                    a list with what each client has, and lacks of these numbers
 
 const { createInterface } = require("node:readline");
-const { Agent } = require("node:https");
+const http = require("node:http");
+const https = require("node:https");
 
 const io = require(require.resolve("client4", { paths: [process.argv[2]] }));
 const OPENING = 50; // clients that connect at a time
@@ -28,11 +29,14 @@ const ASKED = 8; // broadcasts that are under way at a time
 // Connections stay open between polls, as in browsers. When one of them ends before an answer, the client's
 // xmlhttprequest-ssl 2.1.2 asks again but never ends that request, and hangs until its ping timeout: it must not
 // know that the connection has been used before.
-class KeepAlive extends Agent {
-  reuseSocket(socket, request) {
-    super.reuseSocket(socket, request);
-    request.reusedSocket = false;
+function keepAlive({ Agent }, options) {
+  class KeepAlive extends Agent {
+    reuseSocket(socket, request) {
+      super.reuseSocket(socket, request);
+      request.reusedSocket = false;
+    }
   }
+  return new KeepAlive({ keepAlive: true, ...options });
 }
 
 const TAG = 5; // characters of a session's id that name its worker
@@ -50,7 +54,7 @@ let busyness = [];
 let next = 0;
 
 function open({ url, ca, count, transports }) {
-  const agent = new KeepAlive({ keepAlive: true, ca });
+  const agent = keepAlive(url.startsWith("https:") ? https : http, { ca });
   let left = count;
   return new Promise((done) => {
     const one = () => {

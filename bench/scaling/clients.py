@@ -73,7 +73,7 @@ class Clients:
     async def open(
         self, url: str, ca: str, count: int, transports: Sequence[Sequence[str]] = TRANSPORTS
     ) -> None:
-        """Connect clients; each is in the room in the end."""
+        """Connect clients; each is in the room in the end. `ca` is for https only."""
         await self._ask(type(None), do="open", url=url, ca=ca, count=count, transports=transports)
 
     async def tell(self, first: int, count: int) -> int:

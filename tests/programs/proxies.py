@@ -54,7 +54,7 @@ def recipe(language: str, number: int, changes: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def nginx(folder: Path, *upstreams: int | str) -> AsyncIterator[int]:
+async def nginx(folder: Path, *upstreams: int | str, has_tls: bool = True) -> AsyncIterator[int]:
     """Run nginx before gateways, each a port at `[::1]` or an address with one; gives its port."""
     port = free_port()
     addresses = [each if isinstance(each, str) else f"[::1]:{each}" for each in upstreams]
@@ -63,7 +63,7 @@ async def nginx(folder: Path, *upstreams: int | str) -> AsyncIterator[int]:
         0,
         {
             "server 127.0.0.1:7001;": " ".join(f"server {each};" for each in addresses),
-            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+            "listen 443 ssl;": f"listen 127.0.0.1:{port}{' ssl' if has_tls else ''};",
             "/etc/ssl/chat.example.pem": str(TLS / "one.pem"),
             "/etc/ssl/chat.example.key": str(TLS / "one.key"),
         },
