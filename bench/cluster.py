@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.clustering.faults import FAULTS, Fault, fault
 from bench.clustering.local import Local, local
 from bench.clustering.network import enclose, network
-from bench.clustering.nodes import Cluster, cluster
+from bench.clustering.nodes import Cluster, cluster, front
 from bench.clustering.rooms import Room, room
 from bench.clustering.soak import Soak, soak
 from bench.clustering.tables import faults_table, local_table, rooms_table, soak_text
@@ -91,6 +91,8 @@ def main() -> None:
         asyncio.run(_measure(found, options))
     except (RuntimeError, OSError, TimeoutError) as error:
         sys.exit(f"bench: {str(error) or repr(error)}")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     print("\n\n".join(_texts(found)))
     if options.json:
         write_json(options.json, found)
@@ -127,16 +129,19 @@ async def _measure(found: Found, options: argparse.Namespace) -> None:
             for broker in ("NATS",) if options.nats else ("Redis", "Sentinel"):
                 if not any(_kinds(broker, options)):
                     continue
-                async with cluster(broker, Path(root, broker)) as ours:
-                    await _try(ours, found, plan, options)
+                folder = Path(root, broker)
+                async with cluster(broker, folder) as ours:
+                    await _try(ours, folder, found, plan, options)
                     found.errors += [error for node in ours.nodes for error in node.errors]
 
 
-async def _try(ours: Cluster, found: Found, plan: Plan, options: argparse.Namespace) -> None:
+async def _try(
+    ours: Cluster, folder: Path, found: Found, plan: Plan, options: argparse.Namespace
+) -> None:
     """The room, the faults one after the other, and the local events."""
     name = ours.broker.name
-    async with clients() as crowd:
-        await crowd.open(ours.url, "", options.clients or plan.clients)
+    async with front(ours, folder) as url, clients() as crowd:
+        await crowd.open(url, "", options.clients or plan.clients)
         found.rooms.append(await room(ours, crowd, plan.broadcasts))
         _tell(found.rooms[-1])
         for kind in _kinds(name, options):

@@ -81,6 +81,7 @@ async def _freeze_broker(cluster: Cluster) -> None:
 
 async def _empty_redis(cluster: Cluster) -> None:
     await cluster.broker.server.command("FLUSHALL")
+    await asyncio.sleep(OUTAGE / 2)
 
 
 async def _deafen_broker(cluster: Cluster) -> None:

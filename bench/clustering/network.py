@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,18 +36,28 @@ def _unshare() -> list[str]:
 
 def is_allowed() -> bool:
     """True if this user may make namespaces, and has the programs for that."""
-    if not all(map(shutil.which, ("unshare", "nsenter", "ip"))):
+    if not all(map(shutil.which, ("unshare", "nsenter", "setpriv", "ip"))):
         return False
     tried = subprocess.run([*_unshare(), "true"], capture_output=True, check=False)
     return tried.returncode == 0
 
 
 def enclose(module: str) -> None:
-    """Run this module anew in namespaces of its own, with the same command line, unless it is."""
-    if os.environ.get(_MARK) != "1":
-        os.environ[_MARK] = "1"
-        own = [*_unshare(), sys.executable, "-m", module, *sys.argv[1:]]
-        os.execvp(own[0], own)
+    """Run this module in namespaces of its own, with the same command line, and end as it does.
+
+    Returns at once where that has been done.
+    """
+    if os.environ.get(_MARK) == "1":
+        return
+    dies_with_us = ("setpriv", "--pdeathsig", "KILL")
+    command = [*dies_with_us, *_unshare(), sys.executable, "-m", module, *sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        child = subprocess.Popen(command, env={**os.environ, _MARK: "1", "TMPDIR": folder})
+        signal.signal(signal.SIGTERM, lambda number, frame: child.kill())
+        while (code := child.poll()) is None:
+            with suppress(KeyboardInterrupt):  # the child has had it, too
+                child.wait()
+    raise SystemExit(code if code >= 0 else 128 - code)
 
 
 @dataclass(frozen=True, slots=True)

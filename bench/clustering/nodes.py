@@ -1,4 +1,4 @@
-"""Two nodes of two workers, each on a machine of its own, and a proxy before them."""
+"""Two nodes of two workers, each on a machine of its own, and the proxy before them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.scaling.gateway import served_by
 from bench.scaling.holdings import environment, told
 from tests.programs.proxies import nginx
 
-__all__ = ["NODES", "PORT", "WORKERS", "Cluster", "Counted", "Node", "cluster"]
+__all__ = ["NODES", "PORT", "WORKERS", "Cluster", "Counted", "Node", "cluster", "front"]
 
 NODES, WORKERS = 2, 2
 PORT = 7001
@@ -162,10 +162,10 @@ class Node:
 
 
 class Cluster:
-    """The nodes, their broker, and the URL of the proxy before them."""
+    """The nodes and their broker."""
 
-    def __init__(self, nodes: Sequence[Node], broker: Broker, url: str) -> None:
-        self.nodes, self.broker, self.url = nodes, broker, url
+    def __init__(self, nodes: Sequence[Node], broker: Broker) -> None:
+        self.nodes, self.broker = nodes, broker
 
     @property
     def members(self) -> int:
@@ -194,7 +194,7 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(broker: str, folder: Path) -> AsyncIterator[Cluster]:
-    """Run the nodes on a broker, and a proxy that sends each request to the next of them."""
+    """Run the nodes on a broker."""
     folder.mkdir(exist_ok=True)  # noqa: ASYNC240
     async with AsyncExitStack() as stack:
         carrying = await stack.enter_async_context(BROKERS[broker](folder))
@@ -205,8 +205,14 @@ async def cluster(broker: str, folder: Path) -> AsyncIterator[Cluster]:
             stack.push_async_callback(node.close)
             nodes.append(node)
         await asyncio.gather(*(node.start() for node in nodes))
-        addresses = [f"{node.machine.address}:{PORT}" for node in nodes]
-        port = await stack.enter_async_context(nginx(folder, *addresses, has_tls=False))
-        found = Cluster(nodes, carrying, f"http://127.0.0.1:{port}")
+        found = Cluster(nodes, carrying)
         await found.whole()
         yield found
+
+
+@asynccontextmanager
+async def front(ours: Cluster, folder: Path) -> AsyncIterator[str]:
+    """Run a proxy that sends each request to the next node; gives its URL."""
+    addresses = [f"{node.machine.address}:{PORT}" for node in ours.nodes]
+    async with nginx(folder, *addresses, has_tls=False) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from bench.clustering.faults import PATIENCE
-from bench.clustering.nodes import Cluster, cluster
+from bench.clustering.nodes import Cluster, cluster, front
 from bench.scaling.clients import Clients, clients
 from bench.scaling.holdings import Holdings, growth, holdings, told
 
@@ -81,20 +81,20 @@ async def soak(broker: str, count: int, seconds: float, every: float, folder: Pa
     """
     found = Soak(broker, count)
     async with cluster(broker, folder) as ours:
-        await _run(ours, Soak(broker, count), 0.0, every)
+        await _run(ours, Soak(broker, count), 0.0, every, folder)
         found.base = await _held(ours)
         began = monotonic()
-        await _run(ours, found, seconds, every)
+        await _run(ours, found, seconds, every, folder)
         found.seconds = monotonic() - began
         found.end = await _held(ours)
         found.errors = [error for node in ours.nodes for error in node.errors]
     return found
 
 
-async def _run(ours: Cluster, found: Soak, seconds: float, every: float) -> None:
+async def _run(ours: Cluster, found: Soak, seconds: float, every: float, folder: Path) -> None:
     """Let clients come and go, and kill the broker, for so many seconds; once at least."""
-    async with clients() as crowd:
-        await crowd.open(ours.url, "", found.clients)
+    async with front(ours, folder) as url, clients() as crowd:
+        await crowd.open(url, "", found.clients)
         await crowd.busy(CALL, LEAVE, CHANGE)
         end = monotonic() + seconds
         while not found.away or monotonic() < end:
