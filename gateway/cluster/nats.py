@@ -132,6 +132,7 @@ class NatsBus:
         self.on_beat: list[Callable[[], None]] = []
         self._server, self._subjects = server, _Subjects(name, tag)
         self.beats = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self.on_again = self.beats.on_again
         self._outbox = Outbox(self.counts)
         self._unwritten = 0
         self._client: Client | None = None
