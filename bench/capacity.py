@@ -50,14 +50,14 @@ class Plan:
 
     sweeps: int = 20
     members: tuple[int, ...] = (2, 4, 8)
-    batches: tuple[int, ...] = (1, 8)
+    batches: tuple[int, ...] = (1, BATCH)
     each: int = 10
     turns: int = 60
     subscribers: tuple[int, ...] = (250, 1000)
-    count: int = 2000
+    count: int = 1500
     linked: int = 8
     seconds: float = 6.0
-    times: int = 2
+    times: int = 1
 
 
 FULL = Plan()

@@ -51,21 +51,20 @@ def tag(number: int) -> str:
 
 
 class Subscribers:
-    """So many connections that subscribe as members do, and one that publishes."""
+    """So many connections that subscribe as members do; the first one publishes as well."""
 
     def __init__(self, redis: Redis, count: int) -> None:
         self.count, self._redis = count, redis
         self._stack = ExitStack()
         selector = self._stack.enter_context(closing(selectors.DefaultSelector()))
-        for number in range(count):
-            line = _line(redis, self._stack)
+        lines = [_line(redis, self._stack) for _ in range(count)]
+        for number, line in enumerate(lines):
             names = Channels("bench", tag(number))
             names.serve(["/"])
             line.sendall(pack((b"HELLO", b"3")) + subscribe(names.subscribed) + pack((b"PING",)))
             _read(line, b"+PONG\r\n")
             selector.register(line, selectors.EVENT_READ)
-        self._sender = _line(redis, self._stack)
-        self._drain = _Drain(selector)
+        self._sender, self._drain = lines[0], _Drain(selector)
         self._sender.sendall(PUBLISH)
         self._drain.size = self._drain.read(2**30, QUIET)
 
@@ -116,7 +115,6 @@ def _cost(redis: Redis, sender: socket.socket, drain: _Drain, batch: int, turns:
     def turn() -> None:
         sender.sendall(PUBLISH * batch)
         drain.read(drain.size * batch)
-        sender.recv(2**16)
 
     turn()
     before = cpu([redis.pid])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.chart import chart
-from bench.sizing.model import Constants, needs
+from bench.sizing.model import Constants, most
 from bench.sizing.sweeps import Checked
-from bench.sizing.tables import FLEETS, fleet
+from bench.sizing.tables import CORE, FLEETS, SHARE, fleet
 
 __all__ = ["draw"]
 
@@ -33,19 +33,14 @@ def _check(found: Sequence[Checked]) -> str:
 
 
 def _fleet(constants: Constants) -> str:
-    """What each member and Redis take in clusters of all sizes."""
-    carried = [(size, needs(constants, fleet(size))) for size in FLEETS]
+    """What clusters of all sizes take, by what is full first."""
+    fleets = {(size, by): fleet(size, by_room=by) for size in FLEETS for by in (False, True)}
+    found = {key: most(constants, each, CORE, SHARE) for key, each in fleets.items()}
     lines = {
-        "Redis, messages": [(size, each.broker["messages"]) for size, each in carried],
-        "Redis, beats": [(size, each.broker["beats"]) for size, each in carried],
-        "member, bus": [(size, each.member["bus"]) for size, each in carried],
-        "member, own sockets": [
-            (
-                size,
-                sum(each.member[name] for name in ("connections", "pings", "calls", "deliveries")),
-            )
-            for size, each in carried
-        ],
-        "member, links": [(size, each.member["links"]) for size, each in carried],
+        "members' CPU": [(size, found[size, False]["members"]) for size in FLEETS],
+        "Redis' core": [(size, found[size, False]["Redis"]) for size in FLEETS],
+        "members, by room": [(size, found[size, True]["members"]) for size in FLEETS],
+        "Redis, by room": [(size, found[size, True]["Redis"]) for size in FLEETS],
     }
-    return chart("Cores, by members with 10,000 sockets each", lines, "members")
+    lines = {name: [each for each in line if each[1] > 0] for name, line in lines.items()}
+    return chart("Messages a second to rooms of ten, by what is full then", lines, "members")

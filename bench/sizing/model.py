@@ -7,7 +7,7 @@ for each of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "BEAT",
@@ -17,6 +17,7 @@ __all__ = [
     "Load",
     "Needs",
     "Room",
+    "most",
     "needs",
     "room",
     "touched",
@@ -85,12 +86,22 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A room of `sockets`, spread evenly over `touched` of `members`; `batch` messages at once."""
+    """A room of `sockets`, spread evenly over `touched` of `members`; `batch` messages at once.
+
+    All members get each message, as they subscribe to the namespace. With `by_room`, only those do
+    that have sockets in it: nothing works so yet.
+    """
 
     members: int
     touched: float
     sockets: float
     batch: float = 1
+    by_room: bool = False
+
+    @property
+    def reached(self) -> float:
+        """The members that get a message."""
+        return self.touched if self.by_room else self.members
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +120,9 @@ class Room:
 
     def members(self, load: Load) -> float:
         """What all members take together."""
-        others = max(0.0, load.touched - 1)
-        return self.sender + others * self.there + (load.members - 1 - others) * self.elsewhere
+        there = max(0.0, load.touched - 1)
+        elsewhere = max(0.0, load.reached - 1 - there)
+        return self.sender + there * self.there + elsewhere * self.elsewhere
 
 
 def touched(sockets: float, members: int) -> float:
@@ -119,7 +131,7 @@ def touched(sockets: float, members: int) -> float:
 
 
 def room(constants: Constants, load: Load) -> Room:
-    """What a message to a room takes. All members get it, since all subscribe to the namespace."""
+    """What a message to a room takes."""
     each = load.sockets / load.touched if load.touched else 0.0
     delivering = each * constants.deliver.of(load.batch)
     is_alone = load.members == 1
@@ -129,8 +141,8 @@ def room(constants: Constants, load: Load) -> Room:
         sender=constants.emit.of(load.batch) + publish + delivering,
         there=elsewhere + constants.encode + delivering,
         elsewhere=elsewhere,
-        broker=_brokered(constants, load.members, load.batch),
-        sent=load.members * constants.message,
+        broker=_brokered(constants, load.reached, load.batch),
+        sent=load.reached * constants.message,
     )
 
 
@@ -158,6 +170,7 @@ class Fleet:
     stay: float = 1200.0
     batch: float = 1
     links: bool = True
+    by_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +191,8 @@ def needs(constants: Constants, fleet: Fleet) -> Needs:
     """What each member and the broker take, if sockets and work are spread evenly."""
     members, each = fleet.members, fleet.sockets / fleet.members
     k = touched(fleet.room, members)
-    load, deliver = Load(members, k, fleet.room, fleet.batch), constants.deliver.of(fleet.batch)
+    load = Load(members, k, fleet.room, fleet.batch, fleet.by_room)
+    deliver = constants.deliver.of(fleet.batch)
     rate, cost = fleet.messages * US, room(constants, load)
     beats = members / BEAT * US
     asked = fleet.lists * US
@@ -204,3 +218,18 @@ def needs(constants: Constants, fleet: Fleet) -> Needs:
         memory=constants.process + each * (constants.socket + fleet.rooms * constants.membership),
         connections=int(each) + (2 * (members - 1) if fleet.links else 0) + 1,
     )
+
+
+def most(constants: Constants, fleet: Fleet, broker: float, member: float) -> dict[str, float]:
+    """The messages a second that a fleet can send to rooms, by what is full then.
+
+    `broker` are the cores that the broker has, `member` those of each member that may go into the
+    bus; what nobody sends is subtracted.
+    """
+    rest, one = (needs(constants, replace(fleet, messages=count)) for count in (0.0, 1.0))
+    used = sum(rest.broker.values())
+    return {
+        "Redis": max(0.0, broker - used) / one.broker["messages"],
+        "members": max(0.0, member - rest.member["beats"] - rest.member["links"])
+        / one.member["bus"],
+    }

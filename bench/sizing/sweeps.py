@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.sizing.broker import BATCH, Brokered, Subscribers, fitted
+from bench.sizing.broker import Brokered, Subscribers, fitted
 from bench.sizing.members import members
 from bench.sizing.model import Constants, Cost, room
 from bench.sizing.points import Place, Point
@@ -21,8 +21,8 @@ from tests.programs.redis import redis
 
 __all__ = ["MANY", "Checked", "Fitted", "Rig", "Sweep", "checked", "rig"]
 
-MANY = 32
-"""Messages in one write, where constants are fitted."""
+MANY = 16
+"""Messages in one write, when there are many."""
 
 CROWD = 10
 """Sockets with which a delivery is measured."""
@@ -111,7 +111,7 @@ class Rig:
             points(self._alone, ("nobody", "all"), (1, MANY)),
             points(self._places[0], ("nobody",), (1, MANY)),
             [each for place in self._places for each in points(place, [*place.rooms], batches)],
-            [each.cost(b, max(4, turns // b)) for each in self._subscribers for b in (1, BATCH)],
+            [each.cost(b, max(4, turns // b)) for each in self._subscribers for b in (1, MANY)],
         )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 from bench.flooding.tables import markdown
-from bench.sizing.model import Constants, Cost, Fleet, Needs, needs
+from bench.sizing.model import Constants, Cost, Fleet, Needs, most, needs
 from bench.sizing.sweeps import Checked
 
-__all__ = ["BAR", "FLEETS", "fleet", "texts"]
+__all__ = ["BAR", "FLEETS", "capacity", "fleet", "texts"]
 
 BAR = 0.2
 """The error that a prediction may have."""
@@ -21,13 +21,29 @@ CHECKED = (
     *("members", "touched", "in a write"),
     *("members, us", "measured", "error", "Redis, us", "measured", "error"),
 )
+CORE, SHARE = 0.8, 0.4
+"""Cores that Redis may use, and those of each member that may go into the bus."""
+
+BATCH = 16
+"""Messages in a write, as they come together when there are many."""
+
 BYTES = ("process", "socket", "polling", "membership", "message")
 
 
-def fleet(members: int) -> Fleet:
-    """A cluster of a size: 10,000 sockets a member, each with a message to ten every 50 s."""
+def fleet(members: int, *, by_room: bool = False) -> Fleet:
+    """A busy cluster of a size: 10,000 sockets on a member, rooms of ten, writes of 16 messages.
+
+    Each socket calls once in 50 s, and sends a message to a room once in 500 s.
+    """
     sockets = 10_000.0 * members
-    return Fleet(sockets, members, messages=sockets / 50)
+    return Fleet(sockets, members, sockets / 500, batch=BATCH, by_room=by_room)
+
+
+def capacity(constants: Constants, members: int, *, by_room: bool = False) -> tuple[float, str]:
+    """The messages to rooms that such a cluster takes in a second, and what is full then."""
+    found = most(constants, fleet(members, by_room=by_room), CORE, SHARE)
+    name = min(found, key=lambda each: found[each])
+    return found[name], name
 
 
 def texts(constants: Constants, large: Constants, found: Sequence[Checked]) -> Iterator[str]:
@@ -45,6 +61,7 @@ def texts(constants: Constants, large: Constants, found: Sequence[Checked]) -> I
     )
     carried = {size: needs(large, fleet(size)) for size in FLEETS}
     yield markdown(("cores", *map(str, FLEETS)), list(_carried(carried)))
+    yield markdown(("messages to rooms a second", *map(str, FLEETS)), list(_most(large)))
 
 
 def _constants(constants: Constants, large: Constants) -> Iterator[Sequence[str]]:
@@ -71,6 +88,12 @@ def _row(each: Checked) -> Sequence[str]:
         *(f"{each.broker_predicted:.1f}", f"{each.broker_measured:.1f}"),
         f"{each.broker_error:+.0%}",
     )
+
+
+def _most(constants: Constants) -> Iterator[Sequence[str]]:
+    for by_room, name in ((False, "as it is"), (True, "with channels by room")):
+        found = [capacity(constants, size, by_room=by_room) for size in FLEETS]
+        yield name, *(f"{count:,.0f}: {what}" for count, what in found)
 
 
 def _carried(carried: dict[int, Needs]) -> Iterator[Sequence[str]]:
