@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.certificates import TLS
@@ -20,7 +22,7 @@ from tests.programs.redis import Redis, redis
 
 CONFIG = """
 server: {{port: {port}, trusted_proxies: [127.0.0.1], cors_origins: "*"}}
-admin: {{port: {admin}}}
+admin: {{port: {admin}, token: 0123456789abcdef}}
 cluster: {{name: shop, redis: {{url: "{url}"}}{listen}}}
 reload: {{watch: "off"}}
 limits: {{overload_after: unlimited}}  # the machine may be busy
@@ -60,12 +62,19 @@ async def nodes(folder: Path, running: Redis, listen: str) -> AsyncIterator[list
         for gateway in gateways:
 
             async def knows_the_other(gateway: GatewayOfWorkers = gateway) -> bool:
-                status = (await gateway.status())["cluster"]
+                status = json.loads(await told(gateway, "/-/status"))["cluster"]
                 linked = not listen or status["links"]["up"] == 1
                 return status["members"] == 1 and linked
 
             await until_true(knows_the_other)
         yield gateways
+
+
+async def told(gateway: GatewayOfWorkers, path: str) -> str:
+    """What the admin listener answers."""
+    headers = {"Authorization": "Bearer 0123456789abcdef"}
+    async with aiohttp.ClientSession(gateway.admin, headers=headers) as http, http.get(path) as it:
+        return await it.text()
 
 
 def ports(gateway: GatewayOfWorkers) -> tuple[int, int]:
@@ -84,7 +93,7 @@ async def connected(js: JsDriver, url: str, transports: list[str]) -> JsClient:
 async def forwarded(gateways: list[GatewayOfWorkers]) -> float:
     """How many requests went from one machine to the other."""
     found = [
-        re.findall(r"^sockgw_link_forwarded_total\{.*\} (\S+)$", await each.metrics(), re.M)
+        re.findall(r"^sockgw_link_forwarded_total\{.*\} (\S+)$", await told(each, "/metrics"), re.M)
         for each in gateways
     ]
     return sum(float(value) for values in found for value in values)
