@@ -91,7 +91,7 @@ def main() -> None:
     if options.json:
         write_json(options.json, found)
     if options.charts:
-        draw(options.charts, found.large, found.checked)
+        draw(options.charts, found.constants, found.large, found.checked, plan.each)
 
 
 def _options() -> argparse.Namespace:

@@ -65,9 +65,13 @@ def _grid(across: _Scale, up: _Scale) -> list[str]:
         y = up(tick)
         parts += [
             f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>',
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>',
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>',
         ]
     return parts
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _lines(series: Mapping[str, Points], across: _Scale, up: _Scale) -> list[str]:

@@ -6,30 +6,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.chart import chart
-from bench.sizing.model import Constants, most
+from bench.sizing.model import Constants, Load, most, room
 from bench.sizing.sweeps import Checked
 from bench.sizing.tables import CORE, FLEETS, SHARE, fleet
 
 __all__ = ["draw"]
 
+SIZES = (2, 4, 8, 16, 32, 64)
+"""Members for which a message is predicted."""
 
-def draw(folder: Path, large: Constants, found: Sequence[Checked]) -> None:
-    """Write `capacity-check.svg` and `capacity-fleet.svg`."""
+
+def draw(
+    folder: Path, constants: Constants, large: Constants, found: Sequence[Checked], each: int
+) -> None:
+    """Write `capacity-check.svg` and `capacity-fleet.svg`; rooms had `each` socket on a member."""
     folder.mkdir(exist_ok=True)
-    (folder / "capacity-check.svg").write_text(_check(found))
+    (folder / "capacity-check.svg").write_text(_check(constants, found, each))
     (folder / "capacity-fleet.svg").write_text(_fleet(large))
 
 
-def _check(found: Sequence[Checked]) -> str:
+def _check(constants: Constants, found: Sequence[Checked], each: int) -> str:
     """A message to a room that touches every member, alone in its write."""
-    found = [each for each in found if each.batch == 1 and each.touched == each.members]
+    found = [one for one in found if one.batch == 1 and one.touched == one.members]
+    rooms = {size: Load(size, size, size * each) for size in SIZES}
+    predicted = {size: (room(constants, load), load) for size, load in rooms.items()}
     lines = {
-        "members, predicted": [(each.members, each.predicted) for each in found],
-        "members, measured": [(each.members, each.measured) for each in found],
-        "Redis, predicted": [(each.members, each.broker_predicted) for each in found],
-        "Redis, measured": [(each.members, each.broker_measured) for each in found],
+        "members, predicted": [(n, one.members(load)) for n, (one, load) in predicted.items()],
+        "members, measured": [(one.members, one.measured) for one in found],
+        "Redis, predicted": [(n, one.broker) for n, (one, _) in predicted.items()],
+        "Redis, measured": [(one.members, one.broker_measured) for one in found],
     }
-    return chart("CPU of a message to a room, microseconds", lines, "members")
+    title = f"Microseconds of CPU for a message to a room with {each} sockets on each member"
+    return chart(title, lines, "members")
 
 
 def _fleet(constants: Constants) -> str:

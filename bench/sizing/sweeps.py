@@ -27,10 +27,13 @@ MANY = 16
 CROWD = 10
 """Sockets with which a delivery is measured."""
 
-FEW, MORE = 1, 16
+FEW, MORE = 2, 16
 """Connections that stand for members at Redis."""
 
-REST = 2.0
+LEAST = 12
+"""Turns at least."""
+
+REST = 3.0
 """Seconds that places rest before."""
 
 
@@ -102,7 +105,7 @@ class Rig:
 
         def points(place: Place, rooms: Sequence[str], sizes: Sequence[int]) -> list[Point]:
             return [
-                place.point(room, batch, max(4, turns // batch))
+                place.point(room, batch, max(LEAST, turns // batch))
                 for room in rooms
                 for batch in sizes
             ]
@@ -111,7 +114,7 @@ class Rig:
             points(self._alone, ("nobody", "all"), (1, MANY)),
             points(self._places[0], ("nobody",), (1, MANY)),
             [each for place in self._places for each in points(place, [*place.rooms], batches)],
-            [each.cost(b, max(4, turns // b)) for each in self._subscribers for b in (1, MANY)],
+            [each.cost(b, max(LEAST, turns // b)) for each in self._subscribers for b in (1, MANY)],
         )
 
 
