@@ -18,6 +18,7 @@ from gateway.cluster.lease import Lease
 
 __all__ = [
     "MOST_BYTES",
+    "MOST_GONE",
     "Bus",
     "BusCounts",
     "BusState",
@@ -87,8 +88,9 @@ class BusCounts:
     `published` and `unpublished` count a message once for each member that an engine sends it to:
     once in all if the engine has a broker. `unconfirmed` are messages that were sent when the
     connection was lost: they may have arrived or not. `missed` are messages of others that never
-    arrived, `undecodable` those that were dropped for what is in them, `unaccepted` those that
-    `cluster.accept` does not allow. `lags` counts broadcasts by the seconds that they took.
+    arrived, `members_lost` other members that ended without a word. `undecodable` are messages that
+    were dropped for what is in them, `unaccepted` those that `cluster.accept` does not allow.
+    `lags` counts broadcasts by the seconds that they took.
     """
 
     published: int = 0
@@ -96,6 +98,7 @@ class BusCounts:
     unpublished: Counter[Reason] = field(default_factory=Counter)
     received: int = 0
     missed: int = 0
+    members_lost: int = 0
     undecodable: int = 0
     unaccepted: int = 0
     lags: Lags = field(default_factory=Lags)
@@ -221,6 +224,10 @@ class Gaps:
         self._last: dict[str, dict[Key, int]] = {}
         self._gone: dict[str, dict[Key, int]] = {}
 
+    def is_gone(self, sender: str) -> bool:
+        """True of a member that is gone, and whose last numbers are kept."""
+        return sender in self._gone
+
     def missed(
         self, sender: str, channel: Channel, number: int, *, is_direct: bool = False
     ) -> int | None:
@@ -228,9 +235,11 @@ class Gaps:
 
         `is_direct` is true of a message for this member only. The first of a sender has nothing
         before it: it may have sent others before this member was there. One that comes after a
-        later one was counted as missing then.
+        later one was counted as missing then. A sender that is gone stays so until it is told of.
         """
-        numbers = self._of(sender)
+        numbers = self._last.get(sender)
+        if numbers is None:
+            numbers = self._gone.get(sender) or self._of(sender)
         last = numbers.get((channel, is_direct))
         if last is not None and number <= last:
             return None
@@ -256,7 +265,7 @@ class Gaps:
 
         If it was only out of reach, it comes back and goes on with its numbers for all members.
         """
-        numbers = self._last.pop(sender, {})
+        numbers = self._last.pop(sender, None) or self._gone.pop(sender, {})
         if kept := {key: number for key, number in numbers.items() if not key[1]}:
             self._gone[sender] = kept
             if len(self._gone) > MOST_GONE:

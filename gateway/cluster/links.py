@@ -118,8 +118,12 @@ class Links:
             self._pinging = asyncio.create_task(self._ping())
 
     def give_way(self) -> None:
-        """Listen no more: another process takes the port over. Links stay."""
+        """Listen no more: another process takes the port over.
+
+        Links stay, and are not made again, nor does that process try to make one.
+        """
         self.listener.stop()
+        self._members.announce("")
 
     async def close(self) -> None:
         """End all links, and what is relayed."""

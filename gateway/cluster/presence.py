@@ -22,6 +22,9 @@ PAUSE = 0.02
 AGAIN = 1.0
 """Seconds until a member is asked again for what was missed."""
 
+REPEAT = 10
+"""Beats after which the number of the last change is told again, though it is the same."""
+
 
 @dataclass(slots=True)
 class _Heard:
@@ -43,14 +46,15 @@ class PresenceExchange:
     def __init__(self, presences: Presences, bus: Bus, outgoing: Outgoing) -> None:
         self._presences, self._bus, self._outgoing = presences, bus, outgoing
         self._state = self._told = 0
+        self._beats = 0
         self._heard: dict[str, _Heard] = {}
         self._telling: dict[str, asyncio.TimerHandle] = {}
         presences.tag = bus.tag
         presences.tell = self._tell
         presences.on_settle = self._ask_all
-        bus.on_joined.append(self._tell_all)
+        bus.on_joined.append(self._joined)
         bus.on_lost.append(self._lost)
-        bus.on_beat.append(self._tell_state)
+        bus.on_beat.append(self._beat)
 
     # To others
 
@@ -65,17 +69,31 @@ class PresenceExchange:
         has = key in roster.entries(self._bus.tag)
         return wire.Entry(*place, who, roster.meta(self._bus.tag, *key) if has else None)
 
-    def _tell_state(self) -> None:
-        """Tell the number of the last change, with which others see if they have missed some."""
-        if self._state != self._told:
+    def _beat(self) -> None:
+        """Tell the number of the last change, with which others see if they have missed some.
+
+        Both the number and the answer of one that was asked can be lost: so both come again.
+        """
+        self._beats += 1
+        if self._state != self._told or (self._state and self._beats % REPEAT == 0):
             self._told = self._state
             self._outgoing.request("/", wire.Presence(state=self._state))
+        for tag, heard in self._heard.items():
+            if heard.state is None:
+                self._ask(tag, heard)
+
+    def _joined(self, member: str) -> None:
+        """Tell a member all. One that had never lost this member does not: a beat asks it."""
+        if self._presences.is_used:
+            now = asyncio.get_running_loop().time()
+            self._heard.setdefault(member, _Heard(asked=now))
+            self._presences.returned(member)
+            self._tell_all(member)
 
     def _tell_all(self, to: str) -> None:
         """Tell a member all, as it is when each part is sent: changes are told in between."""
-        if self._presences.is_used:
-            self._stop_telling(to)
-            self._tell_part(to, tuple(self._presences.roster.entries(self._bus.tag)), 0)
+        self._stop_telling(to)
+        self._tell_part(to, tuple(self._presences.roster.entries(self._bus.tag)), 0)
 
     def _tell_part(self, to: str, keys: Sequence[Key], part: int) -> None:
         self._telling.pop(to, None)
@@ -100,10 +118,12 @@ class PresenceExchange:
     def take(self, message: wire.Presence | wire.AskPresence) -> None:
         """Act on a message of another member."""
         tag = message.uid
-        if tag not in self._bus.members or not self._presences.is_used:
+        if tag not in self._bus.members:
             return
         if isinstance(message, wire.AskPresence):
             self._tell_all(tag)
+            return
+        if not self._presences.is_used:
             return
         heard = self._heard.setdefault(tag, _Heard())
         if message.part == 0:

@@ -51,7 +51,7 @@ class RedisBus:
         self._channels = channels
         self.lease = Lease(tag, channels.cluster, self.ask, lease)
         self.on_lost.append(lambda member: self.lease.hurry())
-        self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat)
+        self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
         self._outbox = Outbox(self.counts)
         self._is_flushing = False
         self._own: deque[tuple[int, bytes, bytes]] = deque()

@@ -31,3 +31,25 @@ def test_numbers_are_kept_of_so_many_members() -> None:
         gaps.forget(f"{number}")
     assert gaps.missed("0", CHANNEL, 10) == 0
     assert gaps.missed("1", CHANNEL, 10) == 8
+
+
+def test_messages_that_come_before_a_member_is_back_are_not_missed() -> None:
+    gaps = Gaps()
+    assert gaps.missed("a", CHANNEL, 7) == 0
+    gaps.forget("a")
+    assert gaps.is_gone("a")
+    assert gaps.missed("a", CHANNEL, 8) == 0
+    assert gaps.missed("a", CHANNEL, 1, is_direct=True) == 0
+    assert gaps.is_gone("a")
+    assert gaps.told("a", {(CHANNEL, False): 9}, is_joining=False) == 1
+    assert not gaps.is_gone("a")
+
+
+def test_a_member_that_was_heard_of_while_it_was_gone_numbers_anew_what_is_for_one() -> None:
+    gaps = Gaps()
+    assert gaps.missed("a", CHANNEL, 7) == 0
+    gaps.forget("a")
+    assert gaps.missed("a", CHANNEL, 5, is_direct=True) == 0
+    gaps.forget("a")
+    assert gaps.missed("a", CHANNEL, 1, is_direct=True) == 0
+    assert gaps.missed("a", CHANNEL, 9) == 1

@@ -162,7 +162,8 @@ async def test_many_are_told_in_parts(tmp_path: Path) -> None:
         await until(lambda: heard.part == 3 and heard.whole is None and len(presence.roster) == 449)
 
 
-async def test_missed_changes_are_asked_for_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["change", "change and answer", "change and its number"])
+async def test_missed_changes_are_asked_for_again(tmp_path: Path, lost: str) -> None:
     async with redis() as running, members(file(tmp_path, 0), running, 2) as (one, other):
         ann = await enter(one, "ann")
         await until_here(other, "ann")
@@ -170,17 +171,26 @@ async def test_missed_changes_are_asked_for_again(tmp_path: Path) -> None:
         take, dropped = exchange.take, []
 
         def drop(message: wire.Presence | wire.AskPresence) -> None:
-            if isinstance(message, wire.Presence) and message.entries and not dropped:
-                dropped.append(message)
+            kind = kind_of(message)
+            if kind in lost.split(" and ") and kind not in dropped:
+                dropped.append(kind)
             else:
                 take(message)
 
         exchange.take = drop  # type: ignore[method-assign]
         await enter(one, "bob")
         await until_here(other, "ann", "bob")  # a beat told that it was missed
-        assert dropped
+        await until(lambda: dropped == lost.split(" and "))
         await ann.disconnect()
         await until_here(other, "bob")
+
+
+def kind_of(message: wire.Presence | wire.AskPresence) -> str:
+    if isinstance(message, wire.AskPresence):
+        return "question"
+    if message.part is not None:
+        return "answer"
+    return "change" if message.entries else "its number"
 
 
 @pytest.mark.parametrize("count", [3])

@@ -27,6 +27,7 @@ async def test_what_goes_between_members_is_counted(tmp_path: Path) -> None:
             "sockgw_bus_published_total": two.bus.counts.published,
             "sockgw_bus_received_total": two.bus.counts.received,
             "sockgw_bus_missed_total": 0,
+            "sockgw_bus_members_lost_total": 0,
             "sockgw_bus_undecodable_total": 0,
             "sockgw_bus_unaccepted_total": 0,
             "sockgw_bus_unconfirmed_total": 0,
