@@ -37,6 +37,7 @@ class LocalBus:
         self.on_joined: list[Callable[[str], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
         self.on_beat: list[Callable[[], None]] = []
+        self.on_again: list[Callable[[str], None]] = []
         self._mesh = mesh
         self._heads: dict[Channel, bytes] = {}
         mesh.on(Frame.BUS, self._take)

@@ -120,6 +120,8 @@ class NatsBus:
     `close`. Nobody waits for NATS: what is published meanwhile waits in the outbox for a second.
     """
 
+    copies = None
+
     def __init__(
         self,
         tag: str,
@@ -141,6 +143,7 @@ class NatsBus:
         self._store = NatsStore(name, lambda: self._client)
         self.lease = Lease(tag, self._store, lease)
         self.on_lost.append(lambda member: self.lease.hurry())
+        self.on_again = self.beats.on_again
         self._outbox = Outbox(self.counts)
         self._unwritten = 0
         self._client: Client | None = None

@@ -25,7 +25,7 @@ class Outgoing:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._numbers = Numbers()
-        self._told: dict[Key, int] = {}
+        self._told: tuple[int, dict[Key, int]] = 0, {}
 
     def owner(self, target: Namespace) -> str | None:
         """The member that has all sockets of a target; `None` if it could be any.
@@ -87,16 +87,24 @@ class Outgoing:
         request.number, request.direct = self._numbers.next(channel, to), to is not None
         self._publish(channel, request, to)
 
-    def last(self, to: str | None = None) -> None:
-        """Tell the last numbers to a member that has joined, or to all if there are new ones."""
+    def last(self, to: str | None = None, *, is_joining: bool = True) -> None:
+        """Tell the last numbers to a member that has joined, or to all if there are new ones.
+
+        What all were told before the bus went away they are told again: it may not have arrived.
+        """
         numbers = self._numbers.last(to)
-        if to is None and (numbers == self._told or not numbers):
+        now = self._bus.state.changes, numbers
+        if to is None and (now == self._told or not numbers):
             return
         told = [(key.kind.value, key.namespace, d, n) for (key, d), n in numbers.items()]
-        last = wire.Last(uid=self._bus.tag, numbers=told, joining=to is not None)
+        last = wire.Last(uid=self._bus.tag, numbers=told, joining=is_joining and to is not None)
         self._bus.publish(Channel(Kind.REQUEST, "/"), wire.encode(last), to)
         if to is None:
-            self._told = numbers
+            self._told = now
+
+    def again(self, to: str) -> None:
+        """Tell the last numbers to a member that has connected again, and missed those for all."""
+        self.last(to, is_joining=False)
 
     def introduce(self, told: wire.Hello | wire.Serves, to: str | None) -> None:
         """Send what has no number: it may be a member's first message or not."""

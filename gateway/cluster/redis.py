@@ -20,6 +20,7 @@ from gateway.cluster.members import BEAT, Members
 from gateway.cluster.outbox import Outbox
 from gateway.cluster.redis_channels import Channels
 from gateway.cluster.redis_connection import Connection, Server, pack
+from gateway.cluster.redis_copies import RedisCopies
 from gateway.cluster.redis_lease import RedisStore
 from gateway.cluster.redis_link import DEADLINE, Link, subscribe
 
@@ -55,6 +56,9 @@ class RedisBus:
         self.lease = Lease(tag, RedisStore(channels.cluster, self.ask), lease)
         self.on_lost.append(lambda member: self.lease.hurry())
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self.copies = RedisCopies(tag, channels.cluster, self.ask, lambda: self.members, beat)
+        self.on_lost.append(self.copies.gone)
+        self.on_again = self._members.on_again
         self._outbox = Outbox(self.counts)
         self._is_flushing = False
         self._own: deque[tuple[int, bytes, bytes]] = deque()
@@ -199,6 +203,7 @@ class RedisBus:
         self._flush()
         self._beat()
         self.lease.arrive()
+        self.copies.arrive()
 
     def _look(self, now: float) -> str:
         """Do what is due now and then; returns what is wrong with the connection, or `""`."""
@@ -213,6 +218,7 @@ class RedisBus:
     def _beat(self) -> None:
         for beat in self.on_beat:
             beat()
+        self.copies.beat()
 
 
 def _drop(channel: Channel, message: bytes) -> None:
