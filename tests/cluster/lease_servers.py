@@ -12,6 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StorageType
 from nats.js.errors import NotFoundError
 
+from gateway.cluster.nats import NatsServer
 from gateway.cluster.nats_lease import BUCKET
 from gateway.cluster.redis_connection import Server as Address
 from tests.cluster.redis_members import NatsMember, RedisMember
@@ -68,13 +69,14 @@ class RedisLease:
 
 
 class NatsLease:
-    """A NATS server with JetStream."""
+    """A NATS server with JetStream; `at` is what members get, if not that server alone."""
 
-    def __init__(self, server: Nats) -> None:
+    def __init__(self, server: Nats, at: NatsServer | None = None) -> None:
         self.server = server
+        self._at = at or server
 
     def member(self, file: Path, tag: str, lease: float) -> NatsMember:
-        return NatsMember(file, self.server, tag, lease=lease)
+        return NatsMember(file, self._at, tag, lease=lease)
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[JetStreamContext]:
