@@ -244,6 +244,16 @@ authorization {{users: [
 ]}}
 no_auth_user: gate
 """
+ALLOWED = """
+jetstream {{store_dir: "{folder}"}}
+authorization {{users: [
+  {{user: gate, password: x, permissions: {{
+    publish: ["socket%2Eio.>", "$JS.API.>", "$KV.sockgw.>"]
+    subscribe: ["socket%2Eio.>", "_INBOX.>"]
+  }}}}
+]}}
+no_auth_user: gate
+"""
 REFUSALS = {
     "without JetStream": ("", "JetStream is not enabled"),
     "without its bucket": (DENIED, "nats: permissions violation for publish to "),
@@ -264,3 +274,15 @@ async def test_a_nats_that_refuses_it_is_told(
         await until(lambda: told in caplog.text)
         await found.leave("tag-0")
         assert found.notes() == []
+
+
+async def test_a_nats_user_may_do_what_is_needed(tmp_path: Path) -> None:
+    """And nothing else, as documented."""
+    file = tmp_path / "nats.conf"
+    file.write_text(ALLOWED.format(folder=tmp_path / "jetstream"))
+    async with nats("--config", str(file)) as server:
+        found = Cluster(tmp_path, NatsLease(server), SHORT)
+        await found.join("tag-0")
+        await found.noted("?tag-0", "+tag-0")
+        assert not found.members["tag-0"].bus.counts.unpublished
+        await found.leave("tag-0")
