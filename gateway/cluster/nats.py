@@ -22,12 +22,12 @@ from urllib.parse import quote
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error, NoServersError
+from nats.errors import Error, NoServersError, UnexpectedEOF
 
-from gateway.cluster.bus import BusCounts, BusState, Channel, Kind, Receive
+from gateway.cluster.bus import MOST_BYTES, BusCounts, BusState, Channel, Kind, Receive
 from gateway.cluster.members import BEAT, Members
 from gateway.cluster.outbox import MOST_WAITING, Outbox, Outgoing
-from gateway.cluster.retrying import Pauses, words
+from gateway.cluster.retrying import REFUSED, Pauses, words
 
 __all__ = ["NatsBus", "NatsServer"]
 
@@ -119,9 +119,11 @@ class NatsBus:
     """
 
     lease = None
+    copies = None
 
     def __init__(self, tag: str, server: NatsServer, name: str, beat: float = BEAT) -> None:
         self.tag = tag
+        self.most_bytes = MOST_BYTES
         self.counts = BusCounts()
         self.state = BusState()
         self.receive: Receive = _drop
@@ -130,6 +132,7 @@ class NatsBus:
         self.on_beat: list[Callable[[], None]] = []
         self._server, self._subjects = server, _Subjects(name, tag)
         self.beats = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self.on_again = self.beats.on_again
         self._outbox = Outbox(self.counts)
         self._unwritten = 0
         self._client: Client | None = None
@@ -185,7 +188,9 @@ class NatsBus:
             self.counts.unpublished["gone"] += 1
             return
         unwritten = None if self._client is None else self._unwritten
-        if self._outbox.has_room(len(message), unwritten, volatile=volatile):
+        if len(message) > self.most_bytes:
+            self.counts.unpublished["large"] += 1
+        elif self._outbox.has_room(len(message), unwritten, volatile=volatile):
             self._put(self._subjects.of(channel, to), message)
 
     def _put(self, subject: bytes, message: bytes) -> None:
@@ -227,13 +232,13 @@ class NatsBus:
                 )
             except _FAULTS as error:
                 told = self._told if isinstance(error, NoServersError) else None
-                self._tell_away(words(told or error))
+                self._tell_away(self._words(told or error))
                 await self._wait(pauses.next())
                 continue
             if self._over.is_set():
                 await _close(client)
                 return
-            self._client = client
+            self._client, self.most_bytes = client, min(MOST_BYTES, client.max_payload)
             if self.state.set_up():
                 LOG.info("connected to NATS at %s", self._server.shown)
             try:
@@ -284,6 +289,11 @@ class NatsBus:
         for beat in self.on_beat:
             beat()
 
+    def _words(self, error: Exception) -> str:
+        """Say why no connection could be made."""
+        is_closed = isinstance(error, ConnectionResetError | BrokenPipeError | UnexpectedEOF)
+        return words(error) + (REFUSED if is_closed and self._server.tls else "")
+
     def _tell_away(self, reason: str) -> None:
         if self.state.set_away(reason):
             told = "NATS at %s is away: %s; other members miss what is sent"
@@ -307,6 +317,18 @@ class NatsBus:
             self.beats.heard(message.data)
 
 
+class _Client(Client):
+    """A client that tells nothing without TLS if that is configured.
+
+    nats-py encrypts only if the server asks for it, which is for whoever is between to say.
+    """
+
+    def _connect_command(self) -> bytes:
+        if "tls" in self.options and not self._server_info.get("tls_required"):
+            raise Error("it does not speak TLS")
+        return super()._connect_command()
+
+
 async def _connected(
     server: NatsServer,
     subjects: _Subjects,
@@ -315,7 +337,7 @@ async def _connected(
     closed: Callable[[], Awaitable[None]],
 ) -> Client:
     """Connect and subscribe. Raises `OSError`, `TimeoutError` or NATS' errors."""
-    client = Client()
+    client = _Client()
     try:
         async with asyncio.timeout(2 * DEADLINE):
             await client.connect(

@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import hiredis
 
+from gateway.cluster.retrying import REFUSED, words
+
 __all__ = ["CONNECT", "Connection", "Refused", "Server", "pack"]
 
 Reply = Callable[[Any], None]
@@ -83,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._replies: deque[Reply | None] = deque()
-        self._is_paused = False
+        self._is_paused = self._is_new_tls = False
 
     @classmethod
     async def open(
@@ -125,6 +127,7 @@ class Connection(asyncio.Protocol):
     async def _log_in(self, username: str, password: str) -> None:
         login = (b"AUTH", (username or "default").encode(), password.encode()) if password else ()
         await self.ask(b"HELLO", b"3", *login, b"SETNAME", b"sockgw")
+        self._is_new_tls = False
 
     @property
     def waits(self) -> int:
@@ -174,6 +177,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
         self.is_open, self.heard = True, self._loop.time()
+        self._is_new_tls = transport.get_extra_info("ssl_object") is not None
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
@@ -182,7 +186,10 @@ class Connection(asyncio.Protocol):
             self._take()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._gone(str(error) if error else "the connection was closed")
+        reason = words(error) if error else "the connection was closed"
+        if self._is_new_tls and not isinstance(error, ssl.SSLError):
+            reason += REFUSED
+        self._gone(reason)
 
     def _take(self) -> None:
         """Take what has come, and leave the rest for the next turn if that is much."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import ssl
 from typing import Protocol
 
 from gateway.cluster.accept import Accept, Rule
@@ -14,15 +13,15 @@ from gateway.cluster.links import Links, LinkSettings
 from gateway.cluster.local import LocalBus
 from gateway.cluster.members import Members
 from gateway.cluster.peer import Mesh
+from gateway.cluster.redis_copies import RedisCopies
 from gateway.config.model import (
     AcceptConfig,
-    BusTlsConfig,
     ClusterConfig,
     ListenConfig,
     NatsConfig,
     RedisConfig,
 )
-from gateway.config.tls import member_contexts
+from gateway.config.tls import bus_context, member_contexts
 from gateway.daemon.serving import Serving
 
 __all__ = ["TAG", "join", "new_tag"]
@@ -36,6 +35,10 @@ class ClusterBus(Bus, Protocol):
 
     @property
     def beats(self) -> Members: ...
+
+    @property
+    def copies(self) -> RedisCopies | None:
+        """Where copies of spools are kept, `None` if the engine keeps nothing."""
 
 
 def new_tag() -> str:
@@ -56,6 +59,8 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
         bus = between = _bus(config, mesh.tag)
         mesh.on_lost.append(lambda peer: _ended(between.beats, peer.tag))
         accept = _accept(config.accept)
+        if between.copies is not None:
+            serving.sessions.use(between.copies)
         if config.listen is not None:
             settings, engine = _link_settings(config.listen, number), serving.sockets.engine
             serving.links = Links(engine, serving.http, settings, between.beats, mesh.peers)
@@ -89,7 +94,7 @@ def _nats_bus(name: str, nats: NatsConfig, tag: str) -> ClusterBus:
     # nats-py, which this imports, is an extra.
     from gateway.cluster.nats import NatsBus, NatsServer  # noqa: PLC0415
 
-    tls = _tls(nats.tls) if nats.is_tls else None
+    tls = bus_context(nats.tls) if nats.is_tls else None
     server = NatsServer(nats.urls, nats.username, nats.password, nats.token, tls)
     return NatsBus(tag, server, name)
 
@@ -107,7 +112,7 @@ def _redis_bus(config: ClusterConfig, redis: RedisConfig, tag: str) -> ClusterBu
         redis.path,
         redis.username,
         redis.password,
-        _tls(redis.tls) if redis.is_tls else None,
+        bus_context(redis.tls) if redis.is_tls else None,
         sentinel.hosts if sentinel else (),
         sentinel.master if sentinel else "",
         (sentinel.username if sentinel else "") or "",
@@ -116,13 +121,6 @@ def _redis_bus(config: ClusterConfig, redis: RedisConfig, tag: str) -> ClusterBu
     channels = {each.source: each.channel for each in config.accept}
     dialects = Dialects("node" in channels, channels.get("python-socketio", ""))
     return RedisBus(tag, server, Channels(config.name, tag, dialects))
-
-
-def _tls(config: BusTlsConfig | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=config.ca if config else None)
-    if config and config.cert:
-        context.load_cert_chain(config.cert, config.key)
-    return context
 
 
 def _accept(accepted: tuple[AcceptConfig, ...]) -> Accept:

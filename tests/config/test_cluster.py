@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -16,6 +17,7 @@ from gateway.config.model import (
     SentinelConfig,
 )
 from gateway.errors import ConfigError
+from tests.certificates import TLS
 
 
 def cluster(folder: Path, text: str, **environ: str) -> ClusterConfig | None:
@@ -61,7 +63,7 @@ def test_nats_is_where_the_block_says(tmp_path: Path, nats: str, expected: NatsC
 
 
 def test_files_of_tls_are_beside_the_file(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").touch()
+    copy(TLS / "one.pem", tmp_path / "ca.pem")
     found = cluster(tmp_path, "cluster: {redis: {url: redis://h, tls: {ca: ca.pem}}}")
     tls = BusTlsConfig(ca=tmp_path / "ca.pem")
     assert found == ClusterConfig(RedisConfig("h", is_tls=True, tls=tls))

@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from gateway.cluster import configurations
+from gateway.cluster.bus import Channel, Kind
+from gateway.cluster.nats import NatsBus, NatsServer
+from gateway.cluster.redis import RedisBus
+from gateway.cluster.redis_channels import Channels
+from gateway.cluster.redis_connection import Server
 from tests.cli.daemon_for_verbs import ask
 from tests.cli.test_status import TIME, told
 from tests.daemon.gateway_of_workers import edit, files, run_workers, until_true
@@ -207,3 +213,49 @@ async def test_workers_are_listed_each_and_differ_only_from_other_machines(
         assert (await ask("reload", made[1])).exit_code == 0
         await until_true(lambda: count(2))
         assert "sockgw_cluster_configurations 2.0\n" in await gateway.metrics()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_member_of_a_later_version_is_told_apart_and_understood(
+    tmp_path: Path, engine: str
+) -> None:
+    """What is all new in its messages is ignored, and what it adds to others."""
+    async with ENGINES[engine]() as server, machines(tmp_path, server, FORMER) as [one]:
+        own = (await one.cluster())["serving"][0]
+        bus = later_member(server)
+        answers: list[bytes] = []
+        bus.receive = lambda channel, message: answers.append(message)
+        bus.serve(["/"])
+        bus.start()
+        await until(lambda: bus.members)
+        serves = {**own, "uid": bus.tag, "type": 107, "version": "99.0", "wire": 2, "more": [1]}
+        opts = {"rooms": [], "except": [], "flags": {"later": True}}
+        known = {"type": 100, "uid": bus.tag, "opts": opts}
+        unknown = {"type": 250, "uid": bus.tag, "requestId": "b", "n": 2, "new": {"a": 1}}
+        before, after = {"requestId": "a", "n": 1}, {"requestId": "c", "n": 3}
+        for message in (serves, {**known, **before}, unknown, {**known, **after}):
+            bus.publish(Channel(Kind.REQUEST, "/"), msgspec.msgpack.encode(message))
+        await until(lambda: len([each for each in answers if b"requestId" in each]) == 2)
+        answered = [each for each in map(msgspec.msgpack.decode, answers) if "requestId" in each]
+        assert [(each["requestId"], each["uid"]) for each in answered] == [
+            ("a", own["tag"]),
+            ("c", own["tag"]),
+        ]
+        metrics = await one.get("/metrics")
+        assert "sockgw_bus_undecodable_total 1.0\n" in metrics
+        assert "sockgw_bus_missed_total 0.0\n" in metrics
+        found = await one.cluster()
+        assert (found["configurations"], found["versions"]) == (1, sorted([own["version"], "99.0"]))
+        assert not is_well(found)
+        lines = told(await ask("status", one.file))
+        assert [each.partition(", ")[2] for each in lines["members"]].count(
+            "version 99.0, wire 2"
+        ) == 1
+        await bus.close()
+
+
+def later_member(server: Redis | Nats) -> Any:
+    """The bus of another member of the cluster."""
+    if isinstance(server, Nats):
+        return NatsBus("later", NatsServer((server.url,)), "shop")
+    return RedisBus("later", Server(port=server.port), Channels("shop", "later"))
