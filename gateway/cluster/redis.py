@@ -33,6 +33,8 @@ class RedisBus:
     `close`. Nobody waits for Redis: what is published meanwhile waits in the outbox for a second.
     """
 
+    most_bytes = MOST_BYTES
+
     def __init__(
         self,
         tag: str,
@@ -55,6 +57,7 @@ class RedisBus:
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
         self.copies = RedisCopies(tag, channels.cluster, self.ask, lambda: self.members, beat)
         self.on_lost.append(self.copies.gone)
+        self.on_again = self._members.on_again
         self._outbox = Outbox(self.counts)
         self._is_flushing = False
         self._own: deque[tuple[int, bytes, bytes]] = deque()
