@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ def take_snapshot(file: Path, environ: Mapping[str, str], beside: Path | None = 
     inputs = Inputs(
         record, folders, sources.digest, page_folders, pages.digest, known_pages=pages.known
     )
+    if config:
+        config = _with_fingerprint(config, sources.digest, pages.digest)
     found = page_problems(config, document, pages, record, folders)
     problems = (*problems, *_tls_problems(certificates, document), *found)
     return Snapshot(file, document, config, problems, sources, pages, inputs)
@@ -110,6 +113,12 @@ def _with_certificates(config: configs.GatewayConfig) -> configs.GatewayConfig:
     if api is not None and api.tls is not None:
         api = replace(api, tls=configs.read_certificate(api.tls))
     return replace(config, server=server, api=api)
+
+
+def _with_fingerprint(config: configs.GatewayConfig, *digests: str) -> configs.GatewayConfig:
+    """Return the config with a fingerprint of the plugins and pages beside it, too."""
+    whole = " ".join((config.fingerprint, *digests))
+    return replace(config, fingerprint=hashlib.sha256(whole.encode()).hexdigest())
 
 
 def _tls_problems(

@@ -170,8 +170,8 @@ def test_json_is_json(block: Block) -> None:
 def test_commands_are_there_and_take_these_arguments(block: Block) -> None:
     for line in block.text.replace(" && ", "\n").splitlines():
         words = shlex.split(line, comments=True)
-        if ">" in words:
-            words = words[: words.index(">")]
+        for end in {">", "|"} & {*words}:
+            words = words[: words.index(end)]
         match words:
             case (
                 ["sockgw", verb, *arguments]

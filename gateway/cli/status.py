@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +18,11 @@ from gateway.client.admin import AdminClient, problems_in, readable
 from gateway.errors import ConfigError, Problem
 
 __all__ = ["status"]
+
+CURE = "bring the same file and plugins to all"
+
+MOST_MEMBERS = 20
+"""Members that are listed."""
 
 INDENT = 18
 """Columns to the left of the texts."""
@@ -67,14 +73,11 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[_Line]:
     for number, worker in enumerate(facts.get("workers", ())):
         yield "" if number else "workers", *_worker(**worker)
     if "cluster" in facts:
-        links = facts["cluster"].pop("links", None)
-        yield "cluster", *_cluster(**facts["cluster"])
-        if links:
-            yield "links", *_links(**links)
+        yield from _cluster(facts["cluster"])
     yield "tasks", _tasks(facts["generations"]), None
     for number, old in enumerate(facts["old_generations"]):
         yield "" if number else "still in use", _old(**old), None
-    yield "services", ", ".join(facts["services"]) or "none", None
+    yield "services", _services(facts) or "none", None
     if facts["pending"]:
         yield "pending restart", ", ".join(facts["pending"]), "yellow"
     for number, told in enumerate(facts["refused"]):
@@ -144,12 +147,65 @@ def _worker(
     return ", ".join(parts), None if is_well else "yellow"
 
 
-def _cluster(name: str, up: bool, since: float, fault: str, members: int) -> tuple[str, str | None]:
-    others = counted(members, "other member")
-    if up:
-        return f"{name}, connected since {_time(since)}, {others}", None
-    why = f": {fault}" if fault else ""
-    return f"{name}, degraded since {_time(since)}{why}; {others} known", "red"
+def _cluster(facts: Mapping[str, Any]) -> Iterator[_Line]:
+    name, since, fault = facts["name"], _time(facts["since"]), facts["fault"]
+    others = counted(facts["members"], "other member")
+    if facts["up"]:
+        yield "cluster", f"{name}, connected since {since}, {others}", None
+    else:
+        why = f": {fault}" if fault else ""
+        yield "cluster", f"{name}, degraded since {since}{why}; {others} known", "red"
+    if "serving" in facts:  # a daemon of a former version does not tell
+        yield from _members(facts["serving"])
+        if facts["drift"]:
+            yield "drift", f"since {_time(facts['differ_since'])}: {facts['drift']}; {CURE}", "red"
+        elif facts["configurations"] > 1:
+            since = _time(facts["differ_since"])
+            yield "changing", f"{facts['configurations']} configurations since {since}", "yellow"
+    if "links" in facts:
+        yield "links", *_links(**facts["links"])
+
+
+def _members(serving: Sequence[Mapping[str, Any]]) -> Iterator[_Line]:
+    """Say what each member serves; the rarest configuration comes first."""
+    counts = Counter(each["fingerprint"] for each in serving)
+    known = [each for each in serving if each["fingerprint"]]
+    known.sort(key=lambda each: (counts[each["fingerprint"]], each["node"], each["worker"]))
+    wires = {each["wire"] for each in known}
+    for number, each in enumerate(known[:MOST_MEMBERS]):
+        serves = f"{each['fingerprint'][:8]} since {_time(each['since'])}"
+        wire = f", wire {each['wire']}" if len(wires) > 1 else ""
+        text = f"{_member(each)}: {serves}, version {each['version']}{wire}"
+        yield "" if number else "members", text, None
+    if len(known) > MOST_MEMBERS:
+        yield "", f"and {len(known) - MOST_MEMBERS} more: see --format json", None
+    if len(known) < len(serving):
+        yield "", f"{counted(len(serving) - len(known), 'member')} not heard of yet", None
+
+
+def _member(facts: Mapping[str, Any]) -> str:
+    return f"{facts['node']}/{facts['worker']}"
+
+
+def _services(facts: Mapping[str, Any]) -> str:
+    """Name the services, and say where those run of which there is only one."""
+    serving = facts.get("cluster", {}).get("serving", ())
+    others = {each["tag"]: _member(each) for each in serving if each["node"]}
+    workers = {each["tag"]: f"worker {each['number']}" for each in facts.get("workers", ())}
+    where = {
+        name: _where(workers.get(each["member"]), others.get(each["member"]), here=each["here"])
+        for name, each in facts.get("placed", {}).items()
+    }
+    return ", ".join(
+        f"{name} ({where[name]})" if name in where else name for name in facts["services"]
+    )
+
+
+def _where(worker: str | None, other: str | None, *, here: bool) -> str:
+    if worker is None and here:
+        return "runs here"
+    member = worker or other
+    return f"runs on {member}" if member else "not here"
 
 
 def _links(ports: list[int], up: int, down: int, faults: list[str]) -> tuple[str, str | None]:

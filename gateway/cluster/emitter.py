@@ -11,6 +11,7 @@ from gateway.cluster import messages as wire
 from gateway.cluster.accept import Accept
 from gateway.cluster.asking import NODE, Gathered, Requests
 from gateway.cluster.bus import Bus
+from gateway.cluster.configurations import Configurations
 from gateway.cluster.incoming import Incoming
 from gateway.cluster.lead import Lead
 from gateway.cluster.messages import BadMessage, Request
@@ -57,11 +58,14 @@ class ClusterEmitter:
         self._hub = hub
         self._outgoing = Outgoing(bus)
         beside = local or bus
-        say = Outgoing(beside).hello
+        say = Outgoing(beside).introduce
         settle = hub.dispatcher.live.pool.settle
         self.lead = Lead(self.member, lambda: beside.members, say, settle)
         accept = accept or Accept()
-        self.incoming = Incoming(hub, bus, self._outgoing, self.requests, self.lead, accept)
+        introduce = self._outgoing.introduce
+        self.configurations = Configurations(self.member, lambda: bus.members, introduce)
+        heard = self.lead.heard, self.configurations.heard
+        self.incoming = Incoming(hub, bus, self._outgoing, self.requests, *heard, accept)
         self._told = -QUIET
         hub.member = self.member
         hub.use(self)
@@ -72,8 +76,9 @@ class ClusterEmitter:
         bus.receive = self.incoming.receive
         bus.on_beat.append(self._outgoing.last)
         if bus is not local:  # messages can be lost on the way
-            bus.on_joined.append(self._outgoing.last)
+            bus.on_joined += [self._outgoing.last, self.configurations.joined]
             bus.on_again.append(self._outgoing.again)
+            bus.on_beat.append(self.configurations.beat)
         bus.on_lost.append(self._lost)
         if beside is not bus:
             beside.receive = self.incoming.receive_hello
@@ -227,6 +232,7 @@ class ClusterEmitter:
         self.requests.lost(member)
         self.incoming.forget(member)
         self._outgoing.forget(member)
+        self.configurations.lost(member)
 
 
 def _of_node(target: Namespace, found: Gathered) -> dict[str, list[Value]]:

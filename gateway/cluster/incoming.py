@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,7 +14,6 @@ from gateway.cluster.accept import Accept, Operation, operation_of
 from gateway.cluster.answering import Answering
 from gateway.cluster.asking import Requests
 from gateway.cluster.bus import Bus, Channel, Gaps, Kind
-from gateway.cluster.lead import Lead
 from gateway.cluster.messages import BadMessage, Request
 from gateway.cluster.node import NodeAnswers
 from gateway.cluster.outgoing import Outgoing
@@ -32,7 +32,8 @@ LOG = logging.getLogger("sockgw.cluster")
 class Incoming:
     """What a member receives on its bus. `answering` does what others ask for.
 
-    `accept` tells what is accepted of others than members.
+    `meet` gets who a member is, and `learn` what it serves. `accept` tells what is accepted of
+    others than members.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class Incoming:
         bus: Bus,
         outgoing: Outgoing,
         requests: Requests,
-        lead: Lead,
+        meet: Callable[[wire.Hello], None],
+        learn: Callable[[wire.Serves], None],
         accept: Accept,
     ) -> None:
         self.answering = Answering(hub, outgoing.answer)
@@ -52,7 +54,7 @@ class Incoming:
         self._bus = bus
         self._outgoing = outgoing
         self._requests = requests
-        self._lead = lead
+        self._meet, self._learn = meet, learn
         self._gaps = Gaps()
         self._presence = PresenceExchange(hub.presence, bus, outgoing)
 
@@ -66,7 +68,7 @@ class Incoming:
             if channel.kind is Kind.BROADCAST:
                 self._take_broadcast(channel, wire.decode_broadcast(message))
             elif channel.kind is Kind.REQUEST:
-                self._take_request(channel, wire.decode_request(message))
+                self._take_request(channel, self._request(channel, message))
             elif channel.kind is Kind.OUTSIDE:
                 self._take_python(message)
             else:
@@ -82,7 +84,7 @@ class Incoming:
         with suppress(BadMessage):
             request = wire.decode_request(message)
             if isinstance(request, wire.Hello):
-                self._lead.heard(request)
+                self._meet(request)
 
     def _take_broadcast(self, channel: Channel, message: wire.Broadcast) -> None:
         if message.uid == self._bus.tag:
@@ -108,13 +110,25 @@ class Incoming:
             answer = wire.Answer(ours.confirm, count=count)
             self._outgoing.answer(channel.namespace, answer, message.uid)
 
+    def _request(self, channel: Channel, message: bytes) -> Request:
+        """Decode a request; one of a later version has arrived, even if nobody can read it."""
+        try:
+            return wire.decode_request(message)
+        except BadMessage:
+            with suppress(BadMessage):
+                head = wire.decode_head(message)
+                self._note(channel, head.uid, head.number, is_direct=head.direct)
+            raise
+
     def _take_request(self, channel: Channel, request: Request) -> None:
         if request.uid == self._bus.tag:
             return
         opts = getattr(request, "opts", None)
         target = self._target(channel.namespace, opts or wire.Options())
         if isinstance(request, wire.Hello):  # sent before or after any other
-            self._lead.heard(request)
+            self._meet(request)
+        elif isinstance(request, wire.Serves):
+            self._learn(request)
         elif isinstance(request, wire.Last):
             self._take_last(request)
         elif not request.number:

@@ -54,6 +54,14 @@ class Lead:
         """Do not get the lead any more: this member ends, and maybe all others do."""
         self._is_leaving = True
 
+    @property
+    def holder(self) -> str | None:
+        """The tag of the member that leads; `None` if that is not known."""
+        if self.is_here:
+            return self._own.tag
+        leaders = [each for each in self._beside() if each.leads]
+        return min(leaders, key=self._rank).uid if leaders else None
+
     async def decide(self) -> None:
         """Wait until it is known which member leads, at most two seconds."""
         self._look()
@@ -84,7 +92,7 @@ class Lead:
         self._look()
 
     def _look(self) -> None:
-        beside = [each for each in self._known.values() if each.node == self._own.node]
+        beside = self._beside()
         leaders = [self._rank(each) for each in beside if each.leads]
         if self.is_here:
             if any(each < (self._own.number, self._own.tag) for each in leaders):
@@ -99,6 +107,10 @@ class Lead:
             self._decided.set()
         else:
             self._decided.clear()
+
+    def _beside(self) -> list[Hello]:
+        """The other members on this machine."""
+        return [each for each in self._known.values() if each.node == self._own.node]
 
     def _set(self, is_here: bool) -> None:
         self.is_here = is_here

@@ -70,6 +70,20 @@ class Lease:
         self._decided = asyncio.Event()
         self._is_leaving = False
 
+    @property
+    def is_sought(self) -> bool:
+        """True once this member has had a service that needs it."""
+        return self._task is not None
+
+    @property
+    def holder(self) -> str | None:
+        """The tag of the member that has it, as Redis said last; `None` if that is not known."""
+        if self.is_here:
+            return self._tag.decode()
+        if not self._seen or self._seen.startswith(MARK):
+            return None
+        return self._seen.partition(b" ")[0].decode("ascii", "replace")
+
     async def decide(self) -> None:
         """Seek the lease from now on, and wait until it is known if it is here.
 

@@ -11,11 +11,24 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+import ssl
 import struct
 from enum import IntEnum
 from typing import Literal, cast, get_args
 
-__all__ = ["REASONS", "GreetingError", "Line", "Purpose", "Reason", "greet", "message", "welcome"]
+from gateway.cluster.retrying import REFUSED, words
+
+__all__ = [
+    "NONCE",
+    "REASONS",
+    "GreetingError",
+    "Line",
+    "Purpose",
+    "Reason",
+    "greet",
+    "message",
+    "welcome",
+]
 
 MAGIC = b"sockgw link 1\n"
 NONCE = 32
@@ -64,21 +77,22 @@ class Line(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
-        self._is_over = False
+        self._is_over = self._has_heard = self._is_tls = False
+        self._why = "the other end has closed the connection"
         self._more: asyncio.Future[None] | None = None
 
     @property
     def transport(self) -> asyncio.Transport:
         """The transport. Raises `ConnectionError` if the connection is over, or not made yet."""
         if self._transport is None or self._is_over or self._transport.is_closing():
-            raise ConnectionResetError("the other end has closed the connection")
+            raise ConnectionResetError(self._why)
         return self._transport
 
     async def read(self, size: int) -> bytes:
         """Read so many bytes. Raises `ConnectionError` if fewer come."""
         while len(self._unread) < size:
             if self._is_over:
-                raise ConnectionResetError("the other end has closed the connection")
+                raise ConnectionResetError(self._why)
             self._more = asyncio.get_running_loop().create_future()
             await self._more
         found = bytes(self._unread[:size])
@@ -118,8 +132,10 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, because uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
 
     def data_received(self, data: bytes) -> None:
+        self._has_heard = True
         self._unread += data
         if len(self._unread) > MOST_UNREAD:
             self.abort()
@@ -127,6 +143,10 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_over = True
+        if isinstance(error, ssl.SSLError):
+            self._why = words(error)
+        elif not self._has_heard and self._is_tls:
+            self._why += REFUSED
         self._wake()
 
     def _wake(self) -> None:

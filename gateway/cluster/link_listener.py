@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from gateway.cluster.link_greeting import REASONS, GreetingError, Line, Purpose, Reason, welcome
+from gateway.cluster.retrying import words
 
 __all__ = ["GREETING", "MOST_GREETING", "LinkListener"]
 
@@ -165,7 +166,7 @@ class LinkListener:
         elif isinstance(error, TimeoutError):
             self._refuse("timeout", host, f"it did not prove itself in {GREETING:g} s")
         elif isinstance(error, ssl.SSLError):
-            self._refuse("secret", host, f"TLS: {error.reason or error}")
+            self._refuse("secret", host, words(error))
         else:
             self._refuse("cut", host, str(error))
 

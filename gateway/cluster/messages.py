@@ -23,6 +23,7 @@ from gateway.socketio.presence import LARGEST_META, LONGEST_NAME, MOST_AT_ONCE
 
 __all__ = [
     "CODING_ERRORS",
+    "WIRE",
     "Answer",
     "AskPresence",
     "BadMessage",
@@ -36,6 +37,7 @@ __all__ = [
     "Event",
     "Fetch",
     "FoundSocket",
+    "Head",
     "Hello",
     "Join",
     "Last",
@@ -47,9 +49,11 @@ __all__ = [
     "Publish",
     "Request",
     "RoomNames",
+    "Serves",
     "SocketIds",
     "decode_answer",
     "decode_broadcast",
+    "decode_head",
     "decode_request",
     "encode",
     "encode_plain",
@@ -57,6 +61,12 @@ __all__ = [
     "found_socket",
     "options",
 ]
+
+WIRE = 1
+"""The version of the fields of ours, one higher when members of a former one cannot read them."""
+
+LATEST = 1e11
+"""Seconds since the epoch that a time may be: a year that still has four digits."""
 
 UNDEFINED = 0
 """The type of the extension of MessagePack that Node's encoder has for `undefined`."""
@@ -255,6 +265,30 @@ class AskPresence(_Asked, tag=106):
     """Ask a member to tell all that are present there."""
 
 
+class Serves(_Asked, tag=107):
+    """Tell what a member serves: see `gateway.cluster.configurations`.
+
+    `since` is in seconds since the epoch. `version` is that of the program, `wire` that of these
+    messages.
+    """
+
+    fingerprint: Annotated[str, Meta(max_length=64)]
+    since: Annotated[float, Meta(ge=0, le=LATEST)]
+    version: Annotated[str, Meta(max_length=64)]
+    wire: Annotated[int, Meta(ge=1)]
+    worker: Annotated[int, Meta(ge=1)]
+    node: Annotated[str, Meta(max_length=255)]
+
+
+class Head(Struct, rename="camel"):
+    """What can be read of a request of any version."""
+
+    type: int
+    uid: str = ""
+    number: int = field(default=0, name="n")
+    direct: bool = field(default=False, name="d")
+
+
 FromNode = SocketIds | RoomNames
 Request = (
     FromNode
@@ -271,6 +305,7 @@ Request = (
     | ListRooms
     | Presence
     | AskPresence
+    | Serves
 )
 Confirmed = Join | Leave | Disconnect
 """Requests that change something, and are answered when that is done."""
@@ -403,6 +438,11 @@ def decode_request(message: bytes) -> Request:
     return found
 
 
+def decode_head(message: bytes) -> Head:
+    """Decode the head of a request of a member, whatever its type. Raises `BadMessage`."""
+    return _decoded(_heads, message)
+
+
 def decode_answer(message: bytes) -> Answer:
     """Decode an answer. Raises `BadMessage`."""
     return _decoded(_json_answers if message.startswith(b"{") else _answers, message)
@@ -451,5 +491,6 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=_base)
 _broadcasts = msgspec.msgpack.Decoder(Broadcast, ext_hook=_extension)
 _requests: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Request, ext_hook=_extension)
 _json_requests: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Request)
+_heads = msgspec.msgpack.Decoder(Head)
 _answers = msgspec.msgpack.Decoder(Answer, ext_hook=_extension)
 _json_answers = msgspec.json.Decoder(Answer)

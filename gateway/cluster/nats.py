@@ -22,12 +22,12 @@ from urllib.parse import quote
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error, NoServersError
+from nats.errors import Error, NoServersError, UnexpectedEOF
 
 from gateway.cluster.bus import BusCounts, BusState, Channel, Kind, Receive
 from gateway.cluster.members import BEAT, Members
 from gateway.cluster.outbox import MOST_WAITING, Outbox, Outgoing
-from gateway.cluster.retrying import Pauses, words
+from gateway.cluster.retrying import REFUSED, Pauses, words
 
 __all__ = ["NatsBus", "NatsServer"]
 
@@ -228,7 +228,7 @@ class NatsBus:
                 )
             except _FAULTS as error:
                 told = self._told if isinstance(error, NoServersError) else None
-                self._tell_away(words(told or error))
+                self._tell_away(self._words(told or error))
                 await self._wait(pauses.next())
                 continue
             if self._over.is_set():
@@ -285,6 +285,11 @@ class NatsBus:
         for beat in self.on_beat:
             beat()
 
+    def _words(self, error: Exception) -> str:
+        """Say why no connection could be made."""
+        is_closed = isinstance(error, ConnectionResetError | BrokenPipeError | UnexpectedEOF)
+        return words(error) + (REFUSED if is_closed and self._server.tls else "")
+
     def _tell_away(self, reason: str) -> None:
         if self.state.set_away(reason):
             told = "NATS at %s is away: %s; other members miss what is sent"
@@ -308,6 +313,18 @@ class NatsBus:
             self.beats.heard(message.data)
 
 
+class _Client(Client):
+    """A client that tells nothing without TLS if that is configured.
+
+    nats-py encrypts only if the server asks for it, which is for whoever is between to say.
+    """
+
+    def _connect_command(self) -> bytes:
+        if "tls" in self.options and not self._server_info.get("tls_required"):
+            raise Error("it does not speak TLS")
+        return super()._connect_command()
+
+
 async def _connected(
     server: NatsServer,
     subjects: _Subjects,
@@ -316,7 +333,7 @@ async def _connected(
     closed: Callable[[], Awaitable[None]],
 ) -> Client:
     """Connect and subscribe. Raises `OSError`, `TimeoutError` or NATS' errors."""
-    client = Client()
+    client = _Client()
     try:
         async with asyncio.timeout(2 * DEADLINE):
             await client.connect(

@@ -100,9 +100,9 @@ class Outgoing:
         """Tell the last numbers to a member that has connected again, and missed those for all."""
         self.last(to, is_joining=False)
 
-    def hello(self, hello: wire.Hello, to: str | None) -> None:
-        """Send a `Hello`, which has no number: it may be a member's first message or not."""
-        self._bus.publish(Channel(Kind.REQUEST, "/"), wire.encode(hello), to)
+    def introduce(self, told: wire.Hello | wire.Serves, to: str | None) -> None:
+        """Send what has no number: it may be a member's first message or not."""
+        self._bus.publish(Channel(Kind.REQUEST, "/"), wire.encode(told), to)
 
     def forget(self, member: str) -> None:
         """Forget a member that is gone."""

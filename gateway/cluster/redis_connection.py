@@ -17,7 +17,9 @@ from typing import Any, cast
 
 import hiredis
 
-__all__ = ["Connection", "Refused", "Server", "pack"]
+from gateway.cluster.retrying import REFUSED, words
+
+__all__ = ["CONNECT", "Connection", "Refused", "Server", "pack"]
 
 Reply = Callable[[Any], None]
 """Gets the reply to a command."""
@@ -83,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._replies: deque[Reply | None] = deque()
-        self._is_paused = False
+        self._is_paused = self._is_new_tls = False
 
     @classmethod
     async def open(
@@ -91,49 +93,41 @@ class Connection(asyncio.Protocol):
     ) -> Connection:
         """Connect and log in. Raises `OSError`, also for what Redis refuses, or `TimeoutError`."""
         async with asyncio.timeout(CONNECT):
-            if server.sentinels:
-                host, port = await _master(server)
-                return await cls._at(server, host, port, push, lost)
-            return await cls._at(server, server.host, server.port, push, lost)
+            connection = await cls._at(server, push, lost)
+            try:
+                await connection._log_in(server.username, server.password)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
     @classmethod
     async def _at(
-        cls,
-        server: Server,
-        host: str,
-        port: int,
-        push: Callable[[list[Any]], None],
-        lost: Callable[[str], None],
+        cls, server: Server, push: Callable[[list[Any]], None], lost: Callable[[str], None]
     ) -> Connection:
-        loop = asyncio.get_running_loop()
-        name = host if server.tls else None
+        loop, host, tls = asyncio.get_running_loop(), server.host, server.tls
         connection: Connection
         if server.path:
             _, connection = await loop.create_unix_connection(
-                lambda: cls(push, lost), server.path, ssl=server.tls
+                lambda: cls(push, lost), server.path, ssl=tls
             )
-        else:
-            _, connection = await loop.create_connection(
-                lambda: cls(push, lost), host, port, ssl=server.tls, server_hostname=name
-            )
+            return connection
         try:
-            await connection._log_in(server.username, server.password)
-            if server.sentinels:
-                await connection._check_role()
-        except BaseException:
-            connection.close()
-            raise
+            _, connection = await loop.create_connection(
+                lambda: cls(push, lost),
+                host,
+                server.port,
+                ssl=tls,
+                server_hostname=host if tls else None,
+            )
+        except UnicodeError:
+            raise Refused(f"{host!r} is not the name of a host") from None
         return connection
 
     async def _log_in(self, username: str, password: str) -> None:
         login = (b"AUTH", (username or "default").encode(), password.encode()) if password else ()
         await self.ask(b"HELLO", b"3", *login, b"SETNAME", b"sockgw")
-
-    async def _check_role(self) -> None:
-        """Raise `Refused` for a replica: what a Sentinel said may be old."""
-        role = await self.ask(b"ROLE")
-        if role[0] != b"master":
-            raise Refused(f"it is a {role[0].decode()}")
+        self._is_new_tls = False
 
     @property
     def waits(self) -> int:
@@ -183,6 +177,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
         self.is_open, self.heard = True, self._loop.time()
+        self._is_new_tls = transport.get_extra_info("ssl_object") is not None
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
@@ -191,7 +186,10 @@ class Connection(asyncio.Protocol):
             self._take()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._gone(str(error) if error else "the connection was closed")
+        reason = words(error) if error else "the connection was closed"
+        if self._is_new_tls and not isinstance(error, ssl.SSLError):
+            reason += REFUSED
+        self._gone(reason)
 
     def _take(self) -> None:
         """Take what has come, and leave the rest for the next turn if that is much."""
@@ -242,35 +240,3 @@ class Connection(asyncio.Protocol):
             if take is not None:
                 take(ConnectionResetError(reason))
         self._lost(reason)
-
-
-async def _master(server: Server) -> tuple[str, int]:
-    """Ask the Sentinels, one after the other, where the master is. Raises `OSError`."""
-    faults = []
-    for host, port in server.sentinels:
-        asked = Server(
-            host,
-            port,
-            username=server.sentinel_username,
-            password=server.sentinel_password,
-            tls=server.tls,
-        )
-        try:
-            async with asyncio.timeout(CONNECT / len(server.sentinels)):
-                sentinel = await Connection.open(asked, _ignore, _ignore)
-                try:
-                    name = server.master.encode()
-                    found = await sentinel.ask(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", name)
-                finally:
-                    sentinel.close()
-        except (OSError, TimeoutError) as error:
-            faults.append(f"{host}:{port}: {error or 'no answer'}")
-            continue
-        if found is not None:
-            return found[0].decode(), int(found[1])
-        faults.append(f"{host}:{port}: no master {server.master!r}")
-    raise Refused(f"no Sentinel tells where the master is: {'; '.join(faults)}")
-
-
-def _ignore(what: object) -> None:
-    """Take no notice."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.cluster.bus import BusState
 from gateway.cluster.redis_connection import Connection, Server, pack
+from gateway.cluster.redis_master import Master
 from gateway.cluster.retrying import Pauses, words
 
 __all__ = ["DEADLINE", "Link", "subscribe"]
@@ -21,6 +22,9 @@ DEADLINE = 1.0
 
 LOOK = 0.2
 """Seconds between two looks at the connection."""
+
+FOLLOW = 1.0
+"""Seconds between two looks at where the master is."""
 
 BATCH = 500
 """Channels that one command subscribes to."""
@@ -45,6 +49,7 @@ class Link:
         self.connection: Connection | None = None
         self.state = BusState()
         self._server, self._push, self._subscribed = server, push, subscribed
+        self._master = Master(server)
         self._begin, self._look = begin, look
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._away = asyncio.Event()
@@ -53,7 +58,8 @@ class Link:
         """Begin to connect, unless that has begun."""
         if self._tasks:
             return
-        self._tasks = asyncio.create_task(self._run()), asyncio.create_task(self._watch())
+        works = self._run(), self._watch(), self._follow()
+        self._tasks = tuple(asyncio.create_task(each) for each in works)
 
     async def close(self) -> None:
         """Disconnect, once what was written is answered."""
@@ -72,6 +78,7 @@ class Link:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
+        self._master.close()
 
     async def _run(self) -> None:
         """Connect, and do so again whenever the connection is lost."""
@@ -95,7 +102,7 @@ class Link:
 
     async def _connected(self) -> Connection:
         """Connect and subscribe. Raises `OSError` or `TimeoutError`."""
-        connection = await Connection.open(self._server, self._push, self._gone)
+        connection = await self._master.connect(self._push, self._gone)
         try:
             connection.send(subscribe(self._subscribed()))
             async with asyncio.timeout(DEADLINE):
@@ -134,6 +141,16 @@ class Link:
                 connection.close("it does not answer")
             elif not connection.waits and now - connection.heard > DEADLINE / 2:
                 connection.send(pack((b"PING",)), None)
+
+    async def _follow(self) -> None:
+        """Leave a server that is not the master any more, though it answers."""
+        while True:
+            await asyncio.sleep(FOLLOW)
+            if (connection := self.connection) is None:
+                continue
+            with suppress(OSError, TimeoutError):  # what does not answer is noticed elsewhere
+                if fault := await self._master.fault(connection):
+                    connection.close(fault)
 
 
 def subscribe(names: Collection[bytes], undo: bytes = b"") -> bytes:

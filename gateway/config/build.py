@@ -21,7 +21,7 @@ from typing import Any
 
 from gateway.config.backends import Kinds, backends_of
 from gateway.config.cluster import build_cluster
-from gateway.config.include import Document
+from gateway.config.include import Data, Document
 from gateway.config.messages import KeyPath, url_path, with_slash
 from gateway.config.model import (
     AdminConfig,
@@ -149,6 +149,11 @@ _UNITS: Mapping[Unit, Callable[[Any], object]] = {
     "seconds": seconds,
     "choice": str,
 }
+_ADDRESS = frozenset({"host", "port", "socket"})
+_OF_A_MACHINE: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("server", "admin", "api"), _ADDRESS),
+    "cluster": frozenset({"redis", "nats", "listen"}),
+}
 
 
 def _limits_of(block: type[Limits | NamespaceLimits]) -> Kinds:
@@ -177,6 +182,7 @@ def build(file: Path, document: Document) -> GatewayConfig:
         files=document.files,
         globs={pattern: len(found or ()) for pattern, found in document.record.globs.items()},
         digest=_digest(data),
+        fingerprint=_digest(_of_all_machines(document.written)),
         secrets=document.secrets,
         server=_server(folder, document),
         reload=ReloadConfig(**_given(data.get("reload"), _RELOAD)),
@@ -205,6 +211,18 @@ def build(file: Path, document: Document) -> GatewayConfig:
             str(path[1]) for path in document.keys if path[0] == "backends" and len(path) == 2
         ),
     )
+
+
+def _of_all_machines(written: Data) -> Data:
+    """What is written, without what may be different on each machine."""
+    if not isinstance(written, dict):
+        return written
+    kept = dict(written)
+    for block, keys in _OF_A_MACHINE.items():
+        found = kept.get(block)
+        if isinstance(found, dict):
+            kept[block] = {key: value for key, value in found.items() if key not in keys}
+    return kept
 
 
 def _digest(data: object) -> str:

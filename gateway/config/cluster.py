@@ -20,7 +20,7 @@ from gateway.config.model import (
     RedisConfig,
     SentinelConfig,
 )
-from gateway.config.tls import member_contexts
+from gateway.config.tls import bus_context, member_contexts
 from gateway.errors import Problem
 
 __all__ = ["build_cluster", "cluster_problems"]
@@ -165,13 +165,18 @@ def _lacks(document: Document, engine: str, library: str) -> Iterator[Problem]:
 
 
 def _tls_problems(document: Document, engine: str, tls: Mapping[str, Data]) -> Iterator[Problem]:
-    at = ("cluster", engine, "tls")
-    if ("cert" in tls) != ("key" in tls):
+    at, is_whole = ("cluster", engine, "tls"), ("cert" in tls) == ("key" in tls)
+    if not is_whole:
         yield document.key_at(*at).problem("cert and key belong together")
-    for key, written in tls.items():
-        if isinstance(written, str) and not (document.folder / written).is_file():
-            message = f"cannot read {document.folder / written}"
-            yield document.at(*at, key).problem(message)
+    files = {key: document.folder / str(each) for key, each in tls.items()}
+    missing = [key for key, file in files.items() if not file.is_file()]
+    for key in missing:
+        yield document.at(*at, key).problem(f"cannot read {files[key]}")
+    if files.keys() <= {"ca", "cert", "key"} and is_whole and not missing:
+        try:
+            bus_context(BusTlsConfig(**files))
+        except ValueError as error:
+            yield document.key_at(*at).problem(str(error))
 
 
 def _listen_problems(document: Document, listen: dict[str, Data]) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from gateway.config.files import FileReader, FileRecord, is_special
 from gateway.config.messages import HIDDEN, KeyPath, dotted, shown
 from gateway.config.model import At
 from gateway.config.references import fill
-from gateway.config.secrets import Secrets, secrets_in
+from gateway.config.secrets import Secrets, secrets_in, without_secrets
 from gateway.config.yaml import ListNode, MappingNode, Node, Plain, ScalarNode, merge, parse
 from gateway.errors import Place, Problem
 from gateway.limits import LARGEST_FILE
@@ -28,7 +28,8 @@ Data: TypeAlias = Union[Plain, "list[Data]", "dict[str, Data]"]
 class Document:
     """The merged content of the YAML files, not yet validated.
 
-    `files` are the YAML files that were read and their content, the main one first. `record` has
+    `written` is `data` before references are filled in, without secrets. `files` are the YAML files
+    that were read and their content, the main one first. `record` has
     everything that was looked for, including globs, missing files and files that values refer to.
     `values` and `keys` are the places of each value and each key; `secrets` are the values that
     must not be shown. `references` are the paths of text in quotes that was nothing but references.
@@ -40,6 +41,7 @@ class Document:
     files: Mapping[Path, bytes]
     record: FileRecord
     data: dict[str, Data]
+    written: Data
     values: Mapping[KeyPath, Place]
     keys: Mapping[KeyPath, Place]
     secrets: Secrets
@@ -90,6 +92,7 @@ def read(file: Path, environ: Mapping[str, str], beside: Path | None = None) -> 
         files=reader.files,
         record=reader.record,
         data=data,
+        written=_written(root, ()),
         values=values,
         keys=keys,
         secrets=secrets_in(data, filled),
@@ -116,6 +119,15 @@ def _unfold(
         return [_unfold(item, (*path, at), *rest) for at, item in enumerate(node.items)]
     keys.update({(*path, key): entry.place for key, entry in node.entries.items()})
     return {key: _unfold(entry.value, (*path, key), *rest) for key, entry in node.entries.items()}
+
+
+def _written(node: Node, path: KeyPath) -> Data:
+    """What the files say, the same on all machines whatever variables they have set."""
+    if isinstance(node, ListNode):
+        return [_written(item, (*path, at)) for at, item in enumerate(node.items)]
+    if isinstance(node, MappingNode):
+        return {key: _written(entry.value, (*path, key)) for key, entry in node.entries.items()}
+    return without_secrets(path, node.value if node.written is None else node.written)
 
 
 def _references(node: Node, path: KeyPath) -> Iterator[KeyPath]:

@@ -407,7 +407,9 @@ class GatewayConfig:
 
     `plugins` are the plugin folders, resolved against the folder of `file`. `files` are the YAML
     files that were read and their content, `digest` is the SHA-256 of what they say with
-    references filled in. `globs` counts the files that each glob of `include` matched, by folder
+    references filled in. `fingerprint` is that of what they say on all machines: before that,
+    without secrets, and without where a machine listens and finds others. A snapshot adds plugins
+    and pages to it. `globs` counts the files that each glob of `include` matched, by folder
     and pattern. `secrets` are the values that must not be shown. `warnings` are about what is
     valid, and most likely not meant. `backend_names` are all that the file has, also those with a
     problem.
@@ -426,6 +428,7 @@ class GatewayConfig:
     api: ApiConfig | None
     log: LogConfig
     cluster: ClusterConfig | None
+    fingerprint: str
     plugins: tuple[tuple[Path, At], ...]
     services: Mapping[str, Use]
     namespaces: Mapping[str, NamespaceConfig]

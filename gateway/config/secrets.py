@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.config.messages import HIDDEN, KeyPath, with_slash
+from gateway.config.yaml import Plain
 
-__all__ = ["Secrets", "is_secret", "secrets_in"]
+__all__ = ["Secrets", "is_secret", "secrets_in", "without_secrets"]
 
 SHORTEST = 6
 """Characters. A shorter text may be part of any sentence, so it is masked only in quotes."""
@@ -18,6 +19,9 @@ _NAMES = re.compile(
 )
 _CREDENTIALS = re.compile(r"(?:bearer|basic) +(\S+)", re.IGNORECASE)
 """A field `authorization`; whoever sends it back may leave out its first word."""
+
+_USERINFO = re.compile(r"(?<=//)[^/\s]*(?=@)")
+"""What stands before the host in a URL."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TOKEN = ("admin", "token")
@@ -69,6 +73,13 @@ def is_secret(path: KeyPath) -> bool:
     options = path[path.index("with", 2) + 1 :] if "with" in path[2:] else ()
     keys = [key for key in options if isinstance(key, str)]
     return bool(keys) and _NAMES.fullmatch(_CAMEL.sub("_", keys[-1])) is not None
+
+
+def without_secrets(path: KeyPath, written: Plain) -> Plain:
+    """What is written at a path, or something else in its place if that is a secret."""
+    if is_secret(path):
+        return HIDDEN
+    return _USERINFO.sub(HIDDEN, written) if isinstance(written, str) else written
 
 
 def _is_shown_to_a_backend(path: KeyPath) -> bool:

@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.config.model import ListenTlsConfig, TlsConfig
+from gateway.config.model import BusTlsConfig, ListenTlsConfig, TlsConfig
 
 __all__ = [
+    "bus_context",
     "certificate_digest",
     "member_contexts",
     "read_certificate",
@@ -68,10 +69,7 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
             # Without a password, OpenSSL asks for one on the terminal and waits.
             context.load_cert_chain(cert, key, password="")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        if isinstance(error, ssl.SSLError) and not error.reason:
-            reason = "they are not a certificate and its key in PEM form"
-        raise ValueError(f"cannot use {tls.cert} with {tls.key}: {reason}") from None
+        raise ValueError(f"cannot use {tls.cert} with {tls.key}: {_reason(error)}") from None
     return context
 
 
@@ -89,13 +87,41 @@ def member_contexts(tls: ListenTlsConfig) -> tuple[ssl.SSLContext, ssl.SSLContex
         try:
             context.load_verify_locations(tls.ca)
         except OSError:
-            raise ValueError(f"cannot use {tls.ca}: it holds no certificate in PEM form") from None
-        try:
-            context.load_cert_chain(tls.cert, tls.key, password="")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise ValueError(f"cannot use {tls.cert} with {tls.key}: {reason}") from None
+            raise ValueError(_no_certificate(tls.ca)) from None
+        _show(context, tls.cert, tls.key)
     return contexts
+
+
+def bus_context(tls: BusTlsConfig | None) -> ssl.SSLContext:
+    """Return the context of a connection to Redis or NATS; `None` is with what the system trusts.
+
+    Raises `ValueError` with a sentence for the operator.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca if tls else None)
+    except OSError:
+        raise ValueError(_no_certificate(tls.ca if tls else None)) from None
+    if tls is not None and tls.cert is not None:
+        _show(context, tls.cert, tls.key)
+    return context
+
+
+def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+    """Show a certificate to the other end. Raises `ValueError`."""
+    try:
+        context.load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot use {cert} with {key}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> object:
+    if isinstance(error, ssl.SSLError) and not error.reason:
+        return "they are not a certificate and its key in PEM form"
+    return getattr(error, "reason", None) or error
+
+
+def _no_certificate(ca: Path | None) -> str:
+    return f"cannot use {ca}: it holds no certificate in PEM form"
 
 
 def _content(tls: TlsConfig) -> tuple[bytes, bytes]:

@@ -74,13 +74,15 @@ class ScalarNode:
     """Text, a number, a boolean or null.
 
     `secrets` are the pieces that came from references. `is_reference` is true for text in quotes
-    that was nothing but references: between brackets there is no other way to write them.
+    that was nothing but references: between brackets there is no other way to write them. `written`
+    is the text before references were filled in, `None` if there are none.
     """
 
     place: Place
     value: Plain
     secrets: tuple[str, ...] = ()
     is_reference: bool = False
+    written: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +302,9 @@ class _Composer:
         # A secret in a file may happen to be all digits, and is text nevertheless.
         is_typed = unquoted and not filled.names_a_file
         value = typed(filled.text) if is_typed else filled.text
-        return ScalarNode(place, value, filled.secrets, filled.is_whole and not unquoted)
+        is_reference = filled.is_whole and not unquoted
+        written = event.value if "${" in event.value else None
+        return ScalarNode(place, value, filled.secrets, is_reference, written)
 
     def _list(self, place: Place, path: KeyPath) -> ListNode:
         items: list[Node] = []

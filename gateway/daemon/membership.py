@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import ssl
 from typing import Protocol
 
 from gateway.cluster.accept import Accept, Rule
@@ -16,13 +15,12 @@ from gateway.cluster.members import Members
 from gateway.cluster.peer import Mesh
 from gateway.config.model import (
     AcceptConfig,
-    BusTlsConfig,
     ClusterConfig,
     ListenConfig,
     NatsConfig,
     RedisConfig,
 )
-from gateway.config.tls import member_contexts
+from gateway.config.tls import bus_context, member_contexts
 from gateway.daemon.serving import Serving
 
 __all__ = ["TAG", "join", "new_tag"]
@@ -61,6 +59,8 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
             serving.links = Links(engine, serving.http, settings, between.beats, mesh.peers)
     emitter = ClusterEmitter(serving.sockets.hub, bus, number, accept, local)
     serving.bus = bus
+    if config is not None:
+        serving.configurations = emitter.configurations
     return emitter
 
 
@@ -87,7 +87,7 @@ def _nats_bus(name: str, nats: NatsConfig, tag: str) -> ClusterBus:
     # nats-py, which this imports, is an extra.
     from gateway.cluster.nats import NatsBus, NatsServer  # noqa: PLC0415
 
-    tls = _tls(nats.tls) if nats.is_tls else None
+    tls = bus_context(nats.tls) if nats.is_tls else None
     server = NatsServer(nats.urls, nats.username, nats.password, nats.token, tls)
     return NatsBus(tag, server, name)
 
@@ -105,7 +105,7 @@ def _redis_bus(config: ClusterConfig, redis: RedisConfig, tag: str) -> ClusterBu
         redis.path,
         redis.username,
         redis.password,
-        _tls(redis.tls) if redis.is_tls else None,
+        bus_context(redis.tls) if redis.is_tls else None,
         sentinel.hosts if sentinel else (),
         sentinel.master if sentinel else "",
         (sentinel.username if sentinel else "") or "",
@@ -114,13 +114,6 @@ def _redis_bus(config: ClusterConfig, redis: RedisConfig, tag: str) -> ClusterBu
     channels = {each.source: each.channel for each in config.accept}
     dialects = Dialects("node" in channels, channels.get("python-socketio", ""))
     return RedisBus(tag, server, Channels(config.name, tag, dialects))
-
-
-def _tls(config: BusTlsConfig | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=config.ca if config else None)
-    if config and config.cert:
-        context.load_cert_chain(config.cert, config.key)
-    return context
 
 
 def _accept(accepted: tuple[AcceptConfig, ...]) -> Accept:

@@ -22,6 +22,7 @@ from gateway.backends.breaker import STATES
 from gateway.backends.figures import BOUNDS
 from gateway.backends.telling import Teller
 from gateway.cluster.bus import Bus
+from gateway.cluster.configurations import Configurations
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.forward import Forwarding
 from gateway.cluster.links import Links
@@ -49,6 +50,8 @@ class ServingMetrics:
         yield from self._presence()
         yield from self._members()
         yield from self._forwarded()
+        if (configurations := self._serving.configurations) is not None:
+            yield from self._cluster(configurations)
         if links := self._serving.links:
             yield from _links(links)
         yield from self._clients()
@@ -153,6 +156,22 @@ class ServingMetrics:
         )
         lag.add_metric([], buckets, lags.sum)
         yield lag
+
+    def _cluster(self, configurations: Configurations) -> Iterator[Metric]:
+        """What the members of the cluster serve, and which has the lease."""
+        yield GaugeMetricFamily(
+            "sockgw_cluster_configurations",
+            "Different configurations that the members serve.",
+            configurations.count,
+        )
+        cluster, bus = self._serving.cluster, self._serving.bus
+        lease = None if bus is None else bus.lease
+        if cluster is not None and lease is not None and lease.is_sought:
+            held = GaugeMetricFamily(
+                "sockgw_lease_held", "Whether this member has the lease.", labels=["cluster"]
+            )
+            held.add_metric([cluster.name], lease.is_here)
+            yield held
 
     def _forwarded(self) -> Iterator[Metric]:
         if self._forwarding is None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
+from importlib.metadata import version
 from math import inf
 from typing import Any
 
@@ -16,6 +17,7 @@ from gateway.api import Socket
 from gateway.backends.sessions import Home, Sessions
 from gateway.backends.spool import Spool
 from gateway.cluster.bus import Bus
+from gateway.cluster.configurations import Configurations
 from gateway.cluster.handover import Handover
 from gateway.cluster.links import Links
 from gateway.compiler import Build
@@ -44,8 +46,9 @@ class Serving:
     is where spools are.
     `handed` is one that the supervisor of a worker has bound, for the next build to prepare; `None`
     without one. `bus` carries messages to other members, if there can be any, and `links` are the
-    ways to those on other machines; both start with the first build that serves. `closed` counts
-    the sockets whose namespace a reload removed. `since` is when the build began to serve, in
+    ways to those on other machines; both start with the first build that serves. `configurations`
+    is what the members of the cluster serve, `None` if it is in none. `closed` counts the sockets
+    whose namespace a reload removed. `since` is when the build began to serve, in
     seconds since the epoch.
     """
 
@@ -66,6 +69,7 @@ class Serving:
         self.cluster = first.config.cluster
         self.bus: Bus | None = None
         self.links: Links | None = None
+        self.configurations: Configurations | None = None
         limits = first.config.limits
         self.sockets = Server(_settings(self.server), limits, self.server.serializer)
         self._static = Static(self.server.path)
@@ -128,6 +132,8 @@ class Serving:
         if self.bus is not None:
             self.bus.serve(build.config.namespaces)
             self.bus.start()
+        if self.configurations is not None:
+            self.configurations.serve(build.config.fingerprint, self.since, version("sockgw"))
 
     def _tell_of_descriptors(self, limits: Limits) -> None:
         """Log that the limit of descriptors is below `limits.connections`, once for each value.

@@ -14,6 +14,8 @@ from prometheus_client.core import Metric
 from gateway.backends.backend import HttpBackend
 from gateway.backends.sessions import Home
 from gateway.backends.telling import Teller
+from gateway.cluster.bus import Bus
+from gateway.cluster.configurations import Configurations
 from gateway.cluster.handover import Link
 from gateway.cluster.links import Links
 from gateway.cluster.peer import Mesh
@@ -27,6 +29,7 @@ from gateway.daemon.serving import PreparedBuild, Serving
 from gateway.errors import Problem
 from gateway.push.operations import Operation
 from gateway.runtime.live import OldGeneration
+from gateway.runtime.services import Placement
 from gateway.snapshot import Snapshot
 
 __all__ = ["SingleProcess", "serving_status"]
@@ -166,6 +169,7 @@ def serving_status(serving: Serving) -> dict[str, Any]:
         "old_generations": [_old(each) for each in live.old],
         "sockets": dict(sockets.hub.rooms.counts),
         "services": sorted(serving.build.blueprint.services),
+        "placed": _placed(serving),
         "pending": serving.pending,
         "refused": [{**asdict(told), "cure": secrets.mask(told.cure)} for told in latest],
         "outcomes": sockets.dispatcher.outcomes,
@@ -212,7 +216,40 @@ def _cluster(serving: Serving) -> dict[str, Any]:
     bus = serving.bus
     told = {"up": bus.is_up, "since": bus.state.since, "fault": bus.state.fault}
     told |= {"links": _links(serving.links)} if serving.links else {}
-    return {"cluster": {"name": serving.cluster.name, **told, "members": len(bus.members)}}
+    told |= {"members": len(bus.members)}
+    told |= _configurations(serving.configurations) if serving.configurations else {}
+    return {"cluster": {"name": serving.cluster.name, **told}}
+
+
+def _configurations(configurations: Configurations) -> dict[str, Any]:
+    """Return what the members serve, and if that differs."""
+    keys = ("node", "worker", "fingerprint", "since", "version", "wire")
+    return {
+        "configurations": configurations.count,
+        "versions": configurations.versions,
+        "differ_since": configurations.began,
+        "drift": configurations.drift,
+        "serving": [
+            {"tag": tag, **{key: getattr(serves, key, None) for key in keys}}
+            for tag, serves in configurations.members.items()
+        ],
+    }
+
+
+def _placed(serving: Serving) -> dict[str, Any]:
+    """Return where services with a scope run, if there can be other members."""
+    placed = serving.sockets.live.pool.placements(serving.build.blueprint.services)
+    return {
+        name: {"scope": each.scope, "here": each.is_here, "member": _member(each, serving.bus)}
+        for name, each in placed.items()
+    }
+
+
+def _member(placement: Placement, bus: Bus | None) -> str | None:
+    """Return the tag of the member that a service runs on; `None` if that is not known."""
+    is_own = bus is not None and placement.member == bus.tag
+    is_heard = placement.scope == "node" or bus is None or bus.is_up
+    return placement.member if (placement.is_here if is_own else is_heard) else None
 
 
 def _links(links: Links) -> dict[str, Any]:

@@ -12,7 +12,10 @@ from gateway.daemon.supervisor import Worker
 
 __all__ = ["Sums", "summed_status"]
 
-SAME = ("sockgw_bus_members", "sockgw_config_generation", "sockgw_generations_alive")
+SAME = (
+    *("sockgw_bus_members", "sockgw_cluster_configurations"),
+    *("sockgw_config_generation", "sockgw_generations_alive"),
+)
 """Gauges that are the highest of the workers' instead of their sum."""
 
 MOST_REFUSALS = 20
@@ -92,6 +95,7 @@ def summed_status(
         "old_generations": _old(each["old_generations"] for each in told),
         "sockets": _counts(each["sockets"] for each in told),
         "services": first.get("services", []),
+        "placed": _placed(each["placed"] for each in told),
         "pending": first.get("pending", ()),
         "refused": _refused(each["refused"] for each in told),
         "outcomes": _counts(each["outcomes"] for each in told),
@@ -116,9 +120,19 @@ def _worker(worker: Worker, facts: Mapping[str, Any] | None) -> dict[str, Any]:
 def _cluster(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The state of the worker that is worst off; the others of a worker are members too."""
     worst = min(told, key=lambda each: (each["up"], -each["since"]))
+    knows = max(told, key=lambda each: (each["up"], each["members"]))
     links = [each["links"] for each in told if "links" in each]
     linked = {"links": _links(links)} if links else {}
-    return {**worst, "members": max(each["members"] for each in told), **linked}
+    return {**knows, **{key: worst[key] for key in ("up", "since", "fault")}, **linked}
+
+
+def _placed(told: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Where each service with a scope runs, as the worker tells it that knows best."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, facts in (each for placed in told for each in placed.items()):
+        best = found.setdefault(name, facts)
+        found[name] = max(best, facts, key=lambda each: (each["here"], each["member"] is not None))
+    return dict(found)
 
 
 def _links(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,16 +13,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
 from gateway.api import Gateway
 from gateway.context import Services
 from gateway.errors import ConfigError, Place, Problem
-from gateway.runtime.blueprint import Recipe
+from gateway.runtime.blueprint import Recipe, Scope
 from gateway.runtime.outcome import FAULTS
 
-__all__ = ["START_TIMEOUT", "Lead", "ServicePool"]
+__all__ = ["START_TIMEOUT", "Lead", "Placement", "ServicePool"]
 
 log = logging.getLogger("sockgw.service")
 
@@ -50,8 +51,24 @@ class Lead(Protocol):
     def stop_within(self) -> float:
         """Seconds that a service may take to end once the lead is elsewhere."""
 
+    @property
+    def holder(self) -> str | None:
+        """The tag of the member that it is at; `None` if that is not known."""
+
     async def decide(self) -> None:
         """Wait until it is decided which member has the lead, for a bounded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A service with a scope: if it runs here, and the member that should run it.
+
+    `member` is a tag, `None` if it is not known.
+    """
+
+    scope: Scope
+    is_here: bool
+    member: str | None
 
 
 class ServicePool:
@@ -99,6 +116,11 @@ class ServicePool:
             raise
         return self._services(acquired)
 
+    def placements(self, recipes: Mapping[str, Recipe]) -> dict[str, Placement]:
+        """Where those services of `recipes` run that are placed, by name."""
+        found = {name: self._running.get(recipe.key) for name, recipe in recipes.items()}
+        return {name: each.placement for name, each in found.items() if isinstance(each, _Placed)}
+
     def settle(self) -> None:
         """Start or stop the placed services here, because a lead has changed."""
         for placed in tuple(self._placed):
@@ -128,7 +150,7 @@ class ServicePool:
         lead = self.leads.get(recipe.scope)
         if lead is None:
             return await begin()
-        placed = _Placed(name, lead, begin)
+        placed = _Placed(name, recipe.scope, lead, begin)
         await lead.decide()
         self._placed.add(placed)
         try:
@@ -236,9 +258,14 @@ class _Placed:
     """One service that runs where its lead is, `seen_in` by generations that know it."""
 
     def __init__(
-        self, name: str, lead: Lead, begin: Callable[[], Coroutine[None, None, _Running]]
+        self,
+        name: str,
+        scope: Scope,
+        lead: Lead,
+        begin: Callable[[], Coroutine[None, None, _Running]],
     ) -> None:
         self.name = name
+        self._scope = scope
         self.users = 0
         self._lead = lead
         self._beginning: asyncio.Task[_Running] | None = None
@@ -251,6 +278,10 @@ class _Placed:
     @property
     def is_running(self) -> bool:
         return self._running is not None
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(self._scope, self.is_running, self._lead.holder)
 
     @property
     def is_settled(self) -> bool:

@@ -29,6 +29,7 @@ MB = 2**20
 
 
 @namespaces
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("options", "kinds"),
     [
@@ -57,6 +58,7 @@ def test_what_clients_lose_is_what_members_count(
 
 
 @namespaces
+@pytest.mark.timeout(900)
 def test_a_soak_leaves_nothing_behind(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     found = figures_of(figures, "bench.cluster", "--quick", "--soak", "1")["soak"]

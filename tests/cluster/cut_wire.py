@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 __all__ = ["CutWire", "cut_wire"]
 
@@ -32,7 +32,8 @@ class CutWire:
             asyncio.create_task(self._copy(there, writer, "from_redis")),
         ]
         try:
-            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(asyncio.CancelledError):  # in close()
+                await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for copy in copies:
                 copy.cancel()
@@ -58,11 +59,11 @@ class CutWire:
 
 
 @asynccontextmanager
-async def cut_wire(to: int) -> AsyncIterator[CutWire]:
-    """Copy to the port `to` of this machine until the block ends."""
+async def cut_wire(to: int, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[CutWire]:
+    """Copy to the port `to` of this machine until the block ends; `port` 0 is any free one."""
     wire = CutWire()
     wire._to = to
-    server = await asyncio.start_server(wire.accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(wire.accept, host, port)
     wire.port = server.sockets[0].getsockname()[1]
     try:
         yield wire

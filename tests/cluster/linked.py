@@ -82,10 +82,10 @@ async def linked(**options: Any) -> AsyncIterator[tuple[LinkedMember, LinkedMemb
 
 
 class Cable:
-    """A TCP proxy before a port, to cut and to hold."""
+    """A TCP proxy before a port, to cut and to hold; with `tls` it ends TLS."""
 
-    def __init__(self, to: int) -> None:
-        self._to = to
+    def __init__(self, to: int, tls: ssl.SSLContext | None = None) -> None:
+        self._to, self._tls = to, tls
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._copying: set[asyncio.Task[None]] = set()
@@ -98,7 +98,7 @@ class Cable:
         self._open.set()
         if self._server is None:
             serve = self._serve
-            self._server = await asyncio.start_server(serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(serve, "127.0.0.1", self.port, ssl=self._tls)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:

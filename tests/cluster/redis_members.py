@@ -32,17 +32,18 @@ class RedisMember(TestGateway):
     def __init__(
         self,
         file: Path,
-        redis: Redis,
+        redis: Redis | Server,
         tag: str,
         accept: Accept | None = None,
         lease: float = LEASE,
     ) -> None:
         super().__init__(file, {})
+        server = redis if isinstance(redis, Server) else Server(port=redis.port)
         accept = accept or Accept()
         channel = "socketio" if "python-socketio" in accept.rules else ""
         dialects = Dialects("node" in accept.rules, channel)
         channels = Channels("socket.io", tag, dialects)
-        self.bus = RedisBus(tag, Server(port=redis.port), channels, BEAT, lease)
+        self.bus = RedisBus(tag, server, channels, BEAT, lease)
         self._server.engine.tag = tag
         local = LocalBus(Mesh(tag))
         self.emitter = ClusterEmitter(self._server.hub, self.bus, 1, accept, local)
@@ -56,7 +57,7 @@ class RedisMember(TestGateway):
 
 @asynccontextmanager
 async def members(
-    file: Path, redis: Redis, count: int = 2, accept: Accept = ALL
+    file: Path, redis: Redis | Server, count: int = 2, accept: Accept = ALL
 ) -> AsyncIterator[list[RedisMember]]:
     """Members that serve one file, and know each other."""
     made = [RedisMember(file, redis, f"tag-{number}", accept) for number in range(count)]

@@ -1,20 +1,23 @@
-"""A proxy that sends each request to the next of several ports, as plain round robin does."""
+"""A proxy that sends each request to the next of several ports, as plain round robin does.
+
+Or to the port that a function chooses.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
-__all__ = ["round_robin"]
+__all__ = ["round_robin", "routed"]
 
 LARGEST_HEAD = 2**16
 
 
 class _Proxy:
-    def __init__(self, ports: list[int]) -> None:
-        self._ports = itertools.cycle(ports)
+    def __init__(self, choose: Callable[[bytes], int]) -> None:
+        self._choose = choose
         self.serving: set[asyncio.Task[None]] = set()
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -30,7 +33,7 @@ class _Proxy:
     async def _request(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> bool:
         """Pass on one request and its answer; false after the last one."""
         request = await _message(client)
-        server, to_server = await asyncio.open_connection("127.0.0.1", next(self._ports))
+        server, to_server = await asyncio.open_connection("127.0.0.1", self._choose(request))
         try:
             to_server.write(request)
             if b"\r\nupgrade: websocket\r\n" in request.lower():
@@ -65,10 +68,16 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-@asynccontextmanager
-async def round_robin(*ports: int) -> AsyncIterator[str]:
+def round_robin(*ports: int) -> AbstractAsyncContextManager[str]:
     """Serve in front of these ports; gives the address without the path."""
-    proxy = _Proxy(list(ports))
+    each = itertools.cycle(ports)
+    return routed(lambda request: next(each))
+
+
+@asynccontextmanager
+async def routed(choose: Callable[[bytes], int]) -> AsyncIterator[str]:
+    """Serve in front of the ports that are chosen for each request; gives the address."""
+    proxy = _Proxy(choose)
     site = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=LARGEST_HEAD)
     try:
         yield f"http://127.0.0.1:{site.sockets[0].getsockname()[1]}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cluster.redis_connection import Server
 from tests.cluster.redis_members import RedisMember
 from tests.deadline import deadline, until
 from tests.gateway_files import write
@@ -52,9 +53,16 @@ class Cluster:
     """Members with a service of which one runs, and the notes that it takes."""
 
     def __init__(
-        self, folder: Path, server: Redis, lease: float, start: float = 0, stop: float = 0
+        self,
+        folder: Path,
+        server: Redis,
+        lease: float,
+        start: float = 0,
+        stop: float = 0,
+        at: Server | None = None,
     ) -> None:
         self.redis = server
+        self._at = at or server
         self._notes = folder / "notes"
         self._notes.touch()
         config = CONFIG.replace("NOTES", str(self._notes)).replace("START", str(start))
@@ -65,7 +73,7 @@ class Cluster:
 
     async def join(self, *tags: str) -> None:
         for tag in tags:
-            member = RedisMember(self._file, self.redis, tag, lease=self._lease)
+            member = RedisMember(self._file, self._at, tag, lease=self._lease)
             stack = AsyncExitStack()
             stack.push_async_callback(member.bus.close)  # after the services, as in the daemon
             await stack.enter_async_context(member)

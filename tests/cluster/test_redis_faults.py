@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -289,8 +290,8 @@ async def test_a_member_behind_a_network_that_drops_everything(tmp_path: Path, w
     async with redis() as running, AsyncExitStack() as stack:
         wall = await stack.enter_async_context(cut_wire(running.port))
         file = write(tmp_path, CONFIG)
-        one, two = RedisMember(file, running, "tag-0"), RedisMember(file, running, "tag-1")
-        two.bus._link._server = Server(port=wall.port)
+        one = RedisMember(file, running, "tag-0")
+        two = RedisMember(file, Server(port=wall.port), "tag-1")
         for member in (one, two):
             await stack.enter_async_context(member)
             member.bus.serve(["/"])
@@ -311,3 +312,18 @@ async def test_a_member_behind_a_network_that_drops_everything(tmp_path: Path, w
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_comes_before_a_member_is_known_to_be_back_is_not_missed(
+    traffic: Traffic,
+) -> None:
+    """It was stopped for so long that it was lost, and emits before its next beat."""
+    one, two = traffic.one.bus, traffic.two.bus
+    two.beats.heard(msgspec.msgpack.encode((one.tag, "gone")))
+    assert not two.members
+    await traffic.emit(10)
+    await until(lambda: len(traffic.far) == traffic.sent)
+    await traffic.settle()
+    traffic.check()
+    assert traffic.missed == 0
+    assert two.counts.members_lost == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -16,6 +17,7 @@ from gateway.config.model import (
     SentinelConfig,
 )
 from gateway.errors import ConfigError
+from tests.certificates import TLS
 
 
 def cluster(folder: Path, text: str, **environ: str) -> ClusterConfig | None:
@@ -61,7 +63,7 @@ def test_nats_is_where_the_block_says(tmp_path: Path, nats: str, expected: NatsC
 
 
 def test_files_of_tls_are_beside_the_file(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").touch()
+    copy(TLS / "one.pem", tmp_path / "ca.pem")
     found = cluster(tmp_path, "cluster: {redis: {url: redis://h, tls: {ca: ca.pem}}}")
     tls = BusTlsConfig(ca=tmp_path / "ca.pem")
     assert found == ClusterConfig(RedisConfig("h", is_tls=True, tls=tls))
@@ -85,13 +87,15 @@ def test_a_password_is_a_secret(tmp_path: Path) -> None:
     assert config.secrets.mask("to redis://u:pass-word@h") == "to ***"
 
 
-def test_a_service_of_the_cluster_is_told_to_be_one_of_each_machine(tmp_path: Path) -> None:
+def test_a_service_of_a_cluster_on_nats_is_told_to_be_one_of_each_machine(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     services = "services: {clock: {use: clock.Clock, scope: cluster}}"
     file.write_text(f"namespaces: {{/: }}\n{services}\ncluster: {{redis: {{url: redis://h}}}}\n")
+    assert not load(file, {}).warnings
+    file.write_text(f"namespaces: {{/: }}\n{services}\ncluster: {{nats: {{url: nats://h}}}}\n")
     (warning,) = load(file, {}).warnings
     assert str(warning).endswith(
-        "gateway.yaml:2:45: warning: services.clock.scope: runs once on each machine for now: "
+        "gateway.yaml:2:45: warning: services.clock.scope: runs once on each machine with NATS: "
         "write scope: node if that is meant"
     )
 

@@ -121,7 +121,7 @@ def test_the_config_has_the_keys_of_the_schema() -> None:
     )
     of_the_file = names(
         *(GatewayConfig, "file", "at", "files", "globs", "digest", "secrets", "warnings"),
-        "backend_names",
+        *("backend_names", "fingerprint"),
     )
     assert of_the_file == SCHEMA["properties"].keys() - {"include"}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -68,6 +70,22 @@ async def until_status(http: aiohttp.ClientSession, port: int, **expected: objec
             await asyncio.sleep(0.01)
 
 
+async def metrics(http: aiohttp.ClientSession, port: int) -> set[str]:
+    """The lines of the metrics."""
+    async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        return set((await answer.text()).splitlines())
+
+
+async def status(port: int) -> str:
+    """What `sockgw status` prints."""
+    words = "status", "--admin", f"http://127.0.0.1:{port}"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *words), stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    return printed.decode()
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_clients_of_two_daemons_share_a_namespace(tmp_path: Path, engine: str) -> None:
     ports = free_port(), free_port()
@@ -89,9 +107,11 @@ async def test_clients_of_two_daemons_share_a_namespace(tmp_path: Path, engine: 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("readyz", "code"), [("always", 200), ("connected", 503)])
-async def test_status_and_readiness_tell_that_the_engine_is_away(
-    tmp_path: Path, readyz: str, code: int, engine: str
+async def test_all_tell_that_the_engine_is_away(
+    tmp_path: Path, readyz: str, code: int, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Status, command, metrics and, if that is wanted, readiness; the log once for each change."""
+    caplog.set_level(logging.INFO, "sockgw.cluster")
     port = free_port()
     async with (
         ENGINES[engine]() as running,
@@ -103,9 +123,18 @@ async def test_status_and_readiness_tell_that_the_engine_is_away(
         await running.kill()
         await until_status(http, port, up=False, fault="connection refused")
         assert (await get(http, port, "/readyz"))[0] == code
+        assert await metrics(http, port) >= {"sockgw_bus_up 0.0", "sockgw_bus_reconnects_total 1.0"}
+        shown = await status(port)
+        assert "shop, degraded since " in shown
+        assert ": connection refused; 0 other members known" in shown
         await running.start()
         await until_status(http, port, up=True)
         assert (await get(http, port, "/readyz"))[0] == 200
+        assert await metrics(http, port) >= {"sockgw_bus_up 1.0", "sockgw_bus_reconnects_total 1.0"}
+        assert "degraded" not in await status(port)
+    lines = [each.getMessage() for each in caplog.records if each.name == "sockgw.cluster"]
+    words = [("connected" in each, "is away" in each) for each in lines]
+    assert words == [(True, False), (False, True), (True, False)]
 
 
 async def test_workers_are_members_too(tmp_path: Path) -> None:
