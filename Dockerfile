@@ -13,7 +13,7 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
 COPY schema ./schema
 RUN python -m venv /opt/sockgw \
-    && /opt/sockgw/bin/python -m pip install --no-cache-dir -c constraints.txt '.[jwt]'
+    && /opt/sockgw/bin/python -m pip install --no-cache-dir -c constraints.txt '.[jwt,nats,redis]'
 
 FROM python:${PYTHON}-slim
 LABEL org.opencontainers.image.title="sockgw" \

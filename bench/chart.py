@@ -1,4 +1,4 @@
-"""A chart of the cost of a message by number of clients, written as SVG."""
+"""A chart of costs by number of clients, or of something else, written as SVG."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LINE = 14
 Points = Sequence[tuple[float, float]]
 
 
-def chart(title: str, series: Mapping[str, Points]) -> str:
-    """Draw each series of points (clients, cost) on logarithmic scales."""
+def chart(title: str, series: Mapping[str, Points], below: str = "clients") -> str:
+    """Draw each series of points (clients, cost) on logarithmic scales; `below` names the first."""
     points = [point for line in series.values() for point in line]
     across = _Scale([x for x, _ in points], LEFT, WIDTH - RIGHT)
     up = _Scale([y for _, y in points], HEIGHT - BOTTOM, TOP)
@@ -28,7 +28,7 @@ def chart(title: str, series: Mapping[str, Points]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {FONT}>',
             f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
             f'<text x="{LEFT}" y="26" font-size="15">{title}</text>',
-            f'<text x="{middle}" y="{HEIGHT - 12}" text-anchor="middle">clients</text>',
+            f'<text x="{middle}" y="{HEIGHT - 12}" text-anchor="middle">{below}</text>',
             *_grid(across, up),
             *_lines(series, across, up),
             "</svg>\n",
@@ -49,7 +49,7 @@ class _Scale:
 
     def ticks(self) -> list[float]:
         """1, 2, 5, 10 and so on, within the scale."""
-        steps = (step * 10.0**power for power in range(-2, 7) for step in (1, 2, 5))
+        steps = (step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5))
         return [step for step in steps if self._low <= log10(step) <= self._high]
 
 
@@ -65,9 +65,13 @@ def _grid(across: _Scale, up: _Scale) -> list[str]:
         y = up(tick)
         parts += [
             f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>',
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>',
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>',
         ]
     return parts
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _lines(series: Mapping[str, Points], across: _Scale, up: _Scale) -> list[str]:

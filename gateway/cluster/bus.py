@@ -142,10 +142,11 @@ class Bus(Protocol):
     `on_joined` and `on_lost` is called with the tag of the member, and each in `on_beat` now and
     then if messages can be lost on the way. Those in `on_again` are called with the tag of a member
     that has connected again before it was lost. `lease` is that of the cluster's services; `None`
-    if all members are on one machine.
+    if all members are on one machine. A message of more than `most_bytes` is not sent.
     """
 
     tag: str
+    most_bytes: int
     counts: BusCounts
     state: BusState
     receive: Receive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 
@@ -26,6 +27,7 @@ class LocalBus:
 
     is_up = True
     lease = None
+    most_bytes = sys.maxsize
 
     def __init__(self, mesh: Mesh) -> None:
         self.tag = mesh.tag

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.cluster.bus import MOST_GONE, BusCounts
 
-__all__ = ["BEAT", "MOST_MEMBERS", "Members"]
+__all__ = ["BEAT", "LEASE", "MOST_MEMBERS", "Members"]
 
 LOG = logging.getLogger("sockgw.cluster")
 

@@ -43,11 +43,17 @@ class Outgoing:
         return len(room) == ID_SIZE and room[: len(self._bus.tag)] in self._bus.members
 
     def answer(self, namespace: str, answer: wire.Answer, to: str) -> None:
-        """Send an answer to the member that has asked."""
+        """Send an answer to the member that has asked.
+
+        If it cannot be sent, and is the last, one without content says that it is not whole.
+        """
         channel = Channel(Kind.ANSWER, namespace)
         answer.uid = self._bus.tag
         answer.number = self._numbers.next(channel, to)
-        self._publish(channel, answer, to)
+        if not self._publish(channel, answer, to) and not answer.more:
+            number, parts = self._numbers.next(channel, to), answer.parts + 2
+            told = wire.Answer(answer.request_id, answer.uid, number, parts=parts)
+            self._publish(channel, told, to)
 
     def answer_node(self, namespace: str, answer: dict[str, object], to: str) -> None:
         """Send an answer to the Node server that has asked."""
@@ -115,12 +121,14 @@ class Outgoing:
         to: str | None,
         *,
         volatile: bool = False,
-    ) -> None:
+    ) -> bool:
+        """Send a message; false of one that cannot be encoded, or is too large."""
         try:
             encoded = wire.encode(message)
         except wire.CODING_ERRORS:
             reason: Reason = "unsendable"
             self._bus.counts.unpublished[reason] += 1
             LOG.exception("a message for other members cannot be encoded")
-        else:
-            self._bus.publish(channel, encoded, to, volatile=volatile)
+            return False
+        self._bus.publish(channel, encoded, to, volatile=volatile)
+        return len(encoded) <= self._bus.most_bytes

@@ -17,13 +17,18 @@ from tests.deadline import DEADLINE, deadline
 from tests.ports import free_port
 from tests.programs.apt import environ, program
 
-__all__ = ["RECIPES", "haproxy", "nginx", "recipe"]
+__all__ = ["NGINX", "RECIPES", "changed", "haproxy", "nginx", "recipe", "recipes", "running"]
 
 DOCUMENT = Path(__file__).parents[2] / "docs/proxies.md"
-RECIPES: list[tuple[str, str]] = re.findall(
-    r"^```(nginx|haproxy)\n(.*?)^```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE
-)
-"""The language and the text of each recipe."""
+
+
+def recipes(document: Path) -> list[tuple[str, str]]:
+    """The language and the text of each recipe in a document."""
+    blocks = r"^```(nginx|haproxy)\n(.*?)^```$"
+    return re.findall(blocks, document.read_text(), re.DOTALL | re.MULTILINE)
+
+
+RECIPES = recipes(DOCUMENT)
 
 # What the document leaves to the distribution. One process, without any other user.
 NGINX = """
@@ -46,7 +51,11 @@ http {{
 
 def recipe(language: str, number: int, changes: Mapping[str, str]) -> str:
     """A recipe of the document in which each of the `changes` is made, once."""
-    text = [text for kind, text in RECIPES if kind == language][number]
+    return changed([text for kind, text in RECIPES if kind == language][number], changes)
+
+
+def changed(text: str, changes: Mapping[str, str]) -> str:
+    """A recipe in which each of the `changes` is made, once."""
     for old, new in changes.items():
         assert text.count(old) == 1, f"the recipe has {old!r} {text.count(old)} times"
         text = text.replace(old, new)
@@ -71,7 +80,7 @@ async def nginx(folder: Path, *upstreams: int | str, has_tls: bool = True) -> As
     file = folder / "nginx.conf"
     file.write_text(NGINX.format(folder=folder, recipe=text))
     options = ["-e", "stderr", "-p", str(folder), "-c", str(file)]
-    async with _running("nginx", port, *options):
+    async with running("nginx", port, *options):
         yield port
 
 
@@ -96,12 +105,13 @@ async def haproxy(
         changes |= {"bind :443": f"{bind} ssl crt {both}", "send-proxy-v2": "send-proxy-v2-ssl"}
     file = folder / "haproxy.cfg"
     file.write_text(recipe("haproxy", 0 if mode == "http" else 1, changes))
-    async with _running("haproxy", port, "-db", "-f", str(file)):
+    async with running("haproxy", port, "-db", "-f", str(file)):
         yield port
 
 
 @asynccontextmanager
-async def _running(name: str, port: int, *options: str) -> AsyncIterator[None]:
+async def running(name: str, port: int, *options: str) -> AsyncIterator[None]:
+    """Run a program that listens on a port in the end."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         program(name), *options, env=environ(), stdin=asyncio.subprocess.DEVNULL, stderr=pipe

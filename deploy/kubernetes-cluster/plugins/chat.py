@@ -1,0 +1,5 @@
+from gateway import Context
+
+
+async def index(ctx: Context, text: str) -> None:
+    await ctx.namespace.emit("chat", text)
