@@ -30,11 +30,8 @@ CROWD = 10
 FEW, MORE = 2, 16
 """Connections that stand for members at Redis."""
 
-LEAST = 12
+LEAST = 40
 """Turns at least."""
-
-REST = 3.0
-"""Seconds that places rest before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +94,8 @@ class Rig:
 
     def rest(self, seconds: float) -> None:
         """See what all of it takes while it does nothing."""
-        for place in (self._alone, *self._places):
-            place.rest(seconds)
+        for part in (self._alone, *self._places, *self._subscribers):
+            part.rest(seconds)
 
     def sweep(self, batches: Sequence[int], turns: int) -> Sweep:
         """Measure each point, with `turns` of one message, and fewer of several."""
@@ -135,9 +132,7 @@ async def rig(folder: Path, counts: Sequence[int], each: int) -> AsyncIterator[R
             subscribers.append(await asyncio.to_thread(Subscribers, server, number))
         for part in (*places, *subscribers):
             stack.enter_context(closing(part))
-        made_rig = Rig(places[0], places[1:], subscribers)
-        await asyncio.to_thread(made_rig.rest, REST)
-        yield made_rig
+        yield Rig(places[0], places[1:], subscribers)
 
 
 def checked(sweeps: Sequence[Sweep], constants: Callable[[Fitted], Constants]) -> list[Checked]:
