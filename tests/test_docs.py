@@ -200,6 +200,17 @@ def test_files_of_the_code_that_are_named_are_there(path: Path) -> None:
     assert [each for each in named if not (ROOT / each).exists()] == []
 
 
+def test_the_tests_that_are_named_are_there() -> None:
+    text, found = (ROOT / "docs/scaling.md").read_text(), []
+    for line in text.splitlines():
+        file = ""
+        for path, test in re.findall(r"`([\w/]+\.py)?::(test_\w+)`", line):
+            file = path or file
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+            found.append(test)
+    assert len(found) > 15
+
+
 def test_every_verb_is_in_a_document() -> None:
     shown = " ".join(path.read_text() for path in DOCUMENTS)
     assert [verb for verb in main.commands if f"sockgw {verb}" not in shown] == []

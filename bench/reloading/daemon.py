@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -28,13 +28,18 @@ Memory = Mapping[str, int]
 
 
 class Daemon:
-    """A `sockgw run`. `applied` are the milliseconds of each reload, as the daemon logs them."""
+    """A `sockgw run`.
+
+    `applied` are the milliseconds of each reload, as the daemon logs them, `errors` what it logs as
+    errors.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, admin: Path) -> None:
         self.admin = AdminClient(f"unix:{admin}")
         self._socket = str(admin)
         self.pid = process.pid
         self.applied: list[int] = []
+        self.errors: list[str] = []
         self._stderr = process.stderr
         self._verdicts: asyncio.Queue[bool] = asyncio.Queue()
         self._listens: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -99,15 +104,23 @@ class Daemon:
                 self._verdicts.put_nowait(bool(found[1]))
             elif entry["level"] in ("warning", "error"):
                 print(message, entry.get("traceback", ""), file=sys.stderr)
+                if entry["level"] == "error":
+                    self.errors.append(message)
 
 
 @asynccontextmanager
 async def running(
-    file: Path, cores: set[int], environ: Mapping[str, str] = MappingProxyType({})
+    file: Path,
+    cores: set[int],
+    environ: Mapping[str, str] = MappingProxyType({}),
+    before: Sequence[str] = (),
 ) -> AsyncIterator[Daemon]:
-    """Run a daemon on `cores`, with these variables in its environment."""
+    """Run a daemon on `cores`, with these variables in its environment.
+
+    `before` is a command that runs the one after it, in the same process.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "run", str(file), "--log-format", "json"),
+        *(*before, sys.executable, "-m", "gateway", "run", str(file), "--log-format", "json"),
         cwd=ROOT,
         env={**os.environ, "XDG_STATE_HOME": str(file.parent / "state"), **environ},
         stdout=asyncio.subprocess.DEVNULL,

@@ -8,14 +8,19 @@
 //   {do: "tell", from, count}                  ask for that many broadcasts, each of another client; the answers that came
 //   {do: "start", by, from, every}             ask for one each `every` ms, of one client, until "stop"; null
 //   {do: "stop"}                               the number after the last one asked for
+//   {do: "sing", by, from, every}              ask for one each `every` ms, of these clients in turn, until "hush"; null
+//   {do: "hush"}                               the broadcasts asked for: of which worker, and whether it has answered
+//   {do: "back"}                               have all leave and come back; null when all are in
 //   {do: "forget"}                             forget what was noticed so far; null
-//   {do: "busy", calls, leaves}                each so many ms, another client calls, another one leaves and comes back; null
+//   {do: "busy", calls, leaves, changes}       each so many ms, another client calls, another one leaves and comes back, and
+//                                              unless `changes` is 0, another one has rooms changed; null
 //   {do: "quiet"}                              have that end; the calls, once each is answered or its connection has ended
 //   {do: "close"}                              have all clients leave; null
 //   {do: "facts", from, to}                    a list with what each client has, and lacks of these numbers
 
 const { createInterface } = require("node:readline");
-const { Agent } = require("node:https");
+const http = require("node:http");
+const https = require("node:https");
 
 const io = require(require.resolve("client4", { paths: [process.argv[2]] }));
 const OPENING = 50; // clients that connect at a time
@@ -24,11 +29,14 @@ const ASKED = 8; // broadcasts that are under way at a time
 // Connections stay open between polls, as in browsers. When one of them ends before an answer, the client's
 // xmlhttprequest-ssl 2.1.2 asks again but never ends that request, and hangs until its ping timeout: it must not
 // know that the connection has been used before.
-class KeepAlive extends Agent {
-  reuseSocket(socket, request) {
-    super.reuseSocket(socket, request);
-    request.reusedSocket = false;
+function keepAlive({ Agent }, options) {
+  class KeepAlive extends Agent {
+    reuseSocket(socket, request) {
+      super.reuseSocket(socket, request);
+      request.reusedSocket = false;
+    }
   }
+  return new KeepAlive({ keepAlive: true, ...options });
 }
 
 const TAG = 5; // characters of a session's id that name its worker
@@ -41,11 +49,12 @@ const clients = [];
 const calls = { asked: 0, answered: 0, lost: [] };
 let ticking;
 let teller;
+let songs = [];
 let busyness = [];
 let next = 0;
 
 function open({ url, ca, count, transports }) {
-  const agent = new KeepAlive({ keepAlive: true, ca });
+  const agent = keepAlive(url.startsWith("https:") ? https : http, { ca });
   let left = count;
   return new Promise((done) => {
     const one = () => {
@@ -132,16 +141,56 @@ function stop() {
   return next;
 }
 
+function sing({ by, from, every }) {
+  let turn = 0;
+  songs = [];
+  const one = () => {
+    const client = clients[by[turn++ % by.length]];
+    if (client.worker) ask({ number: from + songs.length, tag: client.tag, answered: false }, client);
+  };
+  ticking = setInterval(one, every);
+  return null;
+}
+
+async function ask(song, { socket }) {
+  songs.push(song);
+  song.answered = await socket.emitWithAck("tell", song.number).then(() => true, () => false);
+  song.over = true;
+}
+
+async function hush() {
+  clearInterval(ticking);
+  const end = Date.now() + PATIENCE;
+  while (songs.some(({ over }) => !over) && Date.now() < end) await sleep(20);
+  return songs;
+}
+
+async function back() {
+  const going = [...clients];
+  const one = async () => {
+    for (let client; (client = going.pop()); ) {
+      client.socket.disconnect();
+      await sleep(AWAY);
+      client.socket.connect();
+      while (!client.worker) await sleep(20);
+    }
+  };
+  await Promise.all(Array.from({ length: OPENING }, one));
+  return null;
+}
+
 function forget() {
   for (const client of clients) Object.assign(client, { noticed: [], ended: [], left: 0, got: new Map() });
   return null;
 }
 
 function busy(every) {
-  let [asking, leaving] = [0, 0];
+  let [asking, leaving, changing] = [0, 0, 0];
   const one = () => void call(clients[asking++ % clients.length]);
   const two = () => leave(clients[(leaving++ * 7) % clients.length]);
   busyness = [setInterval(one, every.calls), setInterval(two, every.leaves)];
+  const three = () => change(clients[(changing * 11) % clients.length], changing++);
+  if (every.changes) busyness.push(setInterval(three, every.changes));
   return null;
 }
 
@@ -154,6 +203,13 @@ async function call(client) {
   client.pending--;
   if (answer === number) calls.answered++;
   else calls.lost.push(under);
+}
+
+async function change(client, number) {
+  if (!client.worker) return;
+  client.pending++;
+  await client.socket.emitWithAck("change", number).catch(() => undefined);
+  client.pending--;
 }
 
 function leave(client) {
@@ -182,17 +238,18 @@ function sleep(time) {
 function facts({ from, to }) {
   return clients.map((client) => {
     const { transports, worker, tag, noticed, ended, left, upgraded, got } = client;
-    let [lost, twice] = [0, 0];
+    const lacks = [];
+    let twice = 0;
     for (let number = from; number < to; number++) {
       const times = got.get(number) ?? 0;
-      if (times === 0) lost++;
+      if (times === 0) lacks.push(number);
       if (times > 1) twice++;
     }
-    return { transports, worker, tag, noticed, ended, left, upgraded, lost, twice };
+    return { transports, worker, tag, noticed, ended, left, upgraded, lost: lacks.length, twice, lacks };
   });
 }
 
-const commands = { open, tell, start, stop, forget, busy, quiet, close, facts };
+const commands = { open, tell, start, stop, sing, hush, back, forget, busy, quiet, close, facts };
 
 async function obey(lines) {
   for await (const line of lines) {

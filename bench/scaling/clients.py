@@ -12,7 +12,7 @@ import msgspec
 
 from tests.js.install import HERE, NODE, install
 
-__all__ = ["TRANSPORTS", "Calls", "Client", "Clients", "Connection", "clients"]
+__all__ = ["TRANSPORTS", "Calls", "Client", "Clients", "Connection", "Song", "clients"]
 
 T = TypeVar("T")
 
@@ -36,12 +36,20 @@ class Calls(msgspec.Struct, frozen=True):
     lost: list[Connection]
 
 
+class Song(msgspec.Struct, frozen=True):
+    """A broadcast: its number, the tag of its worker, and true if the call for it was answered."""
+
+    number: int
+    tag: str
+    answered: bool
+
+
 class Client(msgspec.Struct, frozen=True):
     """One client: its worker, 0 while it has none, and what it noticed since that was forgotten.
 
     `tag` is that of its last worker. `ended` are the connections that ended, and `left` counts
     those that it ended itself. `lost` and `twice` count numbers that it was not sent, or more often
-    than once.
+    than once; `lacks` are the former.
     """
 
     transports: str
@@ -53,6 +61,7 @@ class Client(msgspec.Struct, frozen=True):
     upgraded: int
     lost: int
     twice: int
+    lacks: list[int]
 
 
 class Clients:
@@ -64,7 +73,7 @@ class Clients:
     async def open(
         self, url: str, ca: str, count: int, transports: Sequence[Sequence[str]] = TRANSPORTS
     ) -> None:
-        """Connect clients; each is in the room in the end."""
+        """Connect clients; each is in the room in the end. `ca` is for https only."""
         await self._ask(type(None), do="open", url=url, ca=ca, count=count, transports=transports)
 
     async def tell(self, first: int, count: int) -> int:
@@ -79,13 +88,29 @@ class Clients:
         """Have that end; the number after the last one."""
         return await self._ask(int, do="stop")
 
+    async def sing(self, by: Sequence[int], every: float, first: int = 0) -> None:
+        """Have clients broadcast in turn, one every so many seconds, numbered from `first`."""
+        await self._ask(type(None), do="sing", by=by, every=every * 1000, **{"from": first})
+
+    async def hush(self) -> list[Song]:
+        """Have that end; the broadcasts that were asked for."""
+        return await self._ask(list[Song], do="hush")
+
+    async def back(self) -> None:
+        """Have all leave and come back; each is in the room in the end."""
+        await self._ask(type(None), do="back")
+
     async def forget(self) -> None:
         """Forget what was noticed, and the broadcasts so far."""
         await self._ask(type(None), do="forget")
 
-    async def busy(self, calls: float, leaves: float) -> None:
-        """Have another client call, and another one leave and come back, each so many seconds."""
-        await self._ask(type(None), do="busy", calls=calls * 1000, leaves=leaves * 1000)
+    async def busy(self, calls: float, leaves: float, changes: float = 0.0) -> None:
+        """Have another client call, and another one leave and come back, each so many seconds.
+
+        With `changes`, another one has rooms changed each so many seconds.
+        """
+        every = {"calls": calls * 1000, "leaves": leaves * 1000, "changes": changes * 1000}
+        await self._ask(type(None), do="busy", **every)
 
     async def quiet(self) -> Calls:
         """Have that end; all the calls."""

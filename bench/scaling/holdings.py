@@ -17,7 +17,7 @@ from bench.processes import family, held
 from bench.reloading.daemon import Daemon
 from bench.scaling.gateway import pids
 
-__all__ = ["Holdings", "environment", "growth", "holdings"]
+__all__ = ["Holdings", "Told", "environment", "growth", "holdings", "told"]
 
 INSIDE = Path(__file__).with_name("inside")
 
@@ -34,11 +34,16 @@ MEMORY = 1.05, 4 * 2**20
 """Growth of memory that is allowed: a factor, and bytes on top."""
 
 
-class _Told(msgspec.Struct, frozen=True):
-    """What a process tells of itself; see `inside/sitecustomize.py`."""
+class Told(msgspec.Struct, frozen=True):
+    """What a process tells of itself; see `inside/sitecustomize.py`.
+
+    `missed` counts messages of other members, `subscriptions` those that its bus makes.
+    """
 
     tasks: int
     timers: int
+    missed: int
+    subscriptions: int
     objects: dict[str, int]
 
 
@@ -83,16 +88,21 @@ async def _rest(daemon: Daemon) -> None:
 
 async def _holdings(pid: int, folder: Path) -> Holdings:
     sizes, descriptors = held(pid), len(_descriptors(pid))
+    found = await told(pid, folder)
+    return Holdings(
+        sizes["rss"], sizes["private"], descriptors, found.tasks, found.timers, found.objects
+    )
+
+
+async def told(pid: int, folder: Path) -> Told:
+    """What a process tells of itself. Raises `OSError` if it does not."""
     file = folder / f"{pid}.json"
     file.unlink(missing_ok=True)
     os.kill(pid, signal.SIGUSR1)
     end = monotonic() + PATIENCE
     while not file.exists() and monotonic() < end:  # noqa: ASYNC110 - another process makes it
         await asyncio.sleep(0.02)
-    told = msgspec.json.decode(file.read_bytes(), type=_Told)
-    return Holdings(
-        sizes["rss"], sizes["private"], descriptors, told.tasks, told.timers, told.objects
-    )
+    return msgspec.json.decode(file.read_bytes(), type=Told)
 
 
 def _descriptors(pid: int) -> list[str]:

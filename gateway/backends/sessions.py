@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from gateway.api import Socket
 from gateway.backends.backend import HttpBackend
 from gateway.backends.spool import Spool
+from gateway.backends.spool_copy import Copies, SpoolCopy
 from gateway.backends.spool_file import SpoolError, SpoolFolder
 from gateway.backends.telling import Sockets, Teller
 from gateway.config import SessionsConfig
@@ -45,8 +47,16 @@ class Sessions:
 
     def __init__(self, home: Home, sockets: Sockets) -> None:
         self.tellers: dict[str, Teller] = {}
+        self._copies: Copies | None = None
         self._home, self._sockets = home, sockets
         self._ending: set[asyncio.Task[None]] = set()
+
+    def use(self, copies: Copies) -> None:
+        """Keep copies of all spools there, for other machines. To be called before any other."""
+        self._copies = copies
+        copies.look = self.look
+        copies.beat = partial(self._each_copy, SpoolCopy.check)
+        copies.arrived = partial(self._each_copy, SpoolCopy.anew)
 
     async def prepare(self, backends: Mapping[str, HttpBackend]) -> dict[str, Spool]:
         """Open the spools that these backends need and that are not open; by name.
@@ -104,6 +114,12 @@ class Sessions:
         await asyncio.gather(*(_finished(each) for each in self.tellers.values()), *self._ending)
         self.tellers.clear()
 
+    def _each_copy(self, do: Callable[[SpoolCopy], None]) -> None:
+        for spool in [each.spool for each in self.tellers.values()]:
+            if spool.copy is not None:
+                do(spool.copy)
+                spool.write_soon()
+
     def _has(self, name: str, path: Path | None) -> bool:
         teller = self.tellers.get(name)
         return teller is not None and teller.spool.folder.path == path
@@ -116,7 +132,9 @@ class Sessions:
         if path is None:
             text = "there is no home folder to keep the spool in: write spool: {folder: ...}"
             raise ConfigError([config.spool.at.problem(text)])
-        spool = Spool(name, SpoolFolder(path, f"{self._home.file}, backend {name}"), config.spool)
+        folder = SpoolFolder(path, f"{self._home.file}, backend {name}")
+        copy = SpoolCopy(self._copies, name) if self._copies is not None else None
+        spool = Spool(name, folder, config.spool, copy)
         try:
             await spool.open(time(), tell="disconnect" in config.notify)
         except SpoolError as error:

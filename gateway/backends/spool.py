@@ -6,13 +6,14 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
-from gateway.backends.spool_file import Change, SpoolError, SpoolFile, SpoolFolder
+from gateway.backends.spool_copy import Claim, SpoolCopy
+from gateway.backends.spool_file import Change, CopyState, SpoolError, SpoolFile, SpoolFolder
 from gateway.config import SpoolConfig
 
 __all__ = ["Spool"]
@@ -36,11 +37,14 @@ class Spool:
     """The spool of this process for the backend `name`: what the event loop has of a `SpoolFile`.
 
     All that touches the disk runs in a thread. `bounds` may be changed. `dropped` counts messages
-    that were too many. `changed` is set when there may be something new.
+    that were too many. `changed` is set when there may be something new. `copy` is for other
+    machines, `None` if there are none.
     """
 
-    def __init__(self, name: str, folder: SpoolFolder, bounds: SpoolConfig) -> None:
-        self.name, self.folder, self.bounds = name, folder, bounds
+    def __init__(
+        self, name: str, folder: SpoolFolder, bounds: SpoolConfig, copy: SpoolCopy | None = None
+    ) -> None:
+        self.name, self.folder, self.bounds, self.copy = name, folder, bounds, copy
         self.changed = asyncio.Event()
         self.dropped = 0
         self._thread = ThreadPoolExecutor(1, f"spool {name}")
@@ -66,7 +70,7 @@ class Spool:
         """Take a file, and end the sockets of the process that had it. Raises `SpoolError`."""
 
         def taken() -> SpoolFile:
-            file = self.folder.take()
+            file = self.folder.take(is_copied=self.copy is not None)
             try:
                 file.end_all(now, tell=tell)
             except sqlite3.Error as error:
@@ -84,9 +88,11 @@ class Spool:
         """Take up a change; it is on disk soon, and `next` gives its message then."""
         self._changes.append(change)
         if len(self._changes) > self.bounds.entries:  # the disk does not take them
-            self._changes.popleft()
+            dropped = self._changes.popleft()
+            if self.copy is not None:
+                self.copy.forget([dropped.socket])
             self._drop(1)
-        self._write_soon()
+        self.write_soon()
 
     async def next(self, most: int) -> list[tuple[int, bytes]]:
         """Return the oldest messages that were not told, each with its number."""
@@ -96,29 +102,57 @@ class Spool:
             self._complain(error)
             return []
 
-    def forget(self, number: int) -> None:
-        """Forget the messages up to a number: they were told."""
+    def forget(self, number: int, ended: Sequence[str] = ()) -> None:
+        """Forget the messages up to a number, of which these sockets' ends are: they were told."""
         self._told = number
-        self._write_soon()
+        if self.copy is not None:
+            self.copy.forget(ended)
+        self.write_soon()
+
+    async def put(self, changes: Sequence[Change]) -> None:
+        """Take up changes, and wait until they are on disk. Raises `sqlite3.Error`."""
+        told = self._told
+        if self.copy is not None:
+            await self.copy.write(changes)
+        state = self.copy.state if self.copy else CopyState()
+        dropped = await self._do(self._its.write, changes, told, self.bounds, state)
+        self._forgotten, self._trouble = max(told, self._forgotten), ""
+        self._drop(dropped)
+        self.changed.set()
 
     async def adopt(self, now: float, *, tell: bool) -> None:
         """Take up what processes that have ended did not tell, and the ends of their sockets."""
 
-        def adopted() -> int:
-            dropped = 0
-            for file in self.folder.ended(self._its):
+        def adopted() -> tuple[int, int]:
+            found = dropped = 0
+            for file in self.folder.ended(self._its, is_due):
+                if claims.get(file.copy.name) == "done" and file.copy.is_whole:
+                    file.clear()
                 file.end_all(now, tell=tell)
+                found += file.entries
                 dropped += self._its.absorb(file, self.bounds)
-            return dropped
+            return found, dropped
 
-        before = self.entries
+        def is_due(copy: CopyState) -> bool:
+            return self.copy is None or not copy.name or claims.get(copy.name, "busy") != "busy"
+
+        claims: dict[str, Claim] = {}
         try:
-            self._drop(await self._do(adopted))
+            if self.copy is not None:
+                claims = await self.copy.claimed(await self._do(self.folder.copies, self._its))
+            found, dropped = await self._do(adopted)
+            self._drop(dropped)
+            if found:
+                log.info("backend %s: messages of a process that has ended are told", self.name)
+                self.changed.set()
+            if self.copy is not None:
+                if found:
+                    self.copy.anew()
+                    self.write_soon()
+                await self.copy.finish(name for name in claims if claims[name] == "won")
+                await self.copy.take_over(self.put, now)
         except (OSError, sqlite3.Error) as error:
             self._complain(error)
-        if self.entries > before:
-            log.info("backend %s: messages of a process that has ended are told", self.name)
-            self.changed.set()
 
     def follow(self, other: Spool, stop: Callable[[], Awaitable[None]]) -> None:
         """Take up all that is in another spool, and close that; what is added comes behind it.
@@ -140,9 +174,12 @@ class Spool:
                 self._complain(error)
             other._thread.shutdown(wait=False)
             self.changed.set()
+            if self.copy is not None:
+                self.copy.anew()
             await self._write()
 
         self.dropped = other.dropped
+        self.copy, other.copy = other.copy, None
         self._writing = asyncio.get_running_loop().create_task(move())
 
     async def flush(self) -> None:
@@ -154,6 +191,8 @@ class Spool:
     async def close(self) -> None:
         """Write what is left to write, and let others have the file."""
         await self.flush()
+        if self.copy is not None:
+            await self.copy.remove()
         try:
             await self._do(self.folder.give_back, self._its)
         except (OSError, sqlite3.Error) as error:
@@ -163,6 +202,8 @@ class Spool:
     async def drop(self) -> int:
         """Delete the file; returns how many messages were in it."""
         await self.flush()
+        if self.copy is not None:
+            await self.copy.remove()
         entries = self.entries
         try:
             await self._do(self._its.delete)
@@ -180,40 +221,48 @@ class Spool:
         assert not kwargs
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
-    def _write_soon(self) -> None:
+    def write_soon(self) -> None:
+        """Write what is to be written, to the disk and to the copy."""
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    @property
+    def _has_work(self) -> bool:
+        if self._changes or self._told > self._forgotten:
+            return True
+        if self.copy is None or self._is_closing:
+            return False
+        return self.copy.has_work or self.copy.state != self._its.copy
 
     async def _write(self) -> None:
         """Write until nothing is left to write."""
         try:
-            while self._changes or self._told > self._forgotten:
+            while self._has_work:
                 if not self._is_closing:
                     await asyncio.sleep(AGAIN if self._trouble else COMMIT)
-                await self._write_once()
+                changes, self._changes = self._changes, deque()
+                try:
+                    await self.put(changes)
+                except sqlite3.Error as error:
+                    changes.extend(self._changes)
+                    self._changes = changes
+                    self._complain(error)
                 if self._is_closing and self._trouble:
                     return
+                if self.copy is not None and self.copy.has_work and not self._is_closing:
+                    await self.copy.go_on(
+                        lambda after, most: self._do(self._its.ends, self._told, after, most)
+                    )
         finally:
             self._writing = None
-
-    async def _write_once(self) -> None:
-        changes, self._changes = self._changes, deque()
-        told = self._told
-        try:
-            dropped = await self._do(self._its.write, changes, told, self.bounds)
-        except sqlite3.Error as error:
-            changes.extend(self._changes)
-            self._changes = changes
-            self._complain(error)
-            return
-        self._forgotten, self._trouble = told, ""
-        self._drop(dropped)
-        self.changed.set()
 
     def _drop(self, count: int) -> None:
         if not count:
             return
         self.dropped += count
+        ended, self._its.dropped_ends = self._its.dropped_ends, deque()
+        if self.copy is not None:
+            self.copy.forget([*ended])
         if monotonic() - self._complained > PAUSE:
             self._complained = monotonic()
             key = f"backends.{self.name}.sessions.spool"

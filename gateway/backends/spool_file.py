@@ -11,17 +11,30 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any, TypeAlias
 
 from gateway.backends.request import rfc3339
+from gateway.base64json import loads
 from gateway.config import SpoolConfig
 
-__all__ = ["Change", "SpoolError", "SpoolFile", "SpoolFolder", "Taken"]
+__all__ = [
+    "Change",
+    "CopyState",
+    "Ends",
+    "Place",
+    "SpoolError",
+    "SpoolFile",
+    "SpoolFolder",
+    "Taken",
+    "end_in",
+]
 
 log = logging.getLogger("sockgw.backend")
 
@@ -31,10 +44,12 @@ PATIENCE = 10.0
 TABLES = """
 CREATE TABLE IF NOT EXISTS messages (n INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS here (socket TEXT PRIMARY KEY, lost TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copy (name TEXT NOT NULL, whole INTEGER NOT NULL);
 """
 """`lost` is the message about a socket's end that is sent if its process tells of none.
 
-No `n` is used twice: those up to the last that was told are passed over.
+`copy` has a row if there is one elsewhere, see `CopyState`. No `n` is used twice: those up to the
+last that was told are passed over.
 """
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -57,14 +72,37 @@ class Change:
     lost: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class CopyState:
+    """The name of the copy of a file's ends, `""` for none, and if all of them are in it."""
+
+    name: str = ""
+    is_whole: bool = False
+
+
+Ends: TypeAlias = Sequence[tuple[str, bytes]]
+"""Messages about the ends of sockets, by the ids of these."""
+
+Place: TypeAlias = str | int
+"""Where ends are read from: behind a socket that is there, or behind a message."""
+
+
+def end_in(body: bytes) -> str | None:
+    """Return the socket whose end a message is about, `None` for any other message."""
+    message: Any = loads(body)
+    return message["socket"]["id"] if message.get("type") == "disconnect" else None
+
+
 class SpoolFile:
     """The file of one process, which has it alone until `close`. For one thread at a time.
 
-    `entries` and `bytes` are what waits. Raises `Taken`, `sqlite3.Error` and `OSError`.
+    `entries` and `bytes` are what waits, `dropped_ends` the sockets whose ends were dropped.
+    `copy` is what it says of its copy. Raises `Taken`, `sqlite3.Error` and `OSError`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.dropped_ends: deque[str] = deque()
         with suppress(FileExistsError):  # opening one that exists would give up locks on it
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         path.chmod(0o600)
@@ -77,6 +115,8 @@ class SpoolFile:
                 self._database.execute(f"PRAGMA {key}").close()
             self._database.executescript(f"BEGIN EXCLUSIVE; {TABLES} COMMIT;")
             self.entries, self.bytes = self._waiting("1")
+            row = self._database.execute("SELECT name, whole FROM copy").fetchone()
+            self.copy = CopyState(row[0], is_whole=bool(row[1])) if row else CopyState()
         except BaseException as error:
             self._database.close()
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
@@ -88,10 +128,17 @@ class SpoolFile:
         """True if nothing waits, and no socket is there."""
         return not self.entries and not self._one("SELECT count(*) FROM here")[0]
 
-    def write(self, changes: Sequence[Change], told: int, bounds: SpoolConfig) -> int:
+    def write(
+        self,
+        changes: Sequence[Change],
+        told: int,
+        bounds: SpoolConfig,
+        copy: CopyState | None = None,
+    ) -> int:
         """Take up changes, and forget the messages up to number `told`.
 
-        Returns how many were dropped: the oldest, as many as are too many.
+        Returns how many were dropped: the oldest, as many as are too many. `copy` is what it says
+        of its copy from now on.
         """
         with self._transaction():
             count, size = self._waiting(f"n <= {told}")
@@ -102,6 +149,11 @@ class SpoolFile:
                     entries, waiting = entries + 1, waiting + len(change.message)
                 self._write(change)
             dropped, size = self._excess(entries, waiting, bounds)
+            if copy is not None and copy != self.copy:
+                self._database.execute("DELETE FROM copy")
+                row = copy.name, int(copy.is_whole)
+                self._database.execute("INSERT INTO copy VALUES (?, ?)", row)
+        self.copy = copy or self.copy
         self.entries, self.bytes = entries - dropped, waiting - size
         return dropped
 
@@ -109,6 +161,28 @@ class SpoolFile:
         """Return the messages behind number `after`, the oldest first."""
         text = "SELECT n, body FROM messages WHERE n > ? ORDER BY n LIMIT ?"
         return self._database.execute(text, (after, limit)).fetchall()
+
+    def ends(self, told: int, after: Place, limit: int) -> tuple[Ends, Place | None]:
+        """Return ends behind a place, `""` at first, and the next place, `None` for no more.
+
+        They are of the sockets that are there, then those that wait: the messages up to number
+        `told` do not.
+        """
+        if isinstance(after, str):
+            text = "SELECT socket, lost FROM here WHERE socket > ? ORDER BY socket LIMIT ?"
+            here = self._database.execute(text, (after, limit)).fetchall()
+            next_ = here[-1][0] if len(here) == limit else 0
+            return [(socket, lost.encode()) for socket, lost in here], next_
+        rows = self.read(max(after, told), limit)
+        ends = [(socket, body) for _, body in rows if (socket := end_in(body)) is not None]
+        return ends, rows[-1][0] if len(rows) == limit else None
+
+    def clear(self) -> None:
+        """Forget all: others have told it."""
+        with self._transaction():
+            self._database.execute("DELETE FROM messages")
+            self._database.execute("DELETE FROM here")
+        self.entries = self.bytes = 0
 
     def end_all(self, at: float, *, tell: bool) -> None:
         """End all sockets: the process that had them is gone, which was found `at` that time."""
@@ -126,8 +200,10 @@ class SpoolFile:
             self._database.executemany("INSERT INTO messages (body) VALUES (?)", rows)
             rows = other._database.execute("SELECT socket, lost FROM here")
             self._database.executemany("INSERT OR REPLACE INTO here VALUES (?, ?)", rows)
+            self._database.execute("UPDATE copy SET whole = 0")
             entries, waiting = self._waiting("1")
             dropped, size = self._excess(entries, waiting, bounds)
+        self.copy = replace(self.copy, is_whole=False)
         self.entries, self.bytes = entries - dropped, waiting - size
         return dropped
 
@@ -152,10 +228,12 @@ class SpoolFile:
     def _excess(self, entries: int, waiting: int, bounds: SpoolConfig) -> tuple[int, int]:
         """Delete the oldest messages that are too many; return how many, and their bytes."""
         dropped = size = last = 0
-        rows = self._database.execute("SELECT n, length(body) FROM messages ORDER BY n")
+        rows = self._database.execute("SELECT n, body FROM messages ORDER BY n")
         while entries - dropped > bounds.entries or waiting - size > bounds.bytes:
-            last, length = rows.fetchone()
-            dropped, size = dropped + 1, size + length
+            last, body = rows.fetchone()
+            dropped, size = dropped + 1, size + len(body)
+            if (socket := end_in(body)) is not None:
+                self.dropped_ends.append(socket)
         rows.close()
         if dropped:
             self._database.execute("DELETE FROM messages WHERE n <= ?", (last,))
@@ -191,23 +269,46 @@ class SpoolFolder:
     def __init__(self, path: Path, owner: str) -> None:
         self.path, self._owner = path, owner
 
-    def take(self) -> SpoolFile:
-        """Return the first file that no process has. Raises `SpoolError`."""
+    def take(self, *, is_copied: bool = False) -> SpoolFile:
+        """Return the first file that no process has. Raises `SpoolError`.
+
+        With `is_copied`, those that have a copy are left: who ends their sockets claims it first.
+        """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._turn() as note:
                 self._claim(note)
                 for number in count(1):
                     with suppress(Taken):
-                        return self._opened(self.path / f"{number}.sqlite")
+                        file = self._opened(self.path / f"{number}.sqlite")
+                        if not (is_copied and file.copy.name):
+                            return file
+                        file.close()
         except OSError as error:
             raise SpoolError(f"{self.path} cannot be used: {error.strerror}") from error
         except sqlite3.Error as error:
             raise SpoolError(f"{self.path} cannot be used: {error}") from error
         raise AssertionError
 
-    def ended(self, own: SpoolFile) -> Iterator[SpoolFile]:
-        """Yield the files of processes that have ended; each is deleted behind its turn."""
+    def copies(self, own: SpoolFile) -> list[str]:
+        """Return the names of the copies of files whose processes have ended."""
+        found: list[str] = []
+
+        def note(state: CopyState) -> bool:
+            found.append(state.name)
+            return False
+
+        for _ in self.ended(own, note):
+            pass
+        return [name for name in found if name]
+
+    def ended(
+        self, own: SpoolFile, is_due: Callable[[CopyState], bool] = lambda copy: True
+    ) -> Iterator[SpoolFile]:
+        """Yield the files of processes that have ended; each is deleted behind its turn.
+
+        Those that are not due, by what they say of their copy, stay.
+        """
         if self._files() == [own.path]:
             return
         with self._turn():
@@ -216,6 +317,9 @@ class SpoolFolder:
                     continue
                 with suppress(Taken):
                     file = self._opened(path)
+                    if not is_due(file.copy):
+                        file.close()
+                        continue
                     try:
                         yield file
                     except BaseException:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from random import uniform
 from secrets import token_hex
 from time import monotonic, time
@@ -15,6 +16,7 @@ from gateway.api import Socket
 from gateway.backends.backend import HttpBackend
 from gateway.backends.request import rfc3339
 from gateway.backends.spool import Spool
+from gateway.backends.spool_copy import GATEWAY_LOST
 from gateway.backends.spool_file import Change
 from gateway.base64json import dumps, loads
 from gateway.config import SessionsConfig
@@ -35,9 +37,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 LOOK = 10.0
 """Seconds between two looks for processes that have ended."""
-
-LOST = "gateway lost"
-"""The reason of an end that the process with the socket did not live to tell."""
 
 CATCH_UP = 100
 """Sockets that are looked at in one turn of the loop."""
@@ -61,6 +60,8 @@ class Teller:
         self.told: int = former.told if former else 0
         self.retries: int = former.retries if former else 0
         self.present: dict[str, str] = former.present if former else {}  # namespaces, by ids
+        self._returning: dict[str, _Return] = former._returning if former else {}
+        self._returned: dict[str, _Return] = former._returned if former else {}
         self._sockets = sockets
         self._batch: list[tuple[int, bytes]] = []
         self._failures = 0
@@ -68,7 +69,10 @@ class Teller:
         self._try_at, self._look_at, self._alive_at = now, now, now + self._config.alive
         self._catching_up: asyncio.Task[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
+        if spool.copy is not None:
+            spool.copy.reaped = self._tell_anew
         self._cover()
+        _copy(self.spool, self._config)
 
     @property
     def _config(self) -> SessionsConfig:
@@ -88,6 +92,7 @@ class Teller:
         self.spool.bounds = config.spool
         if config.alive != former.alive:
             self._alive_at = monotonic() + config.alive
+        _copy(self.spool, self._config)
         if config.namespaces != former.namespaces:
             self._cover()
         self._try_at = monotonic()
@@ -99,14 +104,16 @@ class Teller:
             return
         self.present[socket.id] = socket.namespace
         message = _message("connect", socket) if "connect" in self._config.notify else None
-        self.spool.add(Change(socket.id, message, _message("disconnect", socket, LOST)))
+        self.spool.add(Change(socket.id, message, _message("disconnect", socket, GATEWAY_LOST)))
 
     def left(self, socket: Socket, reason: str) -> None:
         """Note that a socket is gone; `reason` is one of Socket.IO's."""
         if self.present.pop(socket.id, None) is None:
             return
         is_told = "disconnect" in self._config.notify
-        message = _message("disconnect", socket, reason) if is_told else None
+        self._returning.pop(socket.id, None)
+        since = self._returned.pop(socket.id, None)
+        message = _message("disconnect", socket, reason, since) if is_told else None
         self.spool.add(Change(socket.id, message, None))
 
     def look(self) -> None:
@@ -139,7 +146,13 @@ class Teller:
         """Tell of sockets that are there already, a few at a time, and forget those of no more."""
         for socket in [each for each, name in self.present.items() if not self._covers(name)]:
             del self.present[socket]
+            self._returning.pop(socket, None)
+            self._returned.pop(socket, None)
             self.spool.add(Change(socket, None, None))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Tell of sockets that are there, or tell of them anew, a few at a time."""
 
         async def catch_up() -> None:
             sockets = self._sockets()
@@ -147,11 +160,23 @@ class Teller:
                 for socket in sockets[start : start + CATCH_UP]:
                     if socket.connected:
                         self.accepted(socket)
+                    if (since := self._returning.pop(socket.id, None)) is not None:
+                        self._returned[socket.id] = since
+                        message = _message("connect", socket, None, since)
+                        lost = _message("disconnect", socket, GATEWAY_LOST, since)
+                        self.spool.add(Change(socket.id, message, lost))
                 await asyncio.sleep(0)
 
         if self._catching_up is not None:
             self._catching_up.cancel()
         self._catching_up = asyncio.get_running_loop().create_task(catch_up())
+
+    def _tell_anew(self) -> None:
+        """Tell of the sockets that are there once more: others have told their ends."""
+        if self.spool.copy is not None and "connect" in self._config.notify:
+            since = _Return(self.spool.copy.epoch, rfc3339(time()))
+            self._returning |= dict.fromkeys(self.present, since)
+            self._catch_up()
 
     # The way to the backend
 
@@ -203,7 +228,8 @@ class Teller:
             "messages": messages,
         }
         if await self._is_told(facts):
-            self.spool.forget(self._batch[-1][0])
+            ended = [each["socket"]["id"] for each in messages if each["type"] == "disconnect"]
+            self.spool.forget(self._batch[-1][0], ended)
             self.told += len(messages)
             self._batch = []
         return self._failures == 0
@@ -248,12 +274,30 @@ class Teller:
         self._failures += 1
 
 
-def _message(kind: Kind, socket: Socket, reason: str | None = None) -> bytes:
+def _copy(spool: Spool, config: SessionsConfig) -> None:
+    """Have ends copied for other machines, if they are told."""
+    if spool.copy is not None:
+        spool.copy.want("disconnect" in config.notify)
+        spool.write_soon()
+
+
+@dataclass(frozen=True, slots=True)
+class _Return:
+    """When a member came back that others had taken for lost, and its epoch from then on."""
+
+    epoch: int
+    time: str
+
+
+def _message(
+    kind: Kind, socket: Socket, reason: str | None = None, since: _Return | None = None
+) -> bytes:
     """What a backend is told of a socket that comes or goes now."""
     user = socket.user
     facts: dict[str, object] = {
         "type": kind,
-        "id": f"{kind}-{socket.id}",  # a socket has but one of each
+        # a socket has but one of each, unless its member has come back
+        "id": f"{kind}-{socket.id}" if since is None else f"{kind}-{socket.id}.{since.epoch}",
         "time": rfc3339(time()),
         "namespace": socket.namespace,
         "socket": {
@@ -261,7 +305,7 @@ def _message(kind: Kind, socket: Socket, reason: str | None = None) -> bytes:
             "user": None if user is None else user.encode(errors="replace").decode(),
             "address": socket.handshake.address,
         },
-        "connected_at": rfc3339(socket.handshake.time),
+        "connected_at": rfc3339(socket.handshake.time) if since is None else since.time,
     }
     if reason is not None:
         facts["reason"] = reason

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.api import Namespace, Socket
 from gateway.cluster import messages as wire
+from gateway.cluster.bus import Bus
 from gateway.cluster.messages import Answer, Request
 from gateway.errors import GatewayError
 from gateway.runtime.tasks import start
@@ -25,6 +26,9 @@ MOST_ANSWERING = 10_000
 PAGE = 500
 """Sockets in one answer."""
 
+LARGEST_PART = 200_000
+"""Bytes of sockets in one answer, where the first socket may have more."""
+
 LONGEST_LIST = 200_000
 """Characters of rooms in one answer with a page, where the first socket may have more."""
 
@@ -33,10 +37,11 @@ Send = Callable[[str, Answer, str], None]
 
 
 class Answering:
-    """The requests that are worked on. `refused` counts those that were too many."""
+    """The requests on a `bus` that are worked on. `refused` counts those that were too many."""
 
-    def __init__(self, hub: Hub, send: Send) -> None:
+    def __init__(self, hub: Hub, bus: Bus, send: Send) -> None:
         self.refused = 0
+        self._bus = bus
         self._hub = hub
         self._send = send
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,36 +97,42 @@ class Answering:
     async def _tell_sockets(self, request: wire.Fetch, target: Namespace) -> None:
         """Answer with the sockets of a target, some at a time: others have their turn between."""
         sockets = await self._hub.sockets(target, 0)
-        for begin in range(0, max(1, len(sockets)), PAGE):
-            if begin:
+        number, part, size = 1, list[wire.Encoded](), 0
+        most = min(LARGEST_PART, self._bus.most_bytes // 2)
+        for each in sockets:
+            found = _found(each)
+            length = len(bytes(found))
+            if part and (len(part) == PAGE or size + length > most):
+                self._send(target.name, _part(request, part, number, more=True), request.uid)
                 await asyncio.sleep(0)
-            page, more = sockets[begin : begin + PAGE], begin + PAGE < len(sockets)
-            self._tell(request, target, page, more=more)
+                number, part, size = number + 1, [], 0
+            part.append(found)
+            size += length
+        self._send(target.name, _part(request, part, number, more=False), request.uid)
 
     async def _tell_page(self, request: wire.ListSockets, target: Namespace) -> None:
         """Answer with a page of the sockets of a target, in several answers."""
         page, total = await list_sockets(self._hub.rooms, target, request.after, request.limit)
-        parts = list(_parts(page))
+        parts = list(_parts(page, min(LONGEST_LIST, self._bus.most_bytes // 4)))
         for number, part in enumerate(parts, 1):
             answer = Answer(request.request_id, count=total, more=number < len(parts))
+            answer.parts = 0 if answer.more else number
             answer.listed = part
             self._send(target.name, answer, request.uid)
 
-    def _tell(
-        self, request: wire.Fetch, target: Namespace, sockets: Sequence[Socket], *, more: bool
-    ) -> None:
-        answer = Answer(request.request_id, more=more)
-        answer.sockets = [_found(each) for each in sockets]
-        self._send(target.name, answer, request.uid)
+
+def _part(request: wire.Fetch, sockets: list[wire.Encoded], number: int, *, more: bool) -> Answer:
+    parts = 0 if more else number
+    return Answer(request.request_id, sockets=sockets, more=more, parts=parts)
 
 
-def _parts(page: Sequence[Listed]) -> Iterator[list[Listed]]:
-    """Split a page so that each part fits in a message; an empty one is one part."""
+def _parts(page: Sequence[Listed], most: int) -> Iterator[list[Listed]]:
+    """Split a page into parts of so many characters of rooms; an empty one is one part."""
     part: list[Listed] = []
     size = 0
     for each in page:
         length = sum(map(len, each.rooms))
-        if part and size + length > LONGEST_LIST:
+        if part and size + length > most:
             yield part
             part, size = [], 0
         part.append(each)

@@ -90,19 +90,22 @@ class Requests:
 class _Request:
     """One request. A member is waited for until its last answer."""
 
-    __slots__ = ("_asked", "_done", "_owed", "_waits_for", "answers")
+    __slots__ = ("_asked", "_done", "_halves", "_owed", "_waits_for", "answers")
 
     def __init__(self, members: Collection[str], strangers: int) -> None:
         self._owed = strangers  # answers that have no sender
         self.answers: dict[str, list[Answer]] = {}
         self._asked = tuple(members)
         self._waits_for = set(members)
+        self._halves: list[str] = []  # members whose answers are not whole
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(self, answer: Answer) -> None:
         if answer.uid in self._waits_for:
             self.answers.setdefault(answer.uid, []).append(answer)
             if not answer.more:
+                if answer.parts and answer.parts != len(self.answers[answer.uid]):
+                    self._halves.append(answer.uid)
                 self.lost(answer.uid)
         elif not answer.uid and self._owed > 0:
             self.answers.setdefault(NODE, []).append(answer)
@@ -120,8 +123,8 @@ class _Request:
             self._done.set_result(None)
 
     async def missing(self, seconds: float) -> tuple[str, ...]:
-        """Wait, at most `seconds`; returns those that have not given their last answer."""
+        """Wait, at most `seconds`; returns those that have not given all their answers."""
         await asyncio.wait({self._done}, timeout=seconds)
         gone = [each for each in self._asked if each not in self.answers]
         late = [NODE] if self._owed > 0 else []
-        return tuple(dict.fromkeys([*gone, *sorted(self._waits_for), *late]))
+        return tuple(dict.fromkeys([*gone, *sorted(self._waits_for), *self._halves, *late]))

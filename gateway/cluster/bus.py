@@ -140,17 +140,20 @@ class Bus(Protocol):
     cannot be sent is dropped and counted; a `volatile` message is dropped earlier. Messages of one
     member arrive in order, or are missing. `receive` gets what arrives. Each function in
     `on_joined` and `on_lost` is called with the tag of the member, and each in `on_beat` now and
-    then if messages can be lost on the way. `lease` is that of the cluster's services; `None` if
-    all members are on one machine.
+    then if messages can be lost on the way. Those in `on_again` are called with the tag of a member
+    that has connected again before it was lost. `lease` is that of the cluster's services; `None`
+    if all members are on one machine. A message of more than `most_bytes` is not sent.
     """
 
     tag: str
+    most_bytes: int
     counts: BusCounts
     state: BusState
     receive: Receive
     on_joined: list[Callable[[str], None]]
     on_lost: list[Callable[[str], None]]
     on_beat: list[Callable[[], None]]
+    on_again: list[Callable[[str], None]]
 
     @property
     def lease(self) -> Lease | None: ...

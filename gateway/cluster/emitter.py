@@ -78,6 +78,7 @@ class ClusterEmitter:
         if bus is not local:  # messages can be lost on the way
             bus.on_joined += [self._outgoing.last, self.configurations.joined]
             bus.on_beat.append(self.configurations.beat)
+            bus.on_again.append(self._outgoing.again)
         bus.on_lost.append(self._lost)
         if beside is not bus:
             beside.receive = self.incoming.receive_hello

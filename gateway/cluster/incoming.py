@@ -46,7 +46,7 @@ class Incoming:
         learn: Callable[[wire.Serves], None],
         accept: Accept,
     ) -> None:
-        self.answering = Answering(hub, outgoing.answer)
+        self.answering = Answering(hub, bus, outgoing.answer)
         self._accept = accept
         self._node = NodeAnswers(hub, outgoing.answer_node)
         self._python = PythonMessages(hub, accept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 
@@ -26,6 +27,7 @@ class LocalBus:
 
     is_up = True
     lease = None
+    most_bytes = sys.maxsize
 
     def __init__(self, mesh: Mesh) -> None:
         self.tag = mesh.tag
@@ -35,6 +37,7 @@ class LocalBus:
         self.on_joined: list[Callable[[str], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
         self.on_beat: list[Callable[[], None]] = []
+        self.on_again: list[Callable[[str], None]] = []
         self._mesh = mesh
         self._heads: dict[Channel, bytes] = {}
         mesh.on(Frame.BUS, self._take)

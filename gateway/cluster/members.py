@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.cluster.bus import MOST_GONE, BusCounts
 
-__all__ = ["BEAT", "MOST_MEMBERS", "Members"]
+__all__ = ["BEAT", "LEASE", "MOST_MEMBERS", "Members"]
 
 LOG = logging.getLogger("sockgw.cluster")
 
@@ -46,7 +46,8 @@ class Members:
     3.5 times `beat` seconds; `counts` has the number of those that did not say so themselves. What
     is not heard while this member is away itself, or stopped, is held against nobody. The functions
     in `on_link` are called with the tag of a member and where it listens for others, when it says
-    so first and when that changes; with `""` if it is gone, or does not listen any more.
+    so first and when that changes; with `""` if it is gone, or does not listen any more. Those in
+    `on_again` are called with the tag of a member that has connected again before it was gone.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Members:
         self._on_joined, self._on_lost = on_joined, on_lost
         self._beat = beat
         self.on_link: list[Callable[[str, str], None]] = []
+        self.on_again: list[Callable[[str], None]] = []
         self._link = ""
         self._links: dict[str, str] = {}
         self._heard: dict[str, float] = {}
@@ -124,6 +126,9 @@ class Members:
                 self._tell("here", tag)
             if is_new:
                 self._join(tag)
+            elif word == "new":
+                for again in self.on_again:
+                    again(tag)
             if told.link != self._links.get(tag, ""):
                 self._links[tag] = told.link
                 for linked in self.on_link:

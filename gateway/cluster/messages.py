@@ -330,6 +330,9 @@ class FoundSocket(Struct):
 class Answer(Struct, omit_defaults=True, rename="camel"):
     """An answer to a request. With `more`, another follows.
 
+    `parts` is how many there are with the last one; 0 if the sender does not say. Should some not
+    have arrived, or not have been sent as they are too large, the answer is not whole.
+
     `count` is a number of sockets, `sockets` are those of a `Fetch`, each encoded by itself.
     `answers` and `missing` are those of a `Call`, by socket id. `listed` and `rooms` are a page.
 
@@ -345,6 +348,7 @@ class Answer(Struct, omit_defaults=True, rename="camel"):
     answers: dict[str, list[Any]] = {}
     missing: list[str] = []
     more: bool = False
+    parts: int = 0
     type: int = 0
     client_count: int = 0
     packet: Any = None

@@ -24,7 +24,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error, NoServersError, UnexpectedEOF
 
-from gateway.cluster.bus import BusCounts, BusState, Channel, Kind, Receive
+from gateway.cluster.bus import MOST_BYTES, BusCounts, BusState, Channel, Kind, Receive
 from gateway.cluster.members import BEAT, Members
 from gateway.cluster.outbox import MOST_WAITING, Outbox, Outgoing
 from gateway.cluster.retrying import REFUSED, Pauses, words
@@ -119,9 +119,11 @@ class NatsBus:
     """
 
     lease = None
+    copies = None
 
     def __init__(self, tag: str, server: NatsServer, name: str, beat: float = BEAT) -> None:
         self.tag = tag
+        self.most_bytes = MOST_BYTES
         self.counts = BusCounts()
         self.state = BusState()
         self.receive: Receive = _drop
@@ -130,6 +132,7 @@ class NatsBus:
         self.on_beat: list[Callable[[], None]] = []
         self._server, self._subjects = server, _Subjects(name, tag)
         self.beats = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self.on_again = self.beats.on_again
         self._outbox = Outbox(self.counts)
         self._unwritten = 0
         self._client: Client | None = None
@@ -185,7 +188,9 @@ class NatsBus:
             self.counts.unpublished["gone"] += 1
             return
         unwritten = None if self._client is None else self._unwritten
-        if self._outbox.has_room(len(message), unwritten, volatile=volatile):
+        if len(message) > self.most_bytes:
+            self.counts.unpublished["large"] += 1
+        elif self._outbox.has_room(len(message), unwritten, volatile=volatile):
             self._put(self._subjects.of(channel, to), message)
 
     def _put(self, subject: bytes, message: bytes) -> None:
@@ -233,7 +238,7 @@ class NatsBus:
             if self._over.is_set():
                 await _close(client)
                 return
-            self._client = client
+            self._client, self.most_bytes = client, min(MOST_BYTES, client.max_payload)
             if self.state.set_up():
                 LOG.info("connected to NATS at %s", self._server.shown)
             try:

@@ -25,7 +25,7 @@ class Outgoing:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._numbers = Numbers()
-        self._told: dict[Key, int] = {}
+        self._told: tuple[int, dict[Key, int]] = 0, {}
 
     def owner(self, target: Namespace) -> str | None:
         """The member that has all sockets of a target; `None` if it could be any.
@@ -43,11 +43,17 @@ class Outgoing:
         return len(room) == ID_SIZE and room[: len(self._bus.tag)] in self._bus.members
 
     def answer(self, namespace: str, answer: wire.Answer, to: str) -> None:
-        """Send an answer to the member that has asked."""
+        """Send an answer to the member that has asked.
+
+        If it cannot be sent, and is the last, one without content says that it is not whole.
+        """
         channel = Channel(Kind.ANSWER, namespace)
         answer.uid = self._bus.tag
         answer.number = self._numbers.next(channel, to)
-        self._publish(channel, answer, to)
+        if not self._publish(channel, answer, to) and not answer.more:
+            number, parts = self._numbers.next(channel, to), answer.parts + 2
+            told = wire.Answer(answer.request_id, answer.uid, number, parts=parts)
+            self._publish(channel, told, to)
 
     def answer_node(self, namespace: str, answer: dict[str, object], to: str) -> None:
         """Send an answer to the Node server that has asked."""
@@ -81,16 +87,24 @@ class Outgoing:
         request.number, request.direct = self._numbers.next(channel, to), to is not None
         self._publish(channel, request, to)
 
-    def last(self, to: str | None = None) -> None:
-        """Tell the last numbers to a member that has joined, or to all if there are new ones."""
+    def last(self, to: str | None = None, *, is_joining: bool = True) -> None:
+        """Tell the last numbers to a member that has joined, or to all if there are new ones.
+
+        What all were told before the bus went away they are told again: it may not have arrived.
+        """
         numbers = self._numbers.last(to)
-        if to is None and (numbers == self._told or not numbers):
+        now = self._bus.state.changes, numbers
+        if to is None and (now == self._told or not numbers):
             return
         told = [(key.kind.value, key.namespace, d, n) for (key, d), n in numbers.items()]
-        last = wire.Last(uid=self._bus.tag, numbers=told, joining=to is not None)
+        last = wire.Last(uid=self._bus.tag, numbers=told, joining=is_joining and to is not None)
         self._bus.publish(Channel(Kind.REQUEST, "/"), wire.encode(last), to)
         if to is None:
-            self._told = numbers
+            self._told = now
+
+    def again(self, to: str) -> None:
+        """Tell the last numbers to a member that has connected again, and missed those for all."""
+        self.last(to, is_joining=False)
 
     def introduce(self, told: wire.Hello | wire.Serves, to: str | None) -> None:
         """Send what has no number: it may be a member's first message or not."""
@@ -107,12 +121,14 @@ class Outgoing:
         to: str | None,
         *,
         volatile: bool = False,
-    ) -> None:
+    ) -> bool:
+        """Send a message; false of one that cannot be encoded, or is too large."""
         try:
             encoded = wire.encode(message)
         except wire.CODING_ERRORS:
             reason: Reason = "unsendable"
             self._bus.counts.unpublished[reason] += 1
             LOG.exception("a message for other members cannot be encoded")
-        else:
-            self._bus.publish(channel, encoded, to, volatile=volatile)
+            return False
+        self._bus.publish(channel, encoded, to, volatile=volatile)
+        return len(encoded) <= self._bus.most_bytes

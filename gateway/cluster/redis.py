@@ -20,6 +20,7 @@ from gateway.cluster.members import BEAT, Members
 from gateway.cluster.outbox import Outbox
 from gateway.cluster.redis_channels import Channels
 from gateway.cluster.redis_connection import Connection, Server, pack
+from gateway.cluster.redis_copies import RedisCopies
 from gateway.cluster.redis_link import DEADLINE, Link, subscribe
 
 __all__ = ["RedisBus"]
@@ -31,6 +32,8 @@ class RedisBus:
     `channels` are its names there. `start` connects, in the background, and goes on doing so until
     `close`. Nobody waits for Redis: what is published meanwhile waits in the outbox for a second.
     """
+
+    most_bytes = MOST_BYTES
 
     def __init__(
         self,
@@ -52,6 +55,9 @@ class RedisBus:
         self.lease = Lease(tag, channels.cluster, self.ask, lease)
         self.on_lost.append(lambda member: self.lease.hurry())
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self.copies = RedisCopies(tag, channels.cluster, self.ask, lambda: self.members, beat)
+        self.on_lost.append(self.copies.gone)
+        self.on_again = self._members.on_again
         self._outbox = Outbox(self.counts)
         self._is_flushing = False
         self._own: deque[tuple[int, bytes, bytes]] = deque()
@@ -196,6 +202,7 @@ class RedisBus:
         self._flush()
         self._beat()
         self.lease.arrive()
+        self.copies.arrive()
 
     def _look(self, now: float) -> str:
         """Do what is due now and then; returns what is wrong with the connection, or `""`."""
@@ -210,6 +217,7 @@ class RedisBus:
     def _beat(self) -> None:
         for beat in self.on_beat:
             beat()
+        self.copies.beat()
 
 
 def _drop(channel: Channel, message: bytes) -> None:

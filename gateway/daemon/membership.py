@@ -13,6 +13,7 @@ from gateway.cluster.links import Links, LinkSettings
 from gateway.cluster.local import LocalBus
 from gateway.cluster.members import Members
 from gateway.cluster.peer import Mesh
+from gateway.cluster.redis_copies import RedisCopies
 from gateway.config.model import (
     AcceptConfig,
     ClusterConfig,
@@ -35,6 +36,10 @@ class ClusterBus(Bus, Protocol):
     @property
     def beats(self) -> Members: ...
 
+    @property
+    def copies(self) -> RedisCopies | None:
+        """Where copies of spools are kept, `None` if the engine keeps nothing."""
+
 
 def new_tag() -> str:
     """Return a tag, which no other member has."""
@@ -54,6 +59,8 @@ def join(serving: Serving, mesh: Mesh, number: int = 1) -> ClusterEmitter:
         bus = between = _bus(config, mesh.tag)
         mesh.on_lost.append(lambda peer: _ended(between.beats, peer.tag))
         accept = _accept(config.accept)
+        if between.copies is not None:
+            serving.sessions.use(between.copies)
         if config.listen is not None:
             settings, engine = _link_settings(config.listen, number), serving.sockets.engine
             serving.links = Links(engine, serving.http, settings, between.beats, mesh.peers)

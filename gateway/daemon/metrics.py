@@ -392,13 +392,26 @@ def _sessions(tellers: Mapping[str, Teller]) -> Iterator[Metric]:
     size = GaugeMetricFamily(
         "sockgw_spool_bytes", "Bytes of messages about sockets that wait.", labels=["backend"]
     )
+    copies = GaugeMetricFamily(
+        "sockgw_spool_copies",
+        "Processes of which Redis has all ends that are to be told if the machine is lost.",
+        labels=["backend"],
+    )
+    taken_over = CounterMetricFamily(
+        "sockgw_session_taken_over",
+        "Ends of sockets of lost machines that this one tells.",
+        labels=["backend"],
+    )
     for name, teller in tellers.items():
         messages.add_metric([name, "told"], teller.told)
         messages.add_metric([name, "dropped"], teller.spool.dropped)
         retries.add_metric([name], teller.retries)
         entries.add_metric([name], teller.spool.entries)
         size.add_metric([name], teller.spool.size)
-    yield from (messages, retries, entries, size)
+        if (copy := teller.spool.copy) is not None:
+            copies.add_metric([name], int(copy.is_whole))
+            taken_over.add_metric([name], copy.taken_over)
+    yield from (messages, retries, entries, size, copies, taken_over)
 
 
 def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:

@@ -199,6 +199,7 @@ def _backend(backend: HttpBackend, teller: Teller | None) -> dict[str, Any]:
 
 
 def _sessions(teller: Teller) -> dict[str, int]:
+    copy = teller.spool.copy
     return {
         "sockets": len(teller.present),
         "waiting": teller.spool.entries,
@@ -206,6 +207,8 @@ def _sessions(teller: Teller) -> dict[str, int]:
         "told": teller.told,
         "retries": teller.retries,
         "dropped": teller.spool.dropped,
+        "copies": int(copy is not None and copy.is_whole),
+        "taken_over": copy.taken_over if copy else 0,
     }
 
 

@@ -1,24 +1,27 @@
-"""Complete gateways in one process, each a member of one cluster on a Redis."""
+"""Complete gateways in one process, each a member of one cluster on a Redis, or on NATS."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gateway.cluster.accept import Accept, Rule
+from gateway.cluster.bus import Bus
 from gateway.cluster.emitter import ClusterEmitter
 from gateway.cluster.lease import LEASE
 from gateway.cluster.local import LocalBus
+from gateway.cluster.nats import NatsBus, NatsServer
 from gateway.cluster.peer import Mesh
 from gateway.cluster.redis import RedisBus
 from gateway.cluster.redis_channels import Channels, Dialects
 from gateway.cluster.redis_connection import Server
 from gateway.testing import TestGateway
 from tests.deadline import until
+from tests.programs.nats import Nats
 from tests.programs.redis import Redis
 
-__all__ = ["ALL", "RedisMember", "members"]
+__all__ = ["ALL", "BusMember", "NatsMember", "RedisMember", "members", "nats_members"]
 
 ALL = Accept({"node": Rule(), "emitter": Rule(), "python-socketio": Rule()})
 """Accepts everything of everyone."""
@@ -26,8 +29,24 @@ ALL = Accept({"node": Rule(), "emitter": Rule(), "python-socketio": Rule()})
 BEAT = 0.3
 
 
-class RedisMember(TestGateway):
-    """A gateway on a Redis, with what it accepts of others."""
+class BusMember(TestGateway):
+    """A gateway on a bus, with what it accepts of others."""
+
+    def __init__(self, file: Path, bus: Bus, accept: Accept | None = None) -> None:
+        super().__init__(file, {})
+        self._server.engine.tag = bus.tag
+        local = LocalBus(Mesh(bus.tag))
+        self.emitter = ClusterEmitter(self._server.hub, bus, 1, accept or Accept(), local)
+        self.gateway = self._server.hub.gateway
+
+    def sockets_here(self, *rooms: str) -> int:
+        """The number of sockets in rooms, or in all of `/`, that this member has itself."""
+        scope = self.gateway.of("/")
+        return len(self._server.hub.rooms.find(scope.to(*rooms) if rooms else scope))
+
+
+class RedisMember(BusMember):
+    """A gateway on a Redis."""
 
     def __init__(
         self,
@@ -37,22 +56,20 @@ class RedisMember(TestGateway):
         accept: Accept | None = None,
         lease: float = LEASE,
     ) -> None:
-        super().__init__(file, {})
         server = redis if isinstance(redis, Server) else Server(port=redis.port)
-        accept = accept or Accept()
-        channel = "socketio" if "python-socketio" in accept.rules else ""
-        dialects = Dialects("node" in accept.rules, channel)
+        rules = accept.rules if accept else {}
+        dialects = Dialects("node" in rules, "socketio" if "python-socketio" in rules else "")
         channels = Channels("socket.io", tag, dialects)
         self.bus = RedisBus(tag, server, channels, BEAT, lease)
-        self._server.engine.tag = tag
-        local = LocalBus(Mesh(tag))
-        self.emitter = ClusterEmitter(self._server.hub, self.bus, 1, accept, local)
-        self.gateway = self._server.hub.gateway
+        super().__init__(file, self.bus, accept)
 
-    def sockets_here(self, *rooms: str) -> int:
-        """The number of sockets in rooms, or in all of `/`, that this member has itself."""
-        scope = self.gateway.of("/")
-        return len(self._server.hub.rooms.find(scope.to(*rooms) if rooms else scope))
+
+class NatsMember(BusMember):
+    """A gateway on NATS."""
+
+    def __init__(self, file: Path, nats: Nats, tag: str, lease: float = LEASE) -> None:
+        self.bus = NatsBus(tag, NatsServer((nats.url,)), "socket.io", BEAT)
+        super().__init__(file, self.bus)
 
 
 @asynccontextmanager
@@ -61,11 +78,25 @@ async def members(
 ) -> AsyncIterator[list[RedisMember]]:
     """Members that serve one file, and know each other."""
     made = [RedisMember(file, redis, f"tag-{number}", accept) for number in range(count)]
+    async with _joined(made):
+        yield made
+
+
+@asynccontextmanager
+async def nats_members(file: Path, nats: Nats, count: int = 2) -> AsyncIterator[list[NatsMember]]:
+    """Members on NATS that serve one file, and know each other."""
+    made = [NatsMember(file, nats, f"tag-{number}") for number in range(count)]
+    async with _joined(made):
+        yield made
+
+
+@asynccontextmanager
+async def _joined(made: Sequence[RedisMember | NatsMember]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         for member in made:
             await stack.enter_async_context(member)
             member.bus.serve(["/", "/other"])
             member.bus.start()
             stack.push_async_callback(member.bus.close)
-        await until(lambda: all(len(each.bus.members) == count - 1 for each in made))
-        yield made
+        await until(lambda: all(len(each.bus.members) == len(made) - 1 for each in made))
+        yield

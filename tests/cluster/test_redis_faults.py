@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -149,6 +149,47 @@ async def test_a_member_that_is_cut_off_counts_what_it_missed(traffic: Traffic) 
     assert traffic.sent - len(traffic.far) == traffic.missed
     await traffic.settle()
     traffic.check()
+
+
+async def test_a_member_that_comes_back_is_told_what_it_missed(traffic: Traffic) -> None:
+    """All were told the numbers while it was away, and nothing is sent after that."""
+    async with _away(traffic.two):
+        await traffic.emit(5)
+        await _told_to_all(traffic.one)
+    await until(lambda: traffic.missed == 5)
+    traffic.check()
+    assert traffic.one.bus.members == {"tag-1"}
+
+
+async def test_a_sender_that_comes_back_tells_again_what_may_be_lost(traffic: Traffic) -> None:
+    """Redis had its last messages, and the numbers that tell of them, but dies with them."""
+    traffic.redis.freeze()
+    await traffic.emit(5)
+    await _told_to_all(traffic.one)
+    async with _away(traffic.one):
+        await traffic.redis.kill()
+        await traffic.redis.start()
+        await until(lambda: traffic.two.bus.state.changes and traffic.two.bus.is_up)
+    await until(lambda: traffic.missed == 5)
+    traffic.check()
+
+
+@asynccontextmanager
+async def _away(member: RedisMember) -> AsyncIterator[None]:
+    """Keep a member from Redis, without a word to the others."""
+    link = member.bus._link
+    assert link.connection is not None
+    master = link._master
+    server, master._server = master._server, Server(port=1)
+    link.connection.close("cut")
+    yield
+    master._server = server
+
+
+async def _told_to_all(member: RedisMember) -> None:
+    """Wait until a member has told all its last numbers by a beat."""
+    outgoing = member.emitter._outgoing
+    await until(lambda: outgoing._told[1] == outgoing._numbers.last())
 
 
 async def test_calls_tell_at_once_who_is_missing(traffic: Traffic) -> None:

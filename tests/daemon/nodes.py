@@ -1,4 +1,4 @@
-"""Nodes of one cluster on one Redis, each a daemon, and clients that note what reaches them."""
+"""Nodes of one cluster, each a daemon, and clients that note what reaches them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.deadline import deadline, until
 from tests.gateway_files import write
 from tests.js_client import JsClient
 from tests.ports import free_port
+from tests.programs.nats import Nats
 from tests.programs.redis import Redis
 from tests.raw_client import Raw, raw
 
@@ -35,7 +36,10 @@ __all__ = [
 ]
 
 CONFIG = """
-cluster: {{name: shop, redis: {{url: "{url}"}}, listen: {{secret: a secret of the tests{listen}}}}}
+cluster:
+  name: shop
+  {engine}: {{url: "{url}"}}
+  listen: {{secret: a secret of the tests{listen}}}
 admin: {{port: {admin}}}
 server: {{port: {port}, workers: {workers}, cors_origins: "*", stop_timeout: 60s}}
 reload: {{watch: "off", poll_interval: 1h, close_window: 200ms}}
@@ -104,17 +108,18 @@ def written(
     """Write a node; with `notes`, a service that runs once in the cluster notes when it does."""
     folder.mkdir()
     ports = {"admin": free_port(), "port": free_port()}
-    text = CONFIG.format(url=url, workers=workers, listen=listen, **ports)
+    engine, _, _ = url.partition(":")
+    text = CONFIG.format(engine=engine, url=url, workers=workers, listen=listen, **ports)
     clock = CLOCK.format(notes=notes) if notes else ""
     return write(folder, text + clock, own=OWN)
 
 
 @asynccontextmanager
 async def node(
-    folder: Path, redis: Redis, workers: int = 1, listen: str = "", notes: Path | None = None
+    folder: Path, bus: Redis | Nats, workers: int = 1, listen: str = "", notes: Path | None = None
 ) -> AsyncIterator[GatewayOfWorkers]:
     """Run a node as long as the block lasts."""
-    async with run_workers(written(folder, redis.url, workers, listen, notes)) as gateway:
+    async with run_workers(written(folder, bus.url, workers, listen, notes)) as gateway:
         yield gateway
 
 

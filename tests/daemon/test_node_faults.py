@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -29,9 +30,12 @@ from tests.daemon.nodes import (
 from tests.deadline import deadline, until
 from tests.js_client import JsDriver
 from tests.ports import free_port
-from tests.programs.redis import redis
+from tests.programs.nats import Nats, nats
+from tests.programs.redis import Redis, redis
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="workers need Linux")
+
+Engine = Callable[[], AbstractAsyncContextManager[Redis | Nats]]
 
 LOST = "sockgw_bus_members_lost_total"
 MISSED = "sockgw_bus_missed_total"
@@ -206,10 +210,13 @@ async def test_what_a_node_missed_while_it_was_stopped_is_counted(tmp_path: Path
         assert [await figure(each, LOST) for each in (one, two)] == [0, 1]
 
 
-async def test_a_node_that_was_stopped_is_in_all_lists_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", [redis, nats])
+async def test_a_node_that_was_stopped_is_in_all_lists_again(
+    tmp_path: Path, engine: Engine
+) -> None:
     """Joins and leaves are told once, those of its return too."""
     async with AsyncExitStack() as stack:
-        running = await stack.enter_async_context(redis())
+        running = await stack.enter_async_context(engine())
         one = await stack.enter_async_context(node(tmp_path / "one", running))
         two = await stack.enter_async_context(node(tmp_path / "two", running))
         await until_cluster(one, two, members=1, up=1)

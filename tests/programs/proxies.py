@@ -63,15 +63,16 @@ def changed(text: str, changes: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def nginx(folder: Path, upstream: int) -> AsyncIterator[int]:
-    """Run nginx before the gateway at `[::1]:upstream`; gives its port."""
+async def nginx(folder: Path, *upstreams: int | str, has_tls: bool = True) -> AsyncIterator[int]:
+    """Run nginx before gateways, each a port at `[::1]` or an address with one; gives its port."""
     port = free_port()
+    addresses = [each if isinstance(each, str) else f"[::1]:{each}" for each in upstreams]
     text = recipe(
         "nginx",
         0,
         {
-            "server 127.0.0.1:7001;": f"server [::1]:{upstream};",
-            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+            "server 127.0.0.1:7001;": " ".join(f"server {each};" for each in addresses),
+            "listen 443 ssl;": f"listen 127.0.0.1:{port}{' ssl' if has_tls else ''};",
             "/etc/ssl/chat.example.pem": str(TLS / "one.pem"),
             "/etc/ssl/chat.example.key": str(TLS / "one.key"),
         },

@@ -25,12 +25,28 @@ def _tell(number: int, frame: object) -> None:
     found = {
         "tasks": len(asyncio.all_tasks(loop)) if loop else 0,
         "timers": sum(not each.cancelled() for each in timers),
+        **_cluster(loop),
         "objects": Counter(type(each).__qualname__ for each in objects),
     }
     file = Path(os.environ["BENCH_HOLDINGS"], f"{os.getpid()}.json")
     draft = file.with_suffix(".new")
     draft.write_text(json.dumps(found))
     draft.replace(file)
+
+
+def _cluster(loop: asyncio.AbstractEventLoop | None) -> dict[str, int]:
+    """What the bus between machines has missed and subscribes to; it is where its tasks are."""
+    for task in asyncio.all_tasks(loop) if loop else ():
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        owner = frame and frame.f_locals.get("self")
+        match type(owner).__name__:
+            case "Link" if hasattr(owner, "state"):
+                bus = owner._begin.__self__
+                return {"missed": bus.counts.missed, "subscriptions": len(bus._channels.subscribed)}
+            case "NatsBus":
+                subscriptions = len(owner._client._subs) if owner._client else 0
+                return {"missed": owner.counts.missed, "subscriptions": subscriptions}
+    return {"missed": 0, "subscriptions": 0}
 
 
 signal.signal(signal.SIGUSR1, _tell)
