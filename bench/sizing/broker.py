@@ -67,22 +67,15 @@ class Subscribers:
         self._sender, self._drain = lines[0], _Drain(selector)
         self._sender.sendall(PUBLISH)
         self._drain.size = self._drain.read(2**30, QUIET)
-        self._idle = 0.0
-
-    def rest(self, seconds: float) -> None:
-        """Do nothing, and see what that takes."""
-        before = cpu([self._redis.pid])
-        time.sleep(seconds)
-        self._idle = (cpu([self._redis.pid]) - before) / seconds
 
     def cost(self, batch: int, turns: int) -> Brokered:
         """Publish `batch` messages in each turn."""
         self._turn(batch)
-        began, before = time.monotonic(), cpu([self._redis.pid])
+        before = cpu([self._redis.pid])
         for _ in paced(turns):
             self._turn(batch)
-        used = cpu([self._redis.pid]) - before - (time.monotonic() - began) * self._idle
-        return Brokered(self.count, batch, max(0.0, used) / turns / batch * 1e6)
+        used = cpu([self._redis.pid]) - before
+        return Brokered(self.count, batch, used / turns / batch * 1e6)
 
     def _turn(self, batch: int) -> None:
         self._sender.sendall(PUBLISH * batch)

@@ -93,9 +93,9 @@ class Rig:
         self._alone, self._places, self._subscribers = alone, places, subscribers
 
     def rest(self, seconds: float) -> None:
-        """See what all of it takes while it does nothing."""
-        for part in (self._alone, *self._places, *self._subscribers):
-            part.rest(seconds)
+        """See what members take while they do nothing."""
+        for place in (self._alone, *self._places):
+            place.rest(seconds)
 
     def sweep(self, batches: Sequence[int], turns: int) -> Sweep:
         """Measure each point, with `turns` of one message, and fewer of several."""
