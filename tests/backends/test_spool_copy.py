@@ -43,13 +43,14 @@ class Cluster:
         self.there.add(tag)
         return copies
 
-    async def spool(self, tag: str, bounds: SpoolConfig = BOUNDS) -> Spool:
+    async def spool(self, tag: str, bounds: SpoolConfig = BOUNDS, *, closes: bool = True) -> Spool:
         copy = SpoolCopy(await self.copies(tag), "orders")
         copy.reaped = lambda: self.reaped.append(tag)
         folder = SpoolFolder(self._folder / tag, tag)
         spool = Spool("orders", folder, bounds, copy)
         await spool.open(0.0, tell=True)
-        self._stack.push_async_callback(spool.close)
+        if closes:
+            self._stack.push_async_callback(spool.close)
         copy.want(True)
         spool.write_soon()
         await until(lambda: copy.is_whole)
@@ -160,6 +161,32 @@ async def until_taken(spool: Spool, count: int) -> None:
     assert spool.copy is not None
     while spool.copy.taken_over < count:
         await spool.adopt(1.0, tell=True)
+
+
+async def test_it_goes_along_to_another_folder(cluster: Cluster, tmp_path: Path) -> None:
+    one = await cluster.spool("tag-1", closes=False)
+    copy = one.copy
+    assert copy is not None
+    await one.put([come("a"), come("b")])
+    folder = SpoolFolder(tmp_path / "other", "tag-1")
+    other = Spool("orders", folder, BOUNDS, SpoolCopy(copy.copies, "orders"))
+    await other.open(0.0, tell=True)
+
+    async def stop() -> None:
+        """Nothing uses the former one."""
+
+    other.follow(one, stop)
+    other.add(gone("b"))
+    await until(lambda: other.entries == 3 and other._its.copy.is_whole)
+    assert other.copy is copy
+    found = await cluster.fields("tag-1")
+    assert {key: end["reason"] for key, end in found.items()} == {
+        "a": "gateway lost",
+        "b": "transport close",
+    }
+    assert other._its.copy.name == "tag-1.1.orders"
+    await other.close()
+    assert await cluster.fields("tag-1") == {}
 
 
 async def test_one_of_the_others_takes_all_over(cluster: Cluster) -> None:

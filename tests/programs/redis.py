@@ -56,6 +56,17 @@ class Redis(Server):
         await writer.wait_closed()
         return answer.strip()
 
+    async def answer(self, command: str) -> str:
+        """Send a command that answers with a text; returns that."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(command.encode() + b"\r\n")
+        async with deadline():
+            size = int((await reader.readline())[1:])
+            text = await reader.readexactly(size)
+        writer.close()
+        await writer.wait_closed()
+        return text.decode()
+
     async def says(self, answer: bytes, *words: str) -> None:
         """Wait until it answers a command so."""
         async with deadline():
