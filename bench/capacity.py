@@ -1,8 +1,8 @@
 """Measure what members take, and what a cluster of any size will: `python -m bench.capacity`.
 
-The constants of a model are measured with members that have nobody in the room. Its predictions are
-checked against rooms on two, four and eight, by CPU time: each error has to be below a fifth. Then it is carried to
-clusters that do not fit here.
+The constants of a model are measured with members that have nobody in the room. Its predictions
+are checked against rooms on two, four and eight, by CPU time: each error has to be below a fifth.
+Then it is carried to clusters that do not fit here.
 """
 
 from __future__ import annotations
