@@ -42,6 +42,8 @@ class Redis(Server):
 
     def arguments(self) -> list[str]:
         settings = [*self._before, "--port", str(self.port), "--bind", "127.0.0.1", *self.options]
+        # A replica would keep what it gets in a file, here.
+        settings += ["--repl-diskless-sync", "yes", "--repl-diskless-load", "swapdb"]
         if not self._before:
             settings += ["--save", ""]
         return [str(PROGRAM.find()), *settings]
