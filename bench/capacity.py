@@ -1,8 +1,8 @@
 """Measure what members take, and what a cluster of any size will: `python -m bench.capacity`.
 
-The constants of a model are measured with one and two members. Its predictions are checked against
-two, four and eight, by their CPU time: each error has to be below a fifth. Then it is carried to
-clusters that do not fit here.
+The constants of a model are measured with members that have nobody in the room. Its predictions
+are checked against rooms on two, four and eight, by CPU time: each error has to be below a fifth.
+Then it is carried to clusters that do not fit here.
 """
 
 from __future__ import annotations
@@ -115,14 +115,15 @@ async def _measured(plan: Plan) -> Found:
     found.constants = _constants(found.figures, _medians(fits))
     few, many = plan.subscribers[-2:]
     least = [_least(found.brokered, count) for count in (few, many)]
-    broker, subscriber = fitted([each for pair in least for each in pair])
-    found.large = replace(found.constants, broker=broker, subscriber=subscriber)
+    _, subscriber = fitted([each for pair in least for each in pair])
+    found.large = replace(found.constants, subscriber=subscriber)
     return found
 
 
 async def _sweeps(plan: Plan, folder: Path) -> AsyncIterator[Sweep]:
     async with rig(folder, plan.members, plan.each) as running:
         await asyncio.to_thread(running.sweep, plan.batches, plan.turns)  # warms up
+        await asyncio.to_thread(running.rest, plan.seconds)
         for number in range(plan.sweeps):
             yield await asyncio.to_thread(running.sweep, plan.batches, plan.turns)
             print(f"sweep {number + 1} of {plan.sweeps}", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from math import log10
 __all__ = ["chart"]
 
 WIDTH, HEIGHT = 760, 460
-LEFT, RIGHT, TOP, BOTTOM = 60, 130, 50, 50
+LEFT, RIGHT, TOP, BOTTOM = 72, 130, 50, 50
 COLOURS = ("#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#1f77b4", "#7f7f7f", "#8c564b")
 FONT = 'font-family="sans-serif" font-size="12"'
 LINE = 14

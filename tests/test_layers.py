@@ -65,7 +65,7 @@ KNOWN_TO = {
     "jsonschema": "config.schema builtin._schema builtin._keywords",
     "jwt": "builtin._keys builtin._tokens",
     "msgspec": "loader socketio.msgpack cluster push",
-    "nats": "cluster.nats",
+    "nats": "cluster.nats cluster.nats_lease",
     "orjson": "base64json push socketio.json",
     "prometheus_client": "daemon",
     "prompt_toolkit": "cli",

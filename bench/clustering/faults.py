@@ -136,27 +136,27 @@ async def _fail_over(cluster: Cluster) -> None:
 
 FAULTS: Mapping[str, Mapping[str, Deed]] = {
     "Redis": {
-        "kill -9 of Redis, back after 3 s": _kill_broker,
-        "kill -STOP of Redis for 6 s": _freeze_broker,
-        "FLUSHALL": _empty_redis,
+        "`kill -9` of Redis, back after 3 s": _kill_broker,
+        "`kill -STOP` of Redis for 6 s": _freeze_broker,
+        "`FLUSHALL`": _empty_redis,
         "node 1 to Redis dropped for 6 s": _deafen_broker,
         "Redis to node 1 dropped for 13 s": _deafen_node,
         "both ways dropped for 6 s": _part_broker,
-        "node 1 and 2 parted for 13 s": _part_nodes,
-        "kill -9 of node 2, back after 3 s": _kill_node,
+        "nodes 1 and 2 parted for 13 s": _part_nodes,
+        "`kill -9` of node 2, back after 3 s": _kill_node,
     },
     "Sentinel": {
-        "kill -9 of the master, back as a replica": _kill_master,
-        "SENTINEL FAILOVER": _fail_over,
+        "`kill -9` of the master, back as a replica": _kill_master,
+        "`SENTINEL FAILOVER`": _fail_over,
     },
     "NATS": {
-        "kill -9 of NATS, back after 3 s": _kill_broker,
-        "kill -STOP of NATS for 6 s": _freeze_broker,
+        "`kill -9` of NATS, back after 3 s": _kill_broker,
+        "`kill -STOP` of NATS for 6 s": _freeze_broker,
         "node 1 to NATS dropped for 6 s": _deafen_broker,
         "NATS to node 1 dropped for 13 s": _deafen_node,
-        "both ways dropped for 6 s": _part_broker,
-        "node 1 and 2 parted for 13 s": _part_nodes,
-        "kill -9 of node 2, back after 3 s": _kill_node,
+        "both ways dropped for 6 s, on NATS": _part_broker,
+        "nodes 1 and 2 parted for 13 s, on NATS": _part_nodes,
+        "`kill -9` of node 2, back after 3 s, on NATS": _kill_node,
     },
 }
 """What happens to a cluster on each broker."""

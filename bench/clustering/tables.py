@@ -13,6 +13,9 @@ from bench.flooding.tables import markdown
 
 __all__ = ["faults_table", "local_table", "rooms_table", "soak_text"]
 
+SHOWN = {"polling": "polling", "polling-websocket": "upgraded", "websocket": "WebSocket"}
+"""Transports of clients."""
+
 
 def rooms_table(rooms: Sequence[Room]) -> str:
     """What became of each room."""
@@ -41,23 +44,28 @@ def faults_table(faults: Sequence[Fault]) -> str:
     """What each fault cost: for each member what its clients lost, and what it counted."""
     rows = [
         (
-            f"{each.kind} ({each.broker})",
+            each.kind if each.is_clean else f"NOT EXACT: {each.kind}",
             f"{each.broadcasts}",
             ", ".join(_lost(each)),
             ", ".join(f"{member.counted}" for member in each.members),
-            f"{each.unpublished}",
             f"{each.twice}",
             f"{each.refused}",
-            ", ".join(f"{count} {name}" for name, count in each.noticed.items() if count) or "none",
-            f"{each.back:.1f} s",
-            f"{each.whole:.1f} s",
-            "exact" if each.is_clean else "NOT EXACT",
+            _noticed(each),
+            f"{max(each.back, each.whole):.1f} s",
         )
         for each in faults
     ]
-    head = ("", "broadcasts", "lost by clients of each member", "counted by it", "unpublished")
-    more = ("twice", "answered 400", "clients that noticed", "all are back", "whole again", "")
-    return markdown((*head, *more), rows)
+    head = ("", "broadcasts", "lost by the clients of each member", "counted by it", "twice")
+    return markdown((*head, "answered 400", "clients that noticed", "whole again after"), rows)
+
+
+def _noticed(fault: Fault) -> str:
+    found = [
+        f"{fault.noticed[name]:,} {shown}"
+        for name, shown in SHOWN.items()
+        if fault.noticed.get(name)
+    ]
+    return ", ".join(found) or "none"
 
 
 def _lost(fault: Fault) -> list[str]:

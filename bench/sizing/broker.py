@@ -70,9 +70,16 @@ class Subscribers:
 
     def cost(self, batch: int, turns: int) -> Brokered:
         """Publish `batch` messages in each turn."""
-        return Brokered(
-            self.count, batch, _cost(self._redis, self._sender, self._drain, batch, turns)
-        )
+        self._turn(batch)
+        before = cpu([self._redis.pid])
+        for _ in paced(turns):
+            self._turn(batch)
+        used = cpu([self._redis.pid]) - before
+        return Brokered(self.count, batch, used / turns / batch * 1e6)
+
+    def _turn(self, batch: int) -> None:
+        self._sender.sendall(PUBLISH * batch)
+        self._drain.read(self._drain.size * batch)
 
     def close(self) -> None:
         """Close all."""
@@ -109,18 +116,6 @@ class _Drain:
             for key, _ in events:
                 read += key.fileobj.recv_into(self._buffer)  # type: ignore[union-attr]
         return read
-
-
-def _cost(redis: Redis, sender: socket.socket, drain: _Drain, batch: int, turns: int) -> float:
-    def turn() -> None:
-        sender.sendall(PUBLISH * batch)
-        drain.read(drain.size * batch)
-
-    turn()
-    before = cpu([redis.pid])
-    for _ in paced(turns):
-        turn()
-    return (cpu([redis.pid]) - before) / turns / batch * 1e6
 
 
 def fitted(found: Sequence[Brokered]) -> tuple[Cost, Cost]:

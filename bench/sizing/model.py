@@ -49,7 +49,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """What was measured of one and of two members.
+    """What was measured.
 
     Microseconds of CPU: `call` is an event and its ack, `emit` an emit with its local part but for
     the sockets, `deliver` what each socket takes, `publish` and `receive` a message over the bus,

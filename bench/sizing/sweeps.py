@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.sizing.broker import Brokered, Subscribers, fitted
+from bench.sizing.broker import Brokered, fitted
 from bench.sizing.members import members
 from bench.sizing.model import Constants, Cost, room
 from bench.sizing.points import Place, Point
@@ -27,14 +27,8 @@ MANY = 16
 CROWD = 10
 """Sockets with which a delivery is measured."""
 
-FEW, MORE = 2, 16
-"""Connections that stand for members at Redis."""
-
-LEAST = 12
+LEAST = 40
 """Turns at least."""
-
-REST = 3.0
-"""Seconds that places rest before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +45,12 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Points of a member alone, of two with nobody in the room, all others, and Redis'."""
+    """Points of a member alone, of two and of the most with nobody in the room, and all others."""
 
     alone: list[Point]
     pair: list[Point]
+    most: list[Point]
     points: list[Point]
-    brokered: list[Brokered]
 
     def fitted(self) -> Fitted:
         """The constants that this sweep gives."""
@@ -68,7 +62,8 @@ class Sweep:
         slopes = [max(0.0, alone[CROWD, b] - alone[0, b]) / CROWD for b in (1, MANY)]
         deliver = Cost.fitted(*slopes, MANY)
         costs = (Cost.fitted(*each, MANY) for each in (publish, receive))
-        return Fitted(emit, deliver, *costs, *fitted(self.brokered))
+        brokered = [Brokered(p.members, p.batch, p.broker) for p in (*self.pair, *self.most)]
+        return Fitted(emit, deliver, *costs, *fitted(brokered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +87,11 @@ class Checked:
 class Rig:
     """Everything that a sweep needs, running."""
 
-    def __init__(self, alone: Place, places: Sequence[Place], subscribers: Sequence[Subscribers]):
-        self._alone, self._places, self._subscribers = alone, places, subscribers
+    def __init__(self, alone: Place, places: Sequence[Place]) -> None:
+        self._alone, self._places = alone, places
 
     def rest(self, seconds: float) -> None:
-        """See what all of it takes while it does nothing."""
+        """See what members take while they do nothing."""
         for place in (self._alone, *self._places):
             place.rest(seconds)
 
@@ -112,9 +107,8 @@ class Rig:
 
         return Sweep(
             points(self._alone, ("nobody", "all"), (1, MANY)),
-            points(self._places[0], ("nobody",), (1, MANY)),
+            *(points(self._places[at], ("nobody",), (1, MANY)) for at in (0, -1)),
             [each for place in self._places for each in points(place, [*place.rooms], batches)],
-            [each.cost(b, max(LEAST, turns // b)) for each in self._subscribers for b in (1, MANY)],
         )
 
 
@@ -129,15 +123,9 @@ async def rig(folder: Path, counts: Sequence[int], each: int) -> AsyncIterator[R
             made = await stack.enter_async_context(members(folder / str(count), count, server))
             rooms = {f"room-{touched}": touched for touched in sorted({1, count // 2, count})}
             places.append(await asyncio.to_thread(Place, made, server, each, rooms))
-        subscribers = []
-        for number in (FEW, MORE):
-            server = await stack.enter_async_context(redis())
-            subscribers.append(await asyncio.to_thread(Subscribers, server, number))
-        for part in (*places, *subscribers):
-            stack.enter_context(closing(part))
-        made_rig = Rig(places[0], places[1:], subscribers)
-        await asyncio.to_thread(made_rig.rest, REST)
-        yield made_rig
+        for place in places:
+            stack.enter_context(closing(place))
+        yield Rig(places[0], places[1:])
 
 
 def checked(sweeps: Sequence[Sweep], constants: Callable[[Fitted], Constants]) -> list[Checked]:

@@ -167,7 +167,7 @@ class Incoming:
     def _take_answer(self, channel: Channel, message: bytes) -> None:
         answer = wire.decode_answer(message)
         if answer.uid:
-            is_due = self._note(channel, answer.uid, answer.number)
+            is_due = self._note(channel, answer.uid, answer.number, is_direct=True)
         else:
             is_due = self._accepts("node", "list", channel.namespace)
         if is_due:

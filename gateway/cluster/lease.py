@@ -1,21 +1,21 @@
 """The lease: the one member of a cluster that runs services of which there is only one.
 
-A key in Redis names its holder, who writes a new value each third of the lease. Another takes it
-once it has seen the same value for a whole lease, by its own clock and on one connection: so
-neither the clock of Redis, nor one that is emptied, restored or replaced, lets two hold it. The
-holder counts from before it sent its last value, and gives the lease up when two thirds are over:
-its services have the last third to end.
+A value in Redis or NATS names its holder, who writes a new one each third of the lease. Another
+takes it once it has seen the same value for a whole lease, by its own clock and on one connection:
+so neither the clock of a server, nor one that is emptied, restored or replaced, lets two hold it.
+The holder counts from before it sent its last value, and gives the lease up when two thirds are
+over: its services have the last third to end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Protocol
 
-__all__ = ["LEASE", "Lease"]
+__all__ = ["LEASE", "Lease", "Store"]
 
 LOG = logging.getLogger("sockgw.cluster")
 
@@ -25,41 +25,47 @@ LEASE = 7.5
 DECIDE = 2.0
 """Seconds that the start of a service waits until it is known if the lease is here."""
 
-KEPT = b"3600"
-"""Seconds that Redis keeps the key of a cluster that is gone."""
+AGAIN = 0.5
+"""Seconds until the next look after one that has failed, as the holder must write in time."""
 
 ROUNDS = 3
 """Attempts at a time to replace a value that others replace too."""
 
 FREE = b"free"
-"""What the key says when its holder has given it back."""
+"""What the value is when its holder has given it back."""
 
 MARK = b"? "
 """What a value begins with that was written because there was none: nobody holds it yet."""
 
-SWAP = b"""local found = redis.call('GET', KEYS[1]) or ''
-if found ~= ARGV[1] then return found end
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-return ARGV[2]"""
-"""Replaces a value, unless it is another by now; returns the one that is there then."""
 
-Ask = Callable[..., Awaitable[Any]]
-"""Sends a command to Redis and returns the reply. Raises `OSError` or `TimeoutError`."""
+class Store(Protocol):
+    """Where the value of a lease is kept; `name` is what the log calls it.
+
+    Both functions raise `OSError`: a `ConnectionResetError` or a `TimeoutError` if it is away.
+    """
+
+    name: str
+
+    async def get(self) -> bytes:
+        """Return the value, `b""` if there is none."""
+
+    async def swap(self, former: bytes, new: bytes) -> bytes:
+        """Replace a value, unless it is another by now; returns the one that is there then."""
 
 
 class Lease:
-    """The lease `name` as the member `tag` sees it; `changed` is called when it comes or goes.
+    """The lease that is in a `store`, as the member `tag` sees it.
 
-    It is sought from the first `decide` on. `stop_within` are the seconds that services may take
-    to end when it goes, `seconds` those that it holds.
+    `changed` is called when it comes or goes. It is sought from the first `decide` on.
+    `stop_within` are the seconds that services may take to end when it goes, `seconds` those that
+    it holds.
     """
 
-    def __init__(self, tag: str, name: str, ask: Ask, seconds: float = LEASE) -> None:
+    def __init__(self, tag: str, store: Store, seconds: float = LEASE) -> None:
         self.is_here = False
         self.changed: Callable[[], None] = _ignore
         self.stop_within = 0.9 * seconds / 3
-        self._tag, self._key = tag.encode(), f"{name}-lead".encode()
-        self._ask = ask
+        self._tag, self._store = tag.encode(), store
         self._seconds = seconds
         self._written = 0
         self._seen, self._since = b"", 0.0
@@ -68,7 +74,7 @@ class Lease:
         self._end: asyncio.TimerHandle | None = None
         self._hurry = asyncio.Event()
         self._decided = asyncio.Event()
-        self._is_leaving = False
+        self._is_leaving = self._is_over = False
 
     @property
     def is_sought(self) -> bool:
@@ -112,26 +118,30 @@ class Lease:
         """Give it back, once the services have ended."""
         if self._task is None:
             return
-        self._task.cancel()
+        self._is_over = True
+        self.hurry()
+        self._task.cancel()  # nats-py swallows a cancellation now and then
         await asyncio.wait({self._task})
         self._set(False)
         with suppress(OSError, TimeoutError):
-            found = await self._ask(b"GET", self._key)
-            if found is not None and self._is_own(found):
-                await self._swap(found, FREE)
+            found = await self._store.get()
+            if self._is_own(found):
+                await self._store.swap(found, FREE)
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_over:
             self._hurry.clear()
             try:
                 await self._look()
             except (OSError, TimeoutError) as error:
                 self._tell(error)
+                pause = min(AGAIN, self._pause())
             else:
                 self._fault = ""
+                pause = self._pause()
             self._decided.set()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause()):
+                async with asyncio.timeout(pause):
                     await self._hurry.wait()
 
     def _pause(self) -> float:
@@ -144,14 +154,14 @@ class Lease:
 
     async def _look(self) -> None:
         """Take the lease, or keep it, if that may be. Raises `OSError` or `TimeoutError`."""
-        found = await self._ask(b"GET", self._key) or b""
+        found = await self._store.get()
         if not (found or self.is_here):
-            found = await self._swap(b"", MARK + self._new())
+            found = await self._store.swap(b"", MARK + self._new())
         for _ in range(ROUNDS):
             if not self._may_take(found):
                 break
             sent, new = asyncio.get_running_loop().time(), self._new()
-            found = await self._swap(found, new)
+            found = await self._store.swap(found, new)
             if found == new:
                 self._hold(sent)
                 return
@@ -189,7 +199,9 @@ class Lease:
         """Log that Redis refuses what the lease needs, once; that it is away is told elsewhere."""
         is_away = isinstance(error, ConnectionResetError | TimeoutError)
         if not is_away and str(error) != self._fault:
-            LOG.warning("services with scope: cluster cannot run here: Redis says: %s", error)
+            LOG.warning(
+                "services with scope: cluster cannot run here: %s says: %s", self._store.name, error
+            )
             self._fault = str(error)
 
     def _is_own(self, value: bytes) -> bool:
@@ -199,10 +211,6 @@ class Lease:
         """Return a value that was never there before."""
         self._written += 1
         return b"%b %d" % (self._tag, self._written)
-
-    async def _swap(self, former: bytes, new: bytes) -> bytes:
-        found: bytes = await self._ask(b"EVAL", SWAP, b"1", self._key, former, new, KEPT)
-        return found
 
 
 def _ignore() -> None:

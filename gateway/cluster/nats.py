@@ -25,7 +25,9 @@ from nats.aio.msg import Msg
 from nats.errors import Error, NoServersError, UnexpectedEOF
 
 from gateway.cluster.bus import MOST_BYTES, BusCounts, BusState, Channel, Kind, Receive
+from gateway.cluster.lease import LEASE, Lease
 from gateway.cluster.members import BEAT, Members
+from gateway.cluster.nats_lease import NatsStore
 from gateway.cluster.outbox import MOST_WAITING, Outbox, Outgoing
 from gateway.cluster.retrying import REFUSED, Pauses, words
 
@@ -118,10 +120,16 @@ class NatsBus:
     `close`. Nobody waits for NATS: what is published meanwhile waits in the outbox for a second.
     """
 
-    lease = None
     copies = None
 
-    def __init__(self, tag: str, server: NatsServer, name: str, beat: float = BEAT) -> None:
+    def __init__(
+        self,
+        tag: str,
+        server: NatsServer,
+        name: str,
+        beat: float = BEAT,
+        lease: float = LEASE,
+    ) -> None:
         self.tag = tag
         self.most_bytes = MOST_BYTES
         self.counts = BusCounts()
@@ -132,6 +140,9 @@ class NatsBus:
         self.on_beat: list[Callable[[], None]] = []
         self._server, self._subjects = server, _Subjects(name, tag)
         self.beats = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
+        self._store = NatsStore(name, lambda: self._client)
+        self.lease = Lease(tag, self._store, lease)
+        self.on_lost.append(lambda member: self.lease.hurry())
         self.on_again = self.beats.on_again
         self._outbox = Outbox(self.counts)
         self._unwritten = 0
@@ -155,6 +166,7 @@ class NatsBus:
 
     async def close(self) -> None:
         """Tell the others that this member leaves, and disconnect."""
+        await self.lease.close()
         client = self._client
         self.beats.leave()
         self.abort()
@@ -232,7 +244,7 @@ class NatsBus:
                 )
             except _FAULTS as error:
                 told = self._told if isinstance(error, NoServersError) else None
-                self._tell_away(self._words(told or error))
+                self._tell_away(_words(told or error, self._server))
                 await self._wait(pauses.next())
                 continue
             if self._over.is_set():
@@ -265,6 +277,7 @@ class NatsBus:
         self._outbox.expire(loop.time())
         self.beats.arrive()
         self._beat()
+        self.lease.arrive()
         confirmed = loop.time()
         while client.is_connected and not self._over.is_set():
             self._due.clear()
@@ -289,11 +302,6 @@ class NatsBus:
         for beat in self.on_beat:
             beat()
 
-    def _words(self, error: Exception) -> str:
-        """Say why no connection could be made."""
-        is_closed = isinstance(error, ConnectionResetError | BrokenPipeError | UnexpectedEOF)
-        return words(error) + (REFUSED if is_closed and self._server.tls else "")
-
     def _tell_away(self, reason: str) -> None:
         if self.state.set_away(reason):
             told = "NATS at %s is away: %s; other members miss what is sent"
@@ -306,6 +314,7 @@ class NatsBus:
         self._told = error
         if "permissions violation for publish" in str(error).lower():
             self.counts.unpublished["refused"] += 1
+        self._store.refused(str(error))
         LOG.debug("NATS: %s", error)
 
     async def _take(self, message: Msg) -> None:
@@ -315,6 +324,12 @@ class NatsBus:
             self.receive(channel, message.data)
         elif message.subject.endswith(f".{BEATS}"):
             self.beats.heard(message.data)
+
+
+def _words(error: Exception, server: NatsServer) -> str:
+    """Say why no connection could be made."""
+    is_closed = isinstance(error, ConnectionResetError | BrokenPipeError | UnexpectedEOF)
+    return words(error) + (REFUSED if is_closed and server.tls else "")
 
 
 class _Client(Client):

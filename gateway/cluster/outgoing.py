@@ -50,7 +50,8 @@ class Outgoing:
         channel = Channel(Kind.ANSWER, namespace)
         answer.uid = self._bus.tag
         answer.number = self._numbers.next(channel, to)
-        if not self._publish(channel, answer, to) and not answer.more:
+        size = len(self._publish(channel, answer, to))
+        if not 0 < size <= self._bus.most_bytes and not answer.more:
             number, parts = self._numbers.next(channel, to), answer.parts + 2
             told = wire.Answer(answer.request_id, answer.uid, number, parts=parts)
             self._publish(channel, told, to)
@@ -121,14 +122,14 @@ class Outgoing:
         to: str | None,
         *,
         volatile: bool = False,
-    ) -> bool:
-        """Send a message; false of one that cannot be encoded, or is too large."""
+    ) -> bytes:
+        """Send a message; returns it encoded, `b""` if that is not possible."""
         try:
             encoded = wire.encode(message)
         except wire.CODING_ERRORS:
             reason: Reason = "unsendable"
             self._bus.counts.unpublished[reason] += 1
             LOG.exception("a message for other members cannot be encoded")
-            return False
+            return b""
         self._bus.publish(channel, encoded, to, volatile=volatile)
-        return len(encoded) <= self._bus.most_bytes
+        return encoded

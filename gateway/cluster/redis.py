@@ -21,6 +21,7 @@ from gateway.cluster.outbox import Outbox
 from gateway.cluster.redis_channels import Channels
 from gateway.cluster.redis_connection import Connection, Server, pack
 from gateway.cluster.redis_copies import RedisCopies
+from gateway.cluster.redis_lease import RedisStore
 from gateway.cluster.redis_link import DEADLINE, Link, subscribe
 
 __all__ = ["RedisBus"]
@@ -52,7 +53,7 @@ class RedisBus:
         self.on_lost: list[Callable[[str], None]] = []
         self.on_beat: list[Callable[[], None]] = []
         self._channels = channels
-        self.lease = Lease(tag, channels.cluster, self.ask, lease)
+        self.lease = Lease(tag, RedisStore(channels.cluster, self.ask), lease)
         self.on_lost.append(lambda member: self.lease.hurry())
         self._members = Members(tag, self._say, self.on_joined, self.on_lost, beat, self.counts)
         self.copies = RedisCopies(tag, channels.cluster, self.ask, lambda: self.members, beat)

@@ -237,11 +237,6 @@ def _plain_host(host: Data) -> str:
 def warnings(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     """Find what is valid, and most likely not meant; `config` is the document's sound part."""
     yield from _unknown_logs(document, config)
-    for name, use in config.services.items():
-        on_nats = config.cluster is not None and config.cluster.nats is not None
-        if on_nats and use.scope == "cluster":
-            message = "runs once on each machine with NATS: write scope: node if that is meant"
-            yield document.at("services", name, "scope").warning(message)
     for name in _mapping(document.data.get("namespaces")):
         namespace = config.namespaces.get(with_slash(name))
         if (

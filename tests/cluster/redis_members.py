@@ -67,8 +67,9 @@ class RedisMember(BusMember):
 class NatsMember(BusMember):
     """A gateway on NATS."""
 
-    def __init__(self, file: Path, nats: Nats, tag: str, lease: float = LEASE) -> None:
-        self.bus = NatsBus(tag, NatsServer((nats.url,)), "socket.io", BEAT)
+    def __init__(self, file: Path, nats: Nats | NatsServer, tag: str, lease: float = LEASE) -> None:
+        server = nats if isinstance(nats, NatsServer) else NatsServer((nats.url,))
+        self.bus = NatsBus(tag, server, "socket.io", BEAT, lease)
         super().__init__(file, self.bus)
 
 

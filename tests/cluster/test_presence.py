@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.cluster import messages as wire
@@ -183,6 +184,26 @@ async def test_missed_changes_are_asked_for_again(tmp_path: Path, lost: str) -> 
         await until(lambda: dropped == lost.split(" and "))
         await ann.disconnect()
         await until_here(other, "bob")
+
+
+async def test_a_member_that_does_not_know_that_it_was_lost_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped for a while: it has lost nobody, and has nothing new to tell."""
+    monkeypatch.setattr("gateway.cluster.presence.REPEAT", 1_000_000)
+    async with redis() as running, members(file(tmp_path, 0), running, 2) as (one, other):
+        await enter(one, "ann")
+        bob = await enter(other, "bob")
+        for member in (one, other):
+            await until_here(member, "ann", "bob")
+        exchange = one.emitter.incoming._presence
+        await until(lambda: exchange._told == exchange._state)
+        other.bus.beats.heard(msgspec.msgpack.encode((one.bus.tag, "gone")))
+        while not (heard := await told(bob))[1]:
+            pass
+        assert heard == ([], ["ann"])
+        assert await told(bob) == (["ann"], [])
+        await until_here(one, "ann", "bob")
 
 
 def kind_of(message: wire.Presence | wire.AskPresence) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 from gateway.cluster.redis import RedisBus
 from gateway.cluster.redis_connection import Server
+from tests.cluster.lease_servers import RedisLease
 from tests.cluster.redis_members import RedisMember, members
-from tests.cluster.test_lease import KEY, SHORT, Cluster
+from tests.cluster.test_lease import SHORT, Cluster
 from tests.cluster.test_redis_faults import CONFIG, Traffic
 from tests.cluster.test_redis_server import connecting
 from tests.deadline import until
@@ -123,8 +124,9 @@ async def test_sentinels_that_go_take_nobody_along(tmp_path: Path) -> None:
 async def a_lease(folder: Path, servers: Replicated) -> AsyncIterator[Cluster]:
     """Two members that follow a failover; the first has the lease."""
     await servers.know_each_other()
-    assert await servers.master.command("SET", KEY, "free") == b"+OK"
-    found = Cluster(folder, servers.master, SHORT, at=server(*servers.hosts))
+    at = RedisLease(servers.master, server(*servers.hosts))
+    await at.put("free")
+    found = Cluster(folder, at, SHORT)
     await found.join("tag-0")
     await found.noted("?tag-0", "+tag-0")
     await found.join("tag-1")

@@ -174,6 +174,40 @@ async def test_a_sender_that_comes_back_tells_again_what_may_be_lost(traffic: Tr
     traffic.check()
 
 
+async def test_answers_of_a_member_that_has_connected_again_are_none_that_were_missed(
+    traffic: Traffic,
+) -> None:
+    one, two = traffic.one, traffic.two
+    for _ in range(3):
+        for member in (one, two):
+            assert (await member.gateway.of("/").sockets()).missing == ()
+        async with _away(two):
+            pass
+        await until(lambda: two.bus.is_up and one.bus.is_up)
+        await _told_by(traffic, one, two)
+    assert (one.bus.counts.missed, two.bus.counts.missed) == (0, 0)
+    traffic.check()
+
+
+async def test_answers_are_taken_of_a_member_that_had_lost_this_one(traffic: Traffic) -> None:
+    """It numbers what is for this member anew."""
+    one, two = traffic.one, traffic.two
+    for _ in range(3):
+        await two.gateway.of("/").sockets()
+    async with _away(two):
+        await until(lambda: not one.bus.members)
+        assert set(two.bus.members) == {"tag-0"}
+    await traffic.settle()
+    assert (await two.gateway.of("/").sockets()).missing == ()
+    traffic.check()
+
+
+async def _told_by(traffic: Traffic, *members: RedisMember) -> None:
+    """Wait until what members tell of their numbers has arrived: what follows it has."""
+    await traffic.emit()
+    await until(lambda: traffic.far[-1] == traffic.sent)
+
+
 @asynccontextmanager
 async def _away(member: RedisMember) -> AsyncIterator[None]:
     """Keep a member from Redis, without a word to the others."""

@@ -87,19 +87,6 @@ def test_a_password_is_a_secret(tmp_path: Path) -> None:
     assert config.secrets.mask("to redis://u:pass-word@h") == "to ***"
 
 
-def test_a_service_of_a_cluster_on_nats_is_told_to_be_one_of_each_machine(tmp_path: Path) -> None:
-    file = tmp_path / "gateway.yaml"
-    services = "services: {clock: {use: clock.Clock, scope: cluster}}"
-    file.write_text(f"namespaces: {{/: }}\n{services}\ncluster: {{redis: {{url: redis://h}}}}\n")
-    assert not load(file, {}).warnings
-    file.write_text(f"namespaces: {{/: }}\n{services}\ncluster: {{nats: {{url: nats://h}}}}\n")
-    (warning,) = load(file, {}).warnings
-    assert str(warning).endswith(
-        "gateway.yaml:2:45: warning: services.clock.scope: runs once on each machine with NATS: "
-        "write scope: node if that is meant"
-    )
-
-
 def test_without_a_cluster_there_is_none(tmp_path: Path) -> None:
     assert cluster(tmp_path, "cluster:") is None
 

@@ -23,7 +23,7 @@ from tests.deadline import deadline, until
 from tests.gateway_files import write
 from tests.ports import free_port
 from tests.programs.nats import Nats, nats
-from tests.programs.redis import Redis, redis
+from tests.programs.redis import Redis, redis, replicated
 from tests.raw_client import raw
 
 CONFIG = """
@@ -135,6 +135,38 @@ async def test_all_tell_that_the_engine_is_away(
     lines = [each.getMessage() for each in caplog.records if each.name == "sockgw.cluster"]
     words = [("connected" in each, "is away" in each) for each in lines]
     assert words == [(True, False), (False, True), (True, False)]
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "ordered"])
+async def test_daemons_follow_a_failover(tmp_path: Path, is_killed: bool) -> None:
+    """Their files say where the Sentinels are, and the password that these want."""
+    secret = ["requirepass secret"] if is_killed else []
+    async with replicated(tmp_path, settings=secret) as servers, AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        (_, sentinel), ports = servers.hosts[0], (free_port(), free_port())
+        hosts = f"127.0.0.1:1, 127.0.0.1:{sentinel}"
+        block = f"sentinel: {{master: main, hosts: [{hosts}], password: secret}}"
+        urls = []
+        for port in ports:
+            folder = tmp_path / str(port)
+            folder.mkdir()
+            text = CONFIG.format(engine="redis", url="", port=port, readyz="always")
+            file = write(folder, text.replace('url: ""', block), plugin=PLUGIN)
+            urls.append(await stack.enter_async_context(served(file)))
+        for port in ports:
+            await until_status(http, port, up=True, members=1)
+        ada, eve = [await stack.enter_async_context(raw(url)) for url in urls]
+        await ada.join()
+        await eve.join()
+        if is_killed:
+            await servers.master.kill()
+        else:
+            await servers.sentinels[0].says(b"+OK", "SENTINEL FAILOVER main")
+        await servers.replica.says(b":3", "PUBSUB NUMPAT")  # one of each, and one of both
+        for port in ports:
+            await until_status(http, port, up=True, members=1)
+        await ada.send('420["say","hi"]')
+        assert await eve.receive() == '42["said","hi"]'
 
 
 async def test_workers_are_members_too(tmp_path: Path) -> None:

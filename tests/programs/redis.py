@@ -42,6 +42,8 @@ class Redis(Server):
 
     def arguments(self) -> list[str]:
         settings = [*self._before, "--port", str(self.port), "--bind", "127.0.0.1", *self.options]
+        # A replica would keep what it gets in a file, here.
+        settings += ["--repl-diskless-sync", "yes", "--repl-diskless-load", "swapdb"]
         if not self._before:
             settings += ["--save", ""]
         return [str(PROGRAM.find()), *settings]
@@ -55,6 +57,17 @@ class Redis(Server):
         writer.close()
         await writer.wait_closed()
         return answer.strip()
+
+    async def answer(self, command: str) -> str:
+        """Send a command that answers with a text; returns that."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(command.encode() + b"\r\n")
+        async with deadline():
+            size = int((await reader.readline())[1:])
+            text = await reader.readexactly(size)
+        writer.close()
+        await writer.wait_closed()
+        return text.decode()
 
     async def says(self, answer: bytes, *words: str) -> None:
         """Wait until it answers a command so."""
