@@ -26,20 +26,21 @@ class CutWire:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        copies = [
-            asyncio.create_task(self._copy(reader, back, "to_redis")),
-            asyncio.create_task(self._copy(there, writer, "from_redis")),
-        ]
+        writers = [writer]
+        copies: list[asyncio.Task[None]] = []
         try:
-            with suppress(asyncio.CancelledError):  # in close()
+            with suppress(asyncio.CancelledError, OSError):  # in close(), or nobody listens there
+                there, back = await asyncio.open_connection("127.0.0.1", self._to)
+                writers.append(back)
+                copies.append(asyncio.create_task(self._copy(reader, back, "to_redis")))
+                copies.append(asyncio.create_task(self._copy(there, writer, "from_redis")))
                 await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for each in writers:
+                each.transport.abort()
             for copy in copies:
                 copy.cancel()
             await asyncio.gather(*copies, return_exceptions=True)
-            for each in (writer, back):
-                each.transport.abort()
             self._tasks.discard(task)
 
     async def _copy(
@@ -53,9 +54,10 @@ class CutWire:
                 await writer.drain()
 
     async def close(self) -> None:
-        for task in self._tasks:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager

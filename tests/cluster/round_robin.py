@@ -25,10 +25,12 @@ class _Proxy:
         assert task is not None
         self.serving.add(task)
         task.add_done_callback(self.serving.discard)
-        with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
-            while await self._request(client, to_client):
-                pass
-        to_client.close()
+        try:
+            with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+                while await self._request(client, to_client):
+                    pass
+        finally:
+            to_client.close()
 
     async def _request(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> bool:
         """Pass on one request and its answer; false after the last one."""
@@ -39,19 +41,31 @@ class _Proxy:
             if b"\r\nupgrade: websocket\r\n" in request.lower():
                 await asyncio.gather(_copy(client, to_server), _copy(server, to_client))
                 return False
-            answer = asyncio.create_task(_message(server))
-            # A client that leaves takes its request with it, as behind nginx.
-            left = asyncio.create_task(client.read(1))
+            return await self._answered(client, to_client, server)
+        finally:
+            to_server.close()
+
+    async def _answered(
+        self,
+        client: asyncio.StreamReader,
+        to_client: asyncio.StreamWriter,
+        server: asyncio.StreamReader,
+    ) -> bool:
+        """Pass on an answer; false if the client has left, and its request with it, as in nginx."""
+        answer = asyncio.create_task(_message(server))
+        left = asyncio.create_task(client.read(1))
+        try:
             await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done() and left.done() and not left.result():
-                answer.cancel()
                 return False
             to_client.write(await answer)
             left.cancel()
             await asyncio.wait({left})
             return left.cancelled()
         finally:
-            to_server.close()
+            answer.cancel()
+            left.cancel()
+            await asyncio.gather(answer, left, return_exceptions=True)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

@@ -51,12 +51,13 @@ class Redis(Server):
     async def command(self, *words: str) -> bytes:
         """Send a command by the inline protocol; returns the first line of the answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(" ".join(words).encode() + b"\r\n")
-        async with deadline():
-            answer = await reader.readline()
-        writer.close()
-        await writer.wait_closed()
-        return answer.strip()
+        try:
+            writer.write(" ".join(words).encode() + b"\r\n")
+            async with deadline():
+                return (await reader.readline()).strip()
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     async def answer(self, command: str) -> str:
         """Send a command that answers with a text; returns that."""

@@ -40,6 +40,7 @@ async def test_status_tells_what_is_served_and_what_became_of_the_last_reload(ga
             "old_generations": [],
             "sockets": {"/": 1},
             "services": [],
+            "placed": {},
             "pending": [],
             "watcher": {"mode": "off", "up": False},
             "backends": {},
