@@ -265,6 +265,7 @@ class TestClient:
         ack = next(self._ids)
         await self._send(EVENT, [event, *args], ack)
         packet = await self._wait(lambda p: p.packet_type in (ACK, BINARY_ACK) and p.id == ack)
+        await asyncio.sleep(0)  # or a loop of calls would never let anything else happen
         answer: list[Value] = packet.data
         return answer
 

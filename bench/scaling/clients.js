@@ -40,7 +40,7 @@ function keepAlive({ Agent }, options) {
 }
 
 const TAG = 5; // characters of a session's id that name its worker
-const SETTLED = 1000; // ms after which an upgrade is over
+const SETTLED = 5000; // ms after which an upgrade is over, on a busy machine too
 const AWAY = 50; // ms between leaving and coming back
 const LEAVING = 1000; // ms in which all clients can say that they leave
 const PATIENCE = 30000; // ms in which calls have to be answered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import nats as client
@@ -12,7 +12,7 @@ from gateway.cluster.nats import NatsBus, NatsServer
 from gateway.cluster.nats_lease import BUCKET
 from tests.cluster.lease_servers import NatsLease
 from tests.cluster.test_lease import SHORT, Cluster
-from tests.deadline import until
+from tests.deadline import deadline, until
 from tests.ports import free_port
 from tests.programs.nats import Nats
 
@@ -53,10 +53,20 @@ async def test_the_server_that_a_member_is_on_is_killed(tmp_path: Path) -> None:
             lambda: any(each.bus.lease.is_here for each in holders) and found.notes()[-1][0] == "+"
         )
         left = next(each for each in servers if each is not killed)
-        connected = await client.connect(left.url)
-        info = await connected.jetstream().stream_info(f"KV_{BUCKET}")
-        assert info.config.num_replicas == 3
-        await connected.close()
+        assert await replicas(left) == 3
         for tag in list(found.members):
             await found.leave(tag)
         found.check()
+
+
+async def replicas(server: Nats) -> int | None:
+    """On how many servers the bucket is; none answers while they elect a leader."""
+    connected = await client.connect(server.url)
+    try:
+        async with deadline():
+            while True:
+                with suppress(TimeoutError):
+                    info = await connected.jetstream(timeout=1).stream_info(f"KV_{BUCKET}")
+                    return info.config.num_replicas
+    finally:
+        await connected.close()
