@@ -59,7 +59,6 @@ class LinkListener:
         self._own, self._secret, self._tls = own, secret, tls
         self._host, self._wanted = address
         self._take, self._listening = take, listening
-        self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._greeting: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._told = -QUIET
@@ -73,8 +72,6 @@ class LinkListener:
         """Listen no more; connections that were taken stay."""
         if self._accepting is not None:
             self._accepting.cancel()
-        if self._socket is not None:
-            self._socket.close()
         self.port = 0
 
     async def close(self) -> None:
@@ -87,18 +84,18 @@ class LinkListener:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        self._socket = sock = await self._bound()
-        self.port = sock.getsockname()[1]
-        LOG.debug("listening for other members at port %d", self.port)
-        self._listening(self.port)
-        while True:
-            try:
-                connection, (host, *_) = await loop.sock_accept(sock)
-            except OSError as error:  # such as no descriptors left
-                LOG.debug("cannot accept: %s", error)
-                await asyncio.sleep(PAUSES[1])
-                continue
-            self._begin(connection, host)
+        with await self._bound() as sock:  # closed only when the loop has done with it
+            self.port = sock.getsockname()[1]
+            LOG.debug("listening for other members at port %d", self.port)
+            self._listening(self.port)
+            while True:
+                try:
+                    connection, (host, *_) = await loop.sock_accept(sock)
+                except OSError as error:  # such as no descriptors left
+                    LOG.debug("cannot accept: %s", error)
+                    await asyncio.sleep(PAUSES[1])
+                    continue
+                self._begin(connection, host)
 
     async def _bound(self) -> socket.socket:
         """Bind the port, and try again until it works: the former process may still have it."""

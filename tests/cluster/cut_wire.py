@@ -21,11 +21,14 @@ class CutWire:
         self._to = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Copy both ways until one side closes."""
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.create_task(self._join(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: writer.transport.abort())  # also of one that never ran
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
         copies: list[asyncio.Task[None]] = []
         try:
@@ -41,7 +44,6 @@ class CutWire:
             for copy in copies:
                 copy.cancel()
             await asyncio.gather(*copies, return_exceptions=True)
-            self._tasks.discard(task)
 
     async def _copy(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str

@@ -14,23 +14,35 @@ __all__ = ["round_robin", "routed"]
 
 LARGEST_HEAD = 2**16
 
+TURNS = 5
+"""Turns of the loop within which it serves what it has accepted."""
+
 
 class _Proxy:
     def __init__(self, choose: Callable[[bytes], int]) -> None:
         self._choose = choose
         self.serving: set[asyncio.Task[None]] = set()
 
-    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._requests(client, to_client))
         self.serving.add(task)
         task.add_done_callback(self.serving.discard)
-        try:
-            with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
-                while await self._request(client, to_client):
-                    pass
-        finally:
-            to_client.close()
+        task.add_done_callback(lambda task: to_client.close())  # also of one that never ran
+
+    async def close(self) -> None:
+        """End all that is under way, once no connection comes any more."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        for task in (tasks := tuple(self.serving)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _requests(
+        self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter
+    ) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await self._request(client, to_client):
+                pass
 
     async def _request(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> bool:
         """Pass on one request and its answer; false after the last one."""
@@ -97,7 +109,4 @@ async def routed(choose: Callable[[bytes], int]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{site.sockets[0].getsockname()[1]}"
     finally:
         site.close()
-        for task in tuple(proxy.serving):
-            task.cancel()
-        if proxy.serving:
-            await asyncio.wait(proxy.serving)
+        await proxy.close()
