@@ -170,6 +170,8 @@ async def test_our_events_arrive_at_node(cluster: Cluster) -> None:
     await cluster.eve_hears(["hi", 1, "x", None, {"a": [True]}], ["blue", 2], ["red"])
     await everyone.emit("bytes", b"abc")
     await cluster.eve_hears(["bytes", {"type": "Buffer", "data": [97, 98, 99]}])
+    await everyone.volatile.emit("quick")
+    await cluster.eve_hears(["quick"])
 
 
 async def test_we_find_the_sockets_of_node(cluster: Cluster) -> None:
