@@ -82,6 +82,11 @@ class Line(asyncio.Protocol):
         self._more: asyncio.Future[None] | None = None
 
     @property
+    def is_made(self) -> bool:
+        """True once there is a connection, also if it is over."""
+        return self._transport is not None
+
+    @property
     def transport(self) -> asyncio.Transport:
         """The transport. Raises `ConnectionError` if the connection is over, or not made yet."""
         if self._transport is None or self._is_over or self._transport.is_closing():

@@ -59,43 +59,60 @@ class LinkListener:
         self._own, self._secret, self._tls = own, secret, tls
         self._host, self._wanted = address
         self._take, self._listening = take, listening
-        self._accepting: asyncio.Task[None] | None = None
+        self._binding: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
+        self._resuming: asyncio.TimerHandle | None = None
         self._greeting: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._told = -QUIET
 
     def start(self) -> None:
         """Begin to listen, unless that has begun."""
-        if self._accepting is None:
-            self._accepting = asyncio.create_task(self._run())
+        if self._binding is None:
+            self._binding = asyncio.create_task(self._run())
 
     def stop(self) -> None:
         """Listen no more; connections that were taken stay."""
-        if self._accepting is not None:
-            self._accepting.cancel()
+        if self._binding is not None:
+            self._binding.cancel()
+        if self._resuming is not None:
+            self._resuming.cancel()
+        if (sock := self._socket) is not None:
+            self._socket = None
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
         self.port = 0
 
     async def close(self) -> None:
         """Listen no more, and drop those that are still greeting."""
         self.stop()
-        tasks = [*self._greeting, *([self._accepting] if self._accepting else [])]
+        tasks = [*self._greeting, *([self._binding] if self._binding else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        with await self._bound() as sock:  # closed only when the loop has done with it
-            self.port = sock.getsockname()[1]
-            LOG.debug("listening for other members at port %d", self.port)
-            self._listening(self.port)
-            while True:
-                try:
-                    connection, (host, *_) = await loop.sock_accept(sock)
-                except OSError as error:  # such as no descriptors left
-                    LOG.debug("cannot accept: %s", error)
-                    await asyncio.sleep(PAUSES[1])
-                    continue
-                self._begin(connection, host)
+        sock = self._socket = await self._bound()
+        self.port = sock.getsockname()[1]
+        LOG.debug("listening for other members at port %d", self.port)
+        self._listening(self.port)
+        self._watch(sock)
+
+    def _watch(self, sock: socket.socket) -> None:
+        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        """Accept a connection. Not `loop.sock_accept`: it loses one if it is cancelled then."""
+        try:
+            connection, (host, *_) = sock.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # such as no descriptors left
+            LOG.debug("cannot accept: %s", error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(sock)
+            self._resuming = loop.call_later(PAUSES[1], self._watch, sock)
+            return
+        self._begin(connection, host)
 
     async def _bound(self) -> socket.socket:
         """Bind the port, and try again until it works: the former process may still have it."""
@@ -130,12 +147,18 @@ class LinkListener:
             del self._greeting[oldest]
             oldest.cancel()
             self._refuse("crowded", host, "too many others are greeting")
-        task = asyncio.create_task(self._welcome(connection, host))
-        self._greeting[task] = None
-        task.add_done_callback(lambda task: self._greeting.pop(task, None))
-
-    async def _welcome(self, connection: socket.socket, host: str) -> None:
         line = Line()
+        task = asyncio.create_task(self._welcome(line, connection, host))
+        self._greeting[task] = None
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._greeting.pop(task, None)
+            if not line.is_made:  # it was cancelled before it began
+                connection.close()
+
+        task.add_done_callback(end)
+
+    async def _welcome(self, line: Line, connection: socket.socket, host: str) -> None:
         try:
             async with asyncio.timeout(GREETING):
                 await self._connect(line, connection)

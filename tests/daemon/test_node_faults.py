@@ -262,14 +262,14 @@ async def test_two_nodes_that_do_not_reach_each_other(tmp_path: Path, js: JsDriv
         running = await stack.enter_async_context(redis())
         http = await stack.enter_async_context(aiohttp.ClientSession())
         ports = free_port(), free_port()
+        wires = [
+            await stack.enter_async_context(cut_wire(port, "127.0.0.2", port)) for port in ports
+        ]
         one, two = [
             await stack.enter_async_context(
                 node(tmp_path / str(port), running, listen=f", port: {port}, advertise: 127.0.0.2")
             )
             for port in ports
-        ]
-        wires = [
-            await stack.enter_async_context(cut_wire(port, "127.0.0.2", port)) for port in ports
         ]
         await until_cluster(one, two, members=1, up=1)
 

@@ -167,6 +167,11 @@ async def test_its_page(shop: Shop) -> None:
             await ann.reads("#state", "connected")
             await ann.resize(*PHONE, is_phone=True)
             assert not await ann.overflows()
+            # The stock client may poll once more after it has left the session.
+            late = "status of 400", "transport=polling"
+            chrome.complaints[:] = [
+                each for each in chrome.complaints if not all(part in each for part in late)
+            ]
 
 
 def test_the_client_is_the_one_that_is_tested() -> None:
