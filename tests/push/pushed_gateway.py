@@ -118,7 +118,9 @@ class Phone:
 
     async def connect(self, url: str, user: object, *rooms: str) -> None:
         auth = {"user": user, "rooms": list(rooms)}
-        await self._client.connect(url, auth=auth, namespaces=["/shop"], transports=["websocket"])
+        await self._client.connect(
+            url, auth=auth, namespaces=["/shop"], transports=["websocket"], wait_timeout=60
+        )
 
     @property
     def id(self) -> str:
