@@ -17,11 +17,12 @@ from gateway.cluster.redis import RedisBus
 from gateway.cluster.redis_channels import Channels, Dialects
 from gateway.cluster.redis_connection import Server
 from gateway.testing import TestGateway
+from tests.cluster.cut_wire import CutWire, cut_wire
 from tests.deadline import until
 from tests.programs.nats import Nats
 from tests.programs.redis import Redis
 
-__all__ = ["ALL", "BusMember", "NatsMember", "RedisMember", "members", "nats_members"]
+__all__ = ["ALL", "BusMember", "NatsMember", "RedisMember", "members", "nats_members", "walled"]
 
 ALL = Accept({"node": Rule(), "emitter": Rule(), "python-socketio": Rule()})
 """Accepts everything of everyone."""
@@ -101,3 +102,20 @@ async def _joined(made: Sequence[RedisMember | NatsMember]) -> AsyncIterator[Non
             stack.push_async_callback(member.bus.close)
         await until(lambda: all(len(each.bus.members) == len(made) - 1 for each in made))
         yield
+
+
+@asynccontextmanager
+async def walled(
+    file: Path, running: Redis
+) -> AsyncIterator[tuple[RedisMember, RedisMember, CutWire]]:
+    """Two members, and what is between the second and Redis."""
+    async with cut_wire(running.port) as wall, AsyncExitStack() as stack:
+        one = RedisMember(file, running, "tag-0")
+        two = RedisMember(file, Server(port=wall.port), "tag-1")
+        for member in (one, two):
+            await stack.enter_async_context(member)
+            member.bus.serve(["/"])
+            member.bus.start()
+            stack.push_async_callback(member.bus.close)
+        await until(lambda: one.bus.members and two.bus.members)
+        yield one, two, wall

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from gateway.cluster.redis_connection import Server
 from gateway.testing import TestClient, TestGateway
-from tests.cluster.cut_wire import CutWire, cut_wire
+from tests.cluster import redis_members
+from tests.cluster.cut_wire import CutWire
 from tests.cluster.redis_members import NatsMember, RedisMember, nats_members
 from tests.cluster.test_presence import enter, file, told, until_here
 from tests.deadline import until
@@ -34,18 +34,8 @@ async def walled(
     folder: Path, grace: float
 ) -> AsyncIterator[tuple[RedisMember, RedisMember, CutWire]]:
     """Two members, and what is between the second and Redis."""
-    async with redis() as running, AsyncExitStack() as stack:
-        wall = await stack.enter_async_context(cut_wire(running.port))
-        written = file(folder, grace)
-        one = RedisMember(written, running, "tag-0")
-        two = RedisMember(written, Server(port=wall.port), "tag-1")
-        for member in (one, two):
-            await stack.enter_async_context(member)
-            member.bus.serve(["/"])
-            member.bus.start()
-            stack.push_async_callback(member.bus.close)
-        await until(lambda: one.bus.members and two.bus.members)
-        yield one, two, wall
+    async with redis() as running, redis_members.walled(file(folder, grace), running) as found:
+        yield found
 
 
 async def settled(*members: TestGateway, names: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,8 +15,7 @@ import pytest_asyncio
 from gateway.cluster.redis import RedisBus
 from gateway.cluster.redis_channels import Channels
 from gateway.cluster.redis_connection import Server, pack
-from tests.cluster.cut_wire import cut_wire
-from tests.cluster.redis_members import RedisMember, members
+from tests.cluster.redis_members import RedisMember, members, walled
 from tests.deadline import until
 from tests.gateway_files import write
 from tests.programs.redis import Redis, redis
@@ -322,17 +321,8 @@ async def test_a_user_without_channels_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", ["both", "to_redis", "from_redis"])
 async def test_a_member_behind_a_network_that_drops_everything(tmp_path: Path, way: str) -> None:
     """No connection is closed: packets are gone, each way or both."""
-    async with redis() as running, AsyncExitStack() as stack:
-        wall = await stack.enter_async_context(cut_wire(running.port))
-        file = write(tmp_path, CONFIG)
-        one = RedisMember(file, running, "tag-0")
-        two = RedisMember(file, Server(port=wall.port), "tag-1")
-        for member in (one, two):
-            await stack.enter_async_context(member)
-            member.bus.serve(["/"])
-            member.bus.start()
-            stack.push_async_callback(member.bus.close)
-        await until(lambda: one.bus.members and two.bus.members)
+    file = write(tmp_path, CONFIG)
+    async with redis() as running, walled(file, running) as (one, two, wall):
         traffic = Traffic(running, [one, two])
         tasks = await traffic.listen()
         await traffic.emit(10)

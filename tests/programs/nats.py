@@ -6,9 +6,6 @@ second run fetches nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from tests.programs.servers import Server
 from tests.programs.wheels import Program
 
@@ -33,14 +30,9 @@ class Nats(Server):
         return [str(PROGRAM.find()), *address, *self.options]
 
 
-@asynccontextmanager
-async def nats(*options: str) -> AsyncIterator[Nats]:
-    """Run a NATS server as long as the block lasts."""
-    running = Nats(*options)
-    try:
-        yield await running.start()
-    finally:
-        await running.kill()
+def nats(*options: str) -> Nats:
+    """A NATS server that runs as long as the block lasts: `async with nats() as running`."""
+    return Nats(*options)
 
 
 if __name__ == "__main__":

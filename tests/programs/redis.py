@@ -141,14 +141,9 @@ async def replicated(
         yield Replicated(master, replica, watching)
 
 
-@asynccontextmanager
-async def redis(*options: str) -> AsyncIterator[Redis]:
-    """Run a Redis as long as the block lasts."""
-    running = Redis(*options)
-    try:
-        yield await running.start()
-    finally:
-        await running.kill()
+def redis(*options: str) -> Redis:
+    """A Redis that runs as long as the block lasts: `async with redis() as running`."""
+    return Redis(*options)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,25 @@ __all__ = ["Server", "listens"]
 
 
 class Server:
-    """A server on a free port; `arguments` returns those of the program, which is the first."""
+    """A server on a free port; it runs from `start` to `kill`, or as long as its block lasts.
+
+    `arguments` returns those of the program, which is the first.
+    """
 
     def __init__(self, *options: str) -> None:
         self.port = free_port()
         self.options: Sequence[str] = options
         self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await self.start()
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.kill()
 
     def arguments(self) -> list[str]:
         raise NotImplementedError
